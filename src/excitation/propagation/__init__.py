@@ -1,0 +1,1 @@
+"""The engine: record one forward pass, then carry signals over the record."""
