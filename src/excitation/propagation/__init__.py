@@ -1,1 +1,33 @@
-"""The engine: record one forward pass, then carry signals over the record."""
+"""The engine: record one forward pass, then carry signals over the record.
+
+It knows no method, no data set and no picture. `_recorder` writes the `_record`, `_sweep` carries signals down it by
+the `rules`, `_account` keeps the books.
+"""
+
+from ._account import Account, AccountRow
+from ._record import Entry, Place, Record
+from ._recorder import INPUT, LateRootError, Recorder
+from ._sweep import sweep
+from ._values import Kind, Value, tensors_in
+from .policies import Policies
+from .rules import ExcitationRules, Signal, channel_sum, total
+
+__all__ = [
+    "INPUT",
+    "Account",
+    "AccountRow",
+    "Entry",
+    "ExcitationRules",
+    "Kind",
+    "LateRootError",
+    "Place",
+    "Policies",
+    "Record",
+    "Recorder",
+    "Signal",
+    "Value",
+    "channel_sum",
+    "sweep",
+    "tensors_in",
+    "total",
+]

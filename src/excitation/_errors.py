@@ -1,0 +1,31 @@
+"""The errors a caller can catch: each carries one sentence with what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class ExcitationError(ValueError):
+    """Base of all errors raised on purpose by this package."""
+
+
+class UnsupportedOperationError(ExcitationError):
+    """The network uses an operation that carries information and for which no rule exists."""
+
+
+class EscapedTensorError(ExcitationError):
+    """A tensor took part that no recorded operation made, so signals through it would be lost without notice."""
+
+
+class TrainingModeError(ExcitationError):
+    """Dropout or batch normalisation would run in training mode: the forward pass would not be the classifier's."""
+
+
+class LayerError(ExcitationError):
+    """A layer does not exist, did not run, or has no place for a map."""
+
+
+class TargetError(ExcitationError):
+    """A target names no output unit, or a top-down signal has the wrong shape."""
+
+
+class BypassWarning(UserWarning):
+    """The chosen layer is only one arm of the network: its map is a share of the probability mass, not the whole."""

@@ -1,0 +1,308 @@
+"""`explain`: what most people call. Images and targets in, attention maps out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+from ._errors import BypassWarning, ExcitationError, TargetError
+from ._forward import OutputChoice, forward
+from ._layers import Layer, default_place, find_place, layer_name
+from .networks._loaded import LoadedModel
+from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
+from .signals import Reading, Target, top_down_signal
+
+Maps = Float[torch.Tensor, "image target *space"]
+Contrast = Literal["dual"] | Target | Sequence[int | str] | None
+"""`None` (MWP), `"dual"` (c-MWP), or what to set against the target: another target, or several classes alike."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Attention maps with what is needed to read them.
+
+    Attributes:
+        maps: by layer: `(image, target, height, width)`; mass, so the sum over space is the probability that the
+            winners' walk passes this layer (unless contrasted, resized or scaled).
+        scores: the network's score of each target: weights times class scores (averaged over positions).
+        top: mass of the top-down signal.
+        share: by layer: its mass over the mass on top, before cutting and scaling. NaN for contrasts, whose mass on
+            top is zero.
+        strides: by layer: image pixels per map step.
+        whole: by layer: whether nothing can pass it by.
+        account: filled if asked for.
+        targets: number of targets of each image, where the lists differ; else `None`.
+    """
+
+    maps: dict[str, Float[torch.Tensor, "image target *space"]]
+    scores: Float[torch.Tensor, "image target"]
+    top: Float[torch.Tensor, "image target"]
+    share: dict[str, Float[torch.Tensor, "image target"]]
+    strides: dict[str, tuple[float, ...] | None]
+    whole: dict[str, bool]
+    account: Account | None
+    targets: tuple[int, ...] | None
+
+
+def explain(
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *space"],
+    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    *,
+    layer: Layer | Sequence[Layer] | None = None,
+    contrast: Contrast = None,
+    signed: bool = False,
+    signal: Reading = "response",
+    policies: Policies | None = None,
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    resize: bool | tuple[int, ...] = False,
+    scale: Literal["max", "sum"] | None = None,
+) -> Maps | list[Maps] | dict[str, Maps] | dict[str, list[Maps]]:
+    """Attention maps by Excitation Backprop: where the evidence for each target lies.
+
+    Args:
+        model: the network in evaluation mode, untouched by the call.
+        images: preprocessed, as the network takes them.
+        targets: what to look for (see `signals.Target`): one, a list for all images, or a list of lists, one per
+            image. All share one forward pass.
+        layer: where to take the maps; several give a dictionary by name from one sweep. None given: the default of
+            the loaded model, else the last layer at stride 16 that all evidence passes through.
+        contrast: `None` for MWP (Eq. 2); `"dual"` for c-MWP (Sec. 3.3): unit minus dual unit, formed at the last
+            weighted layer; or another target, or a list of classes, whose MWP is subtracted.
+        signed: keep negative values of a contrast; otherwise they are cut at zero, as Sec. 3.3 defines it.
+        signal: how a class's signal is spread over a score map, for networks that return one.
+        policies: choices the paper leaves open; `Policies()` if not given.
+        class_names: for targets by name; the loaded model's if not given.
+        output: which part of the network's output holds the class scores: key, index or function.
+        constants: dotted names of constant tensors the network keeps outside parameters and buffers.
+        resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass.
+        scale: `"max"` or `"sum"` divides each map by its largest absolute value or its absolute sum.
+
+    Returns:
+        `(image, target, height, width)`, float32 or float64 as the network computes (float32 for half precision); a
+        list with one `(target, height, width)` per image if targets came one list per image; a dictionary of these by
+        layer if several layers were asked for.
+
+    Raises:
+        ExcitationError: one of its kinds, with a sentence on what was wrong and what to do.
+
+    Warns:
+        BypassWarning: a layer is only one arm of the network.
+
+    Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, Sec. 3.
+    """
+    result = explain_full(
+        model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
+        class_names=class_names, output=output, constants=constants, resize=resize, scale=scale,
+    )  # fmt: skip
+    if result.targets is None:
+        maps: dict[str, Maps] = result.maps
+        return maps if _several(layer) else next(iter(maps.values()))
+    lists = {
+        name: [item[:count] for item, count in zip(maps, result.targets, strict=True)]
+        for name, maps in result.maps.items()
+    }
+    return lists if _several(layer) else next(iter(lists.values()))
+
+
+def explain_full(
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *space"],
+    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    *,
+    layer: Layer | Sequence[Layer] | None = None,
+    contrast: Contrast = None,
+    signed: bool = False,
+    signal: Reading = "response",
+    policies: Policies | None = None,
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    resize: bool | tuple[int, ...] = False,
+    scale: Literal["max", "sum"] | None = None,
+    account: bool = False,
+) -> Explanation:
+    """`explain` with scores, masses and, if asked for, the account. Takes the same arguments.
+
+    Where lists of targets differ in length between images, all arrays have room for the longest; what lies beyond an
+    image's own `targets` count is zero.
+    """
+    if isinstance(model, LoadedModel):
+        class_names = model.class_names if class_names is None else class_names
+        output = model.output if output is None else output
+        layer = model.default_layer if layer is None else layer
+        model = model.model
+    names = [layer_name(model, item) for item in _as_list(layer)] if layer is not None else None
+    record = forward(model, images, names, output, constants)
+    places = [find_place(record, name) for name in names] if names is not None else [default_place(record)]
+    scores = record.scores
+    assert scores is not None
+    working = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    scores = scores.to(working)
+    per_image, counts = _per_image(targets, len(images))
+    prior = _priors(per_image, scores, class_names, signal)
+    against = _against(contrast, scores, class_names, signal)
+    start = prior if against is None else prior - against
+    keep = Account() if account else None
+    signals = sweep(
+        record,
+        start[None],
+        [place.value for place in places if place.value is not None],
+        ExcitationRules(policies or Policies()),
+        contrast=isinstance(contrast, str) and contrast == "dual",
+        account=keep,
+    )
+    top = total(prior[None])
+    maps, share, whole = {}, {}, {}
+    cut = contrast is not None and not signed
+    for place, p in zip(places, signals, strict=True):
+        name = place.name
+        share[name] = torch.where(top == 0, torch.nan, total(p) / top) if contrast is None else top * torch.nan
+        join = _bypass(record, place)
+        whole[name] = join is None
+        if join is not None:
+            _warn_of_bypass(name, join, share[name])
+        attention = channel_sum(p)
+        if not bool(torch.isfinite(attention).all()):
+            raise ExcitationError(
+                f"the map at layer {name!r} is not finite: an activation above it is NaN, infinite or too large for"
+                f" {str(working).removeprefix('torch.')}."
+            )
+        attention = attention.clamp(min=0) if cut else attention
+        maps[name] = _scaled(_resized(attention, images, resize), scale)
+    return Explanation(
+        maps=maps,
+        scores=_target_scores(per_image, scores, class_names),
+        top=top,
+        share=share,
+        strides={place.name: place.value.stride for place in places if place.value is not None},
+        whole=whole,
+        account=keep,
+        targets=counts,
+    )
+
+
+def _several(layer: Layer | Sequence[Layer] | None) -> bool:
+    return isinstance(layer, Sequence) and not isinstance(layer, str)
+
+
+def _as_list(layer: Layer | Sequence[Layer]) -> list[Layer]:
+    items = list(layer) if isinstance(layer, Sequence) and not isinstance(layer, str) else [layer]
+    if not items:
+        raise ExcitationError("an empty list of layers was given; name at least one, or leave `layer` out.")
+    return items
+
+
+def _per_image(targets: object, images: int) -> tuple[list[list[Target]], tuple[int, ...] | None]:
+    """Targets for each image, and their counts if they were given for each image."""
+    if isinstance(targets, (str, int, Mapping, torch.Tensor)) or callable(targets):
+        targets = [targets]
+    if not isinstance(targets, (list, tuple)) or not targets:
+        raise TargetError(f"targets are {targets!r}; give a list of at least one class, name, weights or signal.")
+    nested = [isinstance(item, (list, tuple)) for item in targets]
+    if not any(nested):
+        return [list(targets)] * images, None
+    if not all(nested) or len(targets) != images:
+        raise TargetError(
+            f"targets are given one list per image, but there are {len(targets)} entries, {sum(nested)} of them lists,"
+            f" for {images} images."
+        )
+    if not all(targets):
+        empty = [i for i, item in enumerate(targets) if not item]
+        raise TargetError(f"image {empty[0]} has an empty list of targets; leave the image out or name a target.")
+    return [list(item) for item in targets], tuple(len(item) for item in targets)
+
+
+def _priors(
+    per_image: list[list[Target]], scores: torch.Tensor, class_names: Sequence[str] | None, reading: Reading
+) -> torch.Tensor:
+    """Signals `(target, *scores)`; images with fewer targets have zeros at the end."""
+    if all(item is per_image[0] for item in per_image):
+        each = [top_down_signal(t, scores, class_names=class_names, reading=reading) for t in per_image[0]]
+        return torch.stack(each)
+    whole = scores.new_zeros((max(map(len, per_image)), *scores.shape))
+    for i, items in enumerate(per_image):
+        for k, item in enumerate(items):
+            one = top_down_signal(item, scores[i : i + 1], class_names=class_names, reading=reading)
+            whole[k, i] = one[0]
+    return whole
+
+
+def _against(
+    contrast: Contrast, scores: torch.Tensor, class_names: Sequence[str] | None, reading: Reading
+) -> torch.Tensor | None:
+    """The signal to subtract, if the contrast is with another target."""
+    if contrast is None or (isinstance(contrast, str) and contrast == "dual"):
+        return None
+    if isinstance(contrast, (list, tuple, set, frozenset)):
+        if not contrast:
+            raise TargetError("contrast is an empty list of classes; name at least one.")
+        contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
+    return top_down_signal(contrast, scores, class_names=class_names, reading=reading)  # type: ignore[arg-type]
+
+
+def _target_scores(
+    per_image: list[list[Target]], scores: torch.Tensor, class_names: Sequence[str] | None
+) -> torch.Tensor:
+    """Each target's score: its weights times the class scores, averaged over the positions of a score map."""
+    flat = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
+    weights = _priors(per_image, flat, class_names, "response") if scores.dim() == 2 else None
+    if weights is None:
+        weights = _priors(per_image, scores, class_names, "response")
+        weights = weights.flatten(3).sum(3)
+    return (weights * flat).sum(2).transpose(0, 1)
+
+
+def _bypass(record: Record, place: Place) -> str | None:
+    """The address of an operation where mass can turn off to pass the layer by, if there is one."""
+    assert record.top is not None
+    assert place.value is not None
+    inside = record.descendants([place.value])
+    leads = record.ancestors(record.top)
+    for entry in record.entries:
+        if any(value.serial in leads for value in entry.outputs):
+            arms = {value.serial in inside for value in entry.inputs if value.kind is not Kind.CONSTANT}
+            if len(arms) == 2:
+                return entry.address
+    return None
+
+
+def _warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
+    known = bool(torch.isfinite(share).all())
+    shares = f" Its share of the mass is {share.min():.1%} to {share.max():.1%}." if known else ""
+    warnings.warn(
+        f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}",
+        BypassWarning,
+        stacklevel=4,
+    )
+
+
+def _resized(maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...]) -> torch.Tensor:
+    """Maps at another size; bicubic in two dimensions."""
+    if resize is False:
+        return maps
+    size = tuple(images.shape[2:]) if resize is True else tuple(resize)
+    space = maps.dim() - 2
+    if len(size) != space:
+        raise ExcitationError(f"resize is {size}; maps have {space} dimensions of space.")
+    mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[space]
+    return F.interpolate(maps, size=size, mode=mode, align_corners=False)
+
+
+def _scaled(maps: torch.Tensor, scale: Literal["max", "sum"] | None) -> torch.Tensor:
+    """Maps divided by their largest absolute value or their absolute sum; empty maps stay empty."""
+    if scale is None:
+        return maps
+    flat = maps.flatten(2).abs()
+    if scale not in {"max", "sum"}:
+        raise ExcitationError(f"scale is {scale!r}; choose 'max', 'sum' or None.")
+    size = flat.amax(2) if scale == "max" else flat.sum(2)
+    return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))

@@ -1,0 +1,160 @@
+"""One recorded forward pass, from checked images to checked scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ._errors import ExcitationError
+from .propagation import Kind, LateRootError, Record, Recorder, tensors_in
+
+OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
+"""Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
+
+
+def forward(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    roots: Sequence[str] | None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+) -> Record:
+    """Record a network on images.
+
+    Args:
+        model: the network, in evaluation mode.
+        images: `(image, channel, *space)`, floating point.
+        roots: layers the record begins at; `None` records everything.
+        output: where the class scores are.
+        constants: names of tensors the network keeps outside its parameters and buffers.
+
+    Returns:
+        The record, with `top` and `scores` set.
+
+    Raises:
+        ExcitationError: for images or outputs that are not what they should be.
+    """
+    _check(model, images)
+    found: list[torch.Tensor] = []
+    count = len(images)
+
+    def network(recorder: Recorder) -> Record:
+        return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
+
+    recorder = Recorder(model, roots, constants)
+    try:
+        record = network(recorder)
+    except LateRootError:
+        found.clear()
+        recorder = Recorder(model, None, constants)
+        record = network(recorder)
+    scores, value = recorder.final(found[-1])
+    if value is None:
+        raise ExcitationError(
+            "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
+            " replace what makes them by plain torch operations."
+        )
+    if roots and value.kind is not Kind.TRACKED and any(place.name in roots for place in record.places.values()):
+        names = ", ".join(repr(name) for name in roots)
+        raise ExcitationError(f"the class scores do not depend on layer {names}; choose another layer.")
+    finite = torch.isfinite(scores).flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
+        raise ExcitationError(
+            f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
+        )
+    record.top, record.scores = value, scores
+    return record
+
+
+def pick_scores(result: object, images: int, output: OutputChoice = None) -> torch.Tensor:
+    """The class scores among what a network returned.
+
+    Raises:
+        ExcitationError: they cannot be told from other tensors, or have no class dimension.
+    """
+    picked = result
+    if callable(output):
+        picked = output(result)
+    elif output is not None:
+        picked = _part(result, output)
+    elif not isinstance(result, torch.Tensor):
+        picked = _only_scores(result, images)
+    if not isinstance(picked, torch.Tensor) or not picked.is_floating_point():
+        kind = picked.dtype if isinstance(picked, torch.Tensor) else type(picked).__name__
+        raise ExcitationError(f"the class scores should be a tensor of floating-point numbers, not {kind}.")
+    if picked.dim() < 2 or picked.shape[0] != images or 0 in picked.shape:
+        raise ExcitationError(
+            f"the class scores have shape {tuple(picked.shape)}; ({images}, classes) or ({images}, classes, height,"
+            " width) expected."
+        )
+    return picked
+
+
+def _part(result: Any, output: str | int) -> object:
+    try:
+        if isinstance(output, str) and not isinstance(result, Mapping):
+            return getattr(result, output)
+        return result[output]
+    except (KeyError, IndexError, AttributeError, TypeError):
+        raise ExcitationError(f"the network's output has no part {output!r}; {_parts(result)}.") from None
+
+
+def _only_scores(result: object, images: int) -> torch.Tensor:
+    for name in ("logits", "scores"):
+        part = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+        if isinstance(part, torch.Tensor):
+            return part
+    inside = vars(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
+    found = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
+    if len(found) == 1:
+        return found[0]
+    raise ExcitationError(
+        f"which part of the network's output holds the class scores is open: {_parts(result)}. Say so with `output=`:"
+        " a key, an index, or a function."
+    )
+
+
+def _parts(result: object) -> str:
+    if isinstance(result, Mapping):
+        return f"it has the keys {', '.join(repr(key) for key in result)}"
+    if isinstance(result, (tuple, list)):
+        return f"it is a {type(result).__name__} of {len(result)}"
+    return f"it is a {type(result).__name__}"
+
+
+def _check(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Refuse early what would fail late and unclearly."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExcitationError(
+            "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected.")
+    if not images.is_floating_point():
+        raise ExcitationError(
+            f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes them."
+        )
+    if images.dim() < 3:
+        raise ExcitationError(
+            f"images have shape {tuple(images.shape)}; (image, channel, height, width) is expected: add the image"
+            " dimension with images[None]."
+        )
+    if 0 in images.shape:
+        raise ExcitationError(f"images have shape {tuple(images.shape)}: the batch is empty; give at least one image.")
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is None:
+        return
+    if parameter.device != images.device:
+        raise ExcitationError(
+            f"images are on {images.device}, the model on {parameter.device}; move one: images.to({str(parameter.device)!r})."
+        )
+    if parameter.dtype != images.dtype and not torch.is_autocast_enabled(images.device.type):
+        raise ExcitationError(
+            f"images are {images.dtype}, the model's parameters {parameter.dtype}; convert one: images.to({parameter.dtype})."
+        )

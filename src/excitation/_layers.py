@@ -1,0 +1,139 @@
+"""Naming, listing and choosing layers."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+
+from ._errors import LayerError
+from ._forward import OutputChoice, forward
+from .propagation import INPUT, Place, Record
+
+Layer = str | torch.nn.Module
+"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call."""
+
+DEFAULT_STRIDE = 16.0
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A place where a map can be taken.
+
+    Attributes:
+        name: as `layer=` takes it.
+        kind: `"module"`, `"operation"` or `"input"`.
+        shape: of its output.
+        stride: image pixels per step in each spatial dimension, `None` without space.
+        whole: whether all evidence passes through it, so that a map here accounts for the whole score.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    stride: tuple[float, ...] | None
+    whole: bool
+
+
+def list_layers(
+    model: torch.nn.Module, images: Float[torch.Tensor, "image channels *space"], *, output: OutputChoice = None
+) -> list[LayerInfo]:
+    """The layers and operations of a network on these images, in the order they finish.
+
+    Args:
+        model: the network, in evaluation mode.
+        images: a batch, as the network takes it.
+        output: which of several outputs holds the class scores, as in `explain`.
+
+    Returns:
+        Modules under their dotted names, operations under `module.path:operation`; those whose output is one tensor
+        that depends on the images.
+    """
+    record = forward(model, images, None, output)
+    assert record.images is not None
+    assert record.top is not None
+    cuts = record.cuts(record.images, record.top)
+    return [
+        LayerInfo(place.name, place.kind, tuple(place.value.shape), place.value.stride, place.value.serial in cuts)
+        for place in record.places.values()
+        if place.value is not None and not place.problem
+    ]
+
+
+def layer_name(model: torch.nn.Module, layer: Layer) -> str:
+    """The canonical name of a layer, checked as far as possible before the network runs.
+
+    Raises:
+        LayerError: no module has this name; with the nearest names.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    if isinstance(layer, torch.nn.Module):
+        if id(layer) not in names:
+            raise LayerError(f"the given {type(layer).__name__} module is not part of the model.")
+        return names[id(layer)]
+    if not isinstance(layer, str):
+        raise LayerError(f"layer is {layer!r}; give a module of the model, its name, or a list of these.")
+    if layer == INPUT or ":" in layer:
+        return layer
+    base, _, call = layer.partition("#")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if not base or base not in modules or (call and not call.isdigit()):
+        raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *filter(None, modules)])}")
+    canonical = names[id(modules[base])]
+    return canonical if call in {"", "1"} else f"{canonical}#{int(call)}"
+
+
+def find_place(record: Record, name: str) -> Place:
+    """Where a layer's output is in the record, checked to hold a map.
+
+    Raises:
+        LayerError: it did not run, or its output has no space.
+    """
+    place = record.places.get(name)
+    if place is None:
+        raise LayerError(f"layer {name!r} did not run in this forward pass.{_nearest(name, record.places)}")
+    if place.problem:
+        raise LayerError(f"layer {name!r} holds no map: {place.problem}.")
+    assert place.value is not None
+    if len(place.value.shape) < 3:
+        raise LayerError(
+            f"layer {name!r} has no space: its output is {tuple(place.value.shape)}, (image, channel, height, width)"
+            " expected; choose a lower layer."
+        )
+    return place
+
+
+def default_place(record: Record) -> Place:
+    """The last layer at stride 16 that all evidence passes through; else the one nearest to stride 16.
+
+    Raises:
+        LayerError: nothing in the network has space.
+    """
+    assert record.images is not None
+    assert record.top is not None
+    cuts = record.cuts(record.images, record.top)
+    best: Place | None = None
+    nearest = math.inf
+    for place in record.places.values():
+        value = place.value
+        if place.kind == "input" or value is None or value.serial not in cuts or value.serial == record.top.serial:
+            continue
+        if value.stride is None or min(value.stride) <= 0 or math.prod(value.shape[2:]) == 1:
+            continue
+        stride = math.exp(sum(map(math.log, value.stride)) / len(value.stride))
+        distance = round(abs(math.log2(stride / DEFAULT_STRIDE)), 1)
+        # A module's name reads better than that of the operation inside it, which finishes first.
+        if distance < nearest or (distance == nearest and (place.kind == "module" or best is None)):
+            best, nearest = place, distance
+    if best is None:
+        raise LayerError("no layer with space lies on all paths through this network; name one with `layer=`.")
+    return best
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.4)
+    return f" Nearest: {', '.join(repr(item) for item in near)}." if near else ""

@@ -1,0 +1,100 @@
+"""The record of one forward pass: operations in order, their values, the layers' places among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from ._values import Value
+from .operations import Operation
+
+
+@dataclass(eq=False)
+class Entry:
+    """One operation of the record.
+
+    Attributes:
+        name: canonical name of the torch function.
+        address: `module.path:name`, with `#2` for the second of its kind there; unique.
+        operation: what was computed.
+        inputs: values of its operands, in the order of its signals.
+        outputs: values of its results that carry neurons.
+        bit: of a weighted operation in the bit sets of values above it, else 0.
+    """
+
+    name: str
+    address: str
+    operation: Operation
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    bit: int = 0
+
+
+@dataclass(eq=False)
+class Place:
+    """Where a layer's output is found.
+
+    Attributes:
+        name: as `layer=` takes it.
+        value: the output.
+        kind: `"module"` or `"operation"`.
+        problem: why it cannot hold a map, or empty.
+    """
+
+    name: str
+    value: Value | None
+    kind: str
+    problem: str = ""
+
+
+@dataclass(eq=False)
+class Record:
+    """What one forward pass did, between the chosen layers and the top.
+
+    Attributes:
+        entries: operations in the order they ran; only those that descend from a root.
+        places: layers and operations that ran, by name, in the order they finished.
+        images: the value of the network's input.
+        top: the value of the class scores; set once they have been picked from what the network returned.
+        scores: the class scores themselves.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+    images: Value | None = None
+    top: Value | None = None
+    scores: torch.Tensor | None = None
+
+    def descendants(self, roots: Iterable[Value]) -> set[int]:
+        """Serials of all values that descend from the roots, the roots included."""
+        reached = {value.serial for value in roots}
+        for entry in self.entries:
+            if any(value.serial in reached for value in entry.inputs):
+                reached.update(value.serial for value in entry.outputs)
+        return reached
+
+    def ancestors(self, top: Value) -> set[int]:
+        """Serials of all values the top descends from, the top included."""
+        reached = {top.serial}
+        for entry in reversed(self.entries):
+            if any(value.serial in reached for value in entry.outputs):
+                reached.update(value.serial for value in entry.inputs)
+        return reached
+
+    def cuts(self, root: Value, top: Value) -> set[int]:
+        """Serials of the values every path from root to top goes through, found by counting paths exactly."""
+        down = {root.serial: 1}
+        for entry in self.entries:
+            paths = sum(down.get(value.serial, 0) for value in entry.inputs)
+            for value in entry.outputs:
+                if value.serial != root.serial:
+                    down[value.serial] = down.get(value.serial, 0) + paths
+        up = {top.serial: 1}
+        for entry in reversed(self.entries):
+            paths = sum(up.get(value.serial, 0) for value in entry.outputs)
+            for value in entry.inputs:
+                up[value.serial] = up.get(value.serial, 0) + paths
+        whole = down.get(top.serial, 0)
+        return {serial for serial, count in down.items() if whole and count * up.get(serial, 0) == whole}

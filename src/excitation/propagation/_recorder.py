@@ -1,0 +1,406 @@
+"""The recording mode: sees every torch operation of one forward pass, runs it, and writes down what it did.
+
+Nothing about the network changes: no module is wrapped, no weight copied. The mode belongs to one thread; the two
+global module hooks, which tell where modules begin and end, ignore every other thread and go with the recording.
+Operations in place are run as their plain forms, so that the activations on record stay what they were.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from .._errors import EscapedTensorError, UnsupportedOperationError
+from ._functions import Function, function
+from ._record import Entry, Place, Record
+from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensors_in
+from .operations import Arrangement, Operation, Read, Reading
+
+INPUT = "input"
+"""The layer name that stands for the images themselves."""
+
+
+class LateRootError(Exception):
+    """A chosen layer's output was used before the layer was left: recording must start at the images."""
+
+
+class Recorder(TorchFunctionMode):
+    """Records one forward pass of a network.
+
+    Args:
+        model: the network.
+        roots: names of the layers the record begins at; `None` begins at the images.
+        constants: dotted names of tensors the network keeps outside its parameters and buffers.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, roots: Sequence[str] | None = None, constants: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._roots = None if roots is None or INPUT in roots else frozenset(roots)
+        self._named_constants = tuple(constants)
+        self._known = _constants_of(model)
+        self._book = ValueBook()
+        self._record = Record()
+        self._thread = threading.get_ident()
+        self._path: list[str] = []
+        self._calls: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._redirects: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._stale: dict[int, tuple[StorageWeakRef, str]] = {}
+        self._scripted: list[str] = []
+        self._weighted = 0
+        self._tracking = False
+
+    def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
+        """Run the network once and return the record.
+
+        Args:
+            images: the input, images first.
+            read: called with what the network returned, still under the recording.
+
+        Raises:
+            ExcitationError: where the network does something the record cannot follow.
+        """
+        space = images.dim() - 2
+        stride = (1.0,) * space if space > 0 else None
+        before = [
+            (module, name, tensor) for module in self._model.modules() for name, tensor in module._buffers.items()
+        ]
+        with ExitStack() as stack:
+            stack.callback(_restore, before)
+            stack.enter_context(_hook(register_module_forward_pre_hook, self._enter))
+            stack.enter_context(_hook(register_module_forward_hook, self._leave, always_call=True))
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            # A view of its own, so that the caller's tensor is never taken for a constant of the model.
+            images = images.detach().view_as(images)
+            self._tracking = self._roots is None
+            kind = Kind.TRACKED if self._tracking else Kind.OUTSIDE
+            value = self._book.add(images, kind, stride=stride, address=INPUT)
+            self._record.images = value
+            self._record.places[INPUT] = Place(INPUT, value, "input")
+            stack.enter_context(self)
+            read(self._resolve(self._model(images)))
+        return self._record
+
+    def final(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Value | None]:
+        """What a tensor of the network became by changes in place, and its value."""
+        tensor = self._resolve(tensor)
+        return tensor, self._book.get(tensor)
+
+    # Modules ---------------------------------------------------------------------------------------------------------
+
+    def _enter(self, module: torch.nn.Module, args: object) -> None:
+        if threading.get_ident() == self._thread:
+            self._path.append(self._names.get(id(module), type(module).__name__))
+
+    def _leave(self, module: torch.nn.Module, args: object, output: object) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        name = self._path.pop()
+        if isinstance(module, torch.jit.ScriptModule):
+            self._scripted.append(name)
+        if not name or id(module) not in self._names:
+            return
+        call = self._calls[name] = self._calls.get(name, 0) + 1
+        name = name if call == 1 else f"{name}#{call}"
+        self._place(name, self._resolve(output), "module")
+
+    def _place(self, name: str, output: object, kind: str) -> None:
+        found = list(tensors_in(output))
+        value = self._book.get(found[0]) if len(found) == 1 else None
+        problem = ""
+        if len(found) != 1:
+            problem = f"it returns {len(found)} tensors; choose an operation inside it"
+        elif value is None:
+            problem = "its output was made by no recorded operation"
+        elif value.kind is Kind.CONSTANT:
+            problem = "its output does not depend on the images"
+        self._record.places[name] = Place(name, value, kind, problem)
+        if self._roots is not None and name in self._roots and value is not None and not problem:
+            if value.kind is not Kind.TRACKED and value.used:
+                raise LateRootError
+            value.kind = Kind.TRACKED
+            self._tracking = True
+
+    # Operations ------------------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        how = function(func)
+        if self._redirects:
+            args, kwargs = self._resolve(args), self._resolve(kwargs)
+        tensors = [*tensors_in(args), *tensors_in(kwargs)]
+        values = [self._value(tensor, how) for tensor in tensors]
+        if self._stale:
+            for tensor, value in zip(tensors, values, strict=True):
+                if value.kind is not Kind.CONSTANT:
+                    self._check_stale(tensor, how)
+        kind = max((value.kind for value in values), default=Kind.CONSTANT)
+        in_place = how.in_place
+        if kwargs.get("inplace"):
+            kwargs = {**kwargs, "inplace": False}
+            in_place = True
+        if kind is Kind.CONSTANT:
+            result = how.twin(*args, **kwargs)
+            for tensor in tensors_in(result):
+                if self._book.get(tensor) is None:
+                    self._book.add(tensor, Kind.CONSTANT)
+        else:
+            for value in values:
+                value.used = True
+            result = self._information(how, args, kwargs, tensors, kind)
+        if in_place and isinstance(result, torch.Tensor):
+            self._redirect(args[0], result, how)
+        return result
+
+    def _information(
+        self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
+    ) -> Any:
+        """Run and record a call that involves tensors depending on the images."""
+        reading = Reading(how.name, self._where(how.name), self._book)
+        if how.leaks and any(t.is_floating_point() for t in tensors):
+            raise EscapedTensorError(
+                f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
+                "keep them as tensors, or choose a layer above."
+            )
+        if how.name.endswith(".__set__") or kwargs.get("out") is not None:
+            reading.refuse(
+                "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
+            )
+        if how.shape_only:
+            result = how.twin(*args, **kwargs)
+            self._book.add(result, Kind.CONSTANT)
+            return result
+        read, problem = self._read(how, reading, args, kwargs)
+        result = how.twin(*args, **kwargs)
+        results = [tensor for tensor in tensors_in(result)]
+        if not results:
+            return result
+        if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
+            return result  # dropout in evaluation mode returns its very input
+        if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+            for tensor in results:
+                self._book.add(tensor, kind)
+            return result
+        if read is None and kind is Kind.TRACKED:
+            raise problem or UnsupportedOperationError(
+                f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
+                " model by supported operations, or ask for a rule."
+            )
+        self._write(how.name, read, results, kind)
+        return result
+
+    def _read(
+        self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Read | None, UnsupportedOperationError | None]:
+        """What the call will do, as far as there is a rule; else why not."""
+        if how.reader is None:
+            return None, None
+        try:
+            return how.reader(reading, *args, **kwargs), None
+        except UnsupportedOperationError as error:
+            return None, error
+        except TypeError:
+            given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
+            return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
+
+    def _write(self, name: str, read: Read | None, results: list[torch.Tensor], kind: Kind) -> None:
+        """Enter the results' values, and the operation if it descends from a root."""
+        path = self._path[-1] if self._path else ""
+        address = f"{path}:{name}"
+        count = self._counts[address] = self._counts.get(address, 0) + 1
+        address = address if count == 1 else f"{address}#{count}"
+        bit = 0
+        if read is None:
+            outputs = [self._book.add(tensor, kind, address=address) for tensor in results]
+        else:
+            operation, operands = read
+            inputs = tuple(self._operand(tensor) for tensor in operands)
+            if operation.weighted:
+                bit = 1 << self._weighted
+                self._weighted += 1
+            outputs = self._outputs(operation, inputs, results, kind, address, bit)
+            if kind is Kind.TRACKED:
+                entry = Entry(name, address, operation, inputs, tuple(outputs), bit)
+                self._record.entries.append(entry)
+        if len(outputs) == 1 or (read is not None and not isinstance(read[0], Arrangement)):
+            self._record.places[address] = Place(address, outputs[0], "operation")
+            if self._roots is not None and address in self._roots:
+                outputs[0].kind = Kind.TRACKED
+                self._tracking = True
+        else:
+            problem = f"it returns {len(outputs)} tensors"
+            self._record.places[address] = Place(address, None, "operation", problem)
+
+    def _outputs(
+        self,
+        operation: Operation,
+        inputs: tuple[Value, ...],
+        results: list[torch.Tensor],
+        kind: Kind,
+        address: str,
+        bit: int,
+    ) -> list[Value]:
+        weighted = bit
+        for value in inputs:
+            weighted |= value.weighted
+        lowers: Sequence[Bound]
+        valids: Sequence[torch.Tensor | None]
+        if isinstance(operation, Arrangement):
+            lowers = operation.lowers(inputs) or (inputs[0].lower,) * len(results)
+            valids = operation.valids(inputs) or (None,) * len(results)
+        else:
+            # Beside a maximum come its indices, which are no neurons.
+            lowers = (operation.lower(inputs), *(UNBOUNDED,) * (len(results) - 1))
+            valids = (operation.valid(inputs), *(None,) * (len(results) - 1))
+        source = inputs[0]
+        images = self._record.images
+        assert images is not None
+        return [
+            self._book.add(
+                tensor,
+                kind,
+                lower=lower,
+                valid=valid,
+                stride=_stride(operation.scale, source, tensor.shape, images.shape),
+                weighted=weighted,
+                address=address,
+            )
+            for tensor, lower, valid in zip(results, lowers, valids, strict=True)
+        ]
+
+    def _operand(self, tensor: torch.Tensor) -> Value:
+        value = self._book.get(tensor)
+        assert value is not None
+        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
+            value.lower = 0.0
+        return value
+
+    # Identity of tensors ---------------------------------------------------------------------------------------------
+
+    def _value(self, tensor: torch.Tensor, how: Function) -> Value:
+        value = self._book.get(tensor)
+        if value is not None:
+            return value
+        constant = id(tensor) in self._known or isinstance(tensor, torch.nn.Parameter) or not tensor.is_floating_point()
+        if constant or any(_attribute(self._model, name) is tensor for name in self._named_constants):
+            return self._book.add(tensor, Kind.CONSTANT)
+        if not self._tracking:
+            return self._book.add(tensor, Kind.OUTSIDE)
+        origin = f" (scripted modules ran: {', '.join(self._scripted)})" if self._scripted else ""
+        raise EscapedTensorError(
+            f"{self._where(how.name)} takes in a tensor of shape {tuple(tensor.shape)} that no recorded operation"
+            f" made{origin}, so signals through it would be lost. Script modules, NumPy and vmap escape the recording:"
+            " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
+        )
+
+    def _where(self, name: str) -> str:
+        path = self._path[-1] if self._path else ""
+        return f"{name!r} in layer {path!r}" if path else f"{name!r} in the model's own forward"
+
+    def _resolve(self, item: Any) -> Any:
+        """Replace tensors that were changed in place by what they became."""
+        if isinstance(item, torch.Tensor):
+            while (found := self._redirects.get(id(item))) is not None:
+                item = found[1]
+            return item
+        if isinstance(item, tuple):
+            parts = [self._resolve(part) for part in item]
+            if all(new is old for new, old in zip(parts, item, strict=True)):
+                return item
+            return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+        if isinstance(item, list):
+            return [self._resolve(part) for part in item]
+        if type(item) is dict:
+            return {key: self._resolve(part) for key, part in item.items()}
+        return item
+
+    def _redirect(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> None:
+        """From here on, `old` means `new`; other views of its storage would show the old numbers."""
+        if new is old:
+            return
+        key, redirects = id(old), self._redirects
+        # When nothing can ask for `old` any more, what it became is no longer held for its sake.
+        redirects[key] = (weakref.ref(old, lambda _: redirects.pop(key, None)), new)
+        value = self._book.get(old)
+        if value is None or value.kind is not Kind.CONSTANT:
+            storage = old.untyped_storage()
+            self._stale[storage._cdata] = (StorageWeakRef(storage), self._where(how.name))
+
+    def _check_stale(self, tensor: torch.Tensor, how: Function) -> None:
+        found = self._stale.get(tensor.untyped_storage()._cdata)
+        if found is not None:
+            raise UnsupportedOperationError(
+                f"{self._where(how.name)} reads a tensor that shares memory with one changed in place by {found[1]};"
+                " use the form that makes a new tensor there."
+            )
+
+
+def _constants_of(model: torch.nn.Module) -> dict[int, torch.Tensor]:
+    """Parameters, buffers, and tensors kept as plain attributes: they exist before any image comes."""
+    constants: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for group in (module._parameters, module._buffers, vars(module)):
+            constants |= {id(item): item for item in group.values() if isinstance(item, torch.Tensor)}
+    return constants
+
+
+def _attribute(model: torch.nn.Module, name: str) -> object:
+    item: object = model
+    for part in name.split("."):
+        item = getattr(item, part, None)
+    return item
+
+
+def _restore(before: list[tuple[torch.nn.Module, str, torch.Tensor | None]]) -> None:
+    """Put back buffers the forward pass has replaced (`self.calls += 1`)."""
+    for module, name, tensor in before:
+        if module._buffers.get(name) is not tensor:
+            module._buffers[name] = tensor
+
+
+class _hook:  # noqa: N801 - used as a function
+    """A module hook for the length of a `with` block."""
+
+    def __init__(self, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
+        self._register, self._hook, self._options = register, hook, options
+
+    def __enter__(self) -> None:
+        self._handle = self._register(self._hook, **self._options)
+
+    def __exit__(self, *exception: object) -> None:
+        self._handle.remove()
+
+
+def _stride(
+    scale: tuple[float, ...] | None, source: Value, shape: torch.Size, images: torch.Size
+) -> tuple[float, ...] | None:
+    """Image pixels per step in each spatial dimension."""
+    if len(shape) != len(images) or len(shape) < 3:
+        return None
+    if scale == () or source.stride is None or len(source.shape) != len(shape):
+        return tuple(i / o if o else 0.0 for i, o in zip(images[2:], shape[2:], strict=True))
+    if scale is None:
+        return tuple(
+            s * i / o if o else 0.0 for s, i, o in zip(source.stride, source.shape[2:], shape[2:], strict=True)
+        )
+    scale = scale * len(source.stride) if len(scale) == 1 else scale
+    return tuple(s * f for s, f in zip(source.stride, scale, strict=True))

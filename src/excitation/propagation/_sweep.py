@@ -1,0 +1,85 @@
+"""The downward sweep: carry signals over the record, from the top to the chosen layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .._errors import LayerError
+from ._account import Account
+from ._record import Entry, Record
+from ._values import Kind, Value
+from .rules import Signal, added, contrasted
+
+Rules = Callable[[Entry, Sequence[Signal | None]], list[Signal]]
+"""A rule set: signals on an operation's outputs to signals on its inputs."""
+
+
+def sweep(
+    record: Record,
+    signal: Signal,
+    layers: Sequence[Value],
+    rules: Rules,
+    *,
+    contrast: bool = False,
+    account: Account | None = None,
+) -> list[Signal]:
+    """Carry a signal from the top to some layers.
+
+    Args:
+        record: of the forward pass; its `top` is where the signal starts.
+        signal: `(1, target, *top)`.
+        layers: where to read the signal off; they may lie above one another.
+        rules: how signals pass operations.
+        contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3).
+        account: filled with the mass that passed each operation, if given.
+
+    Returns:
+        The signal at each layer: `(polarity, target, *layer)`.
+
+    Raises:
+        LayerError: no path from the top leads to a layer, or no weighted operation lies between (for `contrast`).
+    """
+    assert record.top is not None
+    reached = record.descendants(layers)
+    wanted_layers = {value.serial for value in layers}
+    # Above the last weighted operation a contrast has not begun: such signals travel in a lane of their own.
+    lanes: tuple[dict[int, Signal], dict[int, Signal]] = ({}, {})
+    begun, waiting = lanes
+    (waiting if contrast else begun)[record.top.serial] = signal
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(signal.device.type, enabled=False):
+        for entry in reversed(record.entries):
+            if not any(value.serial in reached for value in entry.inputs):
+                continue
+            arrived = [[_take(lane, value, wanted_layers) for value in entry.outputs] for lane in lanes]
+            if contrast and entry.operation.weighted:
+                arrived = [[_joined(done, new) for done, new in zip(*arrived, strict=True)], []]
+            for lane, signals in zip(lanes, arrived, strict=True):
+                if any(p is not None for p in signals):
+                    passed = rules(entry, signals)
+                    if account is not None:
+                        account.enter(entry, signals, passed, reached)
+                    for value, p in zip(entry.inputs, passed, strict=True):
+                        if value.serial in reached and value.kind is not Kind.CONSTANT:
+                            lane[value.serial] = added(lane.get(value.serial), p)
+    return [_found(value, begun, waiting) for value in layers]
+
+
+def _take(lane: dict[int, Signal], value: Value, keep: set[int]) -> Signal | None:
+    return lane.get(value.serial) if value.serial in keep else lane.pop(value.serial, None)
+
+
+def _joined(done: Signal | None, new: Signal | None) -> Signal | None:
+    return done if new is None else added(done, contrasted(new))
+
+
+def _found(value: Value, begun: dict[int, Signal], waiting: dict[int, Signal]) -> Signal:
+    if value.serial in waiting:
+        raise LayerError(
+            f"layer {value.address!r} has no weighted operation between it and the top, where a contrast with the dual"
+            " could be formed; choose a lower layer, or contrast=None."
+        )
+    if value.serial not in begun:
+        raise LayerError(f"the class scores do not depend on layer {value.address!r}; choose another.")
+    return begun[value.serial]

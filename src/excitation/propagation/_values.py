@@ -1,0 +1,97 @@
+"""What the record knows about one tensor of the forward pass."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import torch
+
+
+class Kind(IntEnum):
+    """Where a tensor's information comes from; an operation's result has the largest kind of its inputs."""
+
+    CONSTANT = 0
+    """A parameter, a buffer, or made from such by recorded operations."""
+    OUTSIDE = 1
+    """From the images, but not through a chosen layer."""
+    TRACKED = 2
+    """Descends from a chosen layer."""
+
+
+Bound = float | torch.Tensor
+"""A lower bound on activations: one number, or one per neuron (broadcastable); minus infinity where none is known."""
+
+UNBOUNDED = -math.inf
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """A tensor of the forward pass, without its numbers.
+
+    Attributes:
+        serial: unique in the record.
+        kind: where its information comes from.
+        shape: of the tensor.
+        lower: largest known lower bound of its activations.
+        valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
+        stride: pixels of the image per step in each spatial dimension, `None` without space.
+        weighted: bit set of the weighted operations it went through.
+        address: `module.path:operation` that made it.
+        used: whether an operation has taken it in.
+    """
+
+    serial: int
+    kind: Kind
+    shape: torch.Size
+    lower: Bound = UNBOUNDED
+    valid: torch.Tensor | None = None
+    stride: tuple[float, ...] | None = None
+    weighted: int = 0
+    address: str = ""
+    used: bool = False
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether no activation can be below zero."""
+        return isinstance(self.lower, float) and self.lower >= 0
+
+
+class ValueBook:
+    """Finds the value of a tensor by identity, without keeping the tensor alive.
+
+    A weak reference beside each identity guards against a new tensor at a dead one's address; a plain dictionary
+    with this guard costs a tenth of `WeakIdKeyDictionary`.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+        self._count = 0
+
+    def get(self, tensor: torch.Tensor) -> Value | None:
+        """The value of this very tensor object, if it has one."""
+        entry = self._entries.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
+        """Enter a tensor, replacing what was known about it."""
+        value = Value(self._count, kind, tensor.shape, **known)
+        self._count += 1
+        self._entries[id(tensor)] = (weakref.ref(tensor), value)
+        return value
+
+
+def tensors_in(item: object) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists and dictionaries, in order."""
+    if isinstance(item, torch.Tensor):
+        yield item
+    elif isinstance(item, (tuple, list)):
+        for part in item:
+            yield from tensors_in(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from tensors_in(part)

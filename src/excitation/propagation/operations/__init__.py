@@ -1,0 +1,36 @@
+"""What the network computed, by families; one file per family reads the arguments of torch's functions."""
+
+from . import _activations, _affine, _arrangement, _pooling, _scaling
+from ._families import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    Operation,
+    Scaled,
+    SharedMaximum,
+    Sum,
+    Winner,
+    expanded,
+)
+from ._reading import READERS, Read, Reader, Reading
+
+__all__ = [
+    "READERS",
+    "Activation",
+    "Affine",
+    "Arrangement",
+    "Average",
+    "Operation",
+    "Read",
+    "Reader",
+    "Reading",
+    "Scaled",
+    "SharedMaximum",
+    "Sum",
+    "Winner",
+    "expanded",
+]
+
+# The modules are imported for what they register.
+del _activations, _affine, _arrangement, _pooling, _scaling

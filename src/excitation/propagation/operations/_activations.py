@@ -1,0 +1,128 @@
+"""Readers for activation functions and other operations from one neuron to one neuron."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..._errors import TrainingModeError
+from ._families import Activation
+from ._reading import Read, Reading, reads
+
+
+def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False) -> Read:
+    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only), (input,)
+
+
+@reads("relu", "relu6", "sigmoid", "softplus", "hardsigmoid", "exp")
+def rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Bounded by zero from below."""
+    del reading, args, kwargs
+    return _gate(input, 0.0)
+
+
+@reads("tanh", "softsign", "erf")
+def symmetric(reading: Reading, input: torch.Tensor) -> Read:
+    """Bounded by -1 from below."""
+    del reading
+    return _gate(input, -1.0)
+
+
+@reads("elu", "selu", "celu")
+def exponential_linear(
+    reading: Reading, input: torch.Tensor, alpha: float = 1.0, scale: float = 1.0, *args: Any, **kwargs: Any
+) -> Read:
+    """Bounded by `-alpha` from below (SELU: by `-scale alpha`)."""
+    del args, kwargs
+    if reading.name == "selu":
+        return _gate(input, -1.0507009873554805 * 1.6732632423543772)
+    if alpha < 0 or scale < 0:
+        reading.refuse(f"alpha = {alpha} and scale = {scale} make it fall.")
+    return _gate(input, -float(alpha) * float(scale))
+
+
+@reads("leaky_relu", "rrelu")
+def leaky(reading: Reading, input: torch.Tensor, negative_slope: float = 0.01, *args: Any, **kwargs: Any) -> Read:
+    """A neuron of both signs stays one."""
+    if reading.name == "rrelu":
+        if kwargs.get("training", len(args) > 1 and args[1]):
+            raise TrainingModeError(f"{reading.where} draws random slopes; call model.eval() first.")
+    elif negative_slope < 0:
+        reading.refuse(f"its negative slope {negative_slope} makes it fall.")
+    return _gate(input, None, zero_only=True)
+
+
+@reads("hardtanh")
+def hard_tanh(
+    reading: Reading, input: torch.Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Read:
+    """A gate between two numbers."""
+    del reading, max_val, inplace
+    return _gate(input, float(min_val))
+
+
+@reads("clamp", "clip", "clamp_min", "clamp_max")
+def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:  # noqa: A002 - torch's name
+    """A gate between two numbers, either of them open."""
+    del max
+    if reading.name == "clamp_max":
+        min = None  # noqa: A001
+    if isinstance(min, torch.Tensor):
+        reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
+    return _gate(input, None if min is None else float(min))
+
+
+@reads("threshold")
+def threshold(
+    reading: Reading, input: torch.Tensor, threshold: float, value: float, inplace: bool = False
+) -> Read:  # fmt: skip
+    """A rectifier with a threshold of its own."""
+    del inplace
+    if value > threshold:
+        reading.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
+    return _gate(input, float(value))
+
+
+@reads("softmax", "log_softmax")
+def softmax(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """On top of a classifier: the signal on a probability is the signal on its score (a departure, see docs).
+
+    A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
+    """
+    del args, kwargs
+    return _gate(input, 0.0 if reading.name == "softmax" else None, zero_only=True)
+
+
+@reads("log_sigmoid", "logsigmoid", "logit", "log", "log1p", "sqrt")
+def monotone(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Rising functions without a bound of their own."""
+    del reading, args, kwargs
+    return _gate(input, None, zero_only=True)
+
+
+@reads("local_response_norm")
+def local_response_norm(
+    reading: Reading,
+    input: torch.Tensor,
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+) -> Read:
+    """Local response normalisation: signals pass unchanged (Sec. 3.4)."""
+    del size
+    if alpha < 0 or beta < 0 or k < 0:
+        reading.refuse(f"alpha = {alpha}, beta = {beta}, k = {k}: a negative one makes it no normalisation.")
+    return _gate(input, None, zero_only=True)
+
+
+@reads("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
+def dropout(
+    reading: Reading, input: torch.Tensor, p: float = 0.5, training: bool = True, *args: Any, **kw: Any
+) -> Read:
+    """Dropout in evaluation mode: the identity."""
+    del args
+    if kw.get("train", training) and p > 0:
+        raise TrainingModeError(f"{reading.where} is active; call model.eval() first.")
+    return _gate(input, None)

@@ -1,0 +1,223 @@
+"""The families of operations a rule can be written for, each with just the numbers a sweep needs.
+
+A family says what was computed; how signals pass through it is the business of a rule set (`rules/`).
+Signals have two dimensions more than activations, in front: polarity (raised, and lowered where needed) and target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from .._values import UNBOUNDED, Bound, Value
+
+
+@dataclass(eq=False)
+class Operation:
+    """What one recorded call computed.
+
+    Attributes:
+        weighted: whether it applies learned weights; such operations count for residual branches and for contrast.
+        scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
+            fixed ratio (then the ratio of the sizes is taken).
+    """
+
+    weighted: ClassVar[bool] = False
+    scale: tuple[float, ...] | None
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:  # noqa: ARG002 - the family decides
+        """A lower bound on the output's activations."""
+        return UNBOUNDED
+
+    def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:  # noqa: ARG002
+        """False where the output holds padding."""
+        return None
+
+
+def expanded(value: Value) -> torch.Tensor:
+    """The lower bound with one entry per neuron."""
+    if isinstance(value.lower, torch.Tensor):
+        return value.lower.expand(value.shape)
+    return torch.full((), value.lower).expand(value.shape)
+
+
+@dataclass(eq=False)
+class Affine(Operation):
+    """`y = W x + b` with learned `W`: convolution, transposed convolution, linear, product with a constant matrix.
+
+    Attributes:
+        input: activations `x`, images first.
+        weight: `W` in the operation's own layout.
+        forward: `(x, w) -> w x`, without bias, images first.
+        adjoint: `(q, w) -> w^T q`, likewise.
+    """
+
+    weighted: ClassVar[bool] = True
+    input: torch.Tensor
+    weight: torch.Tensor
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    adjoint: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(eq=False)
+class Average(Operation):
+    """A linear operation with fixed non-negative weights: average pooling of every kind, mean, sum.
+
+    Attributes:
+        input: activations, images first.
+        forward: the operation.
+        adjoint: its transpose; images first, any number of them.
+        mean: whether its weights sum to at most one per output, so that a lower bound stays one.
+    """
+
+    input: torch.Tensor
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    adjoint: Callable[[torch.Tensor], torch.Tensor]
+    mean: bool
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """Means keep a bound; sums keep only zero."""
+        (value,) = inputs
+        if isinstance(value.lower, torch.Tensor):
+            return self.forward(expanded(value)) if self.mean else UNBOUNDED
+        return value.lower if self.mean or value.lower == 0 else UNBOUNDED
+
+
+@dataclass(eq=False)
+class Winner(Operation):
+    """A maximum that one input wins: max pooling, max over a dimension.
+
+    Attributes:
+        input: activations.
+        dims: the range `(start, stop)` of input dimensions the winners were chosen from.
+        indices: gives the winners' positions in those dimensions, flattened; shaped like the input with the range
+            replaced by one dimension for the outputs.
+    """
+
+    input: torch.Tensor
+    dims: tuple[int, int]
+    indices: Callable[[torch.Tensor], torch.Tensor]
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """A maximum is at least its inputs' bound."""
+        (value,) = inputs
+        return float(value.lower.min()) if isinstance(value.lower, torch.Tensor) else value.lower
+
+
+@dataclass(eq=False)
+class SharedMaximum(Operation):
+    """`amax`: a maximum whose tied winners share evenly.
+
+    Attributes:
+        input: activations.
+        dims: the dimensions the maximum is taken over.
+    """
+
+    input: torch.Tensor
+    dims: tuple[int, ...]
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """A maximum is at least its inputs' bound."""
+        (value,) = inputs
+        return float(value.lower.min()) if isinstance(value.lower, torch.Tensor) else value.lower
+
+
+@dataclass(eq=False)
+class Activation(Operation):
+    """One neuron in, one neuron out, not falling: ReLU, sigmoid, softmax over logits, normalisation by neighbours.
+
+    Attributes:
+        floor: the function's own lower bound; `None` if the result keeps its input's.
+        zero_only: whether only a bound of zero is kept.
+    """
+
+    floor: float | None
+    zero_only: bool = False
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """The larger of the function's floor and what the input guarantees."""
+        (value,) = inputs
+        if self.floor is not None:
+            return self.floor
+        return value.lower if not self.zero_only or value.nonnegative else UNBOUNDED
+
+    def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:
+        """Padding stays padding."""
+        return inputs[0].valid
+
+
+@dataclass(eq=False)
+class Scaled(Operation):
+    """One neuron in, one neuron out, times a factor, plus a constant: batch normalisation, scaling, shifting, negation.
+
+    Attributes:
+        factor: broadcastable to the output; only its sign matters. A number, or a tensor.
+        shift: what was added, where it is one number, else `None`.
+        shape: of the input; dimensions the output repeats are summed over on the way down.
+        batch_norm: whether the policy for batch normalisation applies.
+    """
+
+    factor: torch.Tensor | float
+    shift: float | None
+    shape: torch.Size
+    batch_norm: bool = False
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """Known only for numbers: `factor * bound + shift`."""
+        (value,) = inputs
+        known = not isinstance(self.factor, torch.Tensor) and self.factor > 0 and self.shift is not None
+        if not known or isinstance(value.lower, torch.Tensor) or math.isinf(value.lower):
+            return UNBOUNDED
+        assert not isinstance(self.factor, torch.Tensor)
+        assert self.shift is not None
+        return value.lower * self.factor + self.shift
+
+
+@dataclass(eq=False)
+class Sum(Operation):
+    """A sum of branches: residual connections.
+
+    Attributes:
+        terms: the summands' activations.
+        signs: +1 or -1 for each.
+    """
+
+    terms: tuple[torch.Tensor, ...]
+    signs: tuple[int, ...]
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """A sum of non-negative terms is non-negative; other bounds would no longer be any neuron's minimum."""
+        return 0.0 if all(v.nonnegative and s > 0 for v, s in zip(inputs, self.signs, strict=True)) else UNBOUNDED
+
+
+@dataclass(eq=False)
+class Arrangement(Operation):
+    """Moves neurons about without changing them: concatenation, slicing, reshaping, padding, casting.
+
+    Attributes:
+        apply: does the same to other tensors of the operands' shapes; a tuple of results.
+        adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
+        made: positions the operation fills itself (padding) are false in its `valid`.
+    """
+
+    apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
+    adjoint: Callable[[Sequence[torch.Tensor | None]], Sequence[torch.Tensor]]
+    made: bool = False
+
+    def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...] | None:
+        """Bounds of all outputs; `None` stands for the one bound all inputs share."""
+        first = inputs[0].lower
+        if all(isinstance(v.lower, float) and v.lower == first for v in inputs):
+            return None
+        return self.apply([expanded(value) for value in inputs])
+
+    def valids(self, inputs: Sequence[Value]) -> tuple[torch.Tensor, ...] | None:
+        """Masks of all outputs; `None` if every position holds a neuron."""
+        if not self.made and all(value.valid is None for value in inputs):
+            return None
+        yes = torch.ones((), dtype=torch.bool)
+        return self.apply([(yes if v.valid is None else v.valid).expand(v.shape) for v in inputs])

@@ -1,0 +1,132 @@
+"""Readers for pooling: averages with their own weights, maxima with a winner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ._families import Average, SharedMaximum, Winner
+from ._reading import Read, Reading, pair, reads
+
+
+def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
+    """The transpose of a linear operation that treats images alike, for any number of images."""
+    shape = like.shape[1:]
+
+    def adjoint(q: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            x = torch.zeros((q.shape[0], *shape), dtype=q.dtype, device=q.device, requires_grad=True)
+            y = forward(x)
+        return torch.autograd.grad(y, x, q)[0]
+
+    return adjoint
+
+
+def _space(name: str) -> int:
+    return int(name.split("pool")[1][0])
+
+
+def _average(input: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor], scale: Any, mean: bool) -> Read:
+    operation = Average(scale=scale, input=input, forward=forward, adjoint=transpose_of(forward, input), mean=mean)
+    return operation, (input,)
+
+
+@reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def average_pooling(
+    reading: Reading, input: torch.Tensor, kernel_size: Any, stride: Any = None, *args: Any, **kwargs: Any
+) -> Read:
+    """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[_space(reading.name)]
+    step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, kernel_size, step, *args, **kwargs)
+
+    return _average(input, forward, tuple(float(s) for s in pair(step, _space(reading.name))), mean=True)
+
+
+@reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size: Any) -> Read:
+    """Adaptive and global average pooling."""
+    pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[_space(reading.name)]
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, output_size)
+
+    return _average(input, forward, None, mean=True)
+
+
+def _dims(reading: Reading, input: torch.Tensor, dim: Any) -> tuple[int, ...]:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        dims: tuple[int, ...] = tuple(range(input.dim()))
+    else:
+        dims = tuple(d % input.dim() for d in ((dim,) if isinstance(dim, int) else dim))
+    if 0 in dims:
+        reading.refuse("it mixes the images of the batch.", "Reduce over the other dimensions only.")
+    return dims
+
+
+@reads("mean", "sum")
+def mean_or_sum(
+    reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Read:
+    """Mean or sum over dimensions: affine with equal weights."""
+    del dtype
+    dims, mean = _dims(reading, input, dim), reading.name == "mean"
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
+
+    return _average(input, forward, None, mean=mean)
+
+
+@reads(
+    *(f"{kind}max_pool{n}d{tail}" for kind in ("", "adaptive_") for n in (1, 2, 3) for tail in ("", "_with_indices"))
+)
+def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Max pooling: to the winner, the first in row-major order (PyTorch's own choice)."""
+    n = _space(reading.name)
+    adaptive = reading.name.startswith("adaptive")
+    pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
+    kwargs = {**kwargs, "return_indices": True}
+    if adaptive:
+        kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
+        scale = None
+    else:
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        kwargs |= dict(zip(names, args, strict=False))
+        step = kwargs.get("stride")
+        step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
+        scale = tuple(float(s) for s in pair(step, n))
+
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, **kwargs)[1].flatten(-n)  # type: ignore[no-any-return]
+
+    dims = (input.dim() - n, input.dim())
+    return Winner(scale=scale, input=input, indices=indices, dims=dims), (input,)
+
+
+@reads("max")
+def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
+    """Maximum over one dimension, with its index: to the winner, the first if several tie."""
+    del keepdim
+    if not isinstance(dim, int):
+        reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
+    (d,) = _dims(reading, input, dim)
+
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        return x.max(d, keepdim=True).indices
+
+    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1)), (input,)
+
+
+@reads("amax")
+def shared_maximum(
+    reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
+) -> Read:  # fmt: skip
+    """`amax`: its ties share evenly, as its derivative does."""
+    del keepdim
+    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim)), (input,)

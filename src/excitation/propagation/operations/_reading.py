@@ -1,0 +1,74 @@
+"""How the arguments of a torch call become an operation: the registry of readers and what they can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+
+from ..._errors import UnsupportedOperationError
+from .._values import Kind, Value, ValueBook
+from ._families import Operation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One call as a reader sees it, before it has run.
+
+    Attributes:
+        name: canonical name of the function: `conv2d`, `add`, `relu`.
+        where: what to call it in messages: `'relu' in layer 'features.3'`.
+        book: the values known so far.
+    """
+
+    name: str
+    where: str
+    book: ValueBook
+
+    def carries(self, item: object) -> bool:
+        """Whether an argument is a tensor that depends on the images."""
+        if not isinstance(item, torch.Tensor):
+            return False
+        value = self.book.get(item)
+        return value is not None and value.kind > Kind.CONSTANT
+
+    def value(self, tensor: torch.Tensor) -> Value:
+        """What is known about an argument that carries information."""
+        value = self.book.get(tensor)
+        assert value is not None
+        return value
+
+    def refuse(self, reason: str, remedy: str = "Choose a layer above it, or replace it in the model.") -> NoReturn:
+        """Say that this call has no rule."""
+        raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
+
+
+Read = tuple[Operation, tuple[torch.Tensor, ...]]
+"""An operation and the tensors whose neurons it takes in, in the order of its signals."""
+
+Reader = Callable[..., Read | None]
+"""`reader(reading, *args, **kwargs)` of the torch call; `None` if the call is no operation on neurons after all."""
+
+READERS: dict[str, Reader] = {}
+
+
+def reads(*names: str) -> Callable[[Reader], Reader]:
+    """Register a reader for torch functions by canonical name."""
+
+    def register(reader: Reader) -> Reader:
+        for name in names:
+            assert name not in READERS, f"two readers for {name}"
+            READERS[name] = reader
+        return reader
+
+    return register
+
+
+def pair(item: Any, count: int) -> tuple[int, ...]:
+    """A number, or a sequence, as `count` integers."""
+    if isinstance(item, int):
+        return (item,) * count
+    numbers = tuple(int(part) for part in item)
+    return numbers * count if len(numbers) == 1 else numbers

@@ -1,0 +1,82 @@
+"""Readers for batch normalisation and arithmetic with constants, sums of branches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..._errors import TrainingModeError
+from ._families import Scaled, Sum
+from ._reading import Read, Reading, reads
+
+Number = (int, float)
+
+
+@reads("batch_norm")
+def batch_norm(
+    reading: Reading,
+    input: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    training: bool = False,
+    *args: Any,
+    **kwargs: Any,
+) -> Read:
+    """Batch normalisation by stored statistics: a scale and a shift for each channel."""
+    del args, kwargs, running_mean, running_var
+    if training:
+        raise TrainingModeError(
+            f"{reading.where} normalises by the statistics of this batch; call model.eval() first"
+            " (a batch norm without running statistics cannot be explained)."
+        )
+    if reading.carries(weight) or reading.carries(bias):
+        reading.refuse("its scale is computed from the images.")
+    factor: torch.Tensor | float = 1.0
+    if weight is not None:
+        factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
+    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape, batch_norm=True), (input,)
+
+
+def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: float | None) -> Read:
+    return Scaled(scale=(1.0,), factor=factor, shift=shift, shape=input.shape), (input,)
+
+
+@reads("neg", "negative")
+def negation(reading: Reading, input: torch.Tensor) -> Read:
+    """Swaps raised and lowered."""
+    del reading
+    return _scaled(input, -1.0, 0.0)
+
+
+@reads("add", "sub", "subtract", "rsub")
+def addition(reading: Reading, input: Any, other: Any, *, alpha: float = 1) -> Read:
+    """A sum of branches, or a shift by a constant."""
+    signs = {"add": (1, 1), "rsub": (-1, 1)}.get(reading.name, (1, -1))
+    if reading.carries(input) and reading.carries(other):
+        if alpha != 1:
+            reading.refuse(f"a sum of two branches with alpha = {alpha} has no rule.", "Scale the branch first.")
+        return Sum(scale=(1.0,), terms=(input, other), signs=signs), (input, other)
+    at = 0 if reading.carries(input) else 1
+    x, constant = (input, other)[at], (other, input)[at]
+    # torch.add, sub: input + alpha other, input - alpha other; rsub: other - alpha input.
+    scaled = 0 if reading.name == "rsub" else 1
+    factor = signs[at] * (float(alpha) if at == scaled else 1.0)
+    shift = signs[1 - at] * constant * (1.0 if at == scaled else alpha) if isinstance(constant, Number) else None
+    return _scaled(x, float(factor), shift)
+
+
+@reads("mul", "multiply", "div", "divide", "true_divide")
+def multiplication(reading: Reading, input: Any, other: Any, **kwargs: Any) -> Read:
+    """Scaling by a constant: a negative factor swaps raised and lowered."""
+    if kwargs.get("rounding_mode") is not None:
+        reading.refuse("rounding has no rule.")
+    if reading.carries(input) and reading.carries(other):
+        reading.refuse("it combines two activations, so which of them a winner chose is open.")
+    if reading.carries(input):
+        return _scaled(input, other if isinstance(other, torch.Tensor) else float(other), 0.0)
+    if reading.name not in {"mul", "multiply"}:
+        reading.refuse("dividing by an activation has no rule.")
+    return _scaled(other, input if isinstance(input, torch.Tensor) else float(input), 0.0)

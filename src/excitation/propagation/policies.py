@@ -1,0 +1,69 @@
+"""The choices Excitation Backprop leaves open, as named values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_type_hints
+
+import torch
+
+
+@dataclass(frozen=True)
+class Policies:
+    """How signals pass where the paper is silent or its program departs from it.
+
+    Attributes:
+        residual: how a sum of branches shares its signal.
+            `"proportional"`: by the branches' parts of the sum's sign, halves if all parts are zero; conserves mass.
+            `"branch"`: all to the branch with more weighted operations of its own (the residual branch).
+            `"original"`: `a / (a + b)` with signs, zero where the sum is zero; does not conserve mass.
+        batch_norm: `"fold"`: a channel with a negative scale swaps raised and lowered, as if folded into the weights
+            before it; `"copy"`: the signal is copied whatever the sign, as the original program does.
+        normaliser: what happens to a winner without excitatory active inputs (`Z = 0` in Eq. 4).
+            `"lose"`: its mass ends there, and the account says so; `"spread"`: its inputs' activations are replaced
+            by one, then, if it has no excitatory weight at all, the mass is spread evenly.
+        threshold: normalisers up to this fraction of the image's largest one in the same operation count as zero.
+            `None` chooses 0 for float64, where zeros are exact, and 1e-6 below it, where a fast convolution
+            leaves noise in their place.
+        signed: how neurons of both signs act as inputs of a weighted operation (the paper assumes non-negative ones).
+            `"polarity"`: each is two rectified neurons, `max(x, 0)` and `max(-x, 0)`, between which all weights are
+            non-negative, so Eq. 4 holds exactly; `"original"`: Eq. 4 with the raw values, as the original program;
+            average pooling then passes only windows with a positive sum.
+        bounded: inputs bounded from below by a number under zero (tanh, ELU). `"shift"`: Eq. 5, activations counted
+            from their minimum; `"original"`: as signed neurons.
+    """
+
+    residual: Literal["proportional", "branch", "original"] = "proportional"
+    batch_norm: Literal["fold", "copy"] = "fold"
+    normaliser: Literal["lose", "spread"] = "lose"
+    threshold: float | None = None
+    signed: Literal["polarity", "original"] = "polarity"
+    bounded: Literal["shift", "original"] = "shift"
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            choices = get_args(hints[field.name])
+            if field.name == "threshold":
+                if value is not None and not 0 <= value < 1:
+                    raise ValueError(f"threshold is {value!r}; it is a fraction of the largest normaliser, 0 <= t < 1.")
+            elif value not in choices:
+                named = ", ".join(repr(choice) for choice in choices)
+                raise ValueError(f"policy {field.name} is {value!r}; choose one of {named}.")
+
+    @classmethod
+    def original(cls, *, residual: Literal["branch", "original"] = "original") -> Policies:
+        """The policies of the method's original program, for comparing with its numbers.
+
+        Args:
+            residual: its last version shares signed sums (`"original"`), its notes describe `"branch"`.
+        """
+        return cls(residual=residual, batch_norm="copy", normaliser="lose", threshold=0.0, signed="original",
+                   bounded="original")  # fmt: skip
+
+    def zero_threshold(self, dtype: torch.dtype) -> float:
+        """The relative threshold in force for sweeps in `dtype`."""
+        if self.threshold is not None:
+            return self.threshold
+        return 0.0 if dtype == torch.float64 else 1e-6

@@ -1,0 +1,56 @@
+"""Excitation Backprop's rules: how a signal passes each family of operations; one file per family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._record import Entry
+from ..operations import Activation, Affine, Arrangement, Average, Scaled, SharedMaximum, Sum, Winner
+from ..policies import Policies
+from ._branches import residual_sum
+from ._maxima import shared_maximum, winner
+from ._neurons import activation, scaled
+from ._signals import Signal, added, channel_sum, contrasted, total, with_both
+from ._weighted import affine, average
+
+__all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total"]
+
+
+class ExcitationRules:
+    """The rules of Excitation Backprop under given policies."""
+
+    def __init__(self, policies: Policies) -> None:
+        self.policies = policies
+
+    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> list[Signal]:
+        """Pass the signals on an operation's outputs to its inputs.
+
+        Args:
+            entry: the recorded operation.
+            signals: one per output, `None` where nothing arrived; at least one is there.
+
+        Returns:
+            One signal per input.
+        """
+        operation, policies = entry.operation, self.policies
+        if isinstance(operation, Arrangement):
+            if any(signal is not None and signal.shape[0] == 2 for signal in signals):
+                signals = [None if signal is None else with_both(signal) for signal in signals]
+            return list(operation.adjoint(signals))
+        p = signals[0]
+        assert p is not None
+        if isinstance(operation, Affine):
+            return [affine(p, operation, entry.inputs[0], policies)]
+        if isinstance(operation, Average):
+            return [average(p, operation, entry.inputs[0], policies)]
+        if isinstance(operation, Winner):
+            return [winner(p, operation, entry.inputs[0])]
+        if isinstance(operation, SharedMaximum):
+            return [shared_maximum(p, operation)]
+        if isinstance(operation, Activation):
+            return [activation(p)]
+        if isinstance(operation, Scaled):
+            return [scaled(p, operation, policies)]
+        if isinstance(operation, Sum):
+            return residual_sum(p, operation, entry.inputs, policies, entry.address)
+        raise AssertionError(f"no rule for the family {type(operation).__name__}")

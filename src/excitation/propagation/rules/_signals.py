@@ -1,0 +1,59 @@
+"""Top-down signals and the arithmetic all rules share.
+
+A signal is a tensor `(polarity, target, *activation)`. Polarity 0 is mass on the raised neuron `max(x, 0)`; polarity
+1, present only where something needs it, is mass on the lowered neuron `max(-x, 0)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+
+Signal = Float[torch.Tensor, "polarity target *activation"]
+
+RAISED, LOWERED = 0, 1
+
+
+def swapped(p: Signal) -> Signal:
+    """What raised now lowers."""
+    if p.shape[0] == 1:
+        return torch.cat([torch.zeros_like(p), p])
+    return p.flip(0)
+
+
+def with_both(p: Signal) -> Signal:
+    """The signal with its lowered part, zero if it had none."""
+    return p if p.shape[0] == 2 else torch.cat([p, torch.zeros_like(p)])
+
+
+def added(a: Signal | None, b: Signal) -> Signal:
+    """The sum of two signals on the same neurons."""
+    if a is None:
+        return b
+    if a.shape[0] != b.shape[0]:
+        a, b = with_both(a), with_both(b)
+    return a + b
+
+
+def contrasted(p: Signal) -> Signal:
+    """The signal of a unit minus that of its dual (Sec. 3.3).
+
+    The dual unit has negated weights: it is what lowers the unit, its lowered neuron. So `P(A1) - P(dual A1)` is the
+    signal that starts from `p` on the raised and from `-p` on the lowered neuron.
+    """
+    return added(p, -swapped(p))
+
+
+def channel_sum(p: Signal) -> Float[torch.Tensor, "image target *space"]:
+    """The attention map: mass summed over polarities and channels (Sec. 3.2)."""
+    return p.sum(0).sum(2).transpose(0, 1)
+
+
+def total(p: Signal) -> Float[torch.Tensor, "image target"]:
+    """Mass of each image and target, in double precision."""
+    return p.double().sum(0).flatten(2).sum(2).transpose(0, 1)
+
+
+def reduced_to(p: Signal, shape: torch.Size) -> Signal:
+    """The signal on a tensor that was repeated to the signal's shape: its copies' signals added up."""
+    return p.sum_to_size(*p.shape[:2], *shape) if p.shape[2:] != shape else p

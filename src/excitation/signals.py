@@ -1,0 +1,147 @@
+"""Top-down signals: the prior `P(A0)` over output units (Sec. 3.2), and how it is read off a map of scores."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Float
+
+from ._errors import TargetError
+
+Scores = Float[torch.Tensor, "image classes *space"]
+Target: TypeAlias = int | str | Mapping[int | str, float] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+"""What to look for: a class by index or name, weights over classes, an explicit signal, or a function of the scores."""
+
+Reading: TypeAlias = Literal["response", "softmax", "posterior"]
+"""How a class's signal is spread over the positions of a score map."""
+
+
+def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading: Reading) -> Scores:
+    """Where in a score map each class's signal starts: non-negative, and one in sum over positions.
+
+    Args:
+        scores: a network's class scores at each position, before they are pooled.
+        reading: `"response"`: `max(s, 0) / sum`, which is Eq. 4 through the network's own ReLU and average pooling
+            (a class without positive score anywhere gets no signal); `"softmax"`: `exp(s)` over positions, as the
+            paper's demo, which collapses onto few cells where scores are large; `"posterior"`: the class's posterior
+            among all classes in each cell.
+
+    Returns:
+        Weights of the positions, for each image and class.
+    """
+    if reading not in get_args(Reading):
+        raise ValueError(f"signal is {reading!r}; choose one of {', '.join(map(repr, get_args(Reading)))}.")
+    if scores.dim() == 2:
+        return torch.ones_like(scores)
+    flat = scores.flatten(2)
+    if reading == "softmax":
+        weights = flat.softmax(2)
+    else:
+        parts = flat.clamp(min=0) if reading == "response" else flat.softmax(1)
+        whole = parts.sum(2, keepdim=True)
+        weights = torch.where(whole > 0, parts / torch.where(whole > 0, whole, 1), 0)
+    return weights.reshape(scores.shape)
+
+
+def top_down_signal(
+    target: Target,
+    scores: Float[torch.Tensor, "image classes *space"],
+    *,
+    class_names: Sequence[str] | None = None,
+    reading: Reading = "response",
+) -> Scores:
+    """The top-down signal of one target for a batch.
+
+    Args:
+        target: class index; class name; weights by class; a tensor over classes `(classes,)`, or over the units of
+            one image or of all of them; or a function from the scores to such a tensor.
+        scores: the network's output.
+        class_names: one per class, needed for targets by name.
+        reading: how classes spread over a score map's positions; ignored where the signal says it all.
+
+    Returns:
+        Mass on each output unit, shaped like the scores.
+
+    Raises:
+        TargetError: no such class, no names given, or a signal of the wrong shape.
+    """
+    if callable(target) and not isinstance(target, torch.Tensor):
+        target = target(scores)
+        if not isinstance(target, torch.Tensor):
+            raise TargetError(f"a target function returned {type(target).__name__}; it must return a tensor.")
+    if isinstance(target, torch.Tensor):
+        return _explicit(target, scores, reading)
+    weights = class_weights(target, scores.shape[1], class_names)
+    return _explicit(weights.to(scores), scores, reading)
+
+
+def class_weights(
+    target: int | str | Mapping[int | str, float], classes: int, class_names: Sequence[str] | None
+) -> Float[torch.Tensor, " classes"]:
+    """Weights over classes of a target given by index, name, or weights; double precision."""
+    weights = torch.zeros(classes, dtype=torch.float64)
+    if isinstance(target, Mapping):
+        if not target:
+            raise TargetError("a target without any class was given; name at least one class with its weight.")
+        for key, weight in target.items():
+            weights[class_index(key, classes, class_names)] += float(weight)
+    else:
+        weights[class_index(target, classes, class_names)] = 1.0
+    if not bool(torch.isfinite(weights).all()):
+        raise TargetError(f"target {target!r} has weights that are no finite numbers.")
+    return weights
+
+
+def class_index(target: int | str, classes: int, class_names: Sequence[str] | None) -> int:
+    """The output unit of a class given by index or name.
+
+    Names match whole or by one of their comma-separated synonyms, upper or lower case.
+
+    Raises:
+        TargetError: with the nearest names, if there is no such class.
+    """
+    if isinstance(target, bool) or not isinstance(target, (int, str)):
+        raise TargetError(
+            f"target {target!r} is a {type(target).__name__}; give a class index, a class name, weights by class,"
+            " a tensor over the outputs, or a function of the scores."
+        )
+    if isinstance(target, int):
+        if not 0 <= target < classes:
+            raise TargetError(f"target {target} is no class of this network: it has {classes}, 0 to {classes - 1}.")
+        return target
+    if class_names is None:
+        raise TargetError(f"target {target!r} is a name, but no class_names were given; pass them, or an index.")
+    if len(class_names) != classes:
+        raise TargetError(f"{len(class_names)} class names were given for a network with {classes} classes.")
+    wanted = target.strip().casefold()
+    synonyms = [[part.strip().casefold() for part in (name, *name.split(","))] for name in class_names]
+    for exact in (True, False):
+        found = [i for i, names in enumerate(synonyms) if (names[0] == wanted if exact else wanted in names)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            places = ", ".join(map(str, found))
+            raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
+    every = {part: i for i, names in enumerate(synonyms) for part in names}
+    near = difflib.get_close_matches(wanted, every, n=3)
+    hint = f" Nearest: {', '.join(repr(name) for name in near)}." if near else ""
+    raise TargetError(f"{target!r} is no class of this network.{hint}")
+
+
+def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> torch.Tensor:
+    """A given tensor as a signal on the scores' units."""
+    target = target.detach().to(scores)
+    if target.shape == scores.shape or target.shape == scores.shape[1:]:
+        whole = target.expand(scores.shape)
+        if scores.dim() > 2 or target.shape == scores.shape:
+            return whole
+    if target.shape in (scores.shape[1:2], scores.shape[:2]):
+        weights = target.reshape(-1, scores.shape[1], *(1,) * (scores.dim() - 2))
+        return weights * read_positions(scores, reading)
+    raise TargetError(
+        f"a top-down signal of shape {tuple(target.shape)} does not fit scores of shape {tuple(scores.shape)};"
+        f" give one of shape {tuple(scores.shape[1:])}, {tuple(scores.shape)} or {tuple(scores.shape[1:2])}."
+    )
