@@ -1,0 +1,49 @@
+# Everything a developer needs. `make test` works on a fresh machine with Python 3.10 or newer and nothing installed.
+
+PYTHON ?= python3
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv test lint types pytest format clean
+
+help:  ## show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
+
+$(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 or newer is needed (make PYTHON=...)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# The build backend comes from the pins too, so that nothing unpinned is fetched on the way.
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(PIP) install --quiet --no-deps --requirement requirements-nodeps.txt
+	@touch $@
+
+test: lint types pytest  ## style, types, then all tests
+
+lint: $(INSTALLED)  ## style, without changing anything
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+
+types: $(INSTALLED)  ## strict type check
+	$(BIN)/mypy
+
+pytest: $(INSTALLED)  ## the tests alone (PYTEST_ARGS='-k overlay')
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+format: $(INSTALLED)  ## put the style right
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean:  ## remove the environment and everything that was made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
