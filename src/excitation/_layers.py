@@ -110,6 +110,8 @@ def find_place(record: Record, name: str) -> Place:
 def default_place(record: Record) -> Place:
     """The last layer at stride 16 that all evidence passes through; else the one nearest to stride 16.
 
+    At least one weighted operation lies above it: a map of the class scores themselves would explain nothing.
+
     Raises:
         LayerError: nothing in the network has space.
     """
@@ -120,7 +122,9 @@ def default_place(record: Record) -> Place:
     nearest = math.inf
     for place in record.places.values():
         value = place.value
-        if place.kind == "input" or value is None or value.serial not in cuts or value.serial == record.top.serial:
+        if place.kind == "input" or value is None or value.serial not in cuts:
+            continue
+        if not record.top.weighted & ~value.weighted:
             continue
         if value.stride is None or min(value.stride) <= 0 or math.prod(value.shape[2:]) == 1:
             continue

@@ -8,7 +8,7 @@ import torch
 
 from ..._errors import TrainingModeError
 from ._families import Activation
-from ._reading import Read, Reading, reads
+from ._reading import Number, Read, Reading, reads
 
 
 def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False) -> Read:
@@ -31,7 +31,7 @@ def symmetric(reading: Reading, input: torch.Tensor) -> Read:
 
 @reads("elu", "selu", "celu")
 def exponential_linear(
-    reading: Reading, input: torch.Tensor, alpha: float = 1.0, scale: float = 1.0, *args: Any, **kwargs: Any
+    reading: Reading, input: torch.Tensor, alpha: Number = 1.0, scale: Number = 1.0, *args: Any, **kwargs: Any
 ) -> Read:
     """Bounded by `-alpha` from below (SELU: by `-scale alpha`)."""
     del args, kwargs
@@ -43,7 +43,7 @@ def exponential_linear(
 
 
 @reads("leaky_relu", "rrelu")
-def leaky(reading: Reading, input: torch.Tensor, negative_slope: float = 0.01, *args: Any, **kwargs: Any) -> Read:
+def leaky(reading: Reading, input: torch.Tensor, negative_slope: Number = 0.01, *args: Any, **kwargs: Any) -> Read:
     """A neuron of both signs stays one."""
     if reading.name == "rrelu":
         if kwargs.get("training", len(args) > 1 and args[1]):
@@ -55,7 +55,7 @@ def leaky(reading: Reading, input: torch.Tensor, negative_slope: float = 0.01, *
 
 @reads("hardtanh")
 def hard_tanh(
-    reading: Reading, input: torch.Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+    reading: Reading, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
 ) -> Read:
     """A gate between two numbers."""
     del reading, max_val, inplace
@@ -75,7 +75,7 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
 
 @reads("threshold")
 def threshold(
-    reading: Reading, input: torch.Tensor, threshold: float, value: float, inplace: bool = False
+    reading: Reading, input: torch.Tensor, threshold: Number, value: Number, inplace: bool = False
 ) -> Read:  # fmt: skip
     """A rectifier with a threshold of its own."""
     del inplace
@@ -106,9 +106,9 @@ def local_response_norm(
     reading: Reading,
     input: torch.Tensor,
     size: int,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 1.0,
+    alpha: Number = 1e-4,
+    beta: Number = 0.75,
+    k: Number = 1.0,
 ) -> Read:
     """Local response normalisation: signals pass unchanged (Sec. 3.4)."""
     del size
@@ -119,7 +119,7 @@ def local_response_norm(
 
 @reads("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
 def dropout(
-    reading: Reading, input: torch.Tensor, p: float = 0.5, training: bool = True, *args: Any, **kw: Any
+    reading: Reading, input: torch.Tensor, p: Number = 0.5, training: bool = True, *args: Any, **kw: Any
 ) -> Read:
     """Dropout in evaluation mode: the identity."""
     del args

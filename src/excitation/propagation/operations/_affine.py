@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ._families import Affine
-from ._reading import Read, Reading, pair, reads
+from ._reading import Number, Read, Reading, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -145,7 +145,7 @@ def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -
 
 @reads("addmm", "addbmm", "baddbmm")
 def added_product(
-    reading: Reading, input: torch.Tensor, mat1: torch.Tensor, mat2: torch.Tensor, *, beta: float = 1, alpha: float = 1
+    reading: Reading, input: torch.Tensor, mat1: torch.Tensor, mat2: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Read:
     """`beta * bias + alpha * x W`."""
     del beta  # the factor of the bias, which takes no part

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ._families import Activation, Arrangement
-from ._reading import Read, Reading, reads
+from ._reading import Number, Read, Reading, reads
 
 LEAD = 2
 """Dimensions of a signal in front of the activation's own."""
@@ -207,7 +207,7 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
 
 @reads("pad")
 def pad(
-    reading: Reading, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+    reading: Reading, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: Number | None = None
 ) -> Read:  # fmt: skip
     """Padding: with a constant its places are no neurons; by reflection or repetition they are copies."""
     pads = [int(p) for p in pad]

@@ -155,16 +155,14 @@ class Scaled(Operation):
     """One neuron in, one neuron out, times a factor, plus a constant: batch normalisation, scaling, shifting, negation.
 
     Attributes:
-        factor: broadcastable to the output; only its sign matters. A number, or a tensor.
+        factor: broadcastable to the output; only its sign matters. A number, or a tensor of learned ones.
         shift: what was added, where it is one number, else `None`.
         shape: of the input; dimensions the output repeats are summed over on the way down.
-        batch_norm: whether the policy for batch normalisation applies.
     """
 
     factor: torch.Tensor | float
     shift: float | None
     shape: torch.Size
-    batch_norm: bool = False
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """Known only for numbers: `factor * bound + shift`."""

@@ -45,6 +45,8 @@ class Reading:
         raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
 
 
+Number = int | float
+
 Read = tuple[Operation, tuple[torch.Tensor, ...]]
 """An operation and the tensors whose neurons it takes in, in the order of its signals."""
 

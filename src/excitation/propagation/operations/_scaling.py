@@ -8,9 +8,8 @@ import torch
 
 from ..._errors import TrainingModeError
 from ._families import Scaled, Sum
-from ._reading import Read, Reading, reads
+from ._reading import Number, Read, Reading, reads
 
-Number = (int, float)
 
 
 @reads("batch_norm")
@@ -37,7 +36,7 @@ def batch_norm(
     factor: torch.Tensor | float = 1.0
     if weight is not None:
         factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
-    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape, batch_norm=True), (input,)
+    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape), (input,)
 
 
 def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: float | None) -> Read:
@@ -52,7 +51,7 @@ def negation(reading: Reading, input: torch.Tensor) -> Read:
 
 
 @reads("add", "sub", "subtract", "rsub")
-def addition(reading: Reading, input: Any, other: Any, *, alpha: float = 1) -> Read:
+def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> Read:
     """A sum of branches, or a shift by a constant."""
     signs = {"add": (1, 1), "rsub": (-1, 1)}.get(reading.name, (1, -1))
     if reading.carries(input) and reading.carries(other):
@@ -64,7 +63,7 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: float = 1) -> R
     # torch.add, sub: input + alpha other, input - alpha other; rsub: other - alpha input.
     scaled = 0 if reading.name == "rsub" else 1
     factor = signs[at] * (float(alpha) if at == scaled else 1.0)
-    shift = signs[1 - at] * constant * (1.0 if at == scaled else alpha) if isinstance(constant, Number) else None
+    shift = float(signs[1 - at] * constant * (1.0 if at == scaled else alpha)) if isinstance(constant, (int, float)) else None
     return _scaled(x, float(factor), shift)
 
 

@@ -21,15 +21,14 @@ def activation(p: Signal) -> Signal:
 def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     """`scaled`: `P(a_j) = P(g a_j + c)`; where `g < 0`, what raised the output lowered the input.
 
-    For batch normalisation this is what folding it into the weights before it gives: a positive scale cancels in
-    Eq. 4, a negative one turns the channel's weights. Policy `batch_norm="copy"` leaves the sign out, as the
-    original program does.
+    For batch normalisation and any other scaling by learned numbers this is what folding it into the weights before
+    it gives: a positive scale cancels in Eq. 4, a negative one turns the channel's weights. Policy
+    `batch_norm="copy"` leaves the signs of such scales out, as the original program does.
     """
-    if not (operation.batch_norm and policies.batch_norm == "copy"):
-        factor = operation.factor
-        if not isinstance(factor, torch.Tensor):
-            p = swapped(p) if factor < 0 else p
-        elif factor.device.type != "cpu" or bool((factor < 0).any()):
-            p = with_both(p)
-            p = torch.where((factor < 0).to(p.device), p.flip(0), p)
+    factor = operation.factor
+    if not isinstance(factor, torch.Tensor):
+        p = swapped(p) if factor < 0 else p
+    elif policies.batch_norm == "fold" and (factor.device.type != "cpu" or bool((factor < 0).any())):
+        p = with_both(p)
+        p = torch.where((factor < 0).to(p.device), p.flip(0), p)
     return reduced_to(p, operation.shape)

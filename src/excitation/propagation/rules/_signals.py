@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
-Signal = Float[torch.Tensor, "polarity target *activation"]
+Signal = Float[torch.Tensor, "_ target ..."]
+"""A signal: `(polarity, target, *activation)`."""
 
 RAISED, LOWERED = 0, 1
 
@@ -44,7 +45,7 @@ def contrasted(p: Signal) -> Signal:
     return added(p, -swapped(p))
 
 
-def channel_sum(p: Signal) -> Float[torch.Tensor, "image target *space"]:
+def channel_sum(p: Float[torch.Tensor, "_ target image channel *space"]) -> Float[torch.Tensor, "image target *space"]:
     """The attention map: mass summed over polarities and channels (Sec. 3.2)."""
     return p.sum(0).sum(2).transpose(0, 1)
 
