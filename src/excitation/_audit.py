@@ -80,7 +80,7 @@ class Audit:
 
 def audit(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *space"],
+    images: Float[torch.Tensor, "image channels *pixels"],
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | None = None,

@@ -18,7 +18,7 @@ from .networks._loaded import LoadedModel
 from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
 from .signals import Reading, Target, top_down_signal
 
-Maps = Float[torch.Tensor, "image target *space"]
+Maps = Float[torch.Tensor, "image target ..."]
 Contrast = Literal["dual"] | Target | Sequence[int | str] | None
 """`None` (MWP), `"dual"` (c-MWP), or what to set against the target: another target, or several classes alike."""
 
@@ -40,7 +40,7 @@ class Explanation:
         targets: number of targets of each image, where the lists differ; else `None`.
     """
 
-    maps: dict[str, Float[torch.Tensor, "image target *space"]]
+    maps: dict[str, Float[torch.Tensor, "image target ..."]]
     scores: Float[torch.Tensor, "image target"]
     top: Float[torch.Tensor, "image target"]
     share: dict[str, Float[torch.Tensor, "image target"]]
@@ -52,7 +52,7 @@ class Explanation:
 
 def explain(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *space"],
+    images: Float[torch.Tensor, "image channels *pixels"],
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,
@@ -115,7 +115,7 @@ def explain(
 
 def explain_full(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *space"],
+    images: Float[torch.Tensor, "image channels *pixels"],
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,

@@ -40,7 +40,7 @@ class LayerInfo:
 
 
 def list_layers(
-    model: torch.nn.Module, images: Float[torch.Tensor, "image channels *space"], *, output: OutputChoice = None
+    model: torch.nn.Module, images: Float[torch.Tensor, "image channels *pixels"], *, output: OutputChoice = None
 ) -> list[LayerInfo]:
     """The layers and operations of a network on these images, in the order they finish.
 
