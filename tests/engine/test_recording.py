@@ -274,7 +274,6 @@ def test_an_escape_before_the_layer_does_no_harm(images):
     model = Stem().double().eval()
     with pytest.raises(eb.EscapedTensorError):
         eb.explain(model, images, [0], layer="input")
-    model.forward = lambda x: Net.forward(model, torch.from_numpy(x.detach().cpu().__array__() * 1.0) if False else x)
     assert eb.explain(model, images, [0], layer="relu").shape == (2, 1, 8, 9)
 
 
@@ -285,7 +284,7 @@ REFUSED = {
     "where": lambda s, x: torch.where(x > 0, x, 0),
     "mask": lambda s, x: (x > 0).double(),
     "weights from images": lambda s, x: F.conv2d(x, x[:1, :, :3, :3]),
-    "out=": lambda s, x: torch.relu(x, out=torch.empty_like(x)) if False else torch.add(x, x, out=torch.empty_like(x)),
+    "out=": lambda s, x: torch.add(x, x, out=torch.empty_like(x)),
     "fft": lambda s, x: torch.fft.rfft(x).real,
     "data": lambda s, x: _data(x),
     "sort": lambda s, x: x.sort(1).values,

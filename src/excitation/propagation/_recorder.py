@@ -176,7 +176,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
         reading = Reading(how.name, self._where(how.name), self._book)
-        if how.leaks and any(t.is_floating_point() for t in tensors):
+        if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
             raise EscapedTensorError(
                 f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
                 "keep them as tensors, or choose a layer above."

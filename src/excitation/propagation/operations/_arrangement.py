@@ -117,9 +117,8 @@ def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     if any(reading.carries(item) for item in (*args, *kwargs.values())):
         reading.refuse("the places it takes neurons from depend on the images.")
     name = reading.name
-    method: Callable[..., torch.Tensor] = (
-        getattr(torch, name, None) or getattr(F, name, None) or getattr(torch.Tensor, name)
-    )
+    owner = next(place for place in (torch.Tensor, torch, F) if hasattr(place, name))
+    method: Callable[..., torch.Tensor] = getattr(owner, name)
     return _indexed(input, lambda x: method(x, *args, **kwargs))
 
 
