@@ -1,0 +1,172 @@
+"""Reading picture files as a classifier should see them, and finding them in folders."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .._errors import ExcitationError
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own mark for suspicious sizes: a quarter of a gigabyte as RGB, more than any camera of today writes."""
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats that are read. Pillow knows more; some start other programs (EPS) or have no use here."""
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
+)
+"""What a picture's name ends in, in lower case; decides what is taken from a folder."""
+
+
+class PictureError(ExcitationError):
+    """A file is not a picture that can be read without guessing. The message begins with its path."""
+
+
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read a picture file as 8-bit RGB, the right way up.
+
+    What is stored otherwise is converted: grey, palette and CMYK to RGB (embedded colour profiles are not applied),
+    16 bits to 8 (divided by 257 and rounded, where Pillow keeps them; its own reading of 16-bit colour keeps the
+    upper 8 bits), transparency laid over white, EXIF orientation applied. Of a camera's MPO file the first picture is
+    taken, which is the one that viewers show.
+
+    Args:
+        path: the file; its content, not its name, decides the format.
+        max_pixels: refuse pictures with more, before they are unpacked.
+
+    Returns:
+        A picture in mode `"RGB"`, of any size from 1 x 1.
+
+    Raises:
+        PictureError: no such file, not a picture, truncated or damaged, animated or of several pages, 32-bit integer
+            or floating-point values (which have no agreed white), or more pixels than allowed.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise PictureError(f"{place}: no such file.")
+    if not place.is_file():
+        raise PictureError(f"{place}: is not a file; give a picture.")
+    try:
+        with warnings.catch_warnings():
+            # The size is checked below, against a limit the caller chooses.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(place, formats=_known_formats())
+        with opened as stored:
+            _check(stored, place, max_pixels)
+            stored.load()
+            upright = ImageOps.exif_transpose(stored)
+            return _as_rgb(upright, stored.format, place)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        kinds = ", ".join(FORMATS[:-1])
+        raise PictureError(f"{place}: is not a picture in a format that is read ({kinds} or {FORMATS[-1]}).") from None
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{place}: would unpack to more pixels than is safe: {_sentence(error)}") from error
+    except Exception as error:
+        # Pillow's decoders raise whatever they stumble over in damaged data: OSError, SyntaxError, struct.error, ...
+        raise PictureError(f"{place}: is truncated or damaged: {_sentence(error)}") from error
+
+
+@dataclass(frozen=True)
+class FoundPictures:
+    """What a search for pictures found.
+
+    Attributes:
+        pictures: files to read, in the order given; those of one folder sorted by name.
+        others: files in folders that are no pictures by their names, for the caller to report.
+    """
+
+    pictures: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+def find_pictures(places: Sequence[str | os.PathLike[str]]) -> FoundPictures:
+    """Pictures among files and folders.
+
+    A file that is named is taken whatever it is called. Of a folder, the files that end like pictures are taken; its
+    subfolders are not entered, hidden files not mentioned.
+
+    Args:
+        places: files and folders.
+
+    Returns:
+        Pictures, each once, and what else lay in the folders.
+
+    Raises:
+        PictureError: a place does not exist, or a folder holds no picture.
+    """
+    pictures: dict[Path, None] = {}
+    others: dict[Path, None] = {}
+    for place in map(Path, places):
+        if not place.exists():
+            raise PictureError(f"{place}: no such file or folder.")
+        if not place.is_dir():
+            pictures[place] = None
+            continue
+        files = sorted(_visible_files(place))
+        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not found:
+            raise PictureError(
+                f"{place}: this folder holds no picture (names ending in .jpg, .png, ...; subfolders are not entered)."
+            )
+        pictures.update(dict.fromkeys(found))
+        others.update(dict.fromkeys(file for file in files if file.suffix.lower() not in SUFFIXES))
+    return FoundPictures(tuple(pictures), tuple(others))
+
+
+def _visible_files(folder: Path) -> Iterable[Path]:
+    return (file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def _known_formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _sentence(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return f"{words.rstrip('.')}."
+
+
+def _check(stored: Image.Image, place: Path, max_pixels: int) -> None:
+    width, height = stored.size
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{place}: unpacks to {width} x {height} pixels, more than the {max_pixels:,} allowed; make it smaller, or"
+            " raise `max_pixels` if you trust it."
+        )
+    frames = 1 if stored.format == "MPO" else getattr(stored, "n_frames", 1)
+    if frames > 1:
+        raise PictureError(f"{place}: holds {frames} pictures (an animation or pages); save the one you mean alone.")
+
+
+def _as_rgb(picture: Image.Image, stored_format: str | None, place: Path) -> Image.Image:
+    # Some readers give 16-bit grey as 32-bit integers; in these two formats they are never more than 16 bits.
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and stored_format in {"PNG", "PPM"}):
+        return _from_16_bits(picture)
+    if picture.mode in {"I", "F"}:
+        kind = "32-bit integer" if picture.mode == "I" else "floating-point"
+        raise PictureError(f"{place}: holds {kind} values, which have no agreed white; save it with 8 or 16 bits.")
+    if picture.mode in {"RGBA", "RGBa", "LA", "La", "PA"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _from_16_bits(picture: Image.Image) -> Image.Image:
+    values = np.asarray(picture).astype(np.uint32)
+    grey = ((values + 128) // 257).clip(0, 255).astype(np.uint8)
+    see_through = picture.info.get("transparency")
+    if isinstance(see_through, int):
+        grey[values == see_through] = 255
+    return Image.fromarray(grey).convert("RGB")
