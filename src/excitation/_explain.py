@@ -12,13 +12,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 
 from ._errors import BypassWarning, ExcitationError, TargetError
-from ._forward import OutputChoice, forward
+from ._forward import OutputChoice, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
 from .signals import Reading, Target, top_down_signal
 
 Maps = Float[torch.Tensor, "image target ..."]
+"""`(image, target, height, width)`."""
+
+MapList = list[Float[torch.Tensor, "_ ..."]]
+"""`(target, height, width)` for each image."""
+
 Contrast = Literal["dual"] | Target | Sequence[int | str] | None
 """`None` (MWP), `"dual"` (c-MWP), or what to set against the target: another target, or several classes alike."""
 
@@ -65,7 +70,7 @@ def explain(
     constants: Sequence[str] = (),
     resize: bool | tuple[int, ...] = False,
     scale: Literal["max", "sum"] | None = None,
-) -> Maps | list[Maps] | dict[str, Maps] | dict[str, list[Maps]]:
+) -> Maps | MapList | dict[str, Maps] | dict[str, MapList]:
     """Attention maps by Excitation Backprop: where the evidence for each target lies.
 
     Args:
@@ -140,6 +145,7 @@ def explain_full(
         output = model.output if output is None else output
         layer = model.default_layer if layer is None else layer
         model = model.model
+    check_model(model)
     names = [layer_name(model, item) for item in _as_list(layer)] if layer is not None else None
     record = forward(model, images, names, output, constants)
     places = [find_place(record, name) for name in names] if names is not None else [default_place(record)]

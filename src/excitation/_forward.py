@@ -37,7 +37,8 @@ def forward(
     Raises:
         ExcitationError: for images or outputs that are not what they should be.
     """
-    _check(model, images)
+    check_model(model)
+    _check_images(model, images)
     found: list[torch.Tensor] = []
     count = len(images)
 
@@ -57,7 +58,8 @@ def forward(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
             " replace what makes them by plain torch operations."
         )
-    if roots and value.kind is not Kind.TRACKED and any(place.name in roots for place in record.places.values()):
+    ran = [record.places[name] for name in roots or () if name in record.places]
+    if value.kind is not Kind.TRACKED and any(not place.problem for place in ran):
         names = ", ".join(repr(name) for name in roots)
         raise ExcitationError(f"the class scores do not depend on layer {names}; choose another layer.")
     finite = torch.isfinite(scores).flatten(1).all(1)
@@ -126,14 +128,18 @@ def _parts(result: object) -> str:
     return f"it is a {type(result).__name__}"
 
 
-def _check(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Refuse early what would fail late and unclearly."""
+def check_model(model: torch.nn.Module) -> None:
+    """Refuse what is no network that can be recorded."""
     if isinstance(model, torch.jit.ScriptModule):
         raise ExcitationError(
             "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
         )
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
+
+
+def _check_images(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Refuse early what would fail late and unclearly."""
     if not isinstance(images, torch.Tensor):
         raise TypeError(f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected.")
     if not images.is_floating_point():

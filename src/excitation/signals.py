@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ._errors import TargetError
 
 Scores = Float[torch.Tensor, "image classes *space"]
-Target: TypeAlias = int | str | Mapping[int | str, float] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+Target: TypeAlias = int | str | Mapping[int | str, float | int] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
 """What to look for: a class by index or name, weights over classes, an explicit signal, or a function of the scores."""
 
 Reading: TypeAlias = Literal["response", "softmax", "posterior"]
@@ -79,7 +79,7 @@ def top_down_signal(
 
 
 def class_weights(
-    target: int | str | Mapping[int | str, float], classes: int, class_names: Sequence[str] | None
+    target: int | str | Mapping[int | str, float | int], classes: int, class_names: Sequence[str] | None
 ) -> Float[torch.Tensor, " classes"]:
     """Weights over classes of a target given by index, name, or weights; double precision."""
     weights = torch.zeros(classes, dtype=torch.float64)

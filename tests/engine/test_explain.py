@@ -1,0 +1,446 @@
+"""`explain`, `audit` and `list_layers` as a caller sees them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import excitation as eb
+from excitation.networks._loaded import LoadedModel
+
+NAMES = ["zebra", "African elephant, Loxodonta africana", "tiger cat", "tabby, tabby cat"]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU())
+        self.a = nn.Conv2d(8, 12, 1)
+        self.b = nn.Conv2d(8, 12, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(2)
+        self.unused = nn.Conv2d(3, 3, 1)
+        self.pair = Pair()
+        self.fc = nn.Linear(24, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = torch.cat([self.relu(self.a(x)), self.relu(self.b(x))], 1)
+        x = self.pool(F.relu(x))
+        x = torch.cat(self.pair(x), 1)
+        return self.fc(x.mean((2, 3)))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x.chunk(2, 1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Net().double().eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 12, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+# Targets -------------------------------------------------------------------------------------------------------------
+
+
+def test_targets_of_every_kind_agree(model, images):
+    scores = model(images)
+    onehot = F.one_hot(torch.tensor(3), 4).double()
+    forms = [3, "tabby", "TABBY CAT", "tabby, tabby cat", {3: 1.0}, {"tabby": 1}, onehot, onehot.expand(3, 4),
+             lambda s: F.one_hot(torch.full((3,), 3), 4).to(s)]  # fmt: skip
+    maps = eb.explain(model, images, forms, layer="pool", class_names=NAMES)
+    assert maps.shape == (3, len(forms), 3, 5)
+    for k in range(1, len(forms)):
+        assert torch.equal(maps[:, 0], maps[:, k]), forms[k]
+    full = eb.explain_full(model, images, forms, layer="pool", class_names=NAMES)
+    assert torch.allclose(full.scores, scores[:, 3:4].expand(3, len(forms)).detach())
+    assert torch.equal(full.top, torch.ones(3, len(forms)).double())
+
+
+def test_one_target_and_mixtures(model, images):
+    maps = eb.explain(model, images, 1, layer="pool")
+    assert maps.shape == (3, 1, 3, 5)
+    parts = eb.explain(model, images, [0, 1, {0: 0.25, 1: 0.75}], layer="pool")
+    assert torch.allclose(parts[:, 2], 0.25 * parts[:, 0] + 0.75 * parts[:, 1])
+
+
+def test_targets_for_each_image(model, images):
+    lists = eb.explain(model, images, [[0, 1], [2], ["zebra", 3, {1: 2.0}]], layer="pool", class_names=NAMES)
+    assert [item.shape for item in lists] == [(2, 3, 5), (1, 3, 5), (3, 3, 5)]
+    together = eb.explain(model, images, [0, 1, 2, 3], layer="pool")
+    assert torch.allclose(lists[0], together[0, :2])
+    assert torch.allclose(lists[1], together[1, 2:3])
+    assert torch.allclose(lists[2], torch.stack([together[2, 0], together[2, 3], 2 * together[2, 1]]))
+    several = eb.explain(model, images, [[0], [1], [2]], layer=["pool", "stem"])
+    assert several["stem"][2].shape == (1, 6, 10)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([7], "7 is no class of this network: it has 4, 0 to 3"),
+        ([-1], "0 to 3"),
+        (["zebr"], "Nearest: 'zebra'"),
+        (["cat"], "is no class"),
+        ([], "at least one"),
+        ([[0], [1]], "2 entries, 2 of them lists, for 3 images"),
+        ([[0], 1, [2]], "one list per image"),
+        ([[0], [], [2]], "image 1 has an empty list"),
+        ([{}], "without any class"),
+        ([{0: float("nan")}], "no finite numbers"),
+        ([torch.ones(5)], r"shape \(5,\) does not fit scores of shape \(3, 4\)"),
+    ],
+)
+def test_wrong_targets(model, images, targets, message):
+    with pytest.raises(eb.TargetError, match=message):
+        eb.explain(model, images, targets, layer="pool", class_names=NAMES)
+
+
+def test_names_need_class_names(model, images):
+    with pytest.raises(eb.TargetError, match="no class_names were given"):
+        eb.explain(model, images, ["zebra"], layer="pool")
+    with pytest.raises(eb.TargetError, match="3 class names were given for a network with 4"):
+        eb.explain(model, images, ["zebra"], layer="pool", class_names=NAMES[:3])
+    with pytest.raises(eb.TargetError, match="several classes: 0, 1"):
+        eb.explain(model, images, ["cat"], layer="pool", class_names=["cat", "cat", "dog", "cow"])
+
+
+def test_score_maps_have_three_readings(images):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).double().eval()
+    pooled = nn.Sequential(body, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    response = eb.explain(body, images, [0, 1, 2, 3], layer="1")
+    assert torch.allclose(response, eb.explain(pooled, images, [0, 1, 2, 3], layer="0.1"))
+    scores = body(images).detach()
+    softmax = scores.flatten(2).softmax(2).reshape(scores.shape)
+    explicit = [F.one_hot(torch.tensor(k), 4)[None, :, None, None] * softmax for k in range(4)]
+    assert torch.allclose(
+        eb.explain(body, images, [0, 1, 2, 3], layer="1", signal="softmax"), eb.explain(body, images, explicit, layer="1")
+    )
+    posterior = eb.explain(body, images, [2], layer="1", signal="posterior")
+    assert torch.allclose(posterior.sum((2, 3)), torch.ones(3, 1).double())
+    large = eb.explain(body, images * 1e3, [0], layer="1", signal="softmax")
+    assert torch.isfinite(large).all()
+
+
+# Contrast ------------------------------------------------------------------------------------------------------------
+
+
+def test_contrasts(model, images):
+    plain = eb.explain(model, images, [0, 1, 2, 3], layer="pool")
+    against = eb.explain(model, images, [0, 1], layer="pool", contrast=2, signed=True)
+    assert torch.allclose(against, plain[:, :2] - plain[:, 2:3])
+    crowd = eb.explain(model, images, [0], layer="pool", contrast=["African elephant", 2, 3], signed=True, class_names=NAMES)
+    assert torch.allclose(crowd[:, 0], plain[:, 0] - plain[:, 1:].mean(1))
+    cut = eb.explain(model, images, [0, 1], layer="pool", contrast=2)
+    assert torch.equal(cut, against.clamp(min=0))
+    dual = eb.explain(model, images, [0, 1], layer="pool", contrast="dual", signed=True)
+    assert float(dual.sum((2, 3)).abs().max()) < 1e-12
+    assert torch.equal(eb.explain(model, images, [0, 1], layer="pool", contrast="dual"), dual.clamp(min=0))
+    negated = Net().double().eval()
+    negated.load_state_dict(model.state_dict())
+    negated.fc.weight.data.neg_()
+    assert torch.allclose(dual, plain[:, :2] - eb.explain(negated, images, [0, 1], layer="pool"))
+    with pytest.raises(eb.TargetError, match="empty list of classes"):
+        eb.explain(model, images, [0], layer="pool", contrast=[])
+
+
+def test_dual_above_the_last_weighted_layer_is_refused(images):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
+    with pytest.raises(eb.LayerError, match="choose a lower layer"):
+        eb.explain(model, images, [0], layer="1", contrast="dual")
+
+
+# Layers --------------------------------------------------------------------------------------------------------------
+
+
+def test_layers_of_every_kind(model, images):
+    named = eb.explain(model, images, [0], layer="pool")
+    assert torch.equal(eb.explain(model, images, [0], layer=model.pool), named)
+    assert torch.equal(eb.explain(model, images, [0], layer="pool:max_pool2d"), named)
+    inner = eb.explain(model, images, [0], layer=":relu")
+    assert inner.shape == (3, 1, 6, 10)
+    several = eb.explain(model, images, [0], layer=["input", "pool", ":relu", "stem"])
+    assert list(several) == ["input", "pool", ":relu", "stem"]
+    assert torch.allclose(several["pool"], named)
+    assert torch.allclose(several[":relu"], inner)
+    assert several["input"].shape == (3, 1, 12, 20)
+
+
+def test_second_call_of_a_module(model, images):
+    with pytest.warns(eb.BypassWarning, match=r"'relu#2' is only one arm .* join at ':cat'.* share of the mass is"):
+        second = eb.explain(model, images, [0], layer="relu#2")
+    with pytest.warns(eb.BypassWarning):
+        first = eb.explain(model, images, [0], layer="relu")
+    whole = eb.explain(model, images, [0], layer=":cat")
+    assert torch.allclose(first + second, whole)
+    with pytest.warns(eb.BypassWarning):
+        assert torch.equal(eb.explain(model, images, [0], layer="relu#1"), first)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("pol", "no layer 'pol'. Nearest: 'pool'"),
+        ("stem.5", "no layer 'stem.5'. Nearest: 'stem"),
+        ("relu#x", "no layer"),
+        ("relu#3", "'relu#3' did not run in this forward pass. Nearest: 'relu"),
+        (":max_pool", "did not run"),
+        ("unused", "'unused' did not run"),
+        ("fc", r"no space: its output is \(3, 4\)"),
+        ("pair", "returns 2 tensors"),
+        ("pair:chunk", "returns 2 tensors"),
+        (nn.ReLU(), "not part of the model"),
+        ([], "empty list of layers"),
+    ],
+)
+def test_wrong_layers(model, images, layer, message):
+    with pytest.raises(eb.ExcitationError, match=message):
+        eb.explain(model, images, [0], layer=layer)
+
+
+def test_list_layers(model, images):
+    layers = {layer.name: layer for layer in eb.list_layers(model, images)}
+    assert list(layers)[0] == "input"
+    assert layers["stem"].shape == (3, 8, 6, 10)
+    assert layers["stem"].stride == (2.0, 2.0)
+    assert layers["pool"].stride == (4.0, 4.0)
+    assert layers["pool"].whole
+    assert not layers["a"].whole
+    assert layers["fc"].stride is None
+    assert "unused" not in layers
+    assert layers[":relu"].kind == "operation"
+    for name, layer in layers.items():
+        if layer.stride is not None and layer.whole:
+            account = eb.audit(model, images, [0], layer=name)
+            assert torch.allclose(account.here + account.lost, torch.ones(3, 1).double())
+            assert float(account.round.abs().max()) == 0
+
+
+def test_default_layer_is_the_last_at_stride_16_below_the_classifier(images):
+    torch.manual_seed(0)
+
+    def block(i, o):
+        return [nn.Conv2d(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+
+    layers = [*block(3, 4), *block(4, 4), *block(4, 4), *block(4, 4), *block(4, 4)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double().eval()
+    x = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    full = eb.explain_full(model, x, [0])
+    assert list(full.maps) == ["13"]
+    assert full.maps["13"].shape == (1, 1, 4, 6)
+    assert full.strides["13"] == (16.0, 16.0)
+    small = eb.explain_full(model[:6].append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()), x, [0])
+    assert list(small.maps) == ["3"] or next(iter(small.strides.values())) == (2.0, 2.0)
+    with pytest.raises(eb.LayerError, match="name one"):
+        eb.explain(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).double().eval(), x[..., :4, :4], [0])
+
+
+def test_loaded_models_bring_their_own(model, images):
+    loaded = LoadedModel(model, "test:net", class_names=NAMES, default_layer="pool")
+    assert torch.equal(eb.explain(loaded, images, ["zebra"]), eb.explain(model, images, [0], layer="pool"))
+    assert torch.equal(eb.explain(loaded, images, ["zebra"], layer="stem"), eb.explain(model, images, [0], layer="stem"))
+
+
+# Sizes, batches, precisions ------------------------------------------------------------------------------------------
+
+
+def test_raw_resized_and_scaled(model, images):
+    raw = eb.explain(model, images, [0, 1], layer="pool")
+    assert torch.allclose(raw.sum((2, 3)), torch.ones(3, 2).double())
+    assert eb.explain(model, images, [0], layer="pool", resize=True).shape == (3, 1, 12, 20)
+    resized = eb.explain(model, images, [0, 1], layer="pool", resize=(30, 40))
+    assert torch.equal(resized, F.interpolate(raw, (30, 40), mode="bicubic"))
+    scaled = eb.explain(model, images, [0, 1], layer="pool", scale="max")
+    assert torch.allclose(scaled, raw / raw.amax((2, 3), keepdim=True))
+    summed = eb.explain(model, images, [0, 1], layer="pool", resize=True, scale="sum")
+    assert torch.allclose(summed.abs().sum((2, 3)), torch.ones(3, 2).double())
+    with pytest.raises(eb.ExcitationError, match="2 dimensions of space"):
+        eb.explain(model, images, [0], layer="pool", resize=(3,))
+
+
+def test_one_and_three_dimensions():
+    torch.manual_seed(0)
+    line = nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4 * 7, 3)).double().eval()
+    x = torch.rand(2, 2, 16, dtype=torch.float64)
+    assert eb.explain(line, x, [0], layer="1", resize=True).shape == (2, 1, 16)
+    block = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(4, 3)).double().eval()
+    x = torch.rand(2, 1, 6, 7, 8, dtype=torch.float64)
+    maps = eb.explain(block, x, [0, 1], layer="1")
+    assert maps.shape == (2, 2, 4, 5, 6)
+    assert torch.allclose(maps.sum((2, 3, 4)), torch.ones(2, 2).double())
+
+
+def test_batch_equals_one_by_one(model, images):
+    together = eb.explain(model, images, [0, 1, 2], layer="stem", contrast="dual", signed=True)
+    for i in range(3):
+        alone = eb.explain(model, images[i : i + 1], [0, 1, 2], layer="stem", contrast="dual", signed=True)
+        assert torch.allclose(together[i], alone[0], atol=1e-14)
+
+
+def test_precisions(images):
+    torch.manual_seed(0)
+    model = Net().double().eval()
+    exact = eb.explain(model, images, [0, 1], layer="pool")
+    single = eb.explain(model.float(), images.float(), [0, 1], layer="pool")
+    assert single.dtype == torch.float32
+    assert torch.allclose(single.double(), exact, atol=1e-6)
+    half = eb.explain(model.bfloat16(), images.bfloat16(), [0, 1], layer="pool")
+    assert half.dtype == torch.float32
+    assert torch.allclose(half.sum((2, 3)), torch.ones(3, 2), atol=1e-5)
+    assert torch.allclose(half.double(), exact, atol=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = eb.explain(model.float(), images.float(), [0, 1], layer="pool")
+    assert mixed.dtype == torch.float32
+    assert torch.allclose(mixed.sum((2, 3)), torch.ones(3, 2), atol=1e-5)
+
+
+def test_no_gradient_and_no_change_of_the_images(model, images):
+    wanted = images.clone().requires_grad_()
+    maps = eb.explain(model, wanted, [0], layer="pool")
+    assert not maps.requires_grad
+    assert wanted.grad is None
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:0], "the batch is empty"),
+        (lambda x: x.float(), r"images are torch.float32, the model's parameters torch.float64"),
+        (lambda x: x * float("nan"), "NaN or infinite for image 0, 1, 2"),
+        (lambda x: torch.cat([x[:1], x[1:2] / 0, x[2:]]), "NaN or infinite for image 1 of"),
+        (lambda x: x.to("meta"), "images are on meta, the model on cpu"),
+    ],
+)
+def test_wrong_images(model, images, change, message):
+    with pytest.raises(eb.ExcitationError, match=message):
+        eb.explain(model, change(images), [0], layer="pool")
+
+
+def test_infinite_activations_are_found_even_where_scores_are_finite(images):
+    class Clipped(nn.Module):
+        def forward(self, x):
+            return F.hardtanh(F.relu((x + 1) * 1e308 * 10).mean((2, 3)), 0, 1)
+
+    with pytest.raises(eb.ExcitationError, match="not finite"):
+        eb.explain(Clipped().eval(), images, [0], layer="input")
+
+
+def test_wrong_model_and_wrong_scores(images):
+    for model, message in (
+        (nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(0)).double(), "the class scores have shape"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(0, 1)).double(), "the class scores have shape"),
+    ):
+        with pytest.raises(eb.ExcitationError, match=message):
+            eb.explain(model.eval(), images, [0], layer="input")
+
+
+def test_scores_that_do_not_depend_on_the_layer(images):
+    class Deaf(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            self.a(x)
+            return self.b(x).mean((2, 3))
+
+    with pytest.raises(eb.ExcitationError, match="do not depend on layer"):
+        eb.explain(Deaf().double().eval(), images, [0], layer="a")
+    with pytest.raises(eb.ExcitationError, match="do not depend on layer"):
+        eb.explain(Deaf().double().eval(), images, [0], layer=["a", "input"])
+
+
+# Audit ---------------------------------------------------------------------------------------------------------------
+
+
+def test_audit_balances_at_every_operation_and_every_cut(model, images):
+    for layer in ("pool", "stem", "input", ":cat"):
+        account = eb.audit(model, images, [0, 1], layer=layer)
+        assert account.whole
+        for row in account.rows:
+            assert torch.allclose(row.entered, row.left + row.lost + row.round, atol=1e-14)
+        assert torch.allclose(account.here + account.lost, account.top, atol=1e-12)
+        assert torch.allclose(account.share, account.here)
+        assert float(account.residue.abs().max()) < 1e-12
+    assert [row.address for row in eb.audit(model, images, [0], layer="pool").rows][0] == "fc:linear"
+
+
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
+def test_audit_of_one_arm(model, images):
+    account = eb.audit(model, images, [0], layer="a")
+    assert not account.whole
+    assert float(account.round.min()) > 0
+    assert torch.allclose(account.here + account.round + account.lost, torch.ones(3, 1).double())
+    other = eb.audit(model, images, [0], layer="b")
+    assert torch.allclose(account.here, other.round, atol=1e-12)
+    text = str(account)
+    assert "one arm" in text
+    assert ":cat" in text
+
+
+def test_audit_of_a_contrast(model, images):
+    account = eb.audit(model, images, [0], layer="stem", contrast="dual")
+    assert float(account.top.abs().max()) == 0
+    assert float((account.here + account.lost).abs().max()) < 1e-12
+    assert float(account.negative.max()) < 0
+
+
+# Wrong types: the shape checks of the tests would answer first, so these run without them --------------------------------
+
+WRONG_TYPES = {
+    "eb.explain(model, images, [True], layer='0')": "is a bool; give a class index",
+    "eb.explain(model, images, [1.5], layer='0')": "is a float; give a class index",
+    "eb.explain(model, images, [None], layer='0')": "is a NoneType; give a class index",
+    "eb.explain(model, images, None, layer='0')": "targets are None; give a list",
+    "eb.explain(model, images, [lambda s: 3], layer='0')": "returned int; it must return a tensor",
+    "eb.explain(model, images, [0], layer=3)": "layer is 3; give a module",
+    "eb.explain(model, images, [0], layer='0', signal='loud')": "choose one of 'response', 'softmax', 'posterior'",
+    "eb.explain(model, images, [0], layer='0', scale='min')": "choose 'max', 'sum' or None",
+    "eb.explain(model, images[0, 0], [0], layer='0')": "add the image dimension with images[None]",
+    "eb.explain(model, (images * 255).byte(), [0], layer='0')": "preprocessed floating-point images",
+    "eb.explain(model, images.numpy(), [0], layer='0')": "images are a ndarray; a tensor",
+    "eb.explain(lambda x: x, images, [0], layer='0')": "model is a function; a torch.nn.Module is expected",
+    "eb.explain('model.pt', images, [0])": "model is a str; a torch.nn.Module is expected",
+    "eb.Policies(residual='half')": "choose one of 'proportional', 'branch', 'original'",
+    "eb.Policies(threshold=2.0)": "0 <= t < 1",
+    "eb.audit(model, images, [0], layer=['0', '1'])": "one layer; call it once for each",
+}
+
+
+def test_wrong_types_get_one_clear_sentence():
+    code = """
+import json, sys, torch, excitation as eb
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+model, images, found = model.eval(), torch.rand(2, 3, 8, 8), {}
+for call in json.load(sys.stdin):
+    try:
+        eval(call)
+        found[call] = "no error"
+    except (eb.ExcitationError, TypeError, ValueError) as error:
+        found[call] = str(error)
+print(json.dumps(found))
+"""
+    calls = json.dumps(list(WRONG_TYPES))
+    done = subprocess.run([sys.executable, "-c", code], input=calls, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    for call, message in WRONG_TYPES.items():
+        assert message in found[call], call
+        assert "\n" not in found[call]
