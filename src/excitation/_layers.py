@@ -129,7 +129,7 @@ def default_place(record: Record) -> Place:
         if value.stride is None or min(value.stride) <= 0 or math.prod(value.shape[2:]) == 1:
             continue
         stride = math.exp(sum(map(math.log, value.stride)) / len(value.stride))
-        distance = round(abs(math.log2(stride / DEFAULT_STRIDE)), 1)
+        distance = round(abs(math.log2(stride / DEFAULT_STRIDE)), 6)
         # A module's name reads better than that of the operation inside it, which finishes first.
         if distance < nearest or (distance == nearest and (place.kind == "module" or best is None)):
             best, nearest = place, distance
