@@ -1,0 +1,466 @@
+"""Excitation Backprop as the absorbing Markov chain it is (Sec. 3.1), dense, for small networks.
+
+A winner `a_i` draws the next winner among its inputs with `P(a_j | a_i) = Z_i a_j w_ij` for excitatory `w_ij >= 0`
+and 0 otherwise, where `Z_i` makes it a distribution (Eq. 4). Neurons of the input end the walk, and so does a neuron
+without an active excitatory input, which has no `Z_i`: both are absorbing. With the transition matrix in canonical
+form `[[Q, R], [0, I]]`, the fundamental matrix `N = (I - Q)^-1` counts visits, and as a feed-forward walk visits a
+neuron at most once, the expected visits `P0 N` are the marginal winning probabilities (Eq. 1, 2).
+
+Nothing here shares code with the engine: the network is read with `torch.fx`, and weights are found by probing each
+operation with unit vectors. That makes it slow, and the ground truth of the tests. A neuron of both signs is two
+states, raised `max(x, 0)` and lowered `max(-x, 0)`, so that all transitions are probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int64
+from torch import fx, nn
+
+from ._errors import ExcitationError
+
+Matrix = Float64[torch.Tensor, "states states"]
+
+# What an operation does to neurons, by module type and by function or method name.
+LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+FLOORS = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "softmax": 0.0, "tanh": -1.0, "elu": -1.0}
+FUNCTIONS = {
+    "linear": {"conv1d", "conv2d", "conv3d", "linear"},
+    "average": {"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "mean"},
+    "maximum": {"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"},
+    "activation": set(FLOORS),
+    "same": {"dropout", "local_response_norm", "contiguous"},
+    "arrangement": {"flatten", "view", "reshape", "permute", "transpose", "cat", "pad", "getitem", "squeeze"},
+    "sum": {"add", "iadd"},
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """A neuron of the chain.
+
+    Attributes:
+        node: name of the operation that made it, as `torch.fx` names it; `"input"` for the image.
+        index: its place in the flattened output of that operation.
+        raised: whether it is `max(x, 0)`, else `max(-x, 0)`.
+    """
+
+    node: str
+    index: int
+    raised: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The winner-take-all process of one network on one image.
+
+    Attributes:
+        transition: `transition[i, j]` is the probability that the winner after state `i` is state `j`; an absorbing
+            state stays where it is.
+        blocks: first state and neuron shape of each node, in the order of the forward pass; the raised neurons of a
+            node come first, then as many lowered ones.
+        weighted: names of nodes with learned weights.
+        top: name of the node that holds the class scores.
+    """
+
+    transition: Matrix
+    blocks: dict[str, tuple[int, torch.Size]]
+    weighted: frozenset[str]
+    top: str
+
+    def state(self, number: int) -> State:
+        """Which neuron a state is."""
+        for node, (start, shape) in reversed(self.blocks.items()):
+            if number >= start:
+                size = shape.numel()
+                return State(node, (number - start) % size, number - start < size)
+        raise IndexError(number)
+
+    @cached_property
+    def absorbing(self) -> torch.Tensor:
+        """Which states end a walk: the input's neurons, and those without a normaliser."""
+        return self.transition.diagonal() == 1
+
+    def canonical(self) -> tuple[Float64[torch.Tensor, "t t"], Float64[torch.Tensor, "t r"], Int64[torch.Tensor, " s"]]:
+        """`Q` between transient states, `R` from these to absorbing ones, and the order of states they are in."""
+        transient, ends = (~self.absorbing).nonzero().flatten(), self.absorbing.nonzero().flatten()
+        rows = self.transition[transient]
+        return rows[:, transient], rows[:, ends], torch.cat([transient, ends])
+
+    @cached_property
+    def fundamental(self) -> Float64[torch.Tensor, "t t"]:
+        """`N = (I - Q)^-1`: expected visits to transient state `j` from transient state `i`."""
+        q, _, _ = self.canonical()
+        return torch.linalg.inv(torch.eye(len(q), dtype=q.dtype) - q)
+
+    def start(self, signal: Float[torch.Tensor, "..."]) -> Float64[torch.Tensor, " states"]:
+        """A top-down signal `P(A0)` over output units as a distribution over states."""
+        first, shape = self.blocks[self.top]
+        if signal.numel() != shape.numel():
+            raise ExcitationError(f"the signal has {signal.numel()} entries, the top {shape.numel()} neurons.")
+        p = torch.zeros(len(self.transition), dtype=torch.float64)
+        p[first : first + shape.numel()] = signal.flatten().double()
+        return p
+
+    def contrasted(self, p: Float64[torch.Tensor, " states"]) -> Float64[torch.Tensor, " states"]:
+        """The start of a contrast (Sec. 3.3): mass stops at the last weighted nodes, minus what their duals would get.
+
+        The dual of a unit has negated weights: its winners are those of the unit's lowered neuron.
+        """
+        stop = self.transition.clone()
+        for node in self.weighted:
+            first, shape = self.blocks[node]
+            states = torch.arange(first, first + 2 * shape.numel())
+            stop[states] = 0
+            stop[states, states] = 1
+        ended = Chain(stop, self.blocks, self.weighted, self.top).visits(p)
+        result = torch.zeros_like(p)
+        for node in self.weighted:
+            first, shape = self.blocks[node]
+            size = shape.numel()
+            raised, lowered = ended[first : first + size], ended[first + size : first + 2 * size]
+            result[first : first + size] = raised - lowered
+            result[first + size : first + 2 * size] = lowered - raised
+        return result
+
+    def visits(self, p: Float64[torch.Tensor, " states"]) -> Float64[torch.Tensor, " states"]:
+        """Expected visits to every state by walks that start from `p`: `p_t N`, and `p_a + p_t N R` at the ends."""
+        _, r, order = self.canonical()
+        transient = len(r)
+        through = p[order[:transient]] @ self.fundamental
+        visited = torch.empty_like(p)
+        visited[order[:transient]] = through
+        visited[order[transient:]] = p[order[transient:]] + through @ r
+        return visited
+
+    def mwp(self, signal: Float[torch.Tensor, "..."], *, contrast: bool = False) -> dict[str, torch.Tensor]:
+        """Marginal winning probabilities of all neurons, by node; for a contrast, the signed difference.
+
+        Args:
+            signal: mass on the output units.
+            contrast: subtract the dual (Sec. 3.3). Nodes above the last weighted one then hold nothing.
+        """
+        p = self.start(signal)
+        return self._by_node(self.visits(self.contrasted(p) if contrast else p))
+
+    def lost(self, signal: Float[torch.Tensor, "..."]) -> float:
+        """Mass of walks that end before the input, at neurons without a normaliser."""
+        return float(signal.sum()) - float(self.mwp(signal)["input"].sum())
+
+    def sample_walks(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> list[list[State]]:
+        """Winner walks drawn at random, each from a top winner to an absorbing state (Fig. 2 of the paper).
+
+        Args:
+            signal: probabilities of the output units; scaled to sum to one.
+            count: how many walks.
+            seed: of the draws.
+        """
+        return [[self.state(int(s)) for s in walk if s >= 0] for walk in self._sample(signal, count, seed)]
+
+    def sampled_mwp(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> dict[str, torch.Tensor]:
+        """The share of sampled walks that visit each neuron; converges to `mwp` as the count grows."""
+        walks = self._sample(signal, count, seed)
+        visits = torch.bincount(walks[walks >= 0], minlength=len(self.transition)).double()
+        return self._by_node(visits / count)
+
+    def _sample(self, signal: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+        """`(count, steps)` states, -1 after the end."""
+        p = self.start(signal)
+        if bool((p < 0).any()) or not float(p.sum()) > 0:
+            raise ExcitationError("walks start from a distribution: a signal without negative entries and not zero.")
+        generator = torch.Generator().manual_seed(seed)
+        now = torch.multinomial(p, count, replacement=True, generator=generator)
+        steps = [now]
+        while bool((~self.absorbing[now.clamp(min=0)] & (now >= 0)).any()):
+            moving = (now >= 0) & ~self.absorbing[now.clamp(min=0)]
+            following = torch.full_like(now, -1)
+            following[moving] = torch.multinomial(self.transition[now[moving]], 1, generator=generator).flatten()
+            steps.append(following)
+            now = following
+        return torch.stack(steps, 1)
+
+    def _by_node(self, visits: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = {}
+        for node, (first, shape) in self.blocks.items():
+            size = shape.numel()
+            found[node] = (visits[first : first + size] + visits[first + size : first + 2 * size]).reshape(shape)
+        return found
+
+
+def chain(
+    model: nn.Module,
+    image: Float[torch.Tensor, "1 channels *space"],
+    *,
+    residual: Literal["proportional", "branch"] = "proportional",
+    normaliser: Literal["lose", "spread"] = "lose",
+) -> Chain:
+    """The Markov chain of a small network on one image.
+
+    Args:
+        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most.
+        image: one image, with the image dimension.
+        residual: as in `Policies`.
+        normaliser: as in `Policies`: `"lose"` makes neurons without a normaliser absorbing.
+
+    Raises:
+        ExcitationError: an operation it has no transition for.
+    """
+    builder = _Builder(fx.symbolic_trace(model), residual, normaliser)
+    with torch.no_grad():
+        builder.run(image.double())
+    return builder.finish()
+
+
+@dataclass
+class _Node:
+    """Activations of one operation with what transitions into it need."""
+
+    value: torch.Tensor
+    lower: torch.Tensor
+    valid: torch.Tensor
+    weighted: frozenset[str]
+    name: str
+
+
+class _Builder(fx.Interpreter):
+    """Runs the traced network and collects, for every operation, the transitions to its inputs."""
+
+    def __init__(self, module: fx.GraphModule, residual: str, normaliser: str) -> None:
+        super().__init__(module)
+        self.residual, self.normaliser = residual, normaliser
+        self.nodes: list[_Node] = []
+        self.links: list[tuple[str, str, torch.Tensor]] = []
+        self.weighted: set[str] = set()
+        self.top = ""
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "placeholder":
+            x = super().run_node(n)
+            return self._enter("input", x, torch.full_like(x, -torch.inf), torch.ones_like(x, dtype=torch.bool), [])
+        if n.op == "get_attr":
+            return super().run_node(n)
+        if n.op == "output":
+            (top,) = fx.graph.map_arg(n.args, lambda a: self.env[a])
+            self.top = top.name
+            return top
+        function, kind, module = self._function(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        sources: list[_Node] = []
+        fx.node.map_aggregate((args, kwargs), lambda a: sources.append(a) if isinstance(a, _Node) else None)
+
+        def evaluate(*inputs: torch.Tensor) -> torch.Tensor:
+            left = list(inputs)
+
+            def fill(a: Any) -> Any:
+                return left.pop(0) if isinstance(a, _Node) else a
+
+            filled = fx.node.map_aggregate((args, kwargs), fill)
+            result: torch.Tensor = function(*filled[0], **filled[1])  # type: ignore[index,misc]
+            return result
+
+        value = evaluate(*(source.value.clone() for source in sources))
+        if kind == "linear":
+            self.weighted.add(n.name)
+        return getattr(self, f"_{kind}")(n.name, module, evaluate, value, sources, (args, kwargs))
+
+    def finish(self) -> Chain:
+        blocks, count = {}, 0
+        for node in self.nodes:
+            blocks[node.name] = (count, node.value.shape)
+            count += 2 * node.value.numel()
+        p = torch.zeros(count, count, dtype=torch.float64)
+        for target, source, block in self.links:
+            (i, _), (j, _) = blocks[target], blocks[source]
+            p[i : i + block.shape[0], j : j + block.shape[1]] += block
+        ended = p.sum(1) == 0
+        p[ended, ended.nonzero().flatten()] = 1
+        return Chain(p, blocks, frozenset(self.weighted), self.top)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def _function(self, n: fx.Node) -> tuple[Callable[..., Any], str, nn.Module | None]:
+        if n.op == "call_module":
+            module = self.fetch_attr(str(n.target))
+            name = type(module).__name__.lower()
+            for kinds, kind in ((LINEAR, "linear"), (AVERAGES, "average"), (MAXIMA, "maximum"), (NORMS, "norm")):
+                if isinstance(module, kinds):
+                    return module, kind, module
+            if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.LocalResponseNorm, nn.Identity)):
+                return module, "same", module
+            if isinstance(module, nn.Flatten):
+                return module, "arrangement", module
+            if name in FLOORS:
+                return module, "activation", module
+            raise ExcitationError(f"the chain has no transition for module {n.target!r} ({type(module).__name__}).")
+        if n.op == "call_method":
+            name = str(n.target)
+            function: Callable[..., Any] = getattr(torch.Tensor, name)
+        else:
+            assert callable(n.target)
+            function, name = n.target, n.target.__name__
+        for kind, names in FUNCTIONS.items():
+            if name in names:
+                return function, kind, None
+        raise ExcitationError(f"the chain has no transition for operation {n.name!r} ({name}).")
+
+    def _enter(
+        self, name: str, value: torch.Tensor, lower: torch.Tensor, valid: torch.Tensor, sources: Sequence[_Node]
+    ) -> _Node:
+        weighted = frozenset[str]().union(*(source.weighted for source in sources))
+        node = _Node(value, lower, valid, weighted | ({name} if name in self.weighted else set()), name)
+        self.nodes.append(node)
+        return node
+
+    # Kinds of operations -----------------------------------------------------------------------------------------
+
+    def _linear(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        (source,) = sources
+        self._transitions(name, _probed(evaluate, source.value), source)
+        return self._enter(name, value, torch.full_like(value, -torch.inf), torch.ones_like(value).bool(), sources)
+
+    def _average(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        (source,) = sources
+        self._transitions(name, _probed(evaluate, source.value), source)
+        one = float(source.lower.flatten()[0])
+        same = bool((source.lower == one).all())
+        lower = torch.full_like(value, one) if same else evaluate(source.lower)
+        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+
+    def _maximum(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        """To the first maximum among the inputs an output can see: those whose great growth it notices."""
+        (source,) = sources
+        x = source.value.flatten()
+        seen = _probed(lambda y: evaluate(y), torch.full_like(source.value, 0), size=1e6) > 1e5 / 1e6
+        candidates = torch.where(seen, x, -torch.inf)
+        winners = candidates == candidates.amax(1, keepdim=True)
+        first = winners.int().argmax(1)
+        p = F.one_hot(first, x.numel()).double() * source.valid.flatten()
+        self._link(name, source, p, torch.zeros_like(p))
+        lower = torch.full_like(value, float(source.lower.min()))
+        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+
+    def _norm(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        """One input each; a channel with a negative scale swaps polarity. A zero scale counts as positive."""
+        (source,) = sources
+        slope = _probed(evaluate, source.value).diagonal()
+        p = torch.eye(value.numel(), dtype=torch.float64)
+        self._link(name, source, p * (slope >= 0), p * (slope < 0))
+        return self._enter(name, value, torch.full_like(value, -torch.inf), torch.ones_like(value).bool(), sources)
+
+    def _activation(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], call: Any) -> _Node:
+        (source,) = sources
+        p = torch.eye(value.numel(), dtype=torch.float64)
+        self._link(name, source, p, torch.zeros_like(p))
+        kind = type(module).__name__.lower() if module is not None else name.rstrip("_0123456789")
+        floor = FLOORS[kind]
+        if kind == "elu":
+            floor = -float(module.alpha if module is not None else call[1].get("alpha", 1.0))
+        return self._enter(name, value, torch.full_like(value, floor), source.valid, sources)
+
+    def _same(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        (source,) = sources
+        p = torch.eye(value.numel(), dtype=torch.float64)
+        self._link(name, source, p, torch.zeros_like(p))
+        lower = source.lower
+        if isinstance(module, nn.LocalResponseNorm) or name.startswith("local_response_norm"):
+            lower = torch.where(lower.min() >= 0, lower, torch.full_like(lower, -torch.inf))
+        return self._enter(name, value, lower, source.valid, sources)
+
+    def _arrangement(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+        """Each output is one input, told by numbering all inputs."""
+        numbers, count = [], 1
+        for source in sources:
+            size = source.value.numel()
+            numbers.append(torch.arange(count, count + size, dtype=torch.float64).reshape(source.value.shape))
+            count += size
+        places = evaluate(*numbers).flatten().long()
+        lower = torch.cat([torch.zeros(1, dtype=torch.float64), *(source.lower.flatten() for source in sources)])
+        valid = torch.cat([torch.zeros(1).bool(), *(source.valid.flatten() for source in sources)])
+        start = 1
+        for source in sources:
+            size = source.value.numel()
+            p = F.one_hot(places, count).double()[:, start : start + size]
+            self._link(name, source, p, torch.zeros_like(p))
+            start += size
+        shape = value.shape
+        return self._enter(name, value, lower[places].reshape(shape), valid[places].reshape(shape), sources)
+
+    def _sum(self, name: str, _: Any, __: Any, value: torch.Tensor, sources: list[_Node], ___: Any) -> _Node:
+        if len(sources) != 2:
+            raise ExcitationError(f"the chain has no transition for {name!r}: a sum of two branches is expected.")
+        own = [len(s.weighted - t.weighted) for s, t in zip(sources, reversed(sources), strict=True)]
+        if self.residual == "branch" and own[0] == own[1]:
+            raise ExcitationError(f"which branch of {name!r} is the residual one is open.")
+        blocks = []
+        for i, source in enumerate(sources):
+            shares = []
+            for sign in (1, -1):
+                parts = [(sign * s.value.flatten()).clamp(min=0) for s in sources]
+                whole = parts[0] + parts[1]
+                share = torch.where(whole > 0, parts[i] / torch.where(whole > 0, whole, 1), 0.5)
+                if self.residual == "branch":
+                    share = torch.full_like(share, float(own[i] == max(own)))
+                shares.append(share)
+            blocks.append((source, shares))
+        for source, (raised, lowered) in blocks:
+            up, down = torch.diag(raised), torch.diag(lowered)
+            zero = torch.zeros_like(up)
+            self.links.append((name, source.name, torch.cat([torch.cat([up, zero], 1), torch.cat([zero, down], 1)])))
+        nonnegative = all(float(source.lower.min()) >= 0 for source in sources)
+        lower = torch.full_like(value, 0.0 if nonnegative else -torch.inf)
+        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+
+    # Transitions -------------------------------------------------------------------------------------------------
+
+    def _link(self, target: str, source: _Node, keep: torch.Tensor, swap: torch.Tensor) -> None:
+        """Transitions that keep and that swap polarity."""
+        block = torch.cat([torch.cat([keep, swap], 1), torch.cat([swap, keep], 1)])
+        self.links.append((target, source.name, block))
+
+    def _transitions(self, target: str, weights: torch.Tensor, source: _Node) -> None:
+        """Eq. 4 between rectified neurons, with Eq. 5 for bounded ones."""
+        x, lower, valid = source.value.flatten(), source.lower.flatten(), source.valid.flatten()
+        bounded = torch.isfinite(lower)
+        up = torch.where(bounded, x - torch.where(bounded, lower, 0).clamp(max=0), x.clamp(min=0)) * valid
+        down = torch.where(bounded, 0, (-x).clamp(min=0)) * valid
+        excite, inhibit = weights.clamp(min=0), (-weights).clamp(min=0)
+        raised = torch.cat([excite * up, inhibit * down], 1)
+        lowered = torch.cat([inhibit * up, excite * down], 1)
+        block = torch.cat([raised, lowered])
+        z = block.sum(1, keepdim=True)
+        p = torch.where(z > 0, block / torch.where(z > 0, z, 1), 0)
+        if self.normaliser == "spread":
+            ones = valid.double()
+            other = torch.zeros_like(ones) if bool(bounded.all()) or bool((x >= 0).all()) else ones
+            even = torch.cat(
+                [torch.cat([excite * ones, inhibit * other], 1), torch.cat([inhibit * ones, excite * other], 1)]
+            )
+            seen = torch.cat([(weights != 0) * ones, torch.zeros_like(weights)], 1).repeat(2, 1)
+            for fallback in (even, seen):
+                missing = p.sum(1, keepdim=True) == 0
+                z = fallback.sum(1, keepdim=True)
+                p = torch.where(missing & (z > 0), fallback / torch.where(z > 0, z, 1), p)
+        self.links.append((target, source.name, p))
+
+
+def _probed(evaluate: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, size: float = 1.0) -> torch.Tensor:
+    """The matrix of an operation: what each output gains from each input, `(f(size e_j) - f(0)) / size`."""
+    zero = torch.zeros_like(like)
+    base = evaluate(zero).flatten()
+    columns = []
+    for j in range(like.numel()):
+        unit = zero.clone()
+        unit.view(-1)[j] = size
+        columns.append((evaluate(unit).flatten() - base) / size)
+    return torch.stack(columns, 1)
+
+
