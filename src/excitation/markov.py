@@ -100,7 +100,13 @@ class Chain:
     def fundamental(self) -> Float64[torch.Tensor, "t t"]:
         """`N = (I - Q)^-1`: expected visits to transient state `j` from transient state `i`."""
         q, _, _ = self.canonical()
-        return torch.linalg.inv(torch.eye(len(q), dtype=q.dtype) - q)
+        return self._times_fundamental(torch.eye(len(q), dtype=q.dtype), q)
+
+    @staticmethod
+    def _times_fundamental(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """`p (I - Q)^-1`: winners lie below their neurons and come earlier, so `Q` is strictly lower triangular."""
+        system = torch.eye(len(q), dtype=q.dtype) - q
+        return torch.linalg.solve_triangular(system, p, upper=False, left=False, unitriangular=True)
 
     def start(self, signal: Float[torch.Tensor, "..."]) -> Float64[torch.Tensor, " states"]:
         """A top-down signal `P(A0)` over output units as a distribution over states."""
@@ -134,9 +140,9 @@ class Chain:
 
     def visits(self, p: Float64[torch.Tensor, " states"]) -> Float64[torch.Tensor, " states"]:
         """Expected visits to every state by walks that start from `p`: `p_t N`, and `p_a + p_t N R` at the ends."""
-        _, r, order = self.canonical()
+        q, r, order = self.canonical()
         transient = len(r)
-        through = p[order[:transient]] @ self.fundamental
+        through = self._times_fundamental(p[order[:transient]][None], q)[0]
         visited = torch.empty_like(p)
         visited[order[:transient]] = through
         visited[order[transient:]] = p[order[transient:]] + through @ r
@@ -183,7 +189,12 @@ class Chain:
         while bool((~self.absorbing[now.clamp(min=0)] & (now >= 0)).any()):
             moving = (now >= 0) & ~self.absorbing[now.clamp(min=0)]
             following = torch.full_like(now, -1)
-            following[moving] = torch.multinomial(self.transition[now[moving]], 1, generator=generator).flatten()
+            for state in now[moving].unique():
+                here = now == state
+                inputs = self.transition[state].nonzero().flatten()
+                chances = self.transition[state, inputs]
+                drawn = torch.multinomial(chances, int(here.sum()), replacement=True, generator=generator)
+                following[here] = inputs[drawn]
             steps.append(following)
             now = following
         return torch.stack(steps, 1)
@@ -356,7 +367,9 @@ class _Builder(fx.Interpreter):
         self._link(name, source, p * (slope >= 0), p * (slope < 0))
         return self._enter(name, value, torch.full_like(value, -torch.inf), torch.ones_like(value).bool(), sources)
 
-    def _activation(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], call: Any) -> _Node:
+    def _activation(
+        self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], call: Any
+    ) -> _Node:
         (source,) = sources
         p = torch.eye(value.numel(), dtype=torch.float64)
         self._link(name, source, p, torch.zeros_like(p))
@@ -375,7 +388,9 @@ class _Builder(fx.Interpreter):
             lower = torch.where(lower.min() >= 0, lower, torch.full_like(lower, -torch.inf))
         return self._enter(name, value, lower, source.valid, sources)
 
-    def _arrangement(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
+    def _arrangement(
+        self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any
+    ) -> _Node:
         """Each output is one input, told by numbering all inputs."""
         numbers, count = [], 1
         for source in sources:
@@ -454,13 +469,7 @@ class _Builder(fx.Interpreter):
 
 def _probed(evaluate: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, size: float = 1.0) -> torch.Tensor:
     """The matrix of an operation: what each output gains from each input, `(f(size e_j) - f(0)) / size`."""
-    zero = torch.zeros_like(like)
-    base = evaluate(zero).flatten()
-    columns = []
-    for j in range(like.numel()):
-        unit = zero.clone()
-        unit.view(-1)[j] = size
-        columns.append((evaluate(unit).flatten() - base) / size)
-    return torch.stack(columns, 1)
-
-
+    count = like.numel()
+    units = torch.cat([torch.zeros(1, count, dtype=like.dtype), torch.eye(count, dtype=like.dtype) * size])
+    results = evaluate(units.reshape(-1, *like.shape[1:])).flatten(1)
+    return ((results[1:] - results[:1]) / size).T
