@@ -58,12 +58,12 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         with warnings.catch_warnings():
             # The size is checked below, against a limit the caller chooses.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(place, formats=_known_formats())
-        with opened as stored:
-            _check(stored, place, max_pixels)
-            stored.load()
-            upright = ImageOps.exif_transpose(stored)
-            return _as_rgb(upright, stored.format, place)
+            # Where EXIF cannot be read, no orientation is known, and the picture stands as it is stored.
+            warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+            with Image.open(place, formats=_known_formats()) as stored:
+                _check(stored, place, max_pixels)
+                stored.load()
+                return _as_rgb(ImageOps.exif_transpose(stored), stored.format, place)
     except PictureError:
         raise
     except UnidentifiedImageError:

@@ -6,9 +6,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+
+from .._errors import ExcitationError
+
+MAX_ASPECT = 16
+"""Longest over shortest side of a picture that `resize="shortest"` takes; beyond it, one thin picture could ask for
+an input of gigabytes."""
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class ModelError(ExcitationError):
+    """A model cannot be loaded as asked."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,10 @@ class Preprocessing:
         channels: `"RGB"` or `"BGR"` (Caffe).
         mean: per channel, in the network's channel order and after scaling; subtracted.
         std: per channel, likewise; divided by.
-        interpolation: Pillow's filter, by name.
+        interpolation: Pillow's filter, by name; smoothed when making smaller.
+
+    Raises:
+        ValueError: sizes, mean or deviation that make no sense.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -39,9 +59,82 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
 
+    def __post_init__(self) -> None:
+        """Check what can be checked before there is a picture."""
+        if min(self.size) < 1:
+            raise ValueError(f"size is {self.size}; give a height and a width of at least one pixel.")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"mean {self.mean} and std {self.std} must have three values each, one per channel.")
+        if min(self.std) <= 0:
+            raise ValueError(f"std is {self.std}; all values must be positive.")
+        if self.resize == "crop" and self._shortest < max(self.size):
+            raise ValueError(
+                f"resize_to is {self._shortest}, smaller than the crop of {self.size};"
+                f" make it at least {max(self.size)}."
+            )
+
     def __call__(self, picture: Image.Image) -> Float[torch.Tensor, "channels height width"]:
-        """Turn an RGB picture into one network input (without the batch dimension), float32."""
-        raise NotImplementedError
+        """Turn an RGB picture into one network input, without the batch dimension.
+
+        Args:
+            picture: mode `"RGB"`, as `read_picture` gives it.
+
+        Returns:
+            float32, in the network's channel order.
+
+        Raises:
+            ValueError: another mode, or a picture too long and thin for `resize="shortest"`.
+        """
+        if picture.mode != "RGB":
+            raise ValueError(f"the picture's mode is {picture.mode!r}; convert it to 'RGB' first.")
+        height, width = self._resized(picture.height, picture.width)
+        resized = picture.resize((width, height), FILTERS[self.interpolation])
+        if self.resize == "crop":
+            resized = resized.crop(self._centre(height, width))
+        values = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
+        if self.channels == "BGR":
+            values = values.flip(0)
+        mean, std = (torch.tensor(item)[:, None, None] for item in (self.mean, self.std))
+        return ((values * self.scale - mean) / std).contiguous()
+
+    def field_of_view(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The part of a picture that the network gets to see, and so the part that a map covers.
+
+        Args:
+            size: `(height, width)` of the picture.
+
+        Returns:
+            A box `(x0, y0, x1, y1)` in the picture's pixels, half open; all of it unless `resize="crop"`.
+        """
+        height, width = size
+        if self.resize != "crop":
+            return 0.0, 0.0, float(width), float(height)
+        tall, wide = self._resized(height, width)
+        x0, y0, x1, y1 = self._centre(tall, wide)
+        return x0 * width / wide, y0 * height / tall, x1 * width / wide, y1 * height / tall
+
+    @property
+    def _shortest(self) -> int:
+        return min(self.size) if self.resize_to is None else self.resize_to
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self.resize == "squash":
+            return self.size
+        short, long = sorted((height, width))
+        if self.resize == "shortest" and long > MAX_ASPECT * short:
+            raise ValueError(
+                f"the picture is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide; crop it, or"
+                " use a preprocessing with resize='squash' or 'crop'."
+            )
+        side = min(self.size) if self.resize == "shortest" else self._shortest
+        # Cut down to whole pixels, as torchvision does, so that the same weights see the same input.
+        other = int(side * long / short)
+        return (side, other) if height <= width else (other, side)
+
+    def _centre(self, height: int, width: int) -> tuple[int, int, int, int]:
+        tall, wide = self.size
+        x0, y0 = round((width - wide) / 2), round((height - tall) / 2)
+        return x0, y0, x0 + wide, y0 + tall
 
 
 @dataclass(frozen=True)

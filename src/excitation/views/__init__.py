@@ -1,1 +1,6 @@
-"""Pictures of attention maps: overlays and figures."""
+"""Pictures of attention: a map over its picture, and figures of many."""
+
+from ._figure import FigureRow, Panel, figure, save_figure
+from ._overlay import enlarge_map, find_peak, overlay
+
+__all__ = ["FigureRow", "Panel", "enlarge_map", "figure", "find_peak", "overlay", "save_figure"]

@@ -1,0 +1,88 @@
+"""Where models come from: `load_model` and the schemes its specs begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._factory import FORM, load_factory, weights_file
+from ._loaded import LoadedModel, ModelError
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A source of models.
+
+    Attributes:
+        load: from what follows `scheme:` to the model. Imports what it needs when it is called, since most runs use
+            one scheme only. `load_model` puts in the whole spec.
+        form: what a spec of this kind looks like, for help and errors.
+        files: from the same text to the files the model is read from, so that results can tell whether they changed.
+    """
+
+    load: Callable[[str], LoadedModel]
+    form: str
+    files: Callable[[str], list[Path]]
+
+
+SCHEMES: dict[str, Scheme] = {}
+"""By name, without the colon. Any other text that holds a colon is a Python factory."""
+
+
+def register_scheme(name: str, scheme: Scheme) -> None:
+    """Add a source of models.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in SCHEMES:
+        raise ValueError(f"scheme {name!r} is already registered, for {SCHEMES[name].form}.")
+    SCHEMES[name] = scheme
+
+
+def load_model(spec: str) -> LoadedModel:
+    """Load a model by its spec, as `--model` takes it.
+
+    Args:
+        spec: `SCHEME:REST` for one of the registered schemes (`SCHEME` alone where it needs no more), or
+            `package.module:factory@weights.safetensors`; a package that is called like a scheme can be reached with
+            `python:` before it.
+
+    Returns:
+        The model in evaluation mode, with its preprocessing and class names where they are known.
+
+    Raises:
+        ModelError: no such source, or it fails; says what was expected.
+    """
+    scheme, rest = _resolve(spec)
+    return dataclasses.replace(scheme.load(rest), spec=spec)
+
+
+def model_files(spec: str) -> list[Path]:
+    """The files a model is read from.
+
+    Raises:
+        ModelError: no such source.
+    """
+    scheme, rest = _resolve(spec)
+    return scheme.files(rest)
+
+
+def _resolve(spec: str) -> tuple[Scheme, str]:
+    head, colon, rest = spec.partition(":")
+    if head in SCHEMES:
+        return SCHEMES[head], rest
+    if not colon:
+        forms = "; ".join(scheme.form for scheme in SCHEMES.values())
+        raise ModelError(f"model {spec!r} is not understood; expected one of: {forms}.")
+    return SCHEMES["python"], spec
+
+
+def _factory_files(rest: str) -> list[Path]:
+    weights = weights_file(rest)
+    return [] if weights is None else [weights]
+
+
+register_scheme("python", Scheme(load_factory, FORM, _factory_files))

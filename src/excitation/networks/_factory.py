@@ -1,0 +1,79 @@
+"""Models from a Python factory and a file of weights: `package.module:factory@weights.safetensors`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from ._loaded import LoadedModel, ModelError
+
+FORM = "package.module:factory[@weights.safetensors]"
+
+
+def load_factory(spec: str) -> LoadedModel:
+    """Call a factory without arguments and load weights into what it returns.
+
+    Args:
+        spec: `package.module:factory` or `package.module:factory@weights.safetensors`. The factory returns a module
+            or a `LoadedModel`; the latter says how pictures are prepared and what the classes are called. Every
+            weight must be there and fit.
+
+    Returns:
+        The model in evaluation mode. A plain module comes with the default preprocessing: shortest side 224, values
+        from 0 to 1, no mean subtracted.
+
+    Raises:
+        ModelError: the module or factory is missing or fails, returns something else, or the weights do not fit.
+    """
+    place, _, weights = spec.partition("@")
+    module, _, name = place.partition(":")
+    if not module or not name:
+        raise ModelError(f"model {spec!r} names no factory; expected {FORM}.")
+    made = _call(module, name)
+    model = made.model if isinstance(made, LoadedModel) else made
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"{place} returned {type(model).__name__}; it must return a torch.nn.Module or a LoadedModel.")
+    if weights:
+        _load_weights(model, Path(weights))
+    model.eval()
+    return made if isinstance(made, LoadedModel) else LoadedModel(model, spec)
+
+
+def weights_file(spec: str) -> Path | None:
+    """The file of weights that a spec names, if it names one."""
+    _, _, weights = spec.partition("@")
+    return Path(weights) if weights else None
+
+
+def _call(module: str, name: str) -> object:
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ModelError(f"module {module!r} cannot be imported: {error}.") from error
+    factory = getattr(found, name, None)
+    if factory is None:
+        raise ModelError(f"module {module!r} has no {name!r}; expected {FORM}.")
+    if not callable(factory):
+        raise ModelError(
+            f"{module}:{name} is of type {type(factory).__name__}; it must be a function without arguments."
+        )
+    try:
+        return factory()
+    except Exception as error:
+        raise ModelError(f"{module}:{name}() failed: {type(error).__name__}: {error}") from error
+
+
+def _load_weights(model: torch.nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"weights {path}: no such file.")
+    try:
+        # Not load_state_dict(load_file(...)): safetensors keeps tensors that share memory only once.
+        safetensors.torch.load_model(model, path, strict=True)
+    except SafetensorError as error:
+        raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
+    except RuntimeError as error:
+        raise ModelError(f"weights {path} do not fit the model: {' '.join(str(error).split())}") from error

@@ -1,0 +1,283 @@
+"""Figures: one row per picture, the picture first, then one map over it per target."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .._files import whole_file
+from ._overlay import DARKEST, AttentionMap, Box, find_colour_map, find_peak, overlay
+
+# Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
+PANEL = 2.4
+TALLEST = 1.25  # of the panel's width; taller pictures are shown narrower
+GAP = 0.09
+TITLE, CAPTION = 13.0, 10.5
+LEADING = 1.3
+DPI = 200
+PIXELS = 480, 1000  # longest side of a picture in a figure: made larger below the first, smaller above the second
+METADATA: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    ".svg": {"Date": None, "Creator": None},
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map in a figure.
+
+    Attributes:
+        attention: the map, of any size.
+        title: above it: what was looked for.
+        caption: below it, of one line or several.
+    """
+
+    attention: AttentionMap
+    title: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One picture and its maps.
+
+    Attributes:
+        picture: mode `"RGB"`.
+        panels: one per target.
+        caption: below the picture, usually its name.
+        box: the part of the picture that the maps cover, `(x0, y0, x1, y1)` in its pixels; all of it if not given.
+    """
+
+    picture: Image.Image
+    panels: Sequence[Panel]
+    caption: str = ""
+    box: Box | None = None
+
+
+def figure(
+    rows: Sequence[FigureRow],
+    *,
+    title: str = "",
+    signed: bool = False,
+    shared_scale: bool = False,
+    mark_peaks: bool = False,
+    alpha: float = 0.85,
+    colour_map: str | None = None,
+) -> Figure:
+    """Set pictures and maps in rows and columns.
+
+    Titles stand above the first row, and again above each row whose titles differ from those of the row before.
+
+    Args:
+        rows: one per picture.
+        title: above all.
+        signed: show negative values too, in a diverging colour map.
+        shared_scale: one colour scale for all maps, with a colour bar; otherwise each map has its own, from zero to
+            its largest value.
+        mark_peaks: put a ring where each map is largest.
+        alpha: opacity of the strongest colours.
+        colour_map: a name matplotlib knows; see `overlay`.
+
+    Returns:
+        A matplotlib figure that belongs to no window and no pyplot state; see `save_figure`.
+
+    Raises:
+        ValueError: no rows, or what `overlay` refuses.
+    """
+    if not rows:
+        raise ValueError("there are no rows to make a figure of; give at least one picture.")
+    columns = 1 + max(len(row.panels) for row in rows)
+    limit = _largest(rows) if shared_scale else None
+    bar = 0.75 if shared_scale else 0.0
+    width = columns * PANEL + (columns + 1) * GAP + bar
+    heads = [_titles(rows, i) for i in range(len(rows))]
+    blocks = [_Block.of(row, head) for row, head in zip(rows, heads, strict=True)]
+    heading = _line(TITLE) + GAP if title else 0.0
+    height = heading + sum(block.height for block in blocks) + GAP
+    with matplotlib.style.context("default"):
+        drawn = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(drawn)
+        if title:
+            _write(drawn, [title], (width - bar) / 2, GAP, TITLE, colour="0.35")
+        top = heading
+        for row, head, block in zip(rows, heads, blocks, strict=True):
+            shown = _fitted(row.picture)
+            _place(drawn, row, shown, shown, 0, top, block, "", row.caption)
+            for i, panel in enumerate(row.panels):
+                laid = overlay(
+                    shown,
+                    panel.attention,
+                    signed=signed,
+                    alpha=alpha,
+                    colour_map=colour_map,
+                    limit=limit,
+                    box=_scaled(row, shown),
+                )
+                axes = _place(drawn, row, shown, laid, i + 1, top, block, head[i] if head else "", panel.caption)
+                if mark_peaks:
+                    _ring(axes, find_peak(panel.attention, (row.picture.height, row.picture.width), box=row.box))
+            top += block.height
+        if limit is not None:
+            _colour_bar(drawn, limit, signed, colour_map, heading + blocks[0].title + GAP, blocks[0].picture)
+    return drawn
+
+
+def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) -> None:
+    """Write a figure to a file that appears whole and depends on nothing but the figure: no dates, no names.
+
+    Args:
+        fig: as `figure` makes it.
+        path: ends in .png, .pdf or .svg.
+        dpi: pixels per inch of a PNG, and of the pictures within the others.
+
+    Raises:
+        ValueError: another ending.
+        OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in METADATA:
+        raise ValueError(f"{path}: a figure is saved as .png, .pdf or .svg.")
+    with matplotlib.style.context(["default", {"svg.hashsalt": "excitation"}]), whole_file(path) as file:
+        fig.savefig(file, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Heights in inches of one row: its titles, its pictures, its captions, and all with the gaps."""
+
+    title: float
+    picture: float
+    height: float
+
+    @classmethod
+    def of(cls, row: FigureRow, head: list[str] | None) -> _Block:
+        title = max((_lines(text, TITLE) for text in head or []), default=0) * _line(TITLE)
+        picture = min(PANEL * row.picture.height / row.picture.width, PANEL * TALLEST)
+        captions = [row.caption, *(panel.caption for panel in row.panels)]
+        caption = max(_lines(text, CAPTION) for text in captions) * _line(CAPTION)
+        return cls(title, picture, GAP + title + picture + caption + GAP / 2)
+
+
+def _titles(rows: Sequence[FigureRow], i: int) -> list[str] | None:
+    titles = [panel.title for panel in rows[i].panels]
+    before = [panel.title for panel in rows[i - 1].panels] if i else None
+    return None if titles == before else titles
+
+
+def _largest(rows: Sequence[FigureRow]) -> float:
+    maps = [panel.attention for row in rows for panel in row.panels]
+    return max((float(torch.as_tensor(item).abs().max()) for item in maps), default=0.0)
+
+
+def _line(points: float) -> float:
+    return points * LEADING / 72
+
+
+def _wrapped(text: str, points: float) -> list[str]:
+    # DejaVu Sans, which comes with matplotlib, is about 0.62 em wide in running text.
+    letters = int(PANEL * 72 / (0.62 * points))
+    lines = []
+    for part in text.splitlines():
+        words = " ".join(_shortened(word, letters) for word in part.split())
+        lines += textwrap.wrap(words, letters, max_lines=2, placeholder=" …", break_on_hyphens=False)
+    return lines
+
+
+def _shortened(word: str, letters: int) -> str:
+    # The middle goes, since long words here are file names, which differ at their ends.
+    keep = letters - 1
+    return word if len(word) <= letters else f"{word[: keep // 2]}…{word[-(keep - keep // 2) :]}"
+
+
+def _lines(text: str, points: float) -> int:
+    return len(_wrapped(text, points))
+
+
+def _fitted(picture: Image.Image) -> Image.Image:
+    longest = max(picture.size)
+    if longest < PIXELS[0]:
+        return picture.resize([side * -(-PIXELS[0] // longest) for side in picture.size], Image.Resampling.BICUBIC)
+    share = min(1.0, PIXELS[1] / longest)
+    return picture.resize([max(1, round(side * share)) for side in picture.size], Image.Resampling.LANCZOS)
+
+
+def _scaled(row: FigureRow, shown: Image.Image) -> Box | None:
+    if row.box is None:
+        return None
+    x, y = shown.width / row.picture.width, shown.height / row.picture.height
+    return row.box[0] * x, row.box[1] * y, row.box[2] * x, row.box[3] * y
+
+
+def _place(
+    drawn: Figure,
+    row: FigureRow,
+    shown: Image.Image,
+    content: Image.Image,
+    column: int,
+    top: float,
+    block: _Block,
+    title: str,
+    caption: str,
+) -> Axes:
+    """One cell: axes in the pixels of the original picture, its title above and its caption below."""
+    width, height = drawn.get_size_inches()
+    left = GAP + column * (PANEL + GAP)
+    middle = left + PANEL / 2
+    upper = top + GAP + block.title
+    wide = min(PANEL, block.picture * shown.width / shown.height)
+    tall = wide * shown.height / shown.width
+    axes = drawn.add_axes(
+        ((middle - wide / 2) / width, 1 - (upper + (block.picture + tall) / 2) / height, wide / width, tall / height)
+    )
+    axes.imshow(np.asarray(content), extent=(0, row.picture.width, row.picture.height, 0), aspect="auto")
+    axes.set_axis_off()
+    titles = _wrapped(title, TITLE)
+    _write(drawn, titles, middle, upper - len(titles) * _line(TITLE) - GAP / 2, TITLE)
+    _write(drawn, _wrapped(caption, CAPTION), middle, upper + block.picture + GAP / 4, CAPTION)
+    return axes
+
+
+def _write(drawn: Figure, lines: Sequence[str], x: float, top: float, points: float, colour: str = "black") -> None:
+    """Centred lines below a height, on baselines of their own, so that texts side by side stand level."""
+    width, height = drawn.get_size_inches()
+    for i, line in enumerate(lines):
+        y = top + (i + 1) * _line(points) - 0.3 * points / 72
+        drawn.text(
+            x / width, 1 - y / height, line, ha="center", va="baseline", fontsize=points, color=colour,
+            family="DejaVu Sans", parse_math=False,
+        )  # fmt: skip
+
+
+def _ring(axes: Axes, peak: tuple[int, int]) -> None:
+    x, y = peak[0] + 0.5, peak[1] + 0.5
+    for colour, line in (("black", 2.8), ("white", 1.4)):
+        axes.plot([x], [y], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=line,
+                  scalex=False, scaley=False, clip_on=False)  # fmt: skip
+
+
+def _colour_bar(drawn: Figure, limit: float, signed: bool, colour_map: str | None, upper: float, tall: float) -> None:
+    width, height = drawn.get_size_inches()
+    colours = find_colour_map(colour_map, signed)
+    if not signed and colour_map is None:
+        colours = ListedColormap(colours(np.linspace(DARKEST, 1, 256)))
+    axes = drawn.add_axes(((width - 0.72) / width, 1 - (upper + tall) / height, 0.13 / width, tall / height))
+    low = -limit if signed else 0.0
+    ticks = sorted({low, 0.0, limit})
+    bar = drawn.colorbar(ScalarMappable(Normalize(low, limit), colours), cax=axes, ticks=ticks)
+    bar.ax.set_yticklabels([f"{value:.2g}".replace("-", "−") for value in ticks])
+    bar.ax.tick_params(labelsize=CAPTION, length=2, pad=2)
+    bar.outline.set_visible(False)
