@@ -60,7 +60,7 @@ def forward(
         )
     ran = [record.places[name] for name in roots or () if name in record.places]
     if value.kind is not Kind.TRACKED and any(not place.problem for place in ran):
-        names = ", ".join(repr(name) for name in roots)
+        names = ", ".join(repr(place.name) for place in ran)
         raise ExcitationError(f"the class scores do not depend on layer {names}; choose another layer.")
     finite = torch.isfinite(scores).flatten(1).all(1)
     if not bool(finite.all()):
@@ -158,9 +158,11 @@ def _check_images(model: torch.nn.Module, images: torch.Tensor) -> None:
         return
     if parameter.device != images.device:
         raise ExcitationError(
-            f"images are on {images.device}, the model on {parameter.device}; move one: images.to({str(parameter.device)!r})."
+            f"images are on {images.device}, the model on {parameter.device};"
+            f" move one: images.to({str(parameter.device)!r})."
         )
     if parameter.dtype != images.dtype and not torch.is_autocast_enabled(images.device.type):
         raise ExcitationError(
-            f"images are {images.dtype}, the model's parameters {parameter.dtype}; convert one: images.to({parameter.dtype})."
+            f"images are {images.dtype}, the model's parameters {parameter.dtype};"
+            f" convert one: images.to({parameter.dtype})."
         )

@@ -70,7 +70,7 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
     Raises:
         LayerError: no module has this name; with the nearest names.
     """
-    names = {id(module): name for name, module in model.named_modules()}
+    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
     if isinstance(layer, torch.nn.Module):
         if id(layer) not in names:
             raise LayerError(f"the given {type(layer).__name__} module is not part of the model.")
@@ -83,7 +83,7 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
     modules = dict(model.named_modules(remove_duplicate=False))
     if not base or base not in modules or (call and not call.isdigit()):
         raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *filter(None, modules)])}")
-    canonical = names[id(modules[base])]
+    canonical: str = names[id(modules[base])]
     return canonical if call in {"", "1"} else f"{canonical}#{int(call)}"
 
 

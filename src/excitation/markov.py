@@ -106,9 +106,10 @@ class Chain:
     def _times_fundamental(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """`p (I - Q)^-1`: winners lie below their neurons and come earlier, so `Q` is strictly lower triangular."""
         system = torch.eye(len(q), dtype=q.dtype) - q
-        return torch.linalg.solve_triangular(system, p, upper=False, left=False, unitriangular=True)
+        result: torch.Tensor = torch.linalg.solve_triangular(system, p, upper=False, left=False, unitriangular=True)
+        return result
 
-    def start(self, signal: Float[torch.Tensor, "..."]) -> Float64[torch.Tensor, " states"]:
+    def start(self, signal: Float[torch.Tensor, ...]) -> Float64[torch.Tensor, " states"]:
         """A top-down signal `P(A0)` over output units as a distribution over states."""
         first, shape = self.blocks[self.top]
         if signal.numel() != shape.numel():
@@ -148,7 +149,7 @@ class Chain:
         visited[order[transient:]] = p[order[transient:]] + through @ r
         return visited
 
-    def mwp(self, signal: Float[torch.Tensor, "..."], *, contrast: bool = False) -> dict[str, torch.Tensor]:
+    def mwp(self, signal: Float[torch.Tensor, ...], *, contrast: bool = False) -> dict[str, torch.Tensor]:
         """Marginal winning probabilities of all neurons, by node; for a contrast, the signed difference.
 
         Args:
@@ -158,11 +159,11 @@ class Chain:
         p = self.start(signal)
         return self._by_node(self.visits(self.contrasted(p) if contrast else p))
 
-    def lost(self, signal: Float[torch.Tensor, "..."]) -> float:
+    def lost(self, signal: Float[torch.Tensor, ...]) -> float:
         """Mass of walks that end before the input, at neurons without a normaliser."""
         return float(signal.sum()) - float(self.mwp(signal)["input"].sum())
 
-    def sample_walks(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> list[list[State]]:
+    def sample_walks(self, signal: Float[torch.Tensor, ...], count: int, seed: int) -> list[list[State]]:
         """Winner walks drawn at random, each from a top winner to an absorbing state (Fig. 2 of the paper).
 
         Args:
@@ -172,7 +173,7 @@ class Chain:
         """
         return [[self.state(int(s)) for s in walk if s >= 0] for walk in self._sample(signal, count, seed)]
 
-    def sampled_mwp(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> dict[str, torch.Tensor]:
+    def sampled_mwp(self, signal: Float[torch.Tensor, ...], count: int, seed: int) -> dict[str, torch.Tensor]:
         """The share of sampled walks that visit each neuron; converges to `mwp` as the count grows."""
         walks = self._sample(signal, count, seed)
         visits = torch.bincount(walks[walks >= 0], minlength=len(self.transition)).double()
@@ -189,7 +190,7 @@ class Chain:
         while bool((~self.absorbing[now.clamp(min=0)] & (now >= 0)).any()):
             moving = (now >= 0) & ~self.absorbing[now.clamp(min=0)]
             following = torch.full_like(now, -1)
-            for state in now[moving].unique():
+            for state in sorted(set(now[moving].tolist())):
                 here = now == state
                 inputs = self.transition[state].nonzero().flatten()
                 chances = self.transition[state, inputs]
@@ -260,7 +261,7 @@ class _Builder(fx.Interpreter):
         if n.op == "get_attr":
             return super().run_node(n)
         if n.op == "output":
-            (top,) = fx.graph.map_arg(n.args, lambda a: self.env[a])
+            (top,), _ = self.fetch_args_kwargs_from_env(n)
             self.top = top.name
             return top
         function, kind, module = self._function(n)
@@ -275,7 +276,7 @@ class _Builder(fx.Interpreter):
                 return left.pop(0) if isinstance(a, _Node) else a
 
             filled = fx.node.map_aggregate((args, kwargs), fill)
-            result: torch.Tensor = function(*filled[0], **filled[1])  # type: ignore[index,misc]
+            result: torch.Tensor = function(*filled[0], **filled[1])
             return result
 
         value = evaluate(*(source.value.clone() for source in sources))

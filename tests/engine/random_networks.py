@@ -109,7 +109,9 @@ class RandomNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(2, channels, 3, padding=1)
         self.relu = nn.ReLU()
-        self.blocks = nn.Sequential(*(Block(k, channels, a) for k, a in zip(recipe.blocks, recipe.activations)))
+        self.blocks = nn.Sequential(
+            *(Block(k, channels, a) for k, a in zip(recipe.blocks, recipe.activations, strict=False))
+        )
         self.head = recipe.head
         self.pool = nn.AdaptiveAvgPool2d(2)
         size = {"mean": channels, "flatten": 4 * channels, "pool_relu": channels, "deep": 5}[recipe.head]

@@ -91,9 +91,7 @@ def test_departures_agree_where_the_original_has_rules(golden):
     model = Caffe(golden, "softmax_top").double().eval()
     record = forward(model, golden.array("softmax_top", "input"), None)
     signal = golden.array("softmax_top", "signal", "onehot")
-    (found,) = sweep(
-        record, signal[None, None], [record.places["fc"].value], ExcitationRules(eb.Policies())
-    )
+    (found,) = sweep(record, signal[None, None], [record.places["fc"].value], ExcitationRules(eb.Policies()))
     assert torch.equal(found[0, 0].reshape(signal.shape), signal)
 
 

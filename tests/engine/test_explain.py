@@ -128,7 +128,8 @@ def test_score_maps_have_three_readings(images):
     softmax = scores.flatten(2).softmax(2).reshape(scores.shape)
     explicit = [F.one_hot(torch.tensor(k), 4)[None, :, None, None] * softmax for k in range(4)]
     assert torch.allclose(
-        eb.explain(body, images, [0, 1, 2, 3], layer="1", signal="softmax"), eb.explain(body, images, explicit, layer="1")
+        eb.explain(body, images, [0, 1, 2, 3], layer="1", signal="softmax"),
+        eb.explain(body, images, explicit, layer="1"),
     )
     posterior = eb.explain(body, images, [2], layer="1", signal="posterior")
     assert torch.allclose(posterior.sum((2, 3)), torch.ones(3, 1).double())
@@ -143,7 +144,9 @@ def test_contrasts(model, images):
     plain = eb.explain(model, images, [0, 1, 2, 3], layer="pool")
     against = eb.explain(model, images, [0, 1], layer="pool", contrast=2, signed=True)
     assert torch.allclose(against, plain[:, :2] - plain[:, 2:3])
-    crowd = eb.explain(model, images, [0], layer="pool", contrast=["African elephant", 2, 3], signed=True, class_names=NAMES)
+    crowd = eb.explain(
+        model, images, [0], layer="pool", contrast=["African elephant", 2, 3], signed=True, class_names=NAMES
+    )
     assert torch.allclose(crowd[:, 0], plain[:, 0] - plain[:, 1:].mean(1))
     cut = eb.explain(model, images, [0, 1], layer="pool", contrast=2)
     assert torch.equal(cut, against.clamp(min=0))
@@ -215,7 +218,7 @@ def test_wrong_layers(model, images, layer, message):
 
 def test_list_layers(model, images):
     layers = {layer.name: layer for layer in eb.list_layers(model, images)}
-    assert list(layers)[0] == "input"
+    assert next(iter(layers)) == "input"
     assert layers["stem"].shape == (3, 8, 6, 10)
     assert layers["stem"].stride == (2.0, 2.0)
     assert layers["pool"].stride == (4.0, 4.0)
@@ -253,7 +256,9 @@ def test_default_layer_is_the_last_at_stride_16_below_the_classifier(images):
 def test_loaded_models_bring_their_own(model, images):
     loaded = LoadedModel(model, "test:net", class_names=NAMES, default_layer="pool")
     assert torch.equal(eb.explain(loaded, images, ["zebra"]), eb.explain(model, images, [0], layer="pool"))
-    assert torch.equal(eb.explain(loaded, images, ["zebra"], layer="stem"), eb.explain(model, images, [0], layer="stem"))
+    assert torch.equal(
+        eb.explain(loaded, images, ["zebra"], layer="stem"), eb.explain(model, images, [0], layer="stem")
+    )
 
 
 # Sizes, batches, precisions ------------------------------------------------------------------------------------------
@@ -275,10 +280,16 @@ def test_raw_resized_and_scaled(model, images):
 
 def test_one_and_three_dimensions():
     torch.manual_seed(0)
-    line = nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4 * 7, 3)).double().eval()
+    line = (
+        nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4 * 7, 3)).double().eval()
+    )
     x = torch.rand(2, 2, 16, dtype=torch.float64)
     assert eb.explain(line, x, [0], layer="1", resize=True).shape == (2, 1, 16)
-    block = nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(4, 3)).double().eval()
+    block = (
+        nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(4, 3))
+        .double()
+        .eval()
+    )
     x = torch.rand(2, 1, 6, 7, 8, dtype=torch.float64)
     maps = eb.explain(block, x, [0, 1], layer="1")
     assert maps.shape == (2, 2, 4, 5, 6)
@@ -380,7 +391,7 @@ def test_audit_balances_at_every_operation_and_every_cut(model, images):
         assert torch.allclose(account.here + account.lost, account.top, atol=1e-12)
         assert torch.allclose(account.share, account.here)
         assert float(account.residue.abs().max()) < 1e-12
-    assert [row.address for row in eb.audit(model, images, [0], layer="pool").rows][0] == "fc:linear"
+    assert eb.audit(model, images, [0], layer="pool").rows[0].address == "fc:linear"
 
 
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
@@ -403,7 +414,7 @@ def test_audit_of_a_contrast(model, images):
     assert float(account.negative.max()) < 0
 
 
-# Wrong types: the shape checks of the tests would answer first, so these run without them --------------------------------
+# Wrong types: the shape checks of the tests would answer first, so these run without them -------------------------
 
 WRONG_TYPES = {
     "eb.explain(model, images, [True], layer='0')": "is a bool; give a class index",
@@ -428,7 +439,9 @@ WRONG_TYPES = {
 def test_wrong_types_get_one_clear_sentence():
     code = """
 import json, sys, torch, excitation as eb
-model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+)
 model, images, found = model.eval(), torch.rand(2, 3, 8, 8), {}
 for call in json.load(sys.stdin):
     try:

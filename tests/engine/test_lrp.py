@@ -18,9 +18,10 @@ from zennit.types import Activation, AvgPool, Convolution, Linear
 def network(seed):
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=2),
-        nn.ReLU(), nn.AvgPool2d(3, 2, 1), nn.Conv2d(16, 24, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(24 * 4, 24),
-        nn.ReLU(), nn.Linear(24, 6),
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=2), nn.ReLU(), nn.AvgPool2d(3, 2, 1),
+        nn.Conv2d(16, 24, 3, stride=2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(24 * 4, 24), nn.ReLU(), nn.Linear(24, 6),
     ).double().eval()  # fmt: skip
 
 

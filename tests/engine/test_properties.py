@@ -77,7 +77,9 @@ def test_batch_equals_one_by_one(recipe, signal):
     model, images = build(recipe)
     together = maps(model, images, signal, "input", contrast="dual")
     for i in range(len(images)):
-        assert torch.allclose(together[i], maps(model, images[i : i + 1], signal, "input", contrast="dual")[0], atol=1e-12)
+        assert torch.allclose(
+            together[i], maps(model, images[i : i + 1], signal, "input", contrast="dual")[0], atol=1e-12
+        )
 
 
 @CHECKS

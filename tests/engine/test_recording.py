@@ -90,7 +90,9 @@ def _plus(s, x):
 def test_in_place_forms_give_the_plain_maps(form, images):
     changed, plain = (eb.explain(net(middle), images, [0, 1], layer="input") for middle in IN_PLACE[form])
     assert torch.equal(changed, plain)
-    changed, plain = (eb.explain(net(middle), images, [0, 1], layer="relu", contrast="dual") for middle in IN_PLACE[form])
+    changed, plain = (
+        eb.explain(net(middle), images, [0, 1], layer="relu", contrast="dual") for middle in IN_PLACE[form]
+    )
     assert torch.equal(changed, plain)
 
 

@@ -109,7 +109,9 @@ def test_eq5_bounds_survive_pooling_concatenation_and_reshaping():
     top = torch.zeros(16).double()
     top[winners] = expected[:4]
     average = a[4:].reshape(1, 1, 2, 2)
-    inner = torch.relu(x[:, 1:]) / 4 / torch.where(average > 0, average, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    inner = (
+        torch.relu(x[:, 1:]) / 4 / torch.where(average > 0, average, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
     below = (inner * expected[4:].reshape(1, 1, 2, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)).flatten()
     assert torch.allclose(found.flatten(), top + below)
 
@@ -306,7 +308,9 @@ def test_residual_sum_of_opposite_signs():
         assert float(found.sum()) == pytest.approx(1)
     both = wrap(lambda x: torch.cat([x[:, :1] + x[:, 1:], x * 0], 1).flatten(1))
     assert float(eb.explain(both, x.double(), [0], layer="input").sum()) == pytest.approx(1)
-    difference = wrap(lambda x, w: (F.relu(x[:, :1]) - F.relu(x[:, 1:])).flatten(1) @ w.T, torch.tensor([[-1.0, -1, -1]]))
+    difference = wrap(
+        lambda x, w: (F.relu(x[:, :1]) - F.relu(x[:, 1:])).flatten(1) @ w.T, torch.tensor([[-1.0, -1, -1]])
+    )
     found = eb.explain(difference, x.double(), [0], layer="input")
     assert torch.allclose(found.flatten(), torch.tensor([0.0, 1.0, 0.0]).double())
 
@@ -333,7 +337,9 @@ def test_threshold_is_relative_to_the_image():
     model = wrap(lambda x, w: x.flatten(1) @ w.T, w)
     x = torch.tensor([[[[1.0, 1e-7]]], [[[1e-7, 1e-7]]]])
     masses = {
-        threshold: eb.explain(model, x.double(), [1], layer="input", policies=eb.Policies(threshold=threshold)).sum((1, 2, 3))
+        threshold: eb.explain(model, x.double(), [1], layer="input", policies=eb.Policies(threshold=threshold)).sum(
+            (1, 2, 3)
+        )
         for threshold in (None, 1e-3)
     }
     assert masses[None].tolist() == pytest.approx([1, 1])  # exact in double precision: nothing counts as zero
@@ -346,7 +352,8 @@ def test_layers_of_one_neuron_to_one_neuron_pass_signals():
     x = torch.rand(1, 4, 3, 3).double()
     signal = torch.rand(4, 3, 3)
     for function in (
-        F.relu, F.relu6, torch.sigmoid, torch.tanh, F.elu, lambda x: x.softmax(1), lambda x: F.local_response_norm(x, 3),
+        F.relu, F.relu6, torch.sigmoid, torch.tanh, F.elu, lambda x: x.softmax(1),
+        lambda x: F.local_response_norm(x, 3),
         lambda x: F.dropout(x, training=False), lambda x: x.clamp(0, 1), lambda x: F.hardtanh(x, 0, 6),
         lambda x: x * 3 + 1, lambda x: x.contiguous().clone(), lambda x: F.leaky_relu(x), lambda x: x.float().double(),
     ):  # fmt: skip

@@ -101,11 +101,11 @@ class Recorder(TorchFunctionMode):
 
     # Modules ---------------------------------------------------------------------------------------------------------
 
-    def _enter(self, module: torch.nn.Module, args: object) -> None:
+    def _enter(self, module: torch.nn.Module, _: object) -> None:
         if threading.get_ident() == self._thread:
             self._path.append(self._names.get(id(module), type(module).__name__))
 
-    def _leave(self, module: torch.nn.Module, args: object, output: object) -> None:
+    def _leave(self, module: torch.nn.Module, _: object, output: object) -> None:
         if threading.get_ident() != self._thread:
             return
         name = self._path.pop()
@@ -191,7 +191,7 @@ class Recorder(TorchFunctionMode):
             return result
         read, problem = self._read(how, reading, args, kwargs)
         result = how.twin(*args, **kwargs)
-        results = [tensor for tensor in tensors_in(result)]
+        results = list(tensors_in(result))
         if not results:
             return result
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
@@ -343,7 +343,7 @@ class Recorder(TorchFunctionMode):
         value = self._book.get(old)
         if value is None or value.kind is not Kind.CONSTANT:
             storage = old.untyped_storage()
-            self._stale[storage._cdata] = (StorageWeakRef(storage), self._where(how.name))
+            self._stale[storage._cdata] = (_weak(storage), self._where(how.name))
 
     def _check_stale(self, tensor: torch.Tensor, how: Function) -> None:
         found = self._stale.get(tensor.untyped_storage()._cdata)
@@ -361,6 +361,11 @@ def _constants_of(model: torch.nn.Module) -> dict[int, torch.Tensor]:
         for group in (module._parameters, module._buffers, vars(module)):
             constants |= {id(item): item for item in group.values() if isinstance(item, torch.Tensor)}
     return constants
+
+
+def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+    """Keeps a storage's identity from being given to another, without keeping its memory."""
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 
 def _attribute(model: torch.nn.Module, name: str) -> object:

@@ -17,8 +17,9 @@ class Policies:
             `"proportional"`: by the branches' parts of the sum's sign, halves if all parts are zero; conserves mass.
             `"branch"`: all to the branch with more weighted operations of its own (the residual branch).
             `"original"`: `a / (a + b)` with signs, zero where the sum is zero; does not conserve mass.
-        batch_norm: batch normalisation and other scaling by learned numbers. `"fold"`: a channel with a negative scale swaps raised and lowered, as if folded into the weights
-            before it; `"copy"`: the signal is copied whatever the sign, as the original program does.
+        batch_norm: batch normalisation and other scaling by learned numbers.
+            `"fold"`: a channel with a negative scale swaps raised and lowered, as if folded into the weights before it;
+            `"copy"`: the signal is copied whatever the sign, as the original program does.
         normaliser: what happens to a winner without excitatory active inputs (`Z = 0` in Eq. 4).
             `"lose"`: its mass ends there, and the account says so; `"spread"`: its inputs' activations are replaced
             by one, then, if it has no excitatory weight at all, the mass is spread evenly.

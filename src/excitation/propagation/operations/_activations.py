@@ -63,11 +63,11 @@ def hard_tanh(
 
 
 @reads("clamp", "clip", "clamp_min", "clamp_max")
-def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:  # noqa: A002 - torch's name
+def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:
     """A gate between two numbers, either of them open."""
     del max
     if reading.name == "clamp_max":
-        min = None  # noqa: A001
+        min = None
     if isinstance(min, torch.Tensor):
         reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
     return _gate(input, None if min is None else float(min))

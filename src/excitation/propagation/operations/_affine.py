@@ -61,7 +61,8 @@ def convolution(
         ]
         x: torch.Tensor = TRANSPOSED[n](q, w, None, strides, common, rest, groups, dilations)
         if any(extra):
-            x = x[(..., *(slice(b, b + s) for b, s in zip(shift, size, strict=True)))]
+            for dim, (start, length) in enumerate(zip(shift, size, strict=True), 2):
+                x = x.narrow(dim, start, length)
         return x
 
     scale = tuple(float(s) for s in strides)
@@ -91,7 +92,9 @@ def transposed_convolution(
     def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         back: torch.Tensor = CONVOLUTIONS[n](q, w, None, stride, padding, dilation, groups)
         # Output padding can leave room for one more window than the input had.
-        return back[(..., *(slice(s) for s in input.shape[2:]))]
+        for dim, length in enumerate(input.shape[2:], 2):
+            back = back.narrow(dim, 0, length)
+        return back
 
     scale = tuple(1 / s for s in strides)
     return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
@@ -112,6 +115,11 @@ def linear(
     """Fully connected: the last dimension is mixed."""
     if reading.carries(weight) or reading.carries(bias):
         reading.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
+    return _mixing(reading, input, weight)
+
+
+def _mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
+    """`input @ weight.T`."""
     if input.dim() < 2:
         reading.refuse("its input has no image dimension.")
     return Affine(scale=None, input=input, weight=weight, forward=_linear, adjoint=_linear_adjoint), (input,)
@@ -130,7 +138,7 @@ def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -
     if weight.dim() != 2 or x.dim() < 2:
         reading.refuse(f"its constant side has {weight.dim()} dimensions, 2 expected, and the other at least 2.")
     if x is left:
-        return linear(reading, x, weight.t())
+        return _mixing(reading, x, weight.t())
     if x.dim() < 3:
         reading.refuse("a constant multiplied from the left mixes the images of a batch.")
 
@@ -145,10 +153,16 @@ def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -
 
 @reads("addmm", "addbmm", "baddbmm")
 def added_product(
-    reading: Reading, input: torch.Tensor, mat1: torch.Tensor, mat2: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
+    reading: Reading,
+    input: torch.Tensor,
+    mat1: torch.Tensor,
+    mat2: torch.Tensor,
+    *,
+    beta: Number = 1,
+    alpha: Number = 1,
 ) -> Read:
     """`beta * bias + alpha * x W`."""
     del beta  # the factor of the bias, which takes no part
     if reading.name != "addmm" or reading.carries(input) or reading.carries(mat2) or not reading.carries(mat1):
         reading.refuse("only a constant plus activations times a constant matrix has a rule.")
-    return linear(reading, mat1, mat2.t() * alpha)
+    return _mixing(reading, mat1, mat2.t() * alpha)

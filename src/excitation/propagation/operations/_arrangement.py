@@ -176,7 +176,7 @@ def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0,
     sizes = [part.shape[d] for part in parts]
 
     def split(signals: Sequence[torch.Tensor | None]) -> Sequence[torch.Tensor]:
-        return _present(signals)[0].split(sizes, LEAD + d)
+        return torch.split(_present(signals)[0], sizes, LEAD + d)
 
     return Arrangement(scale=(1.0,), apply=lambda xs: (torch.cat(list(xs), d),), adjoint=split), parts
 

@@ -11,7 +11,6 @@ from ._families import Scaled, Sum
 from ._reading import Number, Read, Reading, reads
 
 
-
 @reads("batch_norm")
 def batch_norm(
     reading: Reading,
@@ -63,7 +62,11 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> 
     # torch.add, sub: input + alpha other, input - alpha other; rsub: other - alpha input.
     scaled = 0 if reading.name == "rsub" else 1
     factor = signs[at] * (float(alpha) if at == scaled else 1.0)
-    shift = float(signs[1 - at] * constant * (1.0 if at == scaled else alpha)) if isinstance(constant, (int, float)) else None
+    shift = (
+        float(signs[1 - at] * constant * (1.0 if at == scaled else alpha))
+        if isinstance(constant, (int, float))
+        else None
+    )
     return _scaled(x, float(factor), shift)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from .._values import Value
 from ..operations import SharedMaximum, Winner
 from ._signals import Signal

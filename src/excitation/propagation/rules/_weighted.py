@@ -63,7 +63,7 @@ class _Half:
             back = self.operation.adjoint(flat, self.weight)
         else:
             back = self.operation.adjoint(flat)
-        return back.unflatten(0, q.shape[:2])
+        return back.reshape(*q.shape[:2], *back.shape[1:])
 
     def flat(self) -> _Half:
         """The same connections, all of weight one."""
