@@ -1,0 +1,89 @@
+"""The program: its commands, and what happens when one of them fails.
+
+Modules of this package import torch and matplotlib inside their functions, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .._errors import ExcitationError
+from ._explain_command import explain_command
+from ._layers_command import layers_command
+
+app = typer.Typer(
+    name="excitation",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text keeps long words whole, and reads the same in a pipe
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("explain")(explain_command)
+app.command("layers")(layers_command)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        from .. import __version__
+
+        print(f"excitation {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Top-down attention maps of image classifiers by Excitation Backprop."""
+    del debug, version  # `main` looks for the first itself, wherever it stands; the second has had its say
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and leave it.
+
+    Args:
+        arguments: what follows the program's name; by default this process's own.
+
+    Raises:
+        SystemExit: always. 0 if all went well; 2 after an error, which is one line on standard error; 130 if
+            interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if "" not in sys.path:
+        # As `python -m` does: a model's factory often lies where the command is called.
+        sys.path.insert(0, "")
+    try:
+        code = app(args=words, prog_name="excitation", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        if text := _one_line(error):
+            print(f"excitation: {text}", file=sys.stderr)
+        code = 2
+    if code == 130:
+        print("excitation: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+    sys.exit(code or 0)
+
+
+def _one_line(error: Exception) -> str:
+    if hasattr(error, "format_message"):  # typer's own, of a class that differs between its releases
+        # Empty where typer has already shown the help.
+        text = f"{said.rstrip('.')}; see `excitation --help`." if (said := error.format_message()) else ""
+    elif isinstance(error, (ExcitationError, OSError, ValueError)):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error} (--debug shows where)"
+    return " ".join(text.split())

@@ -1,0 +1,41 @@
+"""Where lines go: answers to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error, if that is a terminal; it leaves no trace."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_STDERR,
+        transient=True,
+        disable=not _STDERR.is_terminal,
+        # rich would send what is printed to its own console, and standard output would stay empty.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def answer(lines: Iterable[str]) -> None:
+    """Print lines to standard output, above the bar where both share a terminal."""
+    for line in lines:
+        if _STDERR.is_terminal and sys.stdout.isatty():
+            _STDERR.print(line, markup=False)
+        else:
+            print(line, flush=True)
+
+
+def remark(text: str) -> None:
+    """Tell something on standard error, in one line."""
+    _STDERR.print(f"excitation: {' '.join(text.split())}", markup=False)

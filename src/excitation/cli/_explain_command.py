@@ -1,0 +1,119 @@
+"""`excitation explain`: from pictures to figures, maps, and a line per target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._console import answer, progress_bar, remark
+from ._options import AsJson, ModelSpec
+from ._question import Question
+
+if TYPE_CHECKING:
+    from ._results import Job, Result
+
+
+def explain_command(
+    places: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Pictures, or folders of them.", show_default=False),
+    ],
+    model: ModelSpec,
+    target: Annotated[
+        list[str],
+        typer.Option("--target", metavar="CLASS", help="Class index or name; may be repeated.", show_default=False),
+    ],
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", metavar="NAME", help="Where to take the maps (see `excitation layers`). Default: the"
+                     " model's own choice, or the last layer at stride 16.", show_default=False),
+    ] = None,
+    contrast: Annotated[
+        str,
+        typer.Option("--contrast", metavar="none|dual|CLASS", help="none: MWP; dual: c-MWP; or a class to set against"
+                     " the targets."),
+    ] = "none",
+    signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figures and maps go.")] = Path("out"),
+    as_json: AsJson = False,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Pictures at a time.")] = 8,
+) -> None:  # fmt: skip
+    """Show where in each picture a network finds the evidence for each class.
+
+    Writes a figure (PNG) and the raw maps (NPZ) of each picture to the --out folder, and prints a line per class with
+    its score, the map's peak (x, y) in the picture's pixels, and the map's mass. A picture that is finished there is
+    not done again; results of another configuration are never overwritten. A picture that cannot be read is reported
+    and left out, and the exit code is then 2.
+    """
+    from .. import __version__
+    from ..data._pictures import find_pictures
+    from ..networks._catalogue import model_files
+    from ._results import Result, digest, make_jobs
+
+    question = Question(tuple(target), layer, contrast, signed)
+    found = find_pictures(places)
+    if found.others:
+        more = f" and {len(found.others) - 5} more" if len(found.others) > 5 else ""
+        names = ", ".join(path.name for path in found.others[:5])
+        remark(f"left out, since not named like pictures: {names}{more}.")
+    configuration = {
+        "version": __version__,
+        "model": model,
+        "weights": [digest(path) for path in model_files(model) if path.is_file()],
+        "targets": target,
+        "layer": layer,
+        "contrast": contrast,
+        "signed": signed,
+    }
+    jobs = make_jobs(found.pictures, out, configuration)
+    # All are looked at before anything is computed, so that a wrong folder is known at once.
+    is_finished = [job.finished() for job in jobs]
+    failed = 0
+    with progress_bar() as progress:
+        task = progress.add_task("explaining", total=len(jobs))
+
+        def refused(error: Exception) -> None:
+            nonlocal failed
+            failed += 1
+            remark(str(error))
+            progress.advance(task)
+
+        def report(job: Job, result: Result) -> None:
+            answer(result.lines(job, as_json))
+            progress.advance(task)
+
+        for job, done in zip(jobs, is_finished, strict=True):
+            if done:
+                report(job, Result.load(job.maps))
+        todo = [job for job, done in zip(jobs, is_finished, strict=True) if not done]
+        for job, result in _explained(todo, model, question, batch, refused):
+            report(job, result)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _explained(
+    jobs: Sequence[Job], model: str, question: Question, batch: int, refused: Callable[[Exception], None]
+) -> Iterator[tuple[Job, Result]]:
+    """Explain pictures and write their files, a batch at a time."""
+    if not jobs:
+        return
+    from ..networks._catalogue import load_model
+    from ._finish import finish_job
+    from ._inputs import explain_batch, in_batches
+
+    loaded = load_model(model)
+    of_picture = {job.picture: job for job in jobs}
+    said: set[str] = set()
+    for items in in_batches(loaded, of_picture, batch, refused):
+        explained = explain_batch(loaded, items, question)
+        for text in explained.warnings:
+            if text not in said:
+                said.add(text)
+                remark(text)
+        for i, item in enumerate(items):
+            job = of_picture[item.path]
+            yield job, finish_job(job, item, explained, i, loaded, question)

@@ -1,0 +1,44 @@
+"""The last step for each picture: its figure and its maps on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..networks._loaded import LoadedModel
+from ..views import FigureRow, Panel, figure, find_peak, save_figure
+from ._inputs import Explained, Prepared
+from ._question import Question
+from ._results import Job, Result
+
+
+def finish_job(
+    job: Job, item: Prepared, explained: Explained, i: int, loaded: LoadedModel, question: Question
+) -> Result:
+    """Write the figure and the maps of the batch's picture `i`."""
+    picture = item.picture
+    size = picture.height, picture.width
+    box = loaded.preprocessing.field_of_view(size)
+    maps = explained.maps[i].numpy()
+    scores = explained.scores[i].numpy()
+    names = question.names(loaded.class_names)
+    result = Result(
+        maps=maps,
+        targets=question.targets,
+        names=tuple(names),
+        scores=scores,
+        masses=maps.sum((1, 2), dtype=np.float64),
+        peaks=np.array([find_peak(one, size, box=box) for one in maps]),
+        layer=explained.layer,
+        box=box,
+        picture_size=size,
+        configuration=job.configuration,
+    )
+    panels = [
+        Panel(one, name, f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}".replace("-", "−"))
+        for one, name, score, mass in zip(maps, names, scores.tolist(), result.masses.tolist(), strict=True)
+    ]
+    row = FigureRow(picture, panels, job.picture.stem, box)
+    title = f"{question.kind(loaded.class_names)} at {explained.layer}"
+    save_figure(figure([row], title=title, signed=question.signed, mark_peaks=True), job.figure)
+    result.save(job.maps)
+    return result

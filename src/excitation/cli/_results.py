@@ -1,0 +1,201 @@
+"""What `excitation explain` leaves behind for each picture, and how a later run knows it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from .._errors import ExcitationError
+from .._files import whole_file
+
+
+class ResultError(ExcitationError):
+    """A folder of results cannot take this run's."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The maps of one picture, as stored in its NPZ file under the fields' names.
+
+    Attributes:
+        maps: raw: mass, in the layer's own size.
+        targets: what each map looks for, as asked: class index or name.
+        names: the same for people.
+        scores: the network's score of each target.
+        masses: sum of each map.
+        peaks: `(x, y)` of each map's largest value, in the picture's pixels.
+        layer: where the maps were taken.
+        box: the part of the picture they cover, `(x0, y0, x1, y1)` in its pixels.
+        picture_size: `(height, width)` of the picture.
+        configuration: all that the maps depend on; a run with another one does not take them for its own.
+    """
+
+    maps: Float[np.ndarray, "target height width"]
+    targets: tuple[str, ...]
+    names: tuple[str, ...]
+    scores: Float[np.ndarray, " target"]
+    masses: Float[np.ndarray, " target"]
+    peaks: Int[np.ndarray, "target 2"]
+    layer: str
+    box: tuple[float, ...]
+    picture_size: tuple[int, ...]
+    configuration: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write the NPZ file; it appears whole."""
+        arrays = {
+            "maps": self.maps,
+            "targets": np.array(self.targets, dtype=np.str_),
+            "names": np.array(self.names, dtype=np.str_),
+            "scores": self.scores,
+            "masses": self.masses,
+            "peaks": self.peaks,
+            "layer": np.array(self.layer),
+            "box": np.array(self.box),
+            "picture_size": np.array(self.picture_size),
+            "configuration": np.array(json.dumps(self.configuration, sort_keys=True)),
+        }
+        with whole_file(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read the NPZ file.
+
+        Raises:
+            ResultError: the file is something else.
+        """
+        with _opened(path) as stored:
+            return cls(
+                maps=stored["maps"],
+                targets=tuple(map(str, stored["targets"])),
+                names=tuple(map(str, stored["names"])),
+                scores=stored["scores"],
+                masses=stored["masses"],
+                peaks=stored["peaks"],
+                layer=str(stored["layer"]),
+                box=tuple(stored["box"].tolist()),
+                picture_size=tuple(stored["picture_size"].tolist()),
+                configuration=json.loads(str(stored["configuration"])),
+            )
+
+    def lines(self, job: Job, as_json: bool) -> list[str]:
+        """One line per target: for people, or JSON."""
+        rows = list(zip(self.scores.tolist(), self.peaks.tolist(), self.masses.tolist(), strict=True))
+        if not as_json:
+            return [
+                # Adding zero turns -0.0 into 0.0.
+                f"{job.picture}: {name}: score {score:.4g}, peak ({x}, {y}), mass {round(mass, 4) + 0.0:.4f}"
+                for name, (score, (x, y), mass) in zip(self.names, rows, strict=True)
+            ]
+        files = {"figure": str(job.figure), "maps": str(job.maps)}
+        return [
+            json.dumps(
+                {"image": str(job.picture), "target": self.targets[i], "name": self.names[i], "score": score,
+                 "peak": peak, "mass": mass, "layer": self.layer, **files, "index": i}
+            )
+            for i, (score, peak, mass) in enumerate(rows)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to explain.
+
+    Attributes:
+        picture: its file.
+        figure: where its figure goes.
+        maps: where its raw maps go. Written last, so that a job with both is finished.
+        configuration: all that its maps depend on.
+    """
+
+    picture: Path
+    figure: Path
+    maps: Path
+    configuration: Mapping[str, object]
+
+    def finished(self) -> bool:
+        """Whether an earlier run with the same configuration finished this picture.
+
+        Raises:
+            ResultError: an earlier run with another configuration did.
+        """
+        if not self.maps.exists():
+            return False
+        before = read_configuration(self.maps)
+        for name, value in self.configuration.items():
+            if before.get(name) != value:
+                raise ResultError(
+                    f"{self.maps} was made with {name} {_shown(before.get(name))}, this run has {_shown(value)};"
+                    " choose another --out, or delete it."
+                )
+        return self.figure.exists()
+
+
+def read_configuration(path: Path) -> Mapping[str, object]:
+    """The configuration in a result's NPZ file, without its maps.
+
+    Raises:
+        ResultError: the file is something else.
+    """
+    with _opened(path) as stored:
+        found = json.loads(str(stored["configuration"]))
+        return dict(found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            yield stored
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ResultError(f"{path} is no result of `excitation explain`; choose another --out.") from error
+
+
+def make_jobs(pictures: Sequence[Path], out: Path, configuration: Mapping[str, object]) -> list[Job]:
+    """Names of results, by the pictures' names without their endings.
+
+    Raises:
+        ResultError: two pictures would share a name, or the folder of results is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"--out {out} is a file; give a folder.")
+    names: dict[str, Path] = {}
+    jobs = []
+    for picture in pictures:
+        # Without regard to case, since not all file systems have it.
+        other = names.setdefault(picture.stem.casefold(), picture)
+        if other != picture:
+            raise ResultError(
+                f"{other} and {picture} would both be written to {out / picture.stem}.png; run them apart, with"
+                " another --out each."
+            )
+        whole = {**configuration, "picture": digest(picture)}
+        jobs.append(Job(picture, out / f"{picture.stem}.png", out / f"{picture.stem}.npz", whole))
+    return jobs
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        state = hashlib.sha256()
+        while block := file.read(1 << 20):
+            state.update(block)
+        return state.hexdigest()
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
