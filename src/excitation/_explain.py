@@ -275,7 +275,7 @@ def _bypass(record: Record, place: Place) -> str | None:
     leads = record.ancestors(record.top)
     for entry in record.entries:
         if any(value.serial in leads for value in entry.outputs):
-            arms = {value.serial in inside for value in entry.inputs if value.kind is not Kind.CONSTANT}
+            arms = {value.serial in inside for value in entry.carriers if value.kind is not Kind.CONSTANT}
             if len(arms) == 2:
                 return entry.address
     return None

@@ -30,11 +30,21 @@ ALL = (*PAPER, "norm", "residual", "projection", "pad", "linear_pair")
 HEADS = ("mean", "flatten", "pool_relu", "deep")
 
 
+def fits(blocks):
+    """Whether the images' shorter side outlasts the blocks that make it smaller."""
+    side = SIZE
+    for kind in blocks:
+        side = (side - 1) // 2 + 1 if kind == "strided" else side - (kind in {"maxpool", "avgpool"})
+        if side < 1:
+            return False
+    return True
+
+
 def recipes(paper_only=False, signed=None):
     """Plain ReLU networks on non-negative images (`paper_only`), or everything."""
     return st.builds(
         Recipe,
-        blocks=st.lists(st.sampled_from(PAPER if paper_only else ALL), min_size=1, max_size=5).map(tuple),
+        blocks=st.lists(st.sampled_from(PAPER if paper_only else ALL), min_size=1, max_size=5).map(tuple).filter(fits),
         activations=st.lists(
             st.just("relu") if paper_only else st.sampled_from(sorted(ACTIVATIONS)), min_size=5, max_size=5
         ).map(tuple),

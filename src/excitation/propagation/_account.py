@@ -45,13 +45,15 @@ class Account:
     rows: list[AccountRow] = field(default_factory=list)
 
     def enter(
-        self, entry: Entry, arrived: Sequence[Signal | None], passed: Sequence[Signal], reached: set[int]
+        self, entry: Entry, arrived: Sequence[Signal | None], passed: Sequence[Signal | None], reached: set[int]
     ) -> None:  # fmt: skip
         """Add the row of one operation."""
         masses = [total(p) for p in arrived if p is not None]
         entered = sum(masses[1:], masses[0])
         left, negative, bypass = (torch.zeros_like(entered) for _ in range(3))
         for value, p in zip(entry.inputs, passed, strict=True):
+            if p is None:
+                continue
             if value.serial in reached:
                 left += total(p)
                 negative += total(p.clamp(max=0))

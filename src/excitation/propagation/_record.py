@@ -31,6 +31,11 @@ class Entry:
     outputs: tuple[Value, ...]
     bit: int = 0
 
+    @property
+    def carriers(self) -> list[Value]:
+        """The inputs a signal can go to: all but gates."""
+        return [value for place, value in enumerate(self.inputs) if place not in self.operation.silent]
+
 
 @dataclass(eq=False)
 class Place:
@@ -71,7 +76,7 @@ class Record:
         """Serials of all values that descend from the roots, the roots included."""
         reached = {value.serial for value in roots}
         for entry in self.entries:
-            if any(value.serial in reached for value in entry.inputs):
+            if any(value.serial in reached for value in entry.carriers):
                 reached.update(value.serial for value in entry.outputs)
         return reached
 
@@ -80,21 +85,21 @@ class Record:
         reached = {top.serial}
         for entry in reversed(self.entries):
             if any(value.serial in reached for value in entry.outputs):
-                reached.update(value.serial for value in entry.inputs)
+                reached.update(value.serial for value in entry.carriers)
         return reached
 
     def cuts(self, root: Value, top: Value) -> set[int]:
         """Serials of the values every path from root to top goes through, found by counting paths exactly."""
         down = {root.serial: 1}
         for entry in self.entries:
-            paths = sum(down.get(value.serial, 0) for value in entry.inputs)
+            paths = sum(down.get(value.serial, 0) for value in entry.carriers)
             for value in entry.outputs:
                 if value.serial != root.serial:
                     down[value.serial] = down.get(value.serial, 0) + paths
         up = {top.serial: 1}
         for entry in reversed(self.entries):
             paths = sum(up.get(value.serial, 0) for value in entry.outputs)
-            for value in entry.inputs:
+            for value in entry.carriers:
                 up[value.serial] = up.get(value.serial, 0) + paths
         whole = down.get(top.serial, 0)
         return {serial for serial, count in down.items() if whole and count * up.get(serial, 0) == whole}

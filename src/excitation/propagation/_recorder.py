@@ -260,8 +260,9 @@ class Recorder(TorchFunctionMode):
         bit: int,
     ) -> list[Value]:
         weighted = bit
-        for value in inputs:
-            weighted |= value.weighted
+        for place, value in enumerate(inputs):
+            weighted |= 0 if place in operation.silent else value.weighted
+        gate = operation.gate(inputs)
         lowers: Sequence[Bound]
         valids: Sequence[torch.Tensor | None]
         if isinstance(operation, Arrangement):
@@ -271,7 +272,7 @@ class Recorder(TorchFunctionMode):
             # Beside a maximum come its indices, which are no neurons.
             lowers = (operation.lower(inputs), *(UNBOUNDED,) * (len(results) - 1))
             valids = (operation.valid(inputs), *(None,) * (len(results) - 1))
-        source = inputs[0]
+        source = next(value for place, value in enumerate(inputs) if place not in operation.silent)
         images = self._record.images
         assert images is not None
         return [
@@ -283,6 +284,7 @@ class Recorder(TorchFunctionMode):
                 stride=_stride(operation.scale, source, tensor.shape, images.shape),
                 weighted=weighted,
                 address=address,
+                gate=gate,
             )
             for tensor, lower, valid in zip(results, lowers, valids, strict=True)
         ]

@@ -12,7 +12,7 @@ from ._record import Entry, Record
 from ._values import Kind, Value
 from .rules import Signal, added, contrasted
 
-Rules = Callable[[Entry, Sequence[Signal | None]], list[Signal]]
+Rules = Callable[[Entry, Sequence[Signal | None]], Sequence[Signal | None]]
 """A rule set: signals on an operation's outputs to signals on its inputs."""
 
 
@@ -50,7 +50,7 @@ def sweep(
     (waiting if contrast else begun)[record.top.serial] = signal
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(signal.device.type, enabled=False):
         for entry in reversed(record.entries):
-            if not any(value.serial in reached for value in entry.inputs):
+            if not any(value.serial in reached for value in entry.carriers):
                 continue
             arrived = [[_take(lane, value, wanted_layers) for value in entry.outputs] for lane in lanes]
             if contrast and entry.operation.weighted:
@@ -61,7 +61,7 @@ def sweep(
                     if account is not None:
                         account.enter(entry, signals, passed, reached)
                     for value, p in zip(entry.inputs, passed, strict=True):
-                        if value.serial in reached and value.kind is not Kind.CONSTANT:
+                        if p is not None and value.serial in reached and value.kind is not Kind.CONSTANT:
                             lane[value.serial] = added(lane.get(value.serial), p)
     return [_found(value, begun, waiting) for value in layers]
 

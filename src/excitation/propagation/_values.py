@@ -43,6 +43,7 @@ class Value:
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
+        gate: whether it came out of a sigmoid or softmax and was only rearranged since.
     """
 
     serial: int
@@ -54,6 +55,7 @@ class Value:
     weighted: int = 0
     address: str = ""
     used: bool = False
+    gate: bool = False
 
     @property
     def nonnegative(self) -> bool:

@@ -11,15 +11,15 @@ from ._families import Activation
 from ._reading import Number, Read, Reading, reads
 
 
-def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False) -> Read:
-    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only), (input,)
+def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False, gates: bool = False) -> Read:
+    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only, gates=gates), (input,)
 
 
 @reads("relu", "relu6", "sigmoid", "softplus", "hardsigmoid", "exp")
 def rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Bounded by zero from below."""
-    del reading, args, kwargs
-    return _gate(input, 0.0)
+    del args, kwargs
+    return _gate(input, 0.0, gates=reading.name in {"sigmoid", "hardsigmoid"})
 
 
 @reads("tanh", "softsign", "erf")
@@ -50,6 +50,25 @@ def leaky(reading: Reading, input: torch.Tensor, negative_slope: Number = 0.01, 
             raise TrainingModeError(f"{reading.where} draws random slopes; call model.eval() first.")
     elif negative_slope < 0:
         reading.refuse(f"its negative slope {negative_slope} makes it fall.")
+    return _gate(input, None, zero_only=True)
+
+
+@reads("silu", "gelu", "hardswish", "mish")
+def smooth_rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Smooth rectifiers keep the sign of their input and dip a little below zero.
+
+    Beyond the paper: they have a minimum, so Eq. 5 could count from it, but then every silent neuron wins a part
+    (11 to 25 % of all mass in trained networks). Their few negative values act as lowered neurons instead.
+    """
+    del reading, args, kwargs
+    return _gate(input, None, zero_only=True)
+
+
+@reads("prelu")
+def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
+    """Rising with learned slopes below zero."""
+    if reading.carries(weight) or bool((weight < 0).any()):
+        reading.refuse("a negative slope makes it fall.")
     return _gate(input, None, zero_only=True)
 
 
@@ -91,7 +110,7 @@ def softmax(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
-    return _gate(input, 0.0 if reading.name == "softmax" else None, zero_only=True)
+    return _gate(input, 0.0 if reading.name == "softmax" else None, zero_only=True, gates=reading.name == "softmax")
 
 
 @reads("log_sigmoid", "logsigmoid", "logit", "log", "log1p", "sqrt")

@@ -151,6 +151,16 @@ def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -
     return Affine(scale=None, input=x, weight=weight, forward=forward, adjoint=adjoint), (x,)
 
 
+@reads("scaled_dot_product_attention", "multi_head_attention_forward", "einsum")
+def attention(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+    """Products of activations with learned partners; refused for now."""
+    del args, kwargs
+    reading.refuse(
+        "it multiplies activations with each other, so which of them a winner chose is open.",
+        "Attention is not supported; choose a layer above it.",
+    )
+
+
 @reads("addmm", "addbmm", "baddbmm")
 def added_product(
     reading: Reading,

@@ -29,6 +29,15 @@ class Operation:
     weighted: ClassVar[bool] = False
     scale: tuple[float, ...] | None
 
+    @property
+    def silent(self) -> frozenset[int]:
+        """Operands that take part without ever winning: gates."""
+        return frozenset()
+
+    def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
+        """Whether the output is a gate."""
+        return False
+
     def lower(self, inputs: Sequence[Value]) -> Bound:  # noqa: ARG002 - the family decides
         """A lower bound on the output's activations."""
         return UNBOUNDED
@@ -133,10 +142,16 @@ class Activation(Operation):
     Attributes:
         floor: the function's own lower bound; `None` if the result keeps its input's.
         zero_only: whether only a bound of zero is kept.
+        gates: whether its results, between zero and one, are used as gates.
     """
 
     floor: float | None
     zero_only: bool = False
+    gates: bool = False
+
+    def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
+        """A sigmoid's or softmax's output is a gate."""
+        return self.gates
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """The larger of the function's floor and what the input guarantees."""
@@ -176,6 +191,30 @@ class Scaled(Operation):
 
 
 @dataclass(eq=False)
+class Gated(Operation):
+    """A product of activations, one of which is the other's gate.
+
+    Attributes:
+        place: of the gated operand among the two.
+        factor: the gate; only its sign matters.
+        shape: of the gated operand.
+    """
+
+    place: int
+    factor: torch.Tensor
+    shape: torch.Size
+
+    @property
+    def silent(self) -> frozenset[int]:
+        """The gate."""
+        return frozenset({1 - self.place})
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """Zero if both are non-negative."""
+        return 0.0 if all(value.nonnegative for value in inputs) else UNBOUNDED
+
+
+@dataclass(eq=False)
 class Sum(Operation):
     """A sum of branches: residual connections.
 
@@ -205,6 +244,10 @@ class Arrangement(Operation):
     apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
     adjoint: Callable[[Sequence[torch.Tensor | None]], Sequence[torch.Tensor]]
     made: bool = False
+
+    def gate(self, inputs: Sequence[Value]) -> bool:
+        """A rearranged gate is one."""
+        return all(value.gate for value in inputs)
 
     def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...] | None:
         """Bounds of all outputs; `None` stands for the one bound all inputs share."""

@@ -59,6 +59,21 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
     return _average(input, forward, None, mean=True)
 
 
+@reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
+def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Interpolation between neighbours: affine with the neighbours' weights, none negative."""
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "nearest")
+    if mode == "bicubic":
+        reading.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
+    resize = getattr(F, reading.name)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = resize(x, *args, **kwargs)
+        return result
+
+    return _average(input, forward, None, mean=True)
+
+
 def _dims(reading: Reading, input: torch.Tensor, dim: Any) -> tuple[int, ...]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         dims: tuple[int, ...] = tuple(range(input.dim()))

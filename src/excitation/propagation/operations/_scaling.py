@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..._errors import TrainingModeError
-from ._families import Scaled, Sum
+from ._families import Gated, Scaled, Sum
 from ._reading import Number, Read, Reading, reads
 
 
@@ -72,13 +72,59 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> 
 
 @reads("mul", "multiply", "div", "divide", "true_divide")
 def multiplication(reading: Reading, input: Any, other: Any, **kwargs: Any) -> Read:
-    """Scaling by a constant: a negative factor swaps raised and lowered."""
+    """Scaling by a constant (a negative factor swaps raised and lowered), or by a gate."""
     if kwargs.get("rounding_mode") is not None:
         reading.refuse("rounding has no rule.")
     if reading.carries(input) and reading.carries(other):
-        reading.refuse("it combines two activations, so which of them a winner chose is open.")
+        return _gated(reading, input, other)
     if reading.carries(input):
         return _scaled(input, other if isinstance(other, torch.Tensor) else float(other), 0.0)
     if reading.name not in {"mul", "multiply"}:
         reading.refuse("dividing by an activation has no rule.")
     return _scaled(other, input if isinstance(input, torch.Tensor) else float(input), 0.0)
+
+
+def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
+    """One of two activations is the gate: what came out of a sigmoid or softmax, else the smaller one."""
+    if reading.name not in {"mul", "multiply"}:
+        reading.refuse("it divides one activation by another, so which of them a winner chose is open.")
+    gates = [reading.value(tensor).gate for tensor in (input, other)]
+    if gates[0] == gates[1]:
+        gates = [input.numel() < other.numel(), other.numel() < input.numel()]
+    if gates[0] == gates[1] or not (input.is_floating_point() and other.is_floating_point()):
+        reading.refuse("it multiplies two activations, neither of them a gate, so which one a winner chose is open.")
+    place = 0 if gates[1] else 1
+    factor, x = ((other, input), (input, other))[place]
+    return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)
+
+
+@reads("layer_norm", "rms_norm")
+def layer_norm(
+    reading: Reading, input: torch.Tensor, normalized_shape: Any, weight: Any = None, *args: Any, **kwargs: Any
+) -> Read:
+    """Normalisation over the last dimensions: each neuron keeps its signal; a negative scale swaps its polarity."""
+    del args, kwargs, normalized_shape
+    if reading.carries(weight):
+        reading.refuse("its scale is computed from the images.")
+    return _scaled(input, 1.0 if weight is None else weight, None)
+
+
+@reads("group_norm")
+def group_norm(
+    reading: Reading, input: torch.Tensor, num_groups: int, weight: Any = None, *args: Any, **kwargs: Any
+) -> Read:
+    """Normalisation over groups of channels, likewise."""
+    del args, kwargs, num_groups
+    if reading.carries(weight):
+        reading.refuse("its scale is computed from the images.")
+    return _scaled(input, 1.0 if weight is None else weight.reshape(-1, *(1,) * (input.dim() - 2)), None)
+
+
+@reads("instance_norm")
+def instance_norm(
+    reading: Reading, input: torch.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None,
+    *args: Any, **kwargs: Any,
+) -> Read:  # fmt: skip
+    """Normalisation over each channel's space, likewise."""
+    del running_mean, running_var
+    return group_norm(reading, input, 1, weight, *args, **kwargs)  # type: ignore[return-value]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._record import Entry
-from ..operations import Activation, Affine, Arrangement, Average, Scaled, SharedMaximum, Sum, Winner
+from ..operations import Activation, Affine, Arrangement, Average, Gated, Scaled, SharedMaximum, Sum, Winner
 from ..policies import Policies
 from ._branches import residual_sum
 from ._maxima import shared_maximum, winner
-from ._neurons import activation, scaled
+from ._neurons import activation, gated, scaled
 from ._signals import Signal, added, channel_sum, contrasted, total, with_both
 from ._weighted import affine, average
 
@@ -22,7 +22,7 @@ class ExcitationRules:
     def __init__(self, policies: Policies) -> None:
         self.policies = policies
 
-    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> list[Signal]:
+    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
         """Pass the signals on an operation's outputs to its inputs.
 
         Args:
@@ -30,7 +30,7 @@ class ExcitationRules:
             signals: one per output, `None` where nothing arrived; at least one is there.
 
         Returns:
-            One signal per input.
+            One signal per input, `None` for gates.
         """
         operation, policies = entry.operation, self.policies
         if isinstance(operation, Arrangement):
@@ -51,6 +51,9 @@ class ExcitationRules:
             return [activation(p)]
         if isinstance(operation, Scaled):
             return [scaled(p, operation, policies)]
+        if isinstance(operation, Gated):
+            p = gated(p, operation)
+            return [p, None] if operation.place == 0 else [None, p]
         if isinstance(operation, Sum):
             return residual_sum(p, operation, entry.inputs, policies, entry.address)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..operations import Scaled
+from ..operations import Gated, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -25,10 +25,25 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     it gives: a positive scale cancels in Eq. 4, a negative one turns the channel's weights. Policy
     `batch_norm="copy"` leaves the signs of such scales out, as the original program does.
     """
-    factor = operation.factor
+    if isinstance(operation.factor, torch.Tensor) and policies.batch_norm == "copy":
+        return reduced_to(p, operation.shape)
+    return reduced_to(_by_sign(p, operation.factor), operation.shape)
+
+
+def gated(p: Signal, operation: Gated) -> Signal:
+    """`gated`: `P(a_j) = P(g a_j)`: all to the gated operand, none to the gate (beyond the paper).
+
+    The gate decides how much passes, as max pooling and ReLU do, but what passes is the other operand's. A negative
+    gate swaps raised and lowered.
+    """
+    return reduced_to(_by_sign(p, operation.factor), operation.shape)
+
+
+def _by_sign(p: Signal, factor: torch.Tensor | float) -> Signal:
+    """The signal through a factor: swapped where it is negative."""
     if not isinstance(factor, torch.Tensor):
-        p = swapped(p) if factor < 0 else p
-    elif policies.batch_norm == "fold" and (factor.device.type != "cpu" or bool((factor < 0).any())):
-        p = with_both(p)
-        p = torch.where((factor < 0).to(p.device), p.flip(0), p)
-    return reduced_to(p, operation.shape)
+        return swapped(p) if factor < 0 else p
+    if factor.device.type == "cpu" and not bool((factor < 0).any()):
+        return p
+    p = with_both(p)
+    return torch.where((factor < 0).to(p.device), p.flip(0), p)

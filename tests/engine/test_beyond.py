@@ -1,0 +1,155 @@
+"""Rules beyond the paper: gates, smooth rectifiers, normalisations of other kinds, interpolation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import excitation as eb
+from engine.test_rules import dense, eq4, pixels, wrap
+
+
+class SqueezeExcite(nn.Module):
+    """A channel gate computed from the same tensor, and one computed from space."""
+
+    def __init__(self, gate=torch.sigmoid):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.squeeze = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 5)
+        self.gate = gate
+
+    def forward(self, x):
+        y = F.relu(self.conv(x))
+        gated = y * self.gate(self.squeeze(y.mean((2, 3), keepdim=True)))
+        return self.head(gated.mean((2, 3)))
+
+
+def softmax(z):
+    return z.softmax(1)
+
+
+@pytest.mark.parametrize("gate", [torch.sigmoid, F.hardsigmoid, softmax])
+def test_the_gated_operand_takes_all(gate):
+    model = SqueezeExcite(gate).double().eval()
+    x = torch.rand(2, 3, 6, 7).double()
+    y = F.relu(model.conv(x))
+    g = gate(model.squeeze(y.mean((2, 3), keepdim=True)))
+    weight = model.head.weight.clamp(min=0)
+    gated = y * g
+    expected = torch.stack([  # the head on the mean: Eq. 4 twice, by hand
+        torch.stack([(gated[i] * weight[c][:, None, None]).sum(0) / (gated[i] * weight[c][:, None, None]).sum()
+                     for c in (0, 3)]) for i in range(2)
+    ])  # fmt: skip
+    found = eb.explain(model, x, [0, 3], layer="conv")
+    assert torch.allclose(found, expected, atol=1e-12)
+    account = eb.audit(model, x, [0, 3], layer="conv")
+    assert float(account.lost.abs().max()) < 1e-12
+    assert float(account.round.abs().max()) == 0
+
+
+def test_a_gate_is_no_way_round_a_layer():
+    """Its branch carries no signal: a layer below both is whole, one inside the gate has no map."""
+    model = SqueezeExcite().double().eval()
+    x = torch.rand(1, 3, 6, 7).double()
+    layers = {layer.name: layer for layer in eb.list_layers(model, x)}
+    assert layers["conv"].whole
+    with pytest.raises(eb.LayerError):
+        eb.explain(model, x, [0], layer="squeeze")
+
+
+def test_the_smaller_operand_is_the_gate_if_neither_came_from_a_sigmoid():
+    def gated(x):
+        return x * F.relu(x.mean((2, 3), keepdim=True) + 1)
+
+    x = torch.rand(1, 3, 4, 5)
+    signal = torch.rand(3, 4, 5)
+    assert torch.allclose(pixels(wrap(gated), x, signal)[0], signal.double().sum(0))
+
+
+def test_a_negative_gate_asks_what_lowered_its_operand():
+    """`y = g h` with `g < 0`: what raises y lowers h, so the inputs with negative weights win."""
+    weight = torch.tensor([[1.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])[:, :, None, None]
+    model = wrap(lambda x, w: (F.conv2d(x, w) * -x.mean((1, 2, 3), keepdim=True)).flatten(1), weight)
+    x = torch.tensor([1.0, 3.0, 0.5, 1.0])[None, :, None, None]
+    signal = eb.explain(model, x.double(), [0], layer=":conv2d", contrast=None)
+    assert float(signal.sum()) == pytest.approx(1)
+    assert float(pixels(model, x, 0).sum()) == pytest.approx(1)
+    without = x * torch.tensor([1.0, 0.0, 1.0, 0.0])[None, :, None, None]
+    assert float(pixels(model, without, 0).sum()) == 0  # no inhibitory input is active: nobody wins
+
+
+@pytest.mark.parametrize("function", [F.silu, F.gelu, F.hardswish, F.mish])
+def test_smooth_rectifiers_pass_signals_and_keep_signs(function):
+    """Above one, Eq. 4 runs over rectified neurons: those raised, and, through negative weights, those lowered."""
+    x = torch.randn(1, 6, 1, 1).double()
+    weight = torch.randn(3, 6)
+    model = wrap(lambda x, w: function(x).flatten(1) @ w.T, weight)
+    a = function(x).flatten()
+    pairs = torch.cat([a.clamp(min=0), (-a).clamp(min=0)])
+    matrix = torch.cat([weight, -weight], 1).double()
+    for unit in range(3):
+        p = torch.zeros(3).double()
+        p[unit] = 1
+        both = eq4(matrix, pairs, p)
+        full = eb.explain_full(model, x, [unit], layer="input", account=True)
+        assert float(full.maps["input"].sum()) == pytest.approx(float(both.sum()), abs=1e-12)
+        assert float((torch.sign(a) * torch.sign(x.flatten())).min()) >= 0
+
+
+def test_prelu_passes_signals_unless_it_falls():
+    x = torch.randn(1, 2, 3, 3)
+    signal = torch.rand(2, 3, 3)
+    rising = wrap(lambda x, s: F.prelu(x, s), torch.tensor([0.25, 0.0]))
+    assert torch.allclose(pixels(rising, x, signal)[0], signal.double().sum(0))
+    with pytest.raises(eb.UnsupportedOperationError, match="makes it fall"):
+        pixels(wrap(lambda x, s: F.prelu(x, s), torch.tensor([0.25, -0.1])), x, signal)
+
+
+NORMALISATIONS = {
+    "layer_norm": lambda x, g: F.layer_norm(x, x.shape[1:], g.expand(x.shape[1:])),
+    "rms_norm": lambda x, g: F.rms_norm(x, x.shape[1:], g.expand(x.shape[1:])),
+    "group_norm": lambda x, g: F.group_norm(x, 2, g.flatten()),
+    "instance_norm": lambda x, g: F.instance_norm(x, weight=g.flatten()),
+}
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_normalisations_keep_each_neurons_signal_and_a_negative_scale_swaps_it(name):
+    """Below the norm a convolution on one positive input: raised by positive weights, lowered by negative ones."""
+    kernel = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])[:, :, None, None]
+    scale = torch.tensor([1.0, 1.0, -1.0, -1.0])[:, None, None]
+    model = wrap(lambda x, w, g: NORMALISATIONS[name](F.conv2d(x, w), g), kernel, scale)
+    x = torch.rand(1, 1, 3, 4) + 0.5
+    for channel, won in enumerate((1, 0, 0, 1)):
+        signal = torch.zeros(4, 3, 4)
+        signal[channel] = 1 / 12
+        assert float(pixels(model, x, signal).sum()) == pytest.approx(won)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "nearest-exact", "area"])
+def test_interpolation_is_affine_with_its_own_weights(mode):
+    x = torch.rand(1, 2, 4, 5).double()
+
+    def resize(x):
+        return F.interpolate(x, (7, 6), mode=mode)
+
+    signal = torch.rand(2, 7, 6).double()
+    expected = eq4(dense(resize, x), x.flatten(), signal.flatten()).reshape(x.shape).sum(1)
+    assert torch.allclose(pixels(wrap(resize), x, signal), expected)
+
+
+def test_mobile_networks_keep_their_account():
+    """Linear bottlenecks, squeeze-and-excitation, SiLU: nothing negative, all mass accounted for, one with `spread`."""
+    torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed", exc_type=ImportError)
+    for name in ("mobilenet_v2", "efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"):
+        torch.manual_seed(0)
+        model = getattr(torchvision.models, name)(weights=None, num_classes=10).eval()
+        images = torch.randn(1, 3, 64, 96)
+        for normaliser in ("lose", "spread"):
+            account = eb.audit(model, images, [3], layer="input", policies=eb.Policies(normaliser=normaliser))
+            assert float(account.here.min()) >= 0, name
+            assert float(account.here + account.lost) == pytest.approx(1, abs=1e-4), name
+        assert float(account.here) == pytest.approx(1, abs=1e-4), name
