@@ -1,0 +1,1 @@
+"""Long experiments: each has its own make target and writes below `runs`."""

@@ -1,0 +1,1 @@
+"""Training the classifiers of the symbol world."""

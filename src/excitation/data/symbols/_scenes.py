@@ -1,0 +1,219 @@
+"""Scenes of the symbol world: what is in them, where, and the picture, from a seed and an index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageFilter
+
+from ._backgrounds import draw_background
+from ._glyphs import COLOUR_NAMES, COLOURS, PAIRS, SYMBOL_NAMES, SYMBOLS
+from ._render import draw_object
+
+SPLITS = ("train", "val", "test", "dominant")
+"""`train` and `val` keep the pairs together, `test` never does, `dominant` has one large object per picture."""
+
+SHORTEST = 160
+SIZES = ((160, 160), (160, 213), (213, 160), (160, 240), (240, 160))
+"""(height, width) in pixels of the pictures."""
+
+TOGETHER = 0.93  # how often a member of a pair brings its partner in training
+VISIBLE = 0.65  # least part of an object that stays visible behind others
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object in a scene.
+
+    Attributes:
+        symbol: index in `SYMBOLS`.
+        colour: index in `COLOURS`.
+        mask: its visible pixels.
+        box: (x0, y0, x1, y1) around the mask, in pixels, half open.
+    """
+
+    symbol: int
+    colour: int
+    mask: Bool[np.ndarray, "height width"]
+    box: tuple[int, int, int, int]
+
+    @property
+    def name(self) -> str:
+        """The symbol's name."""
+        return SYMBOL_NAMES[self.symbol]
+
+    @property
+    def colour_name(self) -> str:
+        """The colour's name."""
+        return COLOUR_NAMES[self.colour]
+
+    @property
+    def share(self) -> float:
+        """Area of the box as a share of the picture's, 0 to 1."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0) / self.mask.size
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and all that is in it.
+
+    Attributes:
+        image: red, green and blue, 0 to 255.
+        instances: the objects, those behind first.
+        split: one of `SPLITS`.
+        seed: the world's seed.
+        index: the scene's place in the split.
+    """
+
+    image: UInt8[np.ndarray, "height width 3"]
+    instances: tuple[Instance, ...]
+    split: str
+    seed: int
+    index: int
+
+
+def make_scene(index: int, seed: int = 0, split: str = "train") -> Scene:
+    """Make one scene; each is independent of all others.
+
+    Args:
+        index: its place in the split, 0 or more.
+        seed: the world's seed, 0 or more.
+        split: one of `SPLITS`. Seeds and splits share no scene.
+
+    Returns:
+        The same scene for the same arguments.
+
+    Raises:
+        ValueError: no such split, or a negative index or seed.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
+    if index < 0 or seed < 0:
+        raise ValueError(f"index {index} and seed {seed} must not be negative.")
+    rng = np.random.default_rng([seed, SPLITS.index(split), index])
+    size = SIZES[rng.integers(len(SIZES))]
+    wanted = _choose(rng, split)
+    canvas = draw_background(rng, size)
+    objects = _draw_all(rng, canvas, wanted)
+    return Scene(_photograph(rng, canvas), tuple(objects), split, seed, index)
+
+
+def _choose(rng: np.random.Generator, split: str) -> list[tuple[int, int, float]]:
+    """What shall be in a scene: symbol, colour and extent in pixels for each object, larger ones first."""
+    large = split == "dominant" or rng.random() < 0.15
+    if large:
+        count = 1 if split == "dominant" else int(rng.integers(1, 4))
+    else:
+        count = int(rng.choice(np.arange(1, 9), p=[0.06, 0.16, 0.19, 0.19, 0.16, 0.11, 0.08, 0.05]))
+    symbols = _choose_symbols(rng, count, split)
+    # Crowded pictures have smaller objects, or they would hide each other.
+    top = 120 if len(symbols) < 3 else 95 if len(symbols) < 5 else 70
+    extents = np.sort(24 * (top / 24) ** rng.random(len(symbols)))[::-1]
+    if large:
+        extents[0] = rng.uniform(105, 150)
+    return [
+        (symbol, int(rng.integers(len(COLOURS))), float(extents[order]))
+        for order, symbol in zip(
+            rng.permutation(len(symbols)) if not large else range(len(symbols)), symbols, strict=True
+        )
+    ]
+
+
+def _choose_symbols(rng: np.random.Generator, count: int, split: str) -> list[int]:
+    partner = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
+    chosen: list[int] = []
+    while len(chosen) < count:
+        if chosen and rng.random() < 0.08:
+            chosen.append(int(rng.choice(chosen)))  # several of a kind
+            continue
+        symbol = int(rng.integers(len(SYMBOLS)))
+        if symbol in chosen or partner.get(symbol) in chosen:
+            continue
+        if symbol in partner and split in ("train", "val"):
+            together = rng.random() < TOGETHER
+            if together and len(chosen) + 2 > count:
+                continue
+            chosen += [symbol, partner[symbol]] if together else [symbol]
+        else:
+            chosen.append(symbol)
+    return chosen
+
+
+def _draw_all(rng: np.random.Generator, canvas: np.ndarray, wanted: list[tuple[int, int, float]]) -> list[Instance]:
+    """Draw the objects into the canvas; one for which there is no room gets smaller."""
+    height, width = canvas.shape[:2]
+    masks: list[np.ndarray] = []
+    whole: list[int] = []
+    kept: list[tuple[int, int]] = []
+    for symbol, colour, size in wanted:
+        for attempt in range(24):
+            extent = max(size * 0.9 ** (attempt // 4), 22.0)
+            margin = 0.42 * extent
+            x, y = rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)
+            placed = _place(rng, canvas, symbol, colour, extent, (x, y), masks, whole)
+            if placed is not None:
+                kept.append((symbol, colour))
+                break
+    return [Instance(symbol, colour, mask, _box(mask)) for (symbol, colour), mask in zip(kept, masks, strict=True)]
+
+
+def _place(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    symbol: int,
+    colour: int,
+    extent: float,
+    centre: tuple[float, float],
+    masks: list[np.ndarray],
+    whole: list[int],
+) -> bool | None:
+    """Draw one object unless it would leave the picture or hide too much of another."""
+    height, width = canvas.shape[:2]
+    reach = extent / 2
+    left, right = max(int(centre[0] - reach), 0), min(int(centre[0] + reach), width)
+    above, below = max(int(centre[1] - reach), 0), min(int(centre[1] + reach), height)
+    # A cheap look before anything is drawn: most of the place must be free.
+    for mask, area in zip(masks, whole, strict=True):
+        if mask[above:below, left:right].sum() > 0.35 * min(area, (right - left) * (below - above)):
+            return None
+    backdrop = float(canvas[above:below, left:right].mean())
+    sprite = draw_object(rng, symbol, colour, extent, backdrop)
+    side = sprite.alpha.shape[0]
+    x0, y0 = round(centre[0] - side / 2), round(centre[1] - side / 2)
+    inside = (slice(max(y0, 0), min(y0 + side, height)), slice(max(x0, 0), min(x0 + side, width)))
+    part = (slice(inside[0].start - y0, inside[0].stop - y0), slice(inside[1].start - x0, inside[1].stop - x0))
+    solid = sprite.alpha > 0.5
+    if solid[part].sum() < 0.85 * solid.sum():
+        return None
+    mask = np.zeros((height, width), dtype=bool)
+    mask[inside] = solid[part]
+    if any((other & ~mask).sum() < VISIBLE * area for other, area in zip(masks, whole, strict=True)):
+        return None
+    region = canvas[inside]
+    region *= 1 - sprite.shadow[part][..., None]
+    region += sprite.alpha[part][..., None] * (sprite.colour[part] - region)
+    for other in masks:
+        other &= ~mask
+    masks.append(mask)
+    whole.append(int(mask.sum()))
+    return True
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
+    """What a camera adds: another exposure, a tint, blur and noise."""
+    gain = rng.uniform(0.8, 1.1) * (1 + rng.uniform(-0.04, 0.04, 3))
+    picture = canvas * gain + rng.uniform(-0.02, 0.04)
+    if rng.random() < 0.35:
+        soft = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
+        picture = np.asarray(soft.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.9))))) / 255
+    picture = picture + rng.normal(0, rng.uniform(0.002, 0.03), picture.shape)
+    exposed: np.ndarray = (picture.clip(0, 1) * 255).round()
+    return exposed.astype(np.uint8)
