@@ -1,0 +1,170 @@
+"""The gradient of a class score, and what is made of it: input times gradient, integrated and smoothed gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+
+from .._errors import ExcitationError
+from ..propagation import INPUT
+from ._question import Maps, Question, only_at_input
+from ._registry import method
+from ._watch import Rectifier, gradients, watch
+
+Channels = Literal["max", "mean"]
+"""How absolute derivatives of several channels become one number."""
+
+SIMONYAN = "Simonyan et al., ICLR Workshop 2014"
+
+
+def working(scores: torch.Tensor) -> torch.Tensor:
+    """Scores in the precision maps are given in: float64 as the network computes, else float32."""
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def magnitude(g: Float[torch.Tensor, "target image channel *space"], channels: Channels) -> Maps:
+    """Maps of the largest (or mean) absolute value over channels."""
+    size = working(g).abs()
+    return (size.amax(2) if channels == "max" else size.mean(2)).transpose(0, 1)
+
+
+def derivatives(
+    question: Question, layer: str, rectifier: Rectifier | None = None
+) -> tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]:
+    """Derivatives of the targets' scores by a layer's activations, and these."""
+    watched = watch(question, [layer], rectifier=rectifier)
+    priors = question.priors(working(watched.scores.detach()))
+    tensor = watched.tensor(layer)
+    return gradients(watched, priors, tensor, layer), tensor.detach()
+
+
+@method(
+    "gradient",
+    "How strongly the score depends on each place: the largest absolute derivative over channels.",
+    source=f"{SIMONYAN}; Fig. 6 of the paper for inner layers",
+    cost="1 F + T B",
+    steps=("blur",),
+    aliases=("grad", "saliency"),
+)
+def gradient(question: Question, *, channels: Channels = "max") -> Maps:
+    """Absolute derivative, maximum or mean over channels; at the image unless a layer is asked for."""
+    g, _ = derivatives(question, question.layer or INPUT)
+    return magnitude(g, channels)
+
+
+@method(
+    "input-x-gradient",
+    "Activation times derivative, summed over channels: each place's part of the score, to first order.",
+    source="Shrikumar et al., 2016 (arXiv:1605.01713)",
+    cost="1 F + T B",
+    steps=("blur",),
+)
+def input_times_gradient(question: Question) -> Maps:
+    """Signed products with the derivative; at the image unless a layer is asked for."""
+    g, a = derivatives(question, question.layer or INPUT)
+    return working(g * a).sum(2).transpose(0, 1)
+
+
+@method(
+    "integrated-gradients",
+    "Input times the derivative averaged along the straight path from a baseline: parts of the score's rise.",
+    source="Sundararajan, Taly, Yan, ICML 2017",
+    cost="(1 + samples) F + samples T B",
+    steps=("blur",),
+)
+def integrated_gradients(
+    question: Question, *, samples: int = 50, baseline: float | torch.Tensor = 0.0
+) -> Maps:  # fmt: skip
+    """Gauss-Legendre quadrature with `samples` nodes; the map's sum is the score's rise over the baseline's.
+
+    The targets' signals are those of the image itself along the whole path.
+    """
+    only_at_input(question, "integrated gradients")
+    _check_count(samples)
+    images = question.images
+    if isinstance(baseline, torch.Tensor) and baseline.shape not in (images.shape, images.shape[1:]):
+        raise ExcitationError(
+            f"the baseline has shape {tuple(baseline.shape)}; give a number or a tensor of shape"
+            f" {tuple(images.shape[1:])} or {tuple(images.shape)}."
+        )
+    start = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand(images.shape)
+    priors = _own_priors(question)
+    mean = priors.new_zeros((len(priors), *images.shape))
+    for node, weight in zip(*_legendre(samples), strict=True):
+        mean += weight * _gradient_at(question, start + node * (images - start), priors)
+    return (mean * working(images - start)).sum(2).transpose(0, 1)
+
+
+@method(
+    "smoothgrad",
+    "The gradient averaged over noisy copies of the image.",
+    source="Smilkov et al., 2017 (arXiv:1706.03825)",
+    cost="(1 + samples) F + samples T B",
+    steps=("blur",),
+)
+def smooth_gradient(
+    question: Question,
+    *,
+    samples: int = 25,
+    noise: float = 0.15,
+    seed: int = 0,
+    channels: Channels = "max",
+    average: Literal["signed", "absolute"] = "signed",
+) -> Maps:
+    """The average derivative under Gaussian noise of `noise` times each image's range of values.
+
+    All images of a batch get the same draws, scaled to their range, so that a batch gives the maps of its images
+    alone. `average`: derivatives with their signs, or their absolute values.
+    """
+    only_at_input(question, "SmoothGrad")
+    _check_count(samples)
+    images = question.images
+    priors = _own_priors(question)
+    flat = images.flatten(1)
+    spread = (noise * (flat.amax(1) - flat.amin(1))).reshape(-1, *(1,) * (images.dim() - 1))
+    generator = torch.Generator().manual_seed(seed)
+    mean = priors.new_zeros((len(priors), *images.shape))
+    for _ in range(samples):
+        draw = torch.randn(images.shape[1:], generator=generator, dtype=torch.float64).to(images)
+        g = _gradient_at(question, images + spread * draw, priors)
+        mean += (g.abs() if average == "absolute" else g) / samples
+    return magnitude(mean, channels)
+
+
+def _own_priors(question: Question) -> torch.Tensor:
+    """The targets' signals on the image itself."""
+    watched = watch(question, ())
+    return question.priors(working(watched.scores.detach()))
+
+
+def _gradient_at(question: Question, images: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+    watched = watch(question, [INPUT], images=images)
+    return working(gradients(watched, priors, watched.tensor(INPUT)))
+
+
+def _check_count(samples: int) -> None:
+    if samples < 1:
+        raise ExcitationError(f"samples is {samples}; at least one is needed.")
+
+
+def _legendre(count: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights of Gauss-Legendre quadrature on 0..1, by Newton's method on the Legendre polynomials."""
+    nodes, weights = [], []
+    for i in range(count):
+        x = math.cos(math.pi * (i + 0.75) / (count + 0.5))
+        slope = 1.0
+        for _ in range(100):
+            before, value = 1.0, x
+            for k in range(2, count + 1):
+                before, value = value, ((2 * k - 1) * x * value - (k - 1) * before) / k
+            slope = count * (x * value - before) / (x * x - 1)
+            step = value / slope
+            x -= step
+            if abs(step) < 1e-15:
+                break
+        nodes.append((1 - x) / 2)
+        weights.append(1 / ((1 - x * x) * slope * slope))
+    return nodes, weights

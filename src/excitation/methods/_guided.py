@@ -1,0 +1,69 @@
+"""Backward passes with another rule at rectifiers: guided backpropagation (the paper's "Deconv") and deconvolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..propagation import INPUT
+from ._gradient import Channels, derivatives, magnitude
+from ._question import Maps, Question
+from ._registry import method
+
+
+class _RectifiedBackward(torch.autograd.Function):
+    """Stands for `y`; passes the positive part of its signal back to `x`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        del ctx, x
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        del ctx
+        return grads[0].clamp(min=0), None
+
+
+def guided(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A rectifier of guided backpropagation: the derivative's own gate (through `y`), and one on the signal's sign."""
+    del x
+    result: torch.Tensor = _RectifiedBackward.apply(y, y.detach())  # type: ignore[no-untyped-call]
+    return result
+
+
+def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A rectifier of a deconvolution network: the signal is rectified as activations were."""
+    result: torch.Tensor = _RectifiedBackward.apply(x, y.detach())  # type: ignore[no-untyped-call]
+    return result
+
+
+@method(
+    "deconv",
+    "The gradient through rectifiers that pass only positive signals to active neurons (guided backpropagation).",
+    source="Springenberg et al., 2014 (reference 20 of the paper, its Deconv)",
+    cost="1 F + T B",
+    needs="rectified linear units",
+    steps=("blur",),
+    aliases=("guided-backprop",),
+)
+def deconv(question: Question, *, channels: Channels = "max") -> Maps:
+    """What the paper and its program call Deconv: gates on both signs, absolute values over channels."""
+    g, _ = derivatives(question, question.layer or INPUT, guided)
+    return magnitude(g, channels)
+
+
+@method(
+    "deconvnet",
+    "The gradient through rectifiers that pass only positive signals, whatever the neurons' activation.",
+    source="Zeiler, Fergus, ECCV 2014",
+    cost="1 F + T B",
+    needs="rectified linear units",
+    steps=("blur",),
+    aliases=("zeiler-fergus",),
+)
+def deconvnet(question: Question, *, channels: Channels = "max") -> Maps:
+    """Zeiler and Fergus's deconvolution network: filters transposed, pooling switches, the signal rectified."""
+    g, _ = derivatives(question, question.layer or INPUT, deconvolving)
+    return magnitude(g, channels)

@@ -1,0 +1,216 @@
+"""Gradients through the untouched network: a recorded forward pass that keeps autograd's graph.
+
+The recording finds layers and undoes operations in place; autograd, which needs no rules, differentiates. Rectifiers
+can be given another derivative or a gate of their own on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import torch
+
+from .._errors import ExcitationError, LayerError
+from .._forward import pick_scores
+from ..propagation import Kind, Record, Recorder
+from ..propagation._functions import Function
+from ..propagation._recorder import INPUT
+from ..propagation._values import tensors_in
+from ..propagation.operations import Read
+from ._question import Question, place_of
+
+Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From a rectifier's input and its output to what is put in the output's place."""
+
+
+class Watch(Recorder):
+    """Records a forward pass with gradients and keeps layers' tensors.
+
+    Args:
+        model: the network.
+        keep: names of layers whose tensors are kept; `None` keeps all.
+        rectifier: stands in for every rectified linear unit.
+        constants: names of tensors the network keeps outside its parameters and buffers.
+        rules: whether the record needs rules; without, it has no entries and refuses no operation.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        keep: Collection[str] | None,
+        rectifier: Rectifier | None = None,
+        constants: Sequence[str] = (),
+        *,
+        rules: bool = False,
+    ) -> None:
+        super().__init__(model, None if rules else (), constants)
+        self._keep = keep
+        self._rectifier = rectifier
+        self._started = False
+        self.tensors: dict[int, torch.Tensor] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        with torch.enable_grad():
+            return super().__torch_function__(func, types, args, kwargs)
+
+    def _enter(self, module: torch.nn.Module, inputs: object) -> None:
+        super()._enter(module, inputs)
+        if not self._started:
+            self._started = True
+            (images,) = tensors_in(inputs)
+            with torch._C.DisableTorchFunction():
+                images.requires_grad_(True)
+            value = self._book.get(images)
+            assert value is not None
+            self.tensors[value.serial] = images
+
+    def _information(
+        self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
+    ) -> Any:
+        rectifier = self._rectifier
+        if rectifier is not None and rectifies(how.name, args, kwargs):
+            plain = how.twin
+
+            def twin(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+                return rectifier(x, plain(x, *rest, **options))
+
+            how = dataclasses.replace(how, twin=twin)
+        return super()._information(how, args, kwargs, tensors, kind)
+
+    def _write(self, name: str, read: Read | None, results: list[torch.Tensor], kind: Kind) -> None:
+        super()._write(name, read, results, kind)
+        for tensor in results:
+            value = self._book.get(tensor)
+            if value is not None and (self._keep is None or value.address in self._keep):
+                self.tensors[value.serial] = tensor
+
+    def _place(self, name: str, output: object, kind: str) -> None:
+        super()._place(name, output, kind)
+        value = self._record.places[name].value
+        if value is not None and (self._keep is None or name in self._keep):
+            self.tensors[value.serial] = next(tensors_in(output))
+
+
+def rectifies(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call cuts negative activations off and keeps the others (up to a ceiling): ReLU and its spellings."""
+    if name in {"relu", "relu6"}:
+        return True
+    if name in {"clamp", "clip", "clamp_min"}:
+        return _is_zero(kwargs.get("min", args[1] if len(args) > 1 else None))
+    if name == "hardtanh":
+        return _is_zero(kwargs.get("min_val", args[1] if len(args) > 1 else -1.0))
+    if name in {"threshold", "_threshold"}:
+        return _is_zero(kwargs.get("threshold", args[1] if len(args) > 1 else None)) and _is_zero(
+            kwargs.get("value", args[2] if len(args) > 2 else None)
+        )
+    return False
+
+
+def _is_zero(number: object) -> bool:
+    return isinstance(number, (int, float)) and number == 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Watched:
+    """A forward pass autograd can go back through.
+
+    Attributes:
+        record: its record.
+        scores: the class scores, part of autograd's graph.
+        tensors: kept tensors by the serial of their value.
+    """
+
+    record: Record
+    scores: torch.Tensor
+    tensors: dict[int, torch.Tensor]
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A layer's output.
+
+        Raises:
+            LayerError: it did not run or has no space.
+        """
+        value = place_of(self.record, name).value
+        assert value is not None
+        return self.tensors[value.serial]
+
+
+def watch(
+    question: Question,
+    layers: Sequence[str] | None,
+    *,
+    images: torch.Tensor | None = None,
+    rectifier: Rectifier | None = None,
+    rules: bool = False,
+) -> Watched:
+    """Run the network with autograd's graph.
+
+    Args:
+        question: what is asked.
+        layers: whose outputs are kept; `None` keeps all.
+        images: in place of the question's.
+        rectifier: stands in for every rectified linear unit.
+        rules: whether the record needs entries.
+
+    Raises:
+        ExcitationError: for outputs that are no class scores.
+    """
+    with torch.inference_mode(False):
+        pixels = (question.images if images is None else images).detach().clone()
+        recorder = Watch(question.model, layers, rectifier, question.constants, rules=rules)
+        found: list[torch.Tensor] = []
+        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, len(pixels), question.output)))
+        scores, value = recorder.final(found[-1])
+    if value is None:
+        raise ExcitationError(
+            "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
+            " replace what makes them by plain torch operations."
+        )
+    finite = torch.isfinite(scores).flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
+        raise ExcitationError(
+            f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
+        )
+    record.top, record.scores = value, scores.detach()
+    return Watched(record, scores, recorder.tensors)
+
+
+def gradients(
+    watched: Watched, priors: torch.Tensor, tensor: torch.Tensor, name: str = INPUT
+) -> torch.Tensor:  # fmt: skip
+    """Derivatives of each target's score, its signal held fixed.
+
+    Args:
+        watched: the forward pass.
+        priors: signals `(target, *scores)`.
+        tensor: with respect to what.
+        name: of the layer, for messages.
+
+    Returns:
+        `(target, *tensor)`.
+
+    Raises:
+        LayerError: the scores do not depend on it.
+    """
+    with torch.inference_mode(False):
+        # A copy outside inference mode can take part in a backward pass.
+        signals = priors.to(watched.scores.dtype).clone()
+        results = [
+            torch.autograd.grad(watched.scores, tensor, signal, retain_graph=True, allow_unused=True)[0]
+            if watched.scores.requires_grad
+            else None
+            for signal in signals
+        ]
+    parts = [part for part in results if part is not None]
+    if len(parts) < len(results):
+        raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
+    return torch.stack(parts)
