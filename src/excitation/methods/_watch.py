@@ -167,7 +167,8 @@ def watch(
         pixels = (question.images if images is None else images).detach().clone()
         recorder = Watch(question.model, layers, rectifier, question.constants, rules=rules)
         found: list[torch.Tensor] = []
-        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, len(pixels), question.output)))
+        count = len(pixels)
+        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, question.output)))
         scores, value = recorder.final(found[-1])
     if value is None:
         raise ExcitationError(

@@ -1,0 +1,130 @@
+"""A record that also keeps the calls: what each operation was given and what came out, to be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .._errors import ExcitationError
+from .._forward import pick_scores
+from ..propagation import Entry, Kind, LateRootError, Record, Recorder
+from ..propagation._functions import Function
+from ..propagation._values import tensors_in
+from ._question import Question
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One recorded call.
+
+    Attributes:
+        function: as it was run.
+        args: its arguments.
+        kwargs: its keyword arguments.
+        results: the tensors it returned.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: tuple[torch.Tensor, ...]
+
+    def again(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """The first result of the same call with one tensor in another's place."""
+
+        def swap(item: Any) -> Any:
+            if item is old:
+                return new
+            if type(item) in {list, tuple}:
+                return type(item)(swap(part) for part in item)
+            return item
+
+        result = self.function(*swap(self.args), **{key: swap(item) for key, item in self.kwargs.items()})
+        return next(tensors_in(result))
+
+    def bias(self, x: torch.Tensor) -> torch.Tensor:
+        """What an affine call adds: its result for an input of zeros, for one image."""
+        return self.again(x, torch.zeros_like(x[:1]))
+
+    def slope(self, x: torch.Tensor) -> torch.Tensor:
+        """The factors of a call that scales its input `x` neuron by neuron, for one image."""
+        with torch.inference_mode(False), torch.enable_grad():
+            probe = torch.zeros_like(x[:1]).clone().requires_grad_(True)
+            return torch.autograd.grad(self.again(x, probe).sum(), probe)[0]
+
+
+class CallRecorder(Recorder):
+    """Records a forward pass and keeps the call behind each entry, by the entry's identity."""
+
+    def __init__(
+        self, model: torch.nn.Module, roots: Sequence[str] | None = None, constants: Sequence[str] = ()
+    ) -> None:
+        super().__init__(model, roots, constants)
+        self.calls: dict[Entry, Call] = {}
+
+    def _information(
+        self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
+    ) -> Any:
+        known = len(self._record.entries)
+        result = super()._information(how, args, kwargs, tensors, kind)
+        for entry in self._record.entries[known:]:
+            self.calls[entry] = Call(how.twin, args, kwargs, tuple(tensors_in(result)))
+        return result
+
+
+def record_calls(question: Question, roots: Sequence[str] | None) -> tuple[Record, dict[Entry, Call]]:
+    """One forward pass, recorded with its calls.
+
+    Args:
+        question: what is asked.
+        roots: layers the record begins at; `None` records everything.
+
+    Raises:
+        ExcitationError: for operations without a rule and outputs that are no class scores.
+    """
+    found: list[torch.Tensor] = []
+
+    def run(recorder: CallRecorder) -> Record:
+        found.clear()
+        count = len(question.images)
+        return recorder.run(
+            question.images, lambda result: found.append(pick_scores(result, count, question.output))
+        )  # fmt: skip
+
+    recorder = CallRecorder(question.model, roots, question.constants)
+    try:
+        record = run(recorder)
+    except LateRootError:
+        recorder = CallRecorder(question.model, None, question.constants)
+        record = run(recorder)
+    scores, value = recorder.final(found[-1])
+    if value is None or value.kind is not Kind.TRACKED:
+        raise ExcitationError(
+            "the class scores do not depend on the chosen layer, or were made by no recorded operation (a script"
+            " module, NumPy, or a wrapped tensor); choose another layer, or replace what makes them."
+        )
+    finite = torch.isfinite(scores).flatten(1).all(1)
+    if not bool(finite.all()):
+        bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
+        raise ExcitationError(
+            f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
+        )
+    record.top, record.scores = value, scores
+    return record, recorder.calls
+
+
+def topmost_weighted(record: Record) -> list[Entry]:
+    """The weighted operations from which some path leads to the top without another one."""
+    assert record.top is not None
+    open_values = {record.top.serial}
+    found = []
+    for entry in reversed(record.entries):
+        if any(value.serial in open_values for value in entry.outputs):
+            if entry.operation.weighted:
+                found.append(entry)
+            else:
+                open_values.update(value.serial for value in entry.carriers)
+    return found

@@ -1,0 +1,87 @@
+"""The contrast of Table 2 for any method: the dual unit's map subtracted after both are normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from .._errors import LayerError
+from ..propagation import INPUT
+from ._calls import topmost_weighted
+from ._gradient import Channels, magnitude, working
+from ._guided import guided
+from ._question import Maps, Question
+from ._registry import method
+from ._watch import Rectifier, gradients, watch
+
+
+def normalised(maps: Maps) -> Maps:
+    """Maps divided by their sum of absolute values; empty maps stay empty."""
+    size = maps.flatten(2).abs().sum(2)
+    return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
+
+
+def contrasted(unit: Maps, dual: Maps, *, signed: bool) -> Maps:
+    """The unit's map minus the dual's, each of absolute sum one; cut at zero unless `signed`."""
+    difference = normalised(unit) - normalised(dual)
+    return difference if signed else difference.clamp(min=0)
+
+
+def _contrast_of_gradients(
+    question: Question, rectifier: Rectifier | None, reduced: Callable[[torch.Tensor], torch.Tensor], *, signed: bool
+) -> Maps:
+    """Unit and dual unit, whose weights at the last weighted layer have the other sign, back to a layer.
+
+    The dual's signal is the unit's until it reaches the output of the last weighted operation, and goes on from
+    there with the other sign, as it comes out of weights of the other sign.
+    """
+    layer = question.layer or INPUT
+    watched = watch(question, None, rectifier=rectifier, rules=True)
+    priors = question.priors(working(watched.scores.detach()))
+    tensor = watched.tensor(layer)
+    starts = [watched.tensors[entry.outputs[0].serial] for entry in topmost_weighted(watched.record)]
+    if not starts:
+        raise LayerError("the network has no weighted operation where a contrast with the dual could be formed.")
+    unit = gradients(watched, priors, tensor, layer)
+    duals = []
+    with torch.inference_mode(False):
+        for prior in priors.to(watched.scores.dtype).clone():
+            at = torch.autograd.grad(watched.scores, starts, prior, retain_graph=True, allow_unused=True)
+            pairs = [(start, -g) for start, g in zip(starts, at, strict=True) if g is not None]
+            (g,) = torch.autograd.grad(
+                [start for start, _ in pairs], tensor, [g for _, g in pairs], retain_graph=True, allow_unused=True
+            )
+            if g is None:
+                raise LayerError(
+                    f"layer {layer!r} has no weighted operation between it and the top, where a contrast with the dual"
+                    " could be formed; choose a lower layer."
+                )
+            duals.append(g)
+    return contrasted(reduced(unit), reduced(torch.stack(duals)), signed=signed)
+
+
+@method(
+    "c-gradient",
+    "The gradient's map minus the dual unit's, each of sum one; zero everywhere, since their sizes are equal.",
+    source="Table 2 of the paper (c-Grad)",
+    cost="1 F + 2 T B",
+    needs="operations the engine knows",
+    steps=("blur",),
+)
+def contrastive_gradient(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:
+    """A control: gradients of unit and dual differ in sign alone."""
+    return _contrast_of_gradients(question, None, lambda g: magnitude(g, channels), signed=signed)
+
+
+@method(
+    "c-deconv",
+    "Deconv's map minus the dual unit's, each of sum one.",
+    source="Table 2 of the paper (c-Deconv)",
+    cost="1 F + 2 T B",
+    needs="operations the engine knows; rectified linear units",
+    steps=("blur",),
+)
+def contrastive_deconv(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:
+    """The paper's Deconv of the unit, less that of the dual."""
+    return _contrast_of_gradients(question, guided, lambda g: magnitude(g, channels), signed=signed)

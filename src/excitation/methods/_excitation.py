@@ -1,0 +1,148 @@
+"""Excitation Backprop, and what is left of it without its normalisation (Table 2 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .._explain import explain_full
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
+from ..propagation.operations import Affine, Average, Sum
+from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
+from ..propagation.rules._weighted import _rectified
+from ._contrast import contrasted
+from ._gradient import working
+from ._question import Maps, Question, place_of
+from ._registry import method
+
+PAPER = "Zhang et al., ECCV 2016"
+
+
+def _explained(question: Question, contrast: str | None, *, signed: bool, policies: Policies | None) -> Maps:
+    result = explain_full(
+        question.model, question.images, question.per_image, layer=question.layer or question.preferred,
+        contrast=contrast, signed=signed, signal=question.signal, policies=policies,
+        class_names=question.class_names, output=question.output, constants=question.constants,
+    )  # fmt: skip
+    (maps,) = result.maps.values()
+    return maps
+
+
+@method(
+    "mwp",
+    "The probability that the walk from winner to winner, from the class down, passes here.",
+    source=f"{PAPER}, Sec. 3.2",
+    cost="1 F + 1 B for all targets",
+    needs="operations the engine knows",
+    aliases=("eb",),
+)
+def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
+    """Marginal winning probability, as `excitation.explain`."""
+    return _explained(question, None, signed=False, policies=policies)
+
+
+@method(
+    "c-mwp",
+    "MWP of the class's unit minus that of its dual with negated weights, formed at the last weighted layer.",
+    source=f"{PAPER}, Sec. 3.3",
+    cost="1 F + 1 B for all targets",
+    needs="operations the engine knows",
+    aliases=("c-eb",),
+)
+def c_mwp(question: Question, *, signed: bool = False, policies: Policies | None = None) -> Maps:
+    """Contrastive MWP, as `excitation.explain(..., contrast="dual")`."""
+    return _explained(question, "dual", signed=signed, policies=policies)
+
+
+class UnnormalisedRules(ExcitationRules):
+    """Excitation Backprop with `Z = 1` throughout: `a * W+^T p` in place of Eq. 4, for sums of branches as well.
+
+    Nothing keeps the numbers from growing with every layer: sweep in double precision.
+    """
+
+    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
+        """Pass the signals on an operation's outputs to its inputs."""
+        operation, p = entry.operation, signals[0]
+        if isinstance(operation, (Affine, Average)):
+            assert p is not None
+            return [self._products(p, operation, entry.inputs[0])]
+        if isinstance(operation, Sum):
+            assert p is not None
+            return _parts_of_sum(p, operation)
+        return super().__call__(entry, signals)
+
+    def _products(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
+        up, down = _rectified(operation.input.to(p.dtype), value, self.policies)
+        to_up = _links(p, RAISED, operation) * up
+        return to_up[None] if down is None else torch.stack([to_up, _links(p, LOWERED, operation) * down])
+
+
+def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tensor:
+    """Signals `(target, *input)` that reach one polarity of the inputs: through `W+` from the same, else `W-`."""
+    result: torch.Tensor | None = None
+    for above, part in enumerate(p):
+        flat = part.flatten(0, 1)
+        if isinstance(operation, Affine):
+            w = operation.weight.to(p.dtype)
+            back = operation.adjoint(flat, (w if above == polarity else -w).clamp(min=0))
+        elif above == polarity:
+            back = operation.adjoint(flat)
+        else:
+            continue
+        result = back if result is None else result + back
+    if result is None:
+        return p.new_zeros((p.shape[1], *operation.input.shape))
+    return result.reshape(p.shape[1], *operation.input.shape)
+
+
+def _parts_of_sum(p: Signal, operation: Sum) -> list[Signal]:
+    results = []
+    for term, sign in zip(operation.terms, operation.signs, strict=True):
+        a = sign * term.to(p.dtype)
+        part = torch.stack([q * (a if above == RAISED else -a).clamp(min=0) for above, q in enumerate(p)])
+        results.append(reduced_to(part if sign > 0 else swapped(part), term.shape))
+    return results
+
+
+def _unnormalised(question: Question, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
+    """Channel sums of unnormalised sweeps with and without the contrast, in double precision."""
+    layer = question.engine_layer()
+    record = question.record([layer])
+    value = place_of(record, layer).value
+    assert value is not None
+    assert record.scores is not None
+    scores = working(record.scores)
+    start = question.priors(scores)[None].double()
+    rules = UnnormalisedRules(Policies())
+    found = [sweep(record, start, [value], rules, contrast=contrast)[0] for contrast in contrasts]
+    return [channel_sum(p) for p in found], scores.dtype
+
+
+@method(
+    "eb-without-norm",
+    "c-MWP with every normaliser one: the contrastive signal passed down by activations times excitatory weights.",
+    source=f"{PAPER}, Table 2 (w/o norm)",
+    cost="1 F + 1 B for all targets",
+    needs="operations the engine knows",
+)
+def without_norm(question: Question, *, signed: bool = False) -> Maps:
+    """Each map is divided by its absolute sum, as its numbers grow without bounds; that moves no maximum."""
+    (maps,), dtype = _unnormalised(question, True)
+    size = maps.flatten(2).abs().amax(2).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
+    maps = maps / torch.where(size > 0, size, 1)
+    result = contrasted(maps, torch.zeros_like(maps), signed=signed)
+    return result.to(dtype)
+
+
+@method(
+    "eb-post-norm",
+    "Unit and dual swept apart with every normaliser one, each map normalised once at the end, then subtracted.",
+    source=f"{PAPER}, Table 2 (post-norm)",
+    cost="1 F + 2 B for all targets",
+    needs="operations the engine knows",
+)
+def post_norm(question: Question, *, signed: bool = False) -> Maps:
+    """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""
+    (unit, difference), dtype = _unnormalised(question, False, True)
+    return contrasted(unit, unit - difference, signed=signed).to(dtype)
