@@ -85,4 +85,21 @@ def _factory_files(rest: str) -> list[Path]:
     return [] if weights is None else [weights]
 
 
+CAFFE_FORM = "caffe:PROTOTXT,CAFFEMODEL"
+
+
+def _load_caffe(rest: str) -> LoadedModel:
+    from .caffe import load_caffe
+
+    return load_caffe(*_caffe_files(rest))
+
+
+def _caffe_files(rest: str) -> list[Path]:
+    prototxt, _, caffemodel = (part.strip() for part in rest.rpartition(","))
+    if not prototxt or not caffemodel:
+        raise ModelError(f"model 'caffe:{rest}' names no two files; expected {CAFFE_FORM}.")
+    return [Path(prototxt), Path(caffemodel)]
+
+
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
+register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))

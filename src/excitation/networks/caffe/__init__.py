@@ -1,0 +1,17 @@
+"""Caffe networks: prototxt and caffemodel read as they are."""
+
+import importlib
+
+from .._loaded import ModelError
+
+try:
+    importlib.import_module("google.protobuf")
+except ImportError as error:
+    raise ModelError(
+        "Caffe models are read with the protobuf package, which is not installed: pip install excitation[caffe]."
+    ) from error
+
+from ._load import load_caffe
+from ._module import CaffeNet
+
+__all__ = ["CaffeNet", "load_caffe"]

@@ -1,0 +1,265 @@
+"""Layers without learned numbers: activations, sums, concatenation, cutting, reshaping."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from ._builders import MANY, Shape, axis_of, builds
+from ._plan import Layer
+from ._schema import ENUMS
+
+Blob = Float[torch.Tensor, "image *blob"]
+
+SUM, PRODUCT = ENUMS["Operation"]["SUM"], ENUMS["Operation"]["PROD"]
+
+
+@builds("ReLU")
+def relu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`ReLU`, leaky with a slope."""
+    slope = layer.message.relu_param.negative_slope
+    return nn.LeakyReLU(slope) if slope else nn.ReLU()
+
+
+@builds("ELU")
+def elu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`ELU`."""
+    return nn.ELU(layer.message.elu_param.alpha)
+
+
+@builds("Sigmoid")
+def sigmoid(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`Sigmoid`."""
+    return nn.Sigmoid()
+
+
+@builds("TanH")
+def tanh(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`TanH`."""
+    return nn.Tanh()
+
+
+@builds("Dropout")
+def dropout(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`Dropout`: nothing in the TEST phase, in Caffe as in PyTorch."""
+    return nn.Dropout(layer.message.dropout_param.dropout_ratio)
+
+
+@builds("Softmax")
+def softmax(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Softmax`."""
+    return nn.Softmax(axis_of(layer, layer.message.softmax_param.axis, len(shapes[0])))
+
+
+class Power(nn.Module):
+    """`(shift + scale x)^power`."""
+
+    def __init__(self, power: float, scale: float, shift: float) -> None:
+        super().__init__()
+        self.power, self.scale, self.shift = power, scale, shift
+
+    def forward(self, input: Blob) -> Blob:
+        """Shape unchanged."""
+        result = input
+        if self.scale != 1:
+            result = result * self.scale
+        if self.shift:
+            result = result + self.shift
+        return result if self.power == 1 else result**self.power
+
+
+@builds("Power")
+def power(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`Power`."""
+    options = layer.message.power_param
+    if options.power == 0 or options.scale == 0:
+        layer.fail("a power or scale of zero makes a constant of the network.")
+    return Power(options.power, options.scale, options.shift)
+
+
+class Eltwise(nn.Module):
+    """Blobs of one shape put together number by number."""
+
+    def __init__(self, operation: int, coefficients: Sequence[float]) -> None:
+        super().__init__()
+        self.operation, self.coefficients = operation, tuple(coefficients)
+
+    def forward(self, *inputs: Blob) -> Blob:
+        """Shape unchanged."""
+        if self.operation == SUM:
+            return self._sum(inputs)
+        if self.operation == PRODUCT:
+            result = inputs[0]
+            for other in inputs[1:]:
+                result = result * other
+            return result
+        # Not `torch.maximum`: this one has a winner.
+        return torch.stack(inputs, 1).max(1).values
+
+    def _sum(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        result: torch.Tensor | None = None
+        for input, factor in zip(inputs, self.coefficients, strict=True):
+            if result is not None and factor == -1:
+                result = result - input
+                continue
+            term = input if factor == 1 else input * factor
+            result = term if result is None else result + term
+        assert result is not None
+        return result
+
+
+@builds("Eltwise", bottoms=(1, MANY))
+def eltwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Eltwise`."""
+    options = layer.message.eltwise_param
+    if len(set(shapes)) > 1:
+        layer.fail(f"its inputs must have one shape, not {', '.join(map(str, shapes[:4]))}.")
+    coefficients = list(options.coeff) or [1.0] * len(shapes)
+    if len(coefficients) != len(shapes) or (options.coeff and options.operation != SUM):
+        layer.fail(f"it has {len(options.coeff)} coeff for {len(shapes)} inputs; give one each, of a SUM.")
+    return Eltwise(options.operation, coefficients)
+
+
+class Concat(nn.Module):
+    """Blobs side by side."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *inputs: Blob) -> Blob:
+        """Longer along the axis."""
+        return torch.cat(inputs, self.axis)
+
+
+@builds("Concat", bottoms=(1, MANY))
+def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Concat`."""
+    options = layer.message.concat_param
+    value = options.concat_dim if options.HasField("concat_dim") else options.axis
+    return Concat(axis_of(layer, value, len(shapes[0])))
+
+
+class Slice(nn.Module):
+    """A blob cut along an axis."""
+
+    def __init__(self, axis: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.axis, self.sizes = axis, list(sizes)
+
+    def forward(self, input: Blob) -> tuple[torch.Tensor, ...]:
+        """The parts, in order."""
+        return torch.split(input, self.sizes, self.axis)
+
+
+@builds("Slice", tops=MANY)
+def slice_(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Slice`, at given points or in equal parts."""
+    (shape,), options = shapes, layer.message.slice_param
+    value = options.slice_dim if options.HasField("slice_dim") else options.axis
+    axis, parts = axis_of(layer, value, len(shape)), len(layer.outputs)
+    points = list(options.slice_point)
+    if not points:
+        if shape[axis] % parts:
+            layer.fail(f"axis {axis} of its input of shape {shape} cannot be cut into {parts} equal parts.")
+        points = [shape[axis] // parts * i for i in range(1, parts)]
+    edges = [0, *points, shape[axis]]
+    sizes = [stop - start for start, stop in itertools.pairwise(edges)]
+    if len(points) != parts - 1 or min(sizes) < 1:
+        layer.fail(f"slice_point {points[:20]} does not cut {shape[axis]} at axis {axis} into {parts} parts.")
+    return Slice(axis, sizes)
+
+
+class Split(nn.Module):
+    """A blob for several layers."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, input: Blob) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The same blob for each."""
+        return (input,) * self.count if self.count > 1 else input
+
+
+@builds("Split", tops=MANY)
+def split(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
+    """`Split`."""
+    return Split(len(layer.outputs))
+
+
+@builds("Flatten")
+def flatten(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Flatten`."""
+    options, dims = layer.message.flatten_param, len(shapes[0])
+    axis, end = axis_of(layer, options.axis, dims), axis_of(layer, options.end_axis, dims)
+    if end < axis:
+        layer.fail(f"end_axis {options.end_axis} lies before axis {options.axis}.")
+    return nn.Flatten(axis, end)
+
+
+class Reshape(nn.Module):
+    """The same numbers under another shape."""
+
+    def __init__(self, front: int, sizes: Sequence[int], back: int) -> None:
+        super().__init__()
+        self.front, self.sizes, self.back = front, tuple(sizes), back
+
+    def forward(self, input: Blob) -> Blob:
+        """As many numbers an image."""
+        shape = list(input.shape)
+        middle = [shape[self.front + place] if size == 0 else size for place, size in enumerate(self.sizes)]
+        return input.reshape(*shape[: self.front], *middle, *shape[self.back :])
+
+
+@builds("Reshape")
+def reshape(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Reshape`. A first size that is the prototxt's number of images stands for any number of them."""
+    (shape,), options = shapes, layer.message.reshape_param
+    dims, sizes, count = len(shape), list(options.shape.dim), options.num_axes
+    front = axis_of(layer, options.axis, dims, images=True, end=True)
+    back = dims if count == -1 else front + count
+    if count < -1 or back > dims or min(sizes, default=0) < -1 or sizes.count(-1) > 1:
+        layer.fail(f"axis {options.axis}, num_axes {count} and sizes {sizes[:20]} do not fit an input of {dims} axes.")
+    if front == 0 and sizes and sizes[0] not in {0, -1} and sizes[0] == layer.batch:
+        sizes[0] = 0
+    if any(size == 0 and front + place >= dims for place, size in enumerate(sizes)):
+        layer.fail(f"size 0 keeps an axis, but its input of shape {shape} has none there.")
+    if front == 0 and sizes[:1] != [0] and not (sizes[:1] == [-1] and math.prod(sizes[1:]) == math.prod(shape[1:])):
+        layer.fail(f"sizes {sizes[:20]} would mix the images of a batch; begin with 0, which keeps their number.")
+    return Reshape(front, sizes, back)
+
+
+class Crop(nn.Module):
+    """A blob cut to the size of another, which gives nothing but its size."""
+
+    def __init__(self, axis: int, offsets: Sequence[int]) -> None:
+        super().__init__()
+        self.axis, self.offsets = axis, tuple(offsets)
+
+    def forward(self, input: Blob, like: Blob) -> Blob:
+        """The second blob's size from the axis on."""
+        cuts = [
+            slice(offset, offset + size) for offset, size in zip(self.offsets, like.shape[self.axis :], strict=True)
+        ]
+        return input[(slice(None),) * self.axis + tuple(cuts)]
+
+
+@builds("Crop", bottoms=(2, 2))
+def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Crop`."""
+    (shape, like), options = shapes, layer.message.crop_param
+    axis = axis_of(layer, options.axis, len(shape))
+    offsets = list(options.offset) or [0]
+    if len(shape) != len(like) or len(offsets) not in {1, len(shape) - axis}:
+        layer.fail(f"it has {len(offsets)} offsets for inputs of shapes {shape} and {like} from axis {axis}.")
+    offsets *= len(shape) - axis if len(offsets) == 1 else 1
+    sizes = zip(offsets, like[axis:], shape[axis:], strict=True)
+    if any(offset + size > whole for offset, size, whole in sizes):
+        layer.fail(f"offsets {offsets} and size {like[axis:]} reach beyond its input of shape {shape}.")
+    return Crop(axis, offsets)

@@ -1,0 +1,164 @@
+"""From a prototxt and a caffemodel to a model."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._loaded import LoadedModel, ModelError, Preprocessing
+from . import _arranging, _pooling, _weighted
+from ._builders import PARAMETERS, Shape, build
+from ._module import CaffeNet, steps_of
+from ._plan import MAX_COUNT, Layer, Plan, make_plan
+from ._text import read_text
+from ._weights import Slot, random_values, read_weights, take_blobs
+
+# The modules are imported for the builders they register.
+del _arranging, _pooling, _weighted
+
+MEAN = (104.0, 117.0, 123.0)
+"""Mean of ImageNet in blue, green, red, as Caffe's published networks subtract it; a prototxt can say otherwise."""
+
+
+def load_caffe(
+    prototxt: str | os.PathLike[str],
+    caffemodel: str | os.PathLike[str] | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> LoadedModel:
+    """Load a Caffe network as an ordinary PyTorch module.
+
+    The module's layers carry Caffe's names (with `_` for `.`) and run in the file's order; its result is the network's
+    output blob, or a dictionary if there are several. Of a prototxt for training, the TEST network is taken, without
+    losses. Pooling, normalisation and rounding are Caffe's.
+
+    Args:
+        prototxt: the network, of either dialect (`layer`, `layers`).
+        caffemodel: its weights; without, they are random, the same each time.
+        dtype: of the parameters. Files are in single precision as a rule; `.double()` loses nothing then.
+
+    Returns:
+        The model in evaluation mode. Its pictures are BGR, 0 to 255, less the mean, and of the prototxt's size: whole
+        at their own aspect ratio where the network takes any size, else squashed. Of several outputs, the last one
+        made holds the scores.
+
+    Raises:
+        ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
+            or the files do not fit each other.
+    """
+    plan = make_plan(read_text(Path(prototxt)))
+    model, slots = _build(plan)
+    files = [os.fspath(prototxt)]
+    if caffemodel is not None:
+        files.append(os.fspath(caffemodel))
+        _fill(plan, slots, Path(caffemodel), dtype)
+    parameters = list({id(slot): slot for layer in slots for slot in layer}.values())
+    random_values(parameters, dtype)
+    output = None if len(plan.outputs) == 1 else max(plan.outputs, key=plan.outputs.__getitem__)
+    preprocessing = _preprocessing(plan, model)
+    for slot in parameters:
+        assert slot.values is not None
+        slot.place(slot.values)
+    model.eval()
+    return LoadedModel(model, f"caffe:{','.join(files)}", preprocessing=preprocessing, output=output)
+
+
+def _build(plan: Plan) -> tuple[CaffeNet, list[list[Slot]]]:
+    """The network on the meta device, where it takes no memory, and the parameters of each layer."""
+    model = CaffeNet(plan.shape, plan.outputs)
+    shapes: dict[int, Shape] = {0: (1, *plan.shape)}
+    named: dict[str, Slot] = {}
+    calls, slots = [], []
+    for layer in plan.layers:
+        inputs = [shapes[number] for number in layer.inputs]
+        module = build(layer, inputs)
+        name = model.add_layer(layer.name, module)
+        shapes |= zip(layer.outputs, _results(layer, module, inputs), strict=True)
+        calls.append((name, layer.inputs, layer.outputs))
+        slots.append(_slots(layer, module, named))
+    model.steps = steps_of(calls, set(plan.outputs.values()))
+    return model, slots
+
+
+def _results(layer: Layer, module: torch.nn.Module, inputs: Sequence[Shape]) -> list[Shape]:
+    """The shapes of a layer's outputs, by running it on the meta device."""
+    try:
+        with torch.no_grad():
+            made = module.eval()(*(torch.empty(shape, device="meta") for shape in inputs))
+    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
+        given = ", ".join(map(str, inputs))
+        layer.fail(f"it does not fit its input of shape {given}: {' '.join(str(error).split())[:200]}")
+    results = [tuple(item.shape) for item in (made if isinstance(made, tuple) else (made,))]
+    for shape in results:
+        if math.prod(shape) > MAX_COUNT or 0 in shape:
+            layer.fail(f"its output of shape {shape} must have at least 1 and at most {MAX_COUNT} numbers.")
+    return results
+
+
+def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> list[Slot]:
+    """A layer's parameters in Caffe's order; those with a name are one for all layers that use it."""
+    own = [name for name in PARAMETERS if isinstance(getattr(module, name, None), torch.Tensor)]
+    slots = []
+    for place, name in enumerate(own):
+        shape = tuple(getattr(module, name).shape)
+        shared = layer.params[place] if place < len(layer.params) else None
+        slot = Slot(shape, layer.where)
+        if shared is not None:
+            slot = named.setdefault(shared.name, slot)
+            if slot.shape != shape:
+                layer.fail(f"it shares {shared.name!r} with {slot.owner}, of shape {slot.shape}; its own is {shape}.")
+        slot.users.append((module, name))
+        slots.append(slot)
+    return slots
+
+
+def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -> None:
+    weights: dict[str, Any] = read_weights(path)
+    taken: set[str] = set()
+    for layer, own in zip(plan.layers, slots, strict=True):
+        if own and layer.name in weights and layer.name not in taken:
+            taken.add(layer.name)
+            take_blobs(own, weights[layer.name], layer.where, dtype)
+    for layer, own in zip(plan.layers, slots, strict=True):
+        if any(slot.values is None for slot in own):
+            layer.fail(f"caffemodel {path} holds no weights for it; is it of another network?")
+
+
+def _preprocessing(plan: Plan, model: CaffeNet) -> Preprocessing:
+    height, width = plan.shape[1:] if len(plan.shape) == 3 else (224, 224)
+    mean, scale = MEAN, 1.0
+    if plan.source is not None:
+        transform = plan.source.transform_param
+        if transform.mean_value:
+            values = tuple(transform.mean_value)
+            mean = values if len(values) == 3 else values[:1] * 3
+        scale = transform.scale * plan.source.data_param.scale * plan.source.image_data_param.scale
+        if scale <= 0:
+            raise ModelError(f"the data layer's scale is {scale}; it must be positive.")
+    return Preprocessing(
+        size=(height, width), resize="shortest" if _any_size(model) else "squash", scale=1.0, channels="BGR",
+        mean=mean, std=(1 / scale,) * 3,
+    )  # fmt: skip
+
+
+def _any_size(model: CaffeNet) -> bool:
+    """Whether the network takes larger pictures and still scores as many classes; tried on the meta device."""
+    if len(model.shape) != 3:
+        return False
+    channels, height, width = model.shape
+
+    def classes(*size: int) -> list[int]:
+        with torch.no_grad():
+            made = model(torch.empty(1, channels, *size, device="meta"))
+        return [item.shape[1] for item in (made.values() if isinstance(made, dict) else (made,))]
+
+    model.eval()
+    try:
+        return classes(height + 64, width + 96) == classes(height, width)
+    except (RuntimeError, ValueError, IndexError):
+        return False

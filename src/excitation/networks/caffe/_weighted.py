@@ -1,0 +1,221 @@
+"""Layers with learned numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import nn
+
+from ._builders import Shape, axis_of, builds, count_of, space_of, spatial
+from ._plan import Layer
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+Blob = Float[torch.Tensor, "image *blob"]
+
+
+def _empty(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape, device="meta"))
+
+
+@builds("Convolution")
+def convolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Convolution`, grouped, dilated, in one to three dimensions of space; sizes round down as in PyTorch."""
+    return _filter(layer, shapes[0], transposed=False)
+
+
+@builds("Deconvolution")
+def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Deconvolution`: transposed convolution, with the weights in PyTorch's layout already."""
+    return _filter(layer, shapes[0], transposed=True)
+
+
+def _filter(layer: Layer, shape: Shape, *, transposed: bool) -> nn.Module:
+    options, dims = layer.message.convolution_param, space_of(layer, shape)
+    if axis_of(layer, options.axis, len(shape)) != 1:
+        layer.fail(f"axis is {options.axis}; channels are expected at axis 1.")
+    channels, outputs, group = shape[1], count_of(layer, options), options.group
+    if group < 1 or channels % group or outputs % group:
+        layer.fail(f"{channels} inputs and {outputs} outputs cannot be split into {group} groups.")
+    arguments = {
+        "kernel_size": spatial(layer, options, "kernel_size", dims),
+        "stride": spatial(layer, options, "stride", dims, 1),
+        "padding": spatial(layer, options, "pad", dims, 0),
+        "dilation": spatial(layer, options, "dilation", dims, 1),
+        "groups": group,
+        "bias": options.bias_term,
+        "device": "meta",
+    }
+    return (TRANSPOSED if transposed else CONVOLUTIONS)[dims](channels, outputs, **arguments)
+
+
+class InnerProduct(nn.Linear):
+    """Fully connected over everything from one axis on."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, axis: int) -> None:
+        super().__init__(inputs, outputs, bias, device="meta")
+        self.axis = axis
+
+    def forward(self, input: Blob) -> Blob:
+        """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
+        return F.linear(_flat(input, self.axis), self.weight, self.bias)
+
+
+class TransposedInnerProduct(nn.Module):
+    """The same with the weights stored the other way, as decoders do that share their encoder's."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, axis: int) -> None:
+        super().__init__()
+        self.weight = _empty(inputs, outputs)
+        self.bias = _empty(outputs) if bias else None
+        self.axis = axis
+
+    def forward(self, input: Blob) -> Blob:
+        """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
+        return F.linear(_flat(input, self.axis), self.weight.t(), self.bias)
+
+
+def _flat(input: torch.Tensor, axis: int) -> torch.Tensor:
+    return input if input.dim() == axis + 1 else input.flatten(axis)
+
+
+@builds("InnerProduct")
+def inner_product(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`InnerProduct`."""
+    (shape,), options = shapes, layer.message.inner_product_param
+    axis = axis_of(layer, options.axis, len(shape))
+    inputs = 1
+    for size in shape[axis:]:
+        inputs *= size
+    kind = TransposedInnerProduct if options.transpose else InnerProduct
+    return kind(inputs, count_of(layer, options), options.bias_term, axis)
+
+
+class BatchNorm(nn.Module):
+    """Normalisation by stored statistics, which Caffe keeps times a factor of their own.
+
+    They are kept as they are in the file and divided on the way, so that double precision loses nothing.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    factor: torch.Tensor
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        for name, size in (("mean", channels), ("variance", channels), ("factor", 1)):
+            self.register_buffer(name, torch.empty(size, device="meta"))
+        self.eps = eps
+
+    def forward(self, input: Blob) -> Blob:
+        """Shape unchanged."""
+        # A factor of zero is a network that never saw an image: Caffe takes its statistics as zero.
+        inverse = torch.where(self.factor == 0, 0, 1 / self.factor)
+        return F.batch_norm(input, self.mean * inverse, self.variance * inverse, eps=self.eps)
+
+
+@builds("BatchNorm")
+def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`BatchNorm` with stored statistics, as in the TEST phase."""
+    options = layer.message.batch_norm_param
+    if options.HasField("use_global_stats") and not options.use_global_stats:
+        layer.fail("use_global_stats is false: it would normalise by the statistics of each batch; remove that.")
+    if options.eps < 0:
+        layer.fail(f"eps is {options.eps}; it must not be negative.")
+    return BatchNorm(shapes[0][1], options.eps)
+
+
+class Scale(nn.Module):
+    """Times a learned number for each place of some axes, plus another."""
+
+    def __init__(self, shape: Shape, axis: int, *, bias: bool) -> None:
+        super().__init__()
+        self.weight = _empty(*shape)
+        self.bias = _empty(*shape) if bias else None
+        self.axis = axis
+
+    def forward(self, input: Blob) -> Blob:
+        """Shape unchanged."""
+        scaled = input * _aligned(self.weight, input, self.axis)
+        return scaled if self.bias is None else scaled + _aligned(self.bias, input, self.axis)
+
+
+class Bias(nn.Module):
+    """Plus a learned number for each place of some axes."""
+
+    def __init__(self, shape: Shape, axis: int) -> None:
+        super().__init__()
+        self.weight = _empty(*shape)
+        self.axis = axis
+
+    def forward(self, input: Blob) -> Blob:
+        """Shape unchanged."""
+        return input + _aligned(self.weight, input, self.axis)
+
+
+class Paired(nn.Module):
+    """`Scale` or `Bias` by a second blob: a product or a sum of activations."""
+
+    def __init__(self, *, product: bool) -> None:
+        super().__init__()
+        self.product = product
+
+    def forward(self, input: Blob, other: Blob) -> Blob:
+        """Shape of the first blob; the second has its first axes, or all."""
+        aligned = _aligned(other, input, 0)
+        return input * aligned if self.product else input + aligned
+
+
+def _aligned(item: torch.Tensor, input: torch.Tensor, axis: int) -> torch.Tensor:
+    """`item` with its dimensions at `axis` and following of `input`."""
+    after = input.dim() - axis - item.dim()
+    return item.reshape(*item.shape, *(1,) * after) if item.dim() and after else item
+
+
+@builds("Scale", bottoms=(1, 2))
+def scale(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Scale`."""
+    options = layer.message.scale_param
+    if len(shapes) == 2:
+        if options.bias_term:
+            layer.fail("bias_term beside a second bottom would be a number for each image; remove it.")
+        return _paired(layer, options.axis, shapes, product=True)
+    axis, shape = _covered(layer, options.axis, options.num_axes, shapes[0])
+    return Scale(shape, axis, bias=options.bias_term)
+
+
+@builds("Bias", bottoms=(1, 2))
+def bias(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Bias`."""
+    options = layer.message.bias_param
+    if len(shapes) == 2:
+        return _paired(layer, options.axis, shapes, product=False)
+    axis, shape = _covered(layer, options.axis, options.num_axes, shapes[0])
+    return Bias(shape, axis)
+
+
+def _paired(layer: Layer, axis: int, shapes: Sequence[Shape], *, product: bool) -> Paired:
+    first, second = shapes
+    if axis_of(layer, axis, len(first), images=True):
+        layer.fail(f"axis is {axis}; a second bottom has images in front, so axis 0 is expected.")
+    if not second or first[: len(second)] != second:
+        layer.fail(f"its second input of shape {second} does not fit the first, {first}.")
+    return Paired(product=product)
+
+
+def _covered(layer: Layer, axis: int, count: int, shape: Shape) -> tuple[int, Shape]:
+    start = axis_of(layer, axis, len(shape), images=count == 0)
+    if count < -1 or start + max(count, 0) > len(shape):
+        layer.fail(f"num_axes is {count}; from axis {start} its input of shape {shape} has {len(shape) - start}.")
+    return start, shape[start:] if count == -1 else shape[start : start + count]
+
+
+@builds("PReLU")
+def prelu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`PReLU`, with one slope a channel or one for all."""
+    shared = layer.message.prelu_param.channel_shared
+    return nn.PReLU(1 if shared else shapes[0][1], device="meta")

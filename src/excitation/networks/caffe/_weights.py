@@ -1,0 +1,158 @@
+"""Reading a caffemodel and putting its numbers into a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+
+from .._loaded import ModelError
+from ._schema import message
+from ._weighted import Bias, Scale
+
+MAX_BYTES = (1 << 31) - 1
+"""Where protobuf ends."""
+
+NEUTRAL = {torch.nn.PReLU: 0.25, Scale: 1.0, Bias: 0.0}
+"""What `weight` begins with where it is not the weight of a neuron."""
+
+MAX_RANDOM = 1 << 28
+"""Parameters of a network without a caffemodel: a gigabyte in single precision."""
+
+
+@dataclass
+class Slot:
+    """One parameter of the network, perhaps of several layers.
+
+    Attributes:
+        shape: as the layer needs it.
+        users: modules and the names they have it under.
+        owner: what to call the layer in messages.
+        values: from the file.
+    """
+
+    shape: tuple[int, ...]
+    owner: str
+    users: list[tuple[torch.nn.Module, str]] = field(default_factory=list)
+    values: torch.Tensor | None = None
+
+    def place(self, values: torch.Tensor) -> None:
+        """Give all users one tensor: parameters as a parameter, stored statistics as a buffer."""
+        parameter = torch.nn.Parameter(values)
+        for module, name in self.users:
+            if name in module._buffers:
+                module._buffers[name] = values
+            else:
+                module._parameters[name] = parameter
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """The blobs of each layer of a caffemodel, as messages, by the layer's name.
+
+    Raises:
+        ModelError: no such file, or not a whole caffemodel.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"caffemodel {path} has {size} bytes; protobuf files end at {MAX_BYTES}.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"caffemodel {path} cannot be read: {error.strerror or error}.") from error
+    net = message("weights", "Net")()
+    try:
+        net.ParseFromString(content)
+    except DecodeError as error:
+        raise ModelError(f"caffemodel {path} is damaged or cut short, or no caffemodel: {error}.") from error
+    if any(layer.HasField("layer") for layer in net.layers):
+        raise ModelError(
+            f"caffemodel {path} is in Caffe's format before 2014; convert it with Caffe's upgrade_net_proto_binary."
+        )
+    layers = [*net.layer, *net.layers]
+    if not layers:
+        raise ModelError(f"caffemodel {path} holds no layers; is it a caffemodel?")
+    # Caffe fills the first layer of a name from each entry in turn, so the last entry counts.
+    return {layer.name: layer.blobs for layer in layers if layer.blobs}
+
+
+def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype) -> None:
+    """Check a layer's blobs against its parameters and keep their numbers.
+
+    Raises:
+        ModelError: another number of blobs, another shape, missing or useless numbers.
+    """
+    wanted = list(slots)
+    if len(blobs) != len(wanted):
+        raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(wanted)} expected.")
+    for place, (slot, blob) in enumerate(zip(wanted, blobs, strict=True)):
+        what = f"{where}: blob {place} of the caffemodel"
+        given = tuple(blob.shape.dim) if blob.HasField("shape") else None
+        if given is None:
+            # Before there were shapes, all blobs had four dimensions, with ones in front.
+            given = (blob.num, blob.channels, blob.height, blob.width)
+            fits = given == (1,) * (4 - len(slot.shape)) + slot.shape
+        else:
+            fits = given == slot.shape
+        if not fits:
+            raise ModelError(f"{what} has shape {given[:16]}, {slot.shape} expected; it is of another network.")
+        numbers = _numbers(blob, what)
+        if numbers.size != math.prod(slot.shape):
+            raise ModelError(f"{what} has {numbers.size} numbers, {math.prod(slot.shape)} expected.")
+        if not np.isfinite(numbers).all():
+            raise ModelError(f"{what} has numbers that are NaN or infinite; the file is damaged.")
+        slot.values = torch.from_numpy(numbers.reshape(slot.shape)).to(dtype)
+
+
+def _numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The blob's numbers, in memory of their own."""
+    for chunks, kind in ((blob.double_data, "<f8"), (blob.data, "<f4")):
+        content = b"".join(chunks)
+        if len(content) % np.dtype(kind).itemsize:
+            raise ModelError(f"{what} ends within a number.")
+        if content:
+            return np.frombuffer(bytearray(content), kind)
+    # Numbers that were not packed are unknown fields to a schema that has them as bytes.
+    loose = message("weights", "Numbers")()
+    try:
+        loose.ParseFromString(blob.SerializeToString())
+    except DecodeError as error:
+        raise ModelError(f"{what} is damaged: {error}.") from error
+    return np.array(loose.double_data or loose.data, "<f8" if loose.double_data else "<f4")
+
+
+def random_values(slots: Iterable[Slot], dtype: torch.dtype) -> None:
+    """Fill what is still empty: weights normal with variance `2 / fan_in` (He et al. 2015), the rest neutral.
+
+    The same network gets the same numbers each time.
+
+    Raises:
+        ModelError: more parameters than memory should be given to without a file.
+    """
+    empty = [slot for slot in slots if slot.values is None]
+    count = sum(math.prod(slot.shape) for slot in empty)
+    if count > MAX_RANDOM:
+        raise ModelError(
+            f"the prototxt asks for {count} parameters; without a caffemodel at most {MAX_RANDOM} are made up."
+        )
+    generator = torch.Generator().manual_seed(0)
+    for slot in empty:
+        module, name = slot.users[0]
+        neutral = _neutral(module, name)
+        if neutral is None:
+            values = torch.randn(slot.shape, generator=generator) * (2 / math.prod(slot.shape[1:])) ** 0.5
+        else:
+            values = torch.full(slot.shape, neutral)
+        slot.values = values.to(dtype)
+
+
+def _neutral(module: torch.nn.Module, name: str) -> float | None:
+    """What a parameter begins with in Caffe, `None` for the weights of neurons."""
+    if name == "weight":
+        return NEUTRAL.get(type(module))
+    return 1.0 if name in {"variance", "factor"} else 0.0
