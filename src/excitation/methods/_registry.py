@@ -159,10 +159,8 @@ def _choices(hint: object) -> tuple[Any, ...]:
     """The values of an annotation by literals, with `None` if that is one of them."""
     if get_origin(hint) is Literal:
         return get_args(hint)
-    parts = [_choices(part) for part in get_args(hint) if part is not type(None)]
-    if len(parts) == 1 and parts[0] and type(None) in get_args(hint):
-        return (*parts[0], None)
-    return ()
+    parts = [(None,) if part is type(None) else _choices(part) for part in get_args(hint)]
+    return tuple(value for part in parts for value in part) if parts and all(parts) else ()
 
 
 def find_method(name: str) -> Method:

@@ -1,0 +1,93 @@
+"""Contrasts that begin at the scores: against the responses of all rivals, equal parts of them, or their softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+
+from .._explain import _priors
+from ..propagation import ExcitationRules, Policies, channel_sum, sweep
+from ..signals import Reading, read_positions
+from ._gradient import working
+from ._question import Maps, Question, place_of
+from ._registry import method
+
+Priors = Float[torch.Tensor, "target image classes *space"]
+Scores = Float[torch.Tensor, "image classes *space"]
+
+Start = Literal["rivals", "others", "softmax"]
+"""What is set against the target at the scores: the rivals' responses, all other classes alike (CLRP's first form),
+or the softmax's derivative (SGLRP)."""
+
+
+def responses(scores: Scores, reading: Reading) -> Scores:
+    """Non-negative responses of classes at positions, comparable among the classes and positions of an image.
+
+    `"response"`: `max(s, 0)`; `"softmax"`: `exp s`, up to a factor for each image; `"posterior"`: the class's
+    posterior in each cell.
+    """
+    if reading == "response":
+        return scores.clamp(min=0)
+    if reading == "posterior":
+        return scores.softmax(1)
+    return scores.flatten(1).softmax(1).reshape(scores.shape)
+
+
+def classes_asked(question: Question, scores: Scores) -> Bool[torch.Tensor, "target image classes"]:
+    """Which classes each target gives weight to, whether or not they respond."""
+    # Read as a softmax over positions, every class named has a position with weight.
+    weights = _priors(question.per_image, scores, question.class_names, "softmax")
+    return (weights > 0).flatten(3).any(3) if weights.dim() > 3 else weights > 0
+
+
+def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors:
+    """The signal of each target with its rivals' subtracted.
+
+    `"rivals"`: `R_K - R_notK` with `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without response
+    puts no mass. `"others"`: the target's signal less one of the same mass in equal parts on all other classes.
+    `"softmax"`: the derivative of the target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and
+    `-y_K y_j` on the others'.
+    """
+    own = classes_asked(question, scores)
+    own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
+    if start == "rivals":
+        r = responses(scores, question.signal)
+        both = _unit_mass(torch.where(own, r, 0)) - _unit_mass(torch.where(own, 0, r))
+        return torch.where(own.any(2, keepdim=True), both, 0)
+    priors = question.priors(scores)
+    if start == "softmax":
+        y = scores.softmax(1)
+        return y * (priors - (priors * y).sum(2, keepdim=True))
+    others = (~own).sum(2, keepdim=True).clamp(min=1)
+    whole = priors.flatten(2).sum(2).reshape(*priors.shape[:2], *(1,) * (priors.dim() - 2))
+    return priors - torch.where(own, 0, whole / others * read_positions(scores, question.signal))
+
+
+def _unit_mass(side: torch.Tensor) -> torch.Tensor:
+    mass = side.flatten(2).sum(2).reshape(*side.shape[:2], *(1,) * (side.dim() - 2))
+    return side / torch.where(mass > 0, mass, math.inf)
+
+
+@method(
+    "r-mwp",
+    "MWP of the class's response minus that of all other classes' responses: one signed sweep.",
+    source="beyond the paper (contrast with rivals)",
+    cost="1 F + 1 B for all targets",
+    needs="operations the engine knows",
+)
+def r_mwp(
+    question: Question, *, start: Start = "rivals", signed: bool = False, policies: Policies | None = None
+) -> Maps:
+    """Contrast with rivals; `signal` reads responses off the scores. `start`: the peers' ways to set rivals off."""
+    layer = question.engine_layer()
+    record = question.record([layer])
+    value = place_of(record, layer).value
+    assert value is not None
+    assert record.scores is not None
+    signal = contrasted_start(question, working(record.scores), start)
+    (p,) = sweep(record, signal[None], [value], ExcitationRules(policies or Policies()))
+    maps = channel_sum(p)
+    return maps if signed else maps.clamp(min=0)
