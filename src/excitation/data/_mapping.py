@@ -1,0 +1,46 @@
+"""Which classes of a network a data set's category stands for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ._annotations import DataError
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Read a JSON file that gives each category a list of class indices.
+
+    Args:
+        path: `{"dog": [151, 152], ...}`. A category with an empty list, or one that is absent, has no classes.
+
+    Returns:
+        Class indices by category, each once, categories without classes left out.
+
+    Raises:
+        DataError: missing or malformed.
+    """
+    place = Path(path)
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: is not JSON that can be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{place}: holds a {type(content).__name__}; an object from category to class indices expected."
+        )
+    mapping: dict[str, tuple[int, ...]] = {}
+    for category, classes in content.items():
+        if not isinstance(classes, list) or not all(type(index) is int and index >= 0 for index in classes):
+            raise DataError(f"{place}: category {category!r} has {classes!r}; a list of class indices expected.")
+        if classes:
+            mapping[category] = tuple(dict.fromkeys(classes))
+    return mapping
+
+
+def category_target(classes: tuple[int, ...]) -> int | dict[int, float]:
+    """What a method is asked for a category: its class, or a mixture of its classes in equal parts."""
+    return classes[0] if len(classes) == 1 else dict.fromkeys(classes, 1 / len(classes))

@@ -1,0 +1,142 @@
+"""XML annotations in PASCAL VOC's form, read without trust."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from .._errors import ExcitationError
+from ._annotations import Box
+
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 32
+
+
+class XmlError(ExcitationError):
+    """A file is no annotation that can be read. The message is a sentence about the file."""
+
+
+@dataclass(frozen=True)
+class XmlObject:
+    """One object as written.
+
+    Attributes:
+        name: its category.
+        box: xmin, ymin, xmax, ymax as they stand in the file; `None` if they are missing or no numbers.
+        difficult: the flag.
+    """
+
+    name: str
+    box: Box | None
+    difficult: bool
+
+
+@dataclass(frozen=True)
+class XmlAnnotation:
+    """One file.
+
+    Attributes:
+        filename: the picture's name as written, or `""`.
+        size: `(height, width)`; `None` if not written or zero.
+        objects: all with a name, and the number of those without.
+        nameless: how many objects had no name.
+    """
+
+    filename: str
+    size: tuple[int, int] | None
+    objects: tuple[XmlObject, ...]
+    nameless: int
+
+
+def read_xml(path: Path) -> XmlAnnotation:
+    """Read one annotation.
+
+    Document type declarations are refused, and with them entities and all that is made of them; so are files above
+    4 MiB and deep nesting. Nothing outside the file is read.
+
+    Raises:
+        XmlError: missing, malformed, too large, or no annotation.
+    """
+    root = _parse(path)
+    if root.tag != "annotation":
+        raise XmlError(f"is no annotation: its outermost element is <{root.tag}>.")
+    objects = root.findall("object")
+    named = [item for item in objects if _text(item, "name")]
+    return XmlAnnotation(
+        filename=_text(root, "filename"),
+        size=_size(root.find("size")),
+        objects=tuple(
+            XmlObject(_text(item, "name"), _box(item.find("bndbox")), _text(item, "difficult") in {"1", "true"})
+            for item in named
+        ),
+        nameless=len(objects) - len(named),
+    )
+
+
+def _parse(path: Path) -> Element:
+    builder = TreeBuilder()
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise XmlError(f"nests elements more than {MAX_DEPTH} deep.")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: object) -> None:
+        raise XmlError("declares a document type, which annotations do not need and which can be made to harm.")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise XmlError(f"cannot be read: {error.strerror or error}.") from error
+    if len(content) > MAX_BYTES:
+        raise XmlError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for an annotation.")
+    try:
+        parser.Parse(content, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        if isinstance(error, XmlError):
+            raise
+        raise XmlError(f"is not well-formed XML: {error}.") from error
+    return builder.close()
+
+
+def _text(element: Element, tag: str) -> str:
+    return (element.findtext(tag) or "").strip()
+
+
+def _number(element: Element, tag: str) -> float | None:
+    try:
+        value = float(_text(element, tag))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _size(element: Element | None) -> tuple[int, int] | None:
+    if element is None:
+        return None
+    height, width = _number(element, "height"), _number(element, "width")
+    return (int(height), int(width)) if height and width and height >= 1 and width >= 1 else None
+
+
+def _box(element: Element | None) -> Box | None:
+    if element is None:
+        return None
+    x0, y0, x1, y1 = (_number(element, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    return None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
