@@ -15,6 +15,8 @@ from ._plan import Layer
 from ._schema import ENUMS
 
 Blob = Float[torch.Tensor, "image *blob"]
+Made = Float[torch.Tensor, "image *made"]
+Other = Float[torch.Tensor, "image *_"]
 
 SUM, PRODUCT = ENUMS["Operation"]["SUM"], ENUMS["Operation"]["PROD"]
 
@@ -132,7 +134,7 @@ class Concat(nn.Module):
         super().__init__()
         self.axis = axis
 
-    def forward(self, *inputs: Blob) -> Blob:
+    def forward(self, *inputs: Other) -> Made:
         """Longer along the axis."""
         return torch.cat(inputs, self.axis)
 
@@ -210,7 +212,7 @@ class Reshape(nn.Module):
         super().__init__()
         self.front, self.sizes, self.back = front, tuple(sizes), back
 
-    def forward(self, input: Blob) -> Blob:
+    def forward(self, input: Blob) -> Made:
         """As many numbers an image."""
         shape = list(input.shape)
         middle = [shape[self.front + place] if size == 0 else size for place, size in enumerate(self.sizes)]
@@ -242,7 +244,7 @@ class Crop(nn.Module):
         super().__init__()
         self.axis, self.offsets = axis, tuple(offsets)
 
-    def forward(self, input: Blob, like: Blob) -> Blob:
+    def forward(self, input: Blob, like: Other) -> Made:
         """The second blob's size from the axis on."""
         cuts = [
             slice(offset, offset + size) for offset, size in zip(self.offsets, like.shape[self.axis :], strict=True)

@@ -15,6 +15,7 @@ from ._plan import Layer
 from ._schema import ENUMS
 
 Maps = Float[torch.Tensor, "image channel height width"]
+Pooled = Float[torch.Tensor, "image channel rows columns"]
 MAX_LOCAL = 31
 """Largest square window of a `WITHIN_CHANNEL` normalisation; its memory grows with the square's area."""
 
@@ -29,7 +30,7 @@ class WidePooling(nn.Module):
         self.kernel, self.stride, self.pad = kernel, stride, pad
         self.maximum, self.ceil = maximum, ceil
 
-    def forward(self, input: Maps) -> Maps:
+    def forward(self, input: Maps) -> Pooled:
         """Smaller in space."""
         sizes = zip(input.shape[2:], self.kernel, self.stride, self.pad, strict=True)
         rows, columns = (pooled_size(*item, ceil=self.ceil) for item in sizes)

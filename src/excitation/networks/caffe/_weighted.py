@@ -16,6 +16,8 @@ CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 Blob = Float[torch.Tensor, "image *blob"]
+Made = Float[torch.Tensor, "image *made"]
+Other = Float[torch.Tensor, "image *_"]
 
 
 def _empty(*shape: int) -> nn.Parameter:
@@ -60,7 +62,7 @@ class InnerProduct(nn.Linear):
         super().__init__(inputs, outputs, bias, device="meta")
         self.axis = axis
 
-    def forward(self, input: Blob) -> Blob:
+    def forward(self, input: Blob) -> Made:
         """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
         return F.linear(_flat(input, self.axis), self.weight, self.bias)
 
@@ -74,7 +76,7 @@ class TransposedInnerProduct(nn.Module):
         self.bias = _empty(outputs) if bias else None
         self.axis = axis
 
-    def forward(self, input: Blob) -> Blob:
+    def forward(self, input: Blob) -> Made:
         """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
         return F.linear(_flat(input, self.axis), self.weight.t(), self.bias)
 
@@ -164,7 +166,7 @@ class Paired(nn.Module):
         super().__init__()
         self.product = product
 
-    def forward(self, input: Blob, other: Blob) -> Blob:
+    def forward(self, input: Blob, other: Other) -> Blob:
         """Shape of the first blob; the second has its first axes, or all."""
         aligned = _aligned(other, input, 0)
         return input * aligned if self.product else input + aligned
