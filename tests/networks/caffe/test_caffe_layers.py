@@ -253,7 +253,8 @@ def test_scale_by_a_second_blob(tmp_path):
     pool = one("Pooling", "pooling_param { pool: AVE global_pooling: true }", 'top: "p"')
     flat = 'layer { name: "f" type: "Flatten" bottom: "p" top: "f" }'
     for kind, combine in (("Scale", np.multiply), ("Bias", np.add)):
-        gate = f'layer {{ name: "g" type: "{kind}" bottom: "data" bottom: "f" top: "g" {kind.lower()}_param {{ axis: 0 }} }}'
+        ends = f'bottom: "data" bottom: "f" top: "g" {kind.lower()}_param {{ axis: 0 }}'
+        gate = f'layer {{ name: "g" type: "{kind}" {ends} }}'
         found = run(load(tmp_path, pool + flat + gate, (1, 3, 4, 5)), x)
         np.testing.assert_allclose(found, combine(x, x.mean((2, 3), keepdims=True)), rtol=1e-12)
 
