@@ -3,10 +3,10 @@
 Each is a rule set on the engine's record, or a small function on gradients through the untouched network.
 """
 
-from . import _contrast, _excitation, _gradient, _guided, _lrp, _rivals
+from . import _cam, _contrast, _excitation, _gradcam, _gradient, _guided, _lrp, _masks, _rivals
 from ._registry import Method, find_method, list_methods, methods_table
 
 __all__ = ["Method", "find_method", "list_methods", "methods_table"]
 
 # The modules are imported for the methods they register.
-del _contrast, _excitation, _gradient, _guided, _lrp, _rivals
+del _cam, _contrast, _excitation, _gradcam, _gradient, _guided, _lrp, _masks, _rivals

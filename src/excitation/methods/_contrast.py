@@ -64,6 +64,7 @@ def _contrast_of_gradients(
 @method(
     "c-gradient",
     "The gradient's map minus the dual unit's, each of sum one; zero everywhere, since their sizes are equal.",
+    family="gradient",
     source="Table 2 of the paper (c-Grad)",
     cost="1 F + 2 T B",
     needs="operations the engine knows",
@@ -77,6 +78,7 @@ def contrastive_gradient(question: Question, *, channels: Channels = "max", sign
 @method(
     "c-deconv",
     "Deconv's map minus the dual unit's, each of sum one.",
+    family="gradient",
     source="Table 2 of the paper (c-Deconv)",
     cost="1 F + 2 T B",
     needs="operations the engine knows; rectified linear units",

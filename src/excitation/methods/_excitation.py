@@ -32,6 +32,7 @@ def _explained(question: Question, contrast: str | None, *, signed: bool, polici
 @method(
     "mwp",
     "The probability that the walk from winner to winner, from the class down, passes here.",
+    family="excitation",
     source=f"{PAPER}, Sec. 3.2",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
@@ -45,6 +46,7 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
 @method(
     "c-mwp",
     "MWP of the class's unit minus that of its dual with negated weights, formed at the last weighted layer.",
+    family="excitation",
     source=f"{PAPER}, Sec. 3.3",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
@@ -122,6 +124,7 @@ def _unnormalised(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
 @method(
     "eb-without-norm",
     "c-MWP with every normaliser one: the contrastive signal passed down by activations times excitatory weights.",
+    family="excitation",
     source=f"{PAPER}, Table 2 (w/o norm)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
@@ -138,6 +141,7 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
 @method(
     "eb-post-norm",
     "Unit and dual swept apart with every normaliser one, each map normalised once at the end, then subtracted.",
+    family="excitation",
     source=f"{PAPER}, Table 2 (post-norm)",
     cost="1 F + 2 B for all targets",
     needs="operations the engine knows",

@@ -44,6 +44,7 @@ def derivatives(
 @method(
     "gradient",
     "How strongly the score depends on each place: the largest absolute derivative over channels.",
+    family="gradient",
     source=f"{SIMONYAN}; Fig. 6 of the paper for inner layers",
     cost="1 F + T B",
     steps=("blur",),
@@ -58,6 +59,7 @@ def gradient(question: Question, *, channels: Channels = "max") -> Maps:
 @method(
     "input-x-gradient",
     "Activation times derivative, summed over channels: each place's part of the score, to first order.",
+    family="gradient",
     source="Shrikumar et al., 2016 (arXiv:1605.01713)",
     cost="1 F + T B",
     steps=("blur",),
@@ -71,6 +73,7 @@ def input_times_gradient(question: Question) -> Maps:
 @method(
     "integrated-gradients",
     "Input times the derivative averaged along the straight path from a baseline: parts of the score's rise.",
+    family="gradient",
     source="Sundararajan, Taly, Yan, ICML 2017",
     cost="(1 + samples) F + samples T B",
     steps=("blur",),
@@ -101,6 +104,7 @@ def integrated_gradients(
 @method(
     "smoothgrad",
     "The gradient averaged over noisy copies of the image.",
+    family="gradient",
     source="Smilkov et al., 2017 (arXiv:1706.03825)",
     cost="(1 + samples) F + samples T B",
     steps=("blur",),

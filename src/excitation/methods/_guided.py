@@ -42,6 +42,7 @@ def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @method(
     "deconv",
     "The gradient through rectifiers that pass only positive signals to active neurons (guided backpropagation).",
+    family="gradient",
     source="Springenberg et al., 2014 (reference 20 of the paper, its Deconv)",
     cost="1 F + T B",
     needs="rectified linear units",
@@ -57,6 +58,7 @@ def deconv(question: Question, *, channels: Channels = "max") -> Maps:
 @method(
     "deconvnet",
     "The gradient through rectifiers that pass only positive signals, whatever the neurons' activation.",
+    family="gradient",
     source="Zeiler, Fergus, ECCV 2014",
     cost="1 F + T B",
     needs="rectified linear units",

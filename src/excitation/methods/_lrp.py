@@ -153,20 +153,24 @@ def lrp(
 
 
 def _register(name: str, sentence: str, source: str, **fixed: Any) -> Function:
+    hidden = () if fixed["rule"] == "gamma" else ("gamma",)
     return method(
         name,
         sentence,
+        family="relevance",
         source=source,
         cost="1 F + 1 B for all targets",
         needs="operations the engine knows",
         steps=("blur",),
         fixed=fixed,
+        hidden=(*hidden, *(() if "alpha" in fixed else ("alpha", "beta"))),
     )(lrp)
 
 
 method(
     "lrp",
     "Relevance passed down in proportion to contributions, by a rule chosen by `rule`.",
+    family="relevance",
     source=f"{BACH} (reference 9 of the paper); {MONTAVON}",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",

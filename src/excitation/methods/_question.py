@@ -54,6 +54,14 @@ class Question:
         """The top-down signal of each target; zeros where an image has fewer targets than another."""
         return _priors(self.per_image, scores, self.class_names, self.signal)
 
+    def class_weights(
+        self, scores: Float[torch.Tensor, "image classes *space"]
+    ) -> Float[torch.Tensor, "target image classes"]:
+        """The weight of each class in each target, whatever the class's response."""
+        # Read as a softmax over positions, a class's weights sum to its own.
+        weights = _priors(self.per_image, scores, self.class_names, "softmax")
+        return weights.flatten(3).sum(3) if weights.dim() > 3 else weights
+
     def record(self, roots: Sequence[str] | None) -> Record:
         """One recorded forward pass by the engine."""
         return forward(self.model, self.images, roots, self.output, self.constants)

@@ -17,6 +17,9 @@ from ..networks._loaded import LoadedModel
 from ..signals import Reading, Target
 from ._question import Maps, Question, ask
 
+FAMILIES = ("excitation", "gradient", "relevance", "class activation", "perturbation", "selection", "control")
+"""Kinds of methods, in the order of the documentation."""
+
 Function = Callable[..., Maps]
 """`function(question, **options)`: maps, with room for the longest list of targets."""
 
@@ -27,6 +30,7 @@ class Method:
 
     Attributes:
         name: as `method=` takes it.
+        family: one of `FAMILIES`.
         sentence: what it does.
         source: where it is described.
         cost: passes through the network; `T` stands for the number of targets, `F` for a forward and `B` for a
@@ -40,6 +44,7 @@ class Method:
     """
 
     name: str
+    family: str
     sentence: str
     source: str
     cost: str
@@ -112,25 +117,30 @@ def method(
     name: str,
     sentence: str,
     *,
+    family: str,
     source: str,
     cost: str,
     needs: str = "any network",
     steps: tuple[str, ...] = ("bicubic",),
     aliases: tuple[str, ...] = (),
     fixed: dict[str, Any] | None = None,
+    hidden: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]:
     """Register a function as a method.
 
     Args:
         name: as `method=` takes it.
         sentence: what it does.
+        family: one of `FAMILIES`.
         source: where it is described.
         cost: in passes.
         needs: what a network must have for it.
         steps: post-processing by name.
         aliases: other names.
         fixed: options this name stands for; they can no longer be given.
+        hidden: options without a meaning under this name.
     """
+    assert family in FAMILIES, family
     fixed = fixed or {}
 
     def register(function: Function) -> Function:
@@ -138,12 +148,12 @@ def method(
             return function(question, **fixed, **options)
 
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        options = {p.name: p.default for p in parameters if p.name not in fixed}
+        options = {p.name: p.default for p in parameters if p.name not in {*fixed, *hidden}}
         for key in (name, *aliases):
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
-        found = Method(name, sentence, source, cost, needs, fitted, steps, aliases, options, choices)
+        found = Method(name, family, sentence, source, cost, needs, fitted, steps, aliases, options, choices)
         _METHODS.update(dict.fromkeys((name, *aliases), found))
         return function
 
@@ -152,7 +162,8 @@ def method(
 
 def list_methods() -> list[Method]:
     """All methods, in the order of the documentation."""
-    return list({item.name: item for item in _METHODS.values()}.values())
+    unique = {item.name: item for item in _METHODS.values()}.values()
+    return sorted(unique, key=lambda item: FAMILIES.index(item.family))
 
 
 def _choices(hint: object) -> tuple[Any, ...]:

@@ -6,9 +6,8 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from .._explain import _priors
 from ..propagation import ExcitationRules, Policies, channel_sum, sweep
 from ..signals import Reading, read_positions
 from ._gradient import working
@@ -36,13 +35,6 @@ def responses(scores: Scores, reading: Reading) -> Scores:
     return scores.flatten(1).softmax(1).reshape(scores.shape)
 
 
-def classes_asked(question: Question, scores: Scores) -> Bool[torch.Tensor, "target image classes"]:
-    """Which classes each target gives weight to, whether or not they respond."""
-    # Read as a softmax over positions, every class named has a position with weight.
-    weights = _priors(question.per_image, scores, question.class_names, "softmax")
-    return (weights > 0).flatten(3).any(3) if weights.dim() > 3 else weights > 0
-
-
 def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors:
     """The signal of each target with its rivals' subtracted.
 
@@ -51,7 +43,7 @@ def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors
     `"softmax"`: the derivative of the target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and
     `-y_K y_j` on the others'.
     """
-    own = classes_asked(question, scores)
+    own = question.class_weights(scores) > 0
     own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
     if start == "rivals":
         r = responses(scores, question.signal)
@@ -74,6 +66,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
 @method(
     "r-mwp",
     "MWP of the class's response minus that of all other classes' responses: one signed sweep.",
+    family="excitation",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",

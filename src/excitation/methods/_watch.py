@@ -34,6 +34,7 @@ class Watch(Recorder):
         rectifier: stands in for every rectified linear unit.
         constants: names of tensors the network keeps outside its parameters and buffers.
         rules: whether the record needs rules; without, it has no entries and refuses no operation.
+        grad: whether autograd's graph is kept.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Watch(Recorder):
         constants: Sequence[str] = (),
         *,
         rules: bool = False,
+        grad: bool = True,
     ) -> None:
         super().__init__(model, None if rules else (), constants)
         self._keep = keep
         self._rectifier = rectifier
         self._started = False
+        self._grad = grad
         self.tensors: dict[int, torch.Tensor] = {}
 
     def __torch_function__(
@@ -58,7 +61,7 @@ class Watch(Recorder):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(self._grad):
             return super().__torch_function__(func, types, args, kwargs)
 
     def _enter(self, module: torch.nn.Module, inputs: object) -> None:
@@ -150,6 +153,7 @@ def watch(
     images: torch.Tensor | None = None,
     rectifier: Rectifier | None = None,
     rules: bool = False,
+    grad: bool = True,
 ) -> Watched:
     """Run the network with autograd's graph.
 
@@ -159,13 +163,14 @@ def watch(
         images: in place of the question's.
         rectifier: stands in for every rectified linear unit.
         rules: whether the record needs entries.
+        grad: whether autograd's graph is kept.
 
     Raises:
         ExcitationError: for outputs that are no class scores.
     """
     with torch.inference_mode(False):
         pixels = (question.images if images is None else images).detach().clone()
-        recorder = Watch(question.model, layers, rectifier, question.constants, rules=rules)
+        recorder = Watch(question.model, layers, rectifier, question.constants, rules=rules, grad=grad)
         found: list[torch.Tensor] = []
         count = len(pixels)
         record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, question.output)))
@@ -215,3 +220,9 @@ def gradients(
     if len(parts) < len(results):
         raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
     return torch.stack(parts)
+
+
+def scores_at(question: Question, images: torch.Tensor, batch: int) -> torch.Tensor:
+    """Class scores of any number of images, `batch` of them at a time, without gradients."""
+    parts = [watch(question, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)]
+    return torch.cat(parts)

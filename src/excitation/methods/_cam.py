@@ -1,0 +1,131 @@
+"""Class activation maps: what a linear classifier on pooled features says at each position."""
+
+from __future__ import annotations
+
+import torch
+
+from .._errors import ExcitationError
+from .._forward import forward
+from ..propagation import Entry, Record, Value
+from ..propagation.operations import Activation, Affine, Arrangement, Average
+from ._contrast import contrasted
+from ._gradient import working
+from ._question import Maps, Question, place_of
+from ._registry import method
+
+ZHOU = "Zhou et al., CVPR 2016"
+IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "dropout2d", "contiguous", "clone", "detach"})
+ON_TOP = frozenset({"softmax", "log_softmax", "sigmoid", "relu"})
+
+
+class NotApplicableError(ExcitationError):
+    """A method does not apply to a network."""
+
+
+def _refuse(found: str) -> NotApplicableError:
+    return NotApplicableError(
+        "CAM does not apply to this network: it needs one linear layer (or 1x1 convolution) on globally averaged"
+        f" features, or scores at each position, but {found}. Use Grad-CAM, which generalises it, or c-MWP."
+    )
+
+
+def classifier(record: Record) -> tuple[Entry, Value]:
+    """The classifying operation of a network that CAM applies to, and the value its features have before pooling.
+
+    Raises:
+        NotApplicableError: the network ends in another way.
+    """
+    makers = {value.serial: entry for entry in record.entries for value in entry.outputs}
+    assert record.top is not None
+    pooled = False
+    value = record.top
+    while True:
+        entry = makers.get(value.serial)
+        if entry is None:
+            raise _refuse("no weighted operation makes its scores")
+        if isinstance(entry.operation, Affine):
+            break
+        if isinstance(entry.operation, Average):
+            pooled = True
+        elif not _passes(entry, ON_TOP | IDENTITIES):
+            raise _refuse(f"{entry.address!r} stands between its classifier and its scores")
+        value = entry.inputs[0]
+    features = entry.inputs[0]
+    if len(entry.outputs[0].shape) > 2 and (pooled or _positions(entry.outputs[0]) > 1):
+        return entry, features
+    while True:
+        below = makers.get(features.serial)
+        if below is None:
+            raise _refuse("its classifier takes in the image itself")
+        if isinstance(below.operation, Average) and _positions(below.inputs[0]) > 1:
+            if _positions(below.outputs[0]) > 1 or len(below.inputs[0].shape) < 3:
+                raise _refuse(f"{below.address!r} leaves more than one position to the classifier")
+            return entry, below.inputs[0]
+        if not _passes(below, IDENTITIES):
+            raise _refuse(f"{below.address!r} stands between the features and its classifier")
+        features = below.inputs[0]
+
+
+def _passes(entry: Entry, names: frozenset[str]) -> bool:
+    """Whether an operation keeps neurons apart and in order: reshaping, or a function of single neurons by name."""
+    if isinstance(entry.operation, Arrangement):
+        return len(entry.inputs) == 1 and entry.name in {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
+    return isinstance(entry.operation, Activation) and entry.name in names
+
+
+def _positions(value: Value) -> int:
+    return value.shape[2:].numel() if len(value.shape) > 2 else 1
+
+
+@method(
+    "cam",
+    "The class's weights applied to the features of each position.",
+    family="class activation",
+    source=ZHOU,
+    cost="1 F",
+    needs="one linear layer on globally averaged features, or scores at each position",
+)
+def cam(question: Question) -> Maps:
+    """Signed maps without the bias; for networks that score positions, the score map itself.
+
+    Whether the network is one CAM applies to is found on the first image, before all others.
+    """
+    one = forward(question.model, question.images[:1], None, question.output, question.constants)
+    classifier(one)
+    record = one if len(question.images) == 1 else question.record(None)
+    entry, features = classifier(record)
+    if question.layer is not None and place_of(record, question.layer).value is not features:
+        name = next((name for name, place in record.places.items() if place.value is features), features.address)
+        raise NotApplicableError(
+            f"CAM's features are the output of {name!r}, but layer {question.layer!r} was asked for; leave `layer` out."
+        )
+    operation = entry.operation
+    assert isinstance(operation, Affine)
+    assert record.scores is not None
+    scores = working(record.scores)
+    weights = question.class_weights(scores)
+    if _positions(entry.outputs[0]) > 1:
+        every = operation.forward(operation.input, operation.weight).to(scores.dtype)
+    else:
+        makers = {value.serial: made for made in record.entries for value in made.outputs}
+        below = makers[entry.inputs[0].serial]
+        while not isinstance(below.operation, Average):
+            below = makers[below.inputs[0].serial]
+        every = torch.einsum(
+            "kc,bc...->bk...", operation.weight.to(scores.dtype).flatten(1), below.operation.input.to(scores.dtype)
+        )
+    return torch.einsum("tbk,bk...->bt...", weights, every)
+
+
+@method(
+    "c-cam",
+    "CAM minus the dual unit's, each of absolute sum one: CAM itself up to a factor, its maximum does not move.",
+    family="class activation",
+    source="Table 2 of the paper (c-CAM)",
+    cost="1 F",
+    needs="one linear layer on globally averaged features, or scores at each position",
+)
+def contrastive_cam(question: Question, *, signed: bool = False) -> Maps:
+    """The dual's weights have the other sign, and so does its map."""
+    maps = cam(question)
+    return contrasted(maps, -maps, signed=signed)

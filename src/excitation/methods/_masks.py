@@ -1,0 +1,117 @@
+"""Scores of masked images: Score-CAM and RISE."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+from .._errors import ExcitationError
+from ._gradient import working
+from ._question import Maps, Question, only_at_input
+from ._registry import method
+from ._watch import scores_at, watch
+
+Of = Literal["score", "probability"]
+"""What is measured: the class scores as they are, or their softmax over classes."""
+
+
+def _measured(priors: torch.Tensor, scores: torch.Tensor, of: Of) -> Float[torch.Tensor, "image target"]:
+    """Targets' scores or probabilities, their signals held fixed."""
+    values = scores.softmax(1) if of == "probability" else scores
+    return (priors * values).flatten(2).sum(2).transpose(0, 1)
+
+
+def _two_dimensional(question: Question, name: str) -> tuple[int, int]:
+    if question.images.dim() != 4:
+        raise ExcitationError(
+            f"{name} is defined on pictures, but the images have shape {tuple(question.images.shape)}; give (image,"
+            " channel, height, width)."
+        )
+    height, width = question.images.shape[2:]
+    return height, width
+
+
+@method(
+    "score-cam",
+    "Feature maps weighted by the score of the image seen through each, cut at zero.",
+    family="perturbation",
+    source="Wang et al., CVPR Workshops 2020",
+    cost="(1 + channels) F",
+)
+def score_cam(question: Question, *, of: Of = "score", batch: int = 32, signed: bool = False) -> Maps:
+    """Masks are the channels enlarged to the image and stretched to 0..1; weights a softmax over the channels' scores.
+
+    At the last layer with space unless one is asked for. A channel without contrast is no mask: it gets no weight.
+    """
+    size = _two_dimensional(question, "Score-CAM")
+    layer = question.last_layer()
+    watched = watch(question, [layer], grad=False)
+    priors = question.priors(working(watched.scores.detach()))
+    features = working(watched.tensor(layer).detach())
+    low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
+    flat = high == low
+    masks = F.interpolate(features, size, mode="bilinear", align_corners=False)
+    low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+    masks = ((masks - low) / torch.where(high > low, high - low, 1)).to(question.images)
+    responses = []
+    for image, own, prior in zip(question.images, masks, priors.transpose(0, 1), strict=True):
+        scores = working(scores_at(question, image[None] * own[:, None], batch))
+        responses.append(_measured(prior[:, None].expand(-1, len(own), *prior.shape[1:]), scores, of))
+    weights = torch.stack(responses)  # (image, channel, target)
+    weights = weights.masked_fill(flat[..., 0], -torch.inf)
+    weights = torch.where(flat.all(1), 0, weights.softmax(1))
+    maps = torch.einsum("bct,bchw->bthw", weights, features)
+    return maps if signed else maps.clamp(min=0)
+
+
+@method(
+    "rise",
+    "The average of random masks, weighted by the class's probability behind each.",
+    family="perturbation",
+    source="Petsiuk, Das, Saenko, BMVC 2018",
+    cost="(1 + samples) F for all targets",
+)
+def rise(
+    question: Question,
+    *,
+    samples: int = 2000,
+    cells: int = 7,
+    kept: float = 0.5,
+    of: Of = "probability",
+    batch: int = 32,
+    seed: int = 0,
+) -> Maps:
+    """At the image. All images of a batch are seen through the same masks.
+
+    `samples` masks of `cells` by `cells`, each kept with probability `kept`, enlarged and shifted at random; the
+    result is the estimate of the probability given that a pixel is kept (its Eq. 6).
+    """
+    only_at_input(question, "RISE")
+    size = _two_dimensional(question, "RISE")
+    if samples < 1 or cells < 1 or not 0 < kept < 1:
+        raise ExcitationError(
+            f"samples is {samples}, cells {cells}, kept {kept}; at least one sample and cell, and 0 < kept < 1."
+        )
+    priors = question.priors(working(watch(question, (), grad=False).scores.detach()))
+    images = question.images
+    maps = priors.new_zeros((len(images), len(priors), *size))
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(samples):
+        mask = random_mask(size, cells, kept, generator).to(images)
+        values = _measured(priors, working(scores_at(question, images * mask, batch)), of)
+        maps += values[..., None, None] * mask
+    return maps / (samples * kept)
+
+
+def random_mask(
+    size: tuple[int, int], cells: int, kept: float, generator: torch.Generator
+) -> Float[torch.Tensor, "height width"]:
+    """One smooth random mask: a coarse binary grid, enlarged bilinearly by one cell too many, cut at a random shift."""
+    step = [-(-side // cells) for side in size]
+    grid = (torch.rand((1, 1, cells, cells), generator=generator, dtype=torch.float64) < kept).double()
+    large = F.interpolate(grid, [(cells + 1) * s for s in step], mode="bilinear", align_corners=False)[0, 0]
+    top, left = (int(torch.randint(s, (), generator=generator)) for s in step)
+    return large[top : top + size[0], left : left + size[1]]
