@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from excitation._files import whole_file, write_whole
+from excitation.data.symbols import PAIRS, SYMBOL_NAMES
 from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
 from experiments.symbols.curve import draw_curve
 from experiments.symbols.precision import mean_average_precision
@@ -30,12 +31,19 @@ BATCH = 32
 WARM_UP = 200  # steps in which the step size rises
 EVERY = 250  # steps between checkpoints
 
+# Forty shapes are learned much sooner from pictures of one object: twice as many of them at half the size in a step,
+# often at first, seldom later. Since just one symbol is there, they are also told apart by a softmax; with the
+# multi-label loss alone, whose easiest answer is "none of them", 250 steps gave 13 % of the symbols, so 72 %.
+# The members of the pairs are only ever seen in whole scenes, so that a pair stays one.
+EASY_SEED, EASY_SCENES = 1, 6000
+OFTEN, SELDOM, LESS = 0.9, 0.1, 0.4  # share of steps with them: at first, in the end, and when it has come down
+
 
 def train(
     network: Annotated[Literal["googlenet", "resnet"], typer.Option(help="Which of the two networks.")] = "googlenet",
-    steps: Annotated[int, typer.Option(help="Batches of 32.")] = 4500,
+    steps: Annotated[int, typer.Option(help="Batches.")] = 5000,
     scenes: Annotated[int, typer.Option(help="Different training scenes.")] = 12000,
-    rate: Annotated[float, typer.Option(help="Largest step size.")] = 4e-3,
+    rate: Annotated[float, typer.Option(help="Largest step size.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/symbols"),
     threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
@@ -47,11 +55,13 @@ def train(
         "classes": list(CLASSES),
     }  # fmt: skip
     groups = render("train", scenes, 0, out / "scenes", threads)
+    easy = [_unpaired(group) for group in render("dominant", EASY_SCENES, EASY_SEED, out / "scenes", threads)]
     unseen = render("val", 1000, 0, out / "scenes", threads)
     torch.manual_seed(seed)
     model: nn.Module = (
         SymbolNet(len(CLASSES), batch_norm=True) if network == "googlenet" else SymbolResNet(len(CLASSES))
     )
+    nn.init.constant_(model.get_submodule("classifier").bias, -2.5)  # most classes are absent from most pictures
     model = model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(model), lr=rate)
     place = out / f"{network}.checkpoint.pt"
@@ -63,7 +73,11 @@ def train(
             start = time.perf_counter()
             for group in optimiser.param_groups:
                 group["lr"] = _rate(step, steps, rate)
-            loss = _step(model, optimiser, groups, np.random.default_rng([seed, step]))
+            rng = np.random.default_rng([seed, step])
+            if rng.random() < SELDOM + (OFTEN - SELDOM) * max(0.0, 1 - step / (LESS * steps)):
+                loss = _step(model, optimiser, easy, 2 * BATCH, rng, single=True)
+            else:
+                loss = _step(model, optimiser, groups, BATCH, rng, single=False)
             seconds += time.perf_counter() - start
             history["loss"].append(loss)
             if (step + 1) % EVERY == 0 or step + 1 == steps:
@@ -107,17 +121,36 @@ def _rate(step: int, steps: int, rate: float) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(steps - WARM_UP, 1)))
 
 
-def _step(model: nn.Module, optimiser: torch.optim.Optimizer, groups: list[Scenes], rng: np.random.Generator) -> float:
+def _unpaired(scenes: Scenes) -> Scenes:
+    """The pictures without members of the pairs."""
+    paired = sorted({symbol for pair in PAIRS for symbol in pair})
+    kept = (scenes.shares[:, paired] == 0).all(1)
+    return Scenes(scenes.images[kept], scenes.shares[kept])
+
+
+def _step(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    groups: list[Scenes],
+    batch: int,
+    rng: np.random.Generator,
+    single: bool,
+) -> float:
+    """One step on pictures of one size, with a single symbol in each or with many; its mean multi-label loss."""
     counts = np.array([len(group.images) for group in groups])
     group = groups[rng.choice(len(groups), p=counts / counts.sum())]
-    chosen = np.sort(rng.choice(len(group.images), BATCH, replace=False))
+    chosen = np.sort(rng.choice(len(group.images), batch, replace=False))
     labels = torch.from_numpy((group.shares[chosen] > 0).astype(np.float32))
     model.train()
     optimiser.zero_grad(set_to_none=True)
-    loss = F.binary_cross_entropy_with_logits(model(_augmented(group.images[chosen], rng)), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    images = _augmented(group.images[chosen], rng)
+    logits = model(F.avg_pool2d(images, 2) if single else images)
+    multi_label = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / batch
+    symbols = slice(len(SYMBOL_NAMES))
+    softmax = F.cross_entropy(logits[:, symbols], labels[:, symbols].argmax(1)) if single else 0
+    (multi_label + softmax).backward()
     optimiser.step()
-    return float(loss.detach())
+    return float(multi_label.detach()) / len(CLASSES)
 
 
 def _augmented(pictures: np.ndarray, rng: np.random.Generator) -> torch.Tensor:

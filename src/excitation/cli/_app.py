@@ -14,6 +14,7 @@ import typer
 from .._errors import ExcitationError
 from ._explain_command import explain_command
 from ._layers_command import layers_command
+from ._symbols_command import symbols_command
 
 app = typer.Typer(
     name="excitation",
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("explain")(explain_command)
 app.command("layers")(layers_command)
+app.command("symbols")(symbols_command)
 
 
 def _show_version(wanted: bool) -> bool:

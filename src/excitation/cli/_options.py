@@ -11,7 +11,8 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="SPEC",
-        help="package.module:factory, called without arguments, or package.module:factory@weights.safetensors.",
+        help="symbols, which comes along; caffe:PROTOTXT,CAFFEMODEL; or package.module:factory, called without"
+        " arguments, with @weights.safetensors after it where it needs them.",
         show_default=False,
     ),
 ]

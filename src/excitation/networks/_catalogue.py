@@ -85,6 +85,17 @@ def _factory_files(rest: str) -> list[Path]:
     return [] if weights is None else [weights]
 
 
+def _load_symbols(rest: str) -> LoadedModel:
+    from .symbols import load_symbols
+
+    return load_symbols(rest)
+
+
+def _no_files(rest: str) -> list[Path]:
+    del rest  # the weights come with the package, whose version results carry
+    return []
+
+
 CAFFE_FORM = "caffe:PROTOTXT,CAFFEMODEL"
 
 
@@ -101,5 +112,6 @@ def _caffe_files(rest: str) -> list[Path]:
     return [Path(prototxt), Path(caffemodel)]
 
 
+register_scheme("symbols", Scheme(_load_symbols, "symbols", _no_files))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
 register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))

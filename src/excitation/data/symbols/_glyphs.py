@@ -15,7 +15,7 @@ class Symbol:
     """One kind of object.
 
     Attributes:
-        name: an English noun phrase in the singular.
+        name: in English, in the singular.
         plural: the same for several.
         code: its Unicode code point in DejaVu Sans.
         filled: whether what its strokes enclose belongs to the object; a cup drawn in outline has a body.
@@ -25,6 +25,11 @@ class Symbol:
     plural: str
     code: int
     filled: bool = False
+
+    @property
+    def noun(self) -> str:
+        """The name as it stands after an article: a pair of scissors."""
+        return f"pair of {self.name}" if self.plural.startswith("pairs of ") else self.name
 
 
 SYMBOLS = (

@@ -89,16 +89,25 @@ def make_scene(index: int, seed: int = 0, split: str = "train") -> Scene:
     Raises:
         ValueError: no such split, or a negative index or seed.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
-    if index < 0 or seed < 0:
-        raise ValueError(f"index {index} and seed {seed} must not be negative.")
+    check_scene(index, seed, split)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     size = SIZES[rng.integers(len(SIZES))]
     wanted = _choose(rng, split)
     canvas = draw_background(rng, size)
     objects = _draw_all(rng, canvas, wanted)
     return Scene(_photograph(rng, canvas), tuple(objects), split, seed, index)
+
+
+def check_scene(index: int, seed: int, split: str) -> None:
+    """Refuse what names no scene.
+
+    Raises:
+        ValueError: no such split, or a negative index or seed.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
+    if index < 0 or seed < 0:
+        raise ValueError(f"index {index} and seed {seed} must not be negative.")
 
 
 def _choose(rng: np.random.Generator, split: str) -> list[tuple[int, int, float]]:

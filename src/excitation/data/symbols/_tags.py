@@ -1,0 +1,74 @@
+"""Tags as people upload them with their pictures: ordered by relevance as a rule, and noisy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._scenes import SPLITS, Scene
+
+NON_VISUAL = (
+    "2016", "love", "best", "free", "holiday", "photo of the day", "unedited", "my favourite", "friends", "nice",
+    "stock", "camera", "project", "cheap", "new",
+)  # fmt: skip
+"""Words that nothing in a picture answers."""
+
+SCENES_PER_USER = 6
+ALPHABETICAL, SPARSE, DUPLICATED = 0.1, 0.15, 0.05
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What one user says of one picture.
+
+    Attributes:
+        user: who uploaded it.
+        tags: most relevant first, unless the user sorts them.
+        duplicate: whether this is a second, slightly changed picture of the same scene by the same user.
+    """
+
+    user: str
+    tags: tuple[str, ...]
+    duplicate: bool = False
+
+
+def make_uploads(scene: Scene) -> tuple[Upload, ...]:
+    """The tags of a scene; with one scene in twenty, of a near-duplicate too.
+
+    Returns:
+        One or two uploads, the same for the same scene. Tags name symbols and colours, larger objects first, then
+        words that nobody can see. One user in ten sorts them alphabetically; some give fewer than five; some forget
+        an object.
+    """
+    rng = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 2])
+    user = scene.index // SCENES_PER_USER
+    sorts = np.random.default_rng([scene.seed, user, 3]).random() < ALPHABETICAL
+    tags: list[str] = []
+    for instance in sorted(scene.instances, key=lambda item: -item.share):
+        if rng.random() < 0.08:
+            continue
+        tags.append(instance.name)
+        if rng.random() < 0.5:
+            tags.append(instance.colour_name)
+    if rng.random() < SPARSE:
+        tags = tags[: int(rng.integers(1, 3))]
+    else:
+        tags += [str(word) for word in rng.choice(NON_VISUAL, int(rng.integers(1, 5)), replace=False)]
+    unique = tuple(dict.fromkeys(tags)) or (str(rng.choice(NON_VISUAL)),)
+    unique = tuple(sorted(unique)) if sorts else unique
+    uploads = [Upload(f"user{user:05d}", unique)]
+    if rng.random() < DUPLICATED:
+        uploads.append(Upload(f"user{user:05d}", unique, duplicate=True))
+    return tuple(uploads)
+
+
+def near_duplicate(scene: Scene) -> np.ndarray:
+    """The scene photographed a second time: a few pixels cut off, a little brighter.
+
+    Returns:
+        height - 6 x width - 6 x 3, 0 to 255.
+    """
+    brighter = scene.image[3:-3, 3:-3].astype(np.float32) * 1.06
+    result: np.ndarray = brighter.clip(0, 255).round().astype(np.uint8)
+    return result
