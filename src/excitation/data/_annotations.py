@@ -156,7 +156,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, float]:
     return ((x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None), beyond
 
 
-def _centres(start: float, end: float, side: int) -> tuple[int, int]:
+def _centres(start: float | int, end: float | int, side: int) -> tuple[int, int]:
     # Pixel i has its centre at i + 1/2.
     first, last = math.ceil(start - 0.5), math.ceil(end - 0.5)
     if first >= last:
