@@ -1,0 +1,296 @@
+"""What hits and misses add up to, and how sure that is: means, wins, bootstrap intervals, paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import ExcitationError
+
+Average = Literal["mean", "pooled"]
+"""`"mean"`: accuracy per category, averaged over categories (the paper's); `"pooled"`: over all pairs alike."""
+
+SAMPLES = 2000
+LEVEL = 0.95
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How a method did, by image and category.
+
+    Attributes:
+        images: names of the rows.
+        categories: names of the columns.
+        pairs: how often a pair was judged: 0 or 1 in the pointing game.
+        hits: how much of it was right: 0 or 1 per pair, or a share.
+    """
+
+    images: tuple[str, ...]
+    categories: tuple[str, ...]
+    pairs: Float[np.ndarray, "image category"]
+    hits: Float[np.ndarray, "image category"]
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[str, str, float | int | bool]]) -> Outcomes:
+        """Build from `(image, category, hit)`.
+
+        Raises:
+            ExcitationError: there is none.
+        """
+        listed = list(pairs)
+        if not listed:
+            raise ExcitationError("there are no results to add up: every pair was left out, or none was asked for.")
+        images = {name: row for row, name in enumerate(sorted({image for image, _, _ in listed}))}
+        categories = {name: column for column, name in enumerate(sorted({category for _, category, _ in listed}))}
+        counts, hits = np.zeros((2, len(images), len(categories)))
+        rows = [images[image] for image, _, _ in listed]
+        columns = [categories[category] for _, category, _ in listed]
+        np.add.at(counts, (rows, columns), 1.0)
+        np.add.at(hits, (rows, columns), [float(hit) for _, _, hit in listed])
+        return cls(tuple(images), tuple(categories), counts, hits)
+
+    def only(self, images: Iterable[str], categories: Iterable[str]) -> Outcomes:
+        """The rows and columns of these names, in this order; names that are not here become empty."""
+        images, categories = tuple(images), tuple(categories)
+        counts, hits = np.zeros((2, len(images), len(categories)))
+        own_rows = {name: row for row, name in enumerate(self.images)}
+        own_columns = {name: column for column, name in enumerate(self.categories)}
+        rows = [row for row, name in enumerate(images) if name in own_rows]
+        columns = [column for column, name in enumerate(categories) if name in own_columns]
+        source = np.ix_([own_rows[images[row]] for row in rows], [own_columns[categories[c]] for c in columns])
+        counts[np.ix_(rows, columns)] = self.pairs[source]
+        hits[np.ix_(rows, columns)] = self.hits[source]
+        return Outcomes(images, categories, counts, hits)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A method's accuracy, all from 0 to 1.
+
+    Attributes:
+        by_category: of each category that was judged.
+        mean: over categories.
+        pooled: over pairs.
+        pairs: how many pairs.
+        images: how many images.
+    """
+
+    by_category: dict[str, float]
+    mean: float
+    pooled: float
+    pairs: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap percentile interval.
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        level: how much of the resampled values lies within, 0 to 1.
+    """
+
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods on the same pairs.
+
+    Attributes:
+        first: accuracy of the first, 0 to 1.
+        second: of the second.
+        difference: first minus second.
+        interval: of the difference.
+        p_value: how often chance alone gives a difference this large: by swapping the methods at random, image by
+            image.
+        pairs: how many pairs both have.
+        left_out: how many only one has.
+    """
+
+    first: float
+    second: float
+    difference: float
+    interval: Interval
+    p_value: float
+    pairs: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Wins:
+    """In how many categories a method is best.
+
+    Attributes:
+        alone: nobody else does as well.
+        shared: others do as well.
+    """
+
+    alone: int
+    shared: int
+
+
+def accuracy(outcomes: Outcomes) -> Accuracy:
+    """Add up."""
+    pairs, hits = outcomes.pairs.sum(0), outcomes.hits.sum(0)
+    judged = np.flatnonzero(pairs)
+    ratios = hits[judged] / pairs[judged]
+    return Accuracy(
+        by_category={outcomes.categories[column]: float(ratio) for column, ratio in zip(judged, ratios, strict=True)},
+        mean=float(ratios.mean()),
+        pooled=float(hits.sum() / pairs.sum()),
+        pairs=round(float(pairs.sum())),
+        images=int(np.count_nonzero(outcomes.pairs.sum(1))),
+    )
+
+
+def interval(
+    outcomes: Outcomes,
+    average: Average = "mean",
+    *,
+    level: float = LEVEL,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """A confidence interval by drawing images with replacement.
+
+    All pairs of an image go together, since they share its scene. A category that no drawn image has is left out of
+    that sample's mean.
+
+    Args:
+        outcomes: of one method.
+        average: over categories or pairs.
+        level: 0 to 1.
+        samples: how many times to draw.
+        seed: same seed, same interval.
+
+    Returns:
+        The percentile interval.
+    """
+    judged = outcomes.pairs.any(1)
+    pairs, hits = (_drawn(table[judged], samples, seed) for table in (outcomes.pairs, outcomes.hits))
+    return _percentiles(_average(hits, pairs, average), level)
+
+
+def compare(
+    first: Outcomes,
+    second: Outcomes,
+    average: Average = "mean",
+    *,
+    level: float = LEVEL,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two methods on the pairs that both have.
+
+    The same images are drawn for both, so what makes an image hard for both cancels. The p-value is that of a
+    randomisation test: for each image the two methods' outcomes are swapped or not, by a fair coin.
+
+    Args:
+        first: a method.
+        second: another.
+        average: over categories or pairs.
+        level: of the interval, 0 to 1.
+        samples: how many times to draw, and to swap.
+        seed: same seed, same answer.
+
+    Raises:
+        ExcitationError: they have no pair in common.
+    """
+    images = sorted({*first.images, *second.images})
+    categories = sorted({*first.categories, *second.categories})
+    one, two = first.only(images, categories), second.only(images, categories)
+    both = (one.pairs > 0) & (two.pairs > 0)
+    if not both.any():
+        raise ExcitationError(
+            "the two methods have no pair of image and category in common; run them on the same data."
+        )
+    # Each pair counts once for each method, however often it was judged.
+    judged = both.any(1)
+    hits = [np.where(both, item.hits / np.where(both, item.pairs, 1), 0.0)[judged] for item in (one, two)]
+    counts = both[judged].astype(np.float64)
+    totals = [float(_average(item.sum(0)[None], counts.sum(0)[None], average)[0]) for item in hits]
+    drawn = [_drawn(item, samples, seed) for item in (counts, *hits)]
+    differences = _average(drawn[1], drawn[0], average) - _average(drawn[2], drawn[0], average)
+    observed = totals[0] - totals[1]
+    swapped = _swapped(hits[0] - hits[1], counts, average, samples, seed)
+    # The observed arrangement is one of the possible ones, so the p-value is never zero.
+    extreme = int(np.count_nonzero(np.abs(swapped) >= abs(observed) - 1e-12))
+    return Comparison(
+        first=totals[0],
+        second=totals[1],
+        difference=observed,
+        interval=_percentiles(differences, level),
+        p_value=(extreme + 1) / (samples + 1),
+        pairs=int(both.sum()),
+        left_out=int(np.count_nonzero((one.pairs > 0) ^ (two.pairs > 0))),
+    )
+
+
+def wins(methods: Mapping[str, Outcomes]) -> dict[str, Wins]:
+    """In how many categories each method is best, among the categories that all of them have."""
+    tables = {name: accuracy(outcomes).by_category for name, outcomes in methods.items()}
+    common = set.intersection(*(set(table) for table in tables.values())) if tables else set()
+    alone, shared = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
+    for category in common:
+        best = max(table[category] for table in tables.values())
+        winners = [name for name, table in tables.items() if table[category] >= best - 1e-12]
+        for name in winners:
+            (alone if len(winners) == 1 else shared)[name] += 1
+    return {name: Wins(alone[name], shared[name]) for name in tables}
+
+
+def _average(
+    hits: Float[np.ndarray, "sample category"], pairs: Float[np.ndarray, "sample category"], average: Average
+) -> Float[np.ndarray, " sample"]:
+    if average == "pooled":
+        return np.asarray(hits.sum(1) / pairs.sum(1))
+    judged = pairs > 0
+    ratios = np.where(judged, hits / np.where(judged, pairs, 1), 0)
+    return np.asarray(ratios.sum(1) / judged.sum(1))
+
+
+def _drawn(table: Float[np.ndarray, "image category"], samples: int, seed: int) -> Float[np.ndarray, "sample category"]:
+    """Sums over images drawn with replacement; the same draws for the same number of images and seed."""
+    rng = np.random.default_rng(seed)
+    size = len(table)
+
+    def weights(count: int) -> np.ndarray:
+        return np.stack([np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(count)])
+
+    return _in_chunks(table, samples, weights)
+
+
+def _swapped(
+    differences: Float[np.ndarray, "image category"],
+    counts: Float[np.ndarray, "image category"],
+    average: Average,
+    samples: int,
+    seed: int,
+) -> Float[np.ndarray, " sample"]:
+    """Differences of accuracy after random swaps. The pairs stay, so the average is linear in the differences."""
+    rng = np.random.default_rng([seed, 1])
+    size = len(differences)
+    sums = _in_chunks(differences, samples, lambda count: rng.integers(2, size=(count, size)) * 2 - 1)
+    return _average(sums, np.broadcast_to(counts.sum(0), sums.shape), average)
+
+
+def _in_chunks(table: np.ndarray, samples: int, weights: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Weighted sums over images for each sample, without holding all weights at once."""
+    parts = [weights(min(CHUNK, samples - start)).astype(np.float64) @ table for start in range(0, samples, CHUNK)]
+    return np.concatenate(parts)
+
+
+def _percentiles(values: Float[np.ndarray, " sample"], level: float) -> Interval:
+    tail = 50 * (1 - level)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high), level)
