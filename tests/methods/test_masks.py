@@ -62,7 +62,7 @@ def test_rise_finds_the_pixels_that_count():
             seen = x[:, :, :4, 16:].mean((1, 2, 3))
             return torch.stack([seen * 8, -seen], 1)
 
-    found = find_method("rise")(Corner().eval(), torch.ones(1, 3, 20, 20), [0], samples=400)
+    found = find_method("rise")(Corner().eval(), torch.ones(1, 3, 20, 20), [0], samples=150)
     y, x = divmod(int(found[0, 0].argmax()), 20)
     assert y < 5
     assert x > 14
@@ -91,8 +91,8 @@ def test_integrated_gradients_are_complete(images):
     model = deep(0)
     with torch.no_grad():
         rise = model(images) - model(torch.zeros_like(images))
-    found = find_method("integrated-gradients")(model, images, [2], samples=400)
-    assert torch.allclose(found.sum((2, 3))[:, 0], rise[:, 2], atol=1e-3 * float(rise.abs().max()))
+    found = find_method("integrated-gradients")(model, images, [2], samples=60)
+    assert torch.allclose(found.sum((2, 3))[:, 0], rise[:, 2], atol=5e-3 * float(rise.abs().max()))
 
 
 def test_input_times_gradient_at_a_layer(images):

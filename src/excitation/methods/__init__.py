@@ -3,10 +3,38 @@
 Each is a rule set on the engine's record, or a small function on gradients through the untouched network.
 """
 
-from . import _cam, _contrast, _excitation, _gradcam, _gradient, _guided, _lrp, _masks, _rivals
+from . import (
+    _cam,
+    _centre,
+    _contrast,
+    _excitation,
+    _feedback,
+    _gradcam,
+    _gradient,
+    _guided,
+    _lrp,
+    _masks,
+    _rivals,
+    _winners,
+)  # fmt: skip
+from ._cam import NotApplicableError
+from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
+from ._steps import STEPS, blur, enlarge, post_process
 
-__all__ = ["Method", "find_method", "list_methods", "methods_table"]
+__all__ = [
+    "STEPS",
+    "FeedbackResult",
+    "Method",
+    "NotApplicableError",
+    "blur",
+    "enlarge",
+    "feedback_full",
+    "find_method",
+    "list_methods",
+    "methods_table",
+    "post_process",
+]
 
 # The modules are imported for the methods they register.
-del _cam, _contrast, _excitation, _gradcam, _gradient, _guided, _lrp, _masks, _rivals
+del _cam, _centre, _contrast, _excitation, _feedback, _gradcam, _gradient, _guided, _lrp, _masks, _rivals, _winners

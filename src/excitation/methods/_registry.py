@@ -99,7 +99,9 @@ class Method:
             model, images, targets, layer=layer, signal=signal, class_names=class_names, output=output,
             constants=constants,
         )  # fmt: skip
-        maps = self.function(question, **options)
+        # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
+        with torch.inference_mode(False), torch.no_grad():
+            maps = self.function(question, **options)
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(
                 f"the map of method {self.name!r} is not finite: an activation or a gradient is too large for"

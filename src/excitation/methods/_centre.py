@@ -1,0 +1,34 @@
+"""The control that looks at nothing: always the centre."""
+
+from __future__ import annotations
+
+import torch
+
+from ._gradient import working
+from ._question import Maps, Question, place_of
+from ._registry import method
+
+
+@method(
+    "centre",
+    "Points at the centre, whatever the image shows.",
+    family="control",
+    source="Zhang et al., ECCV 2016, Table 1 (Center)",
+    cost="none; 1 F where a layer is named",
+    aliases=("center",),
+)
+def centre(question: Question) -> Maps:
+    """Falls linearly from the cell that contains the centre, with sum one; in the image's or a layer's size."""
+    size = question.images.shape[2:]
+    if question.layer is not None:
+        value = place_of(question.record([question.layer]), question.layer).value
+        assert value is not None
+        size = value.shape[2:]
+    like = working(question.images[:0])
+    squares = torch.zeros(size, dtype=like.dtype, device=like.device)
+    for dim, length in enumerate(size):
+        steps = torch.arange(length, dtype=like.dtype, device=like.device) - length // 2
+        squares = squares + (steps.reshape(-1, *(1,) * (len(size) - 1 - dim)) / length) ** 2
+    cone = 1 - squares.sqrt()
+    cone = cone.clamp(min=0) / cone.clamp(min=0).sum()
+    return cone.expand(len(question.images), max(question.counts), *size).clone()

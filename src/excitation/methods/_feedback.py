@@ -1,0 +1,175 @@
+"""Feedback networks: gates on rectifiers, opened and closed until the class's score is high."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+
+from .._errors import ExcitationError, LayerError
+from .._forward import OutputChoice
+from .._layers import Layer
+from ..networks._loaded import LoadedModel
+from ..propagation import INPUT
+from ..signals import Reading, Target
+from ._gradient import Channels, magnitude, working
+from ._question import Maps, Question, ask
+from ._registry import method
+from ._watch import watch
+
+
+@dataclass(frozen=True)
+class FeedbackResult:
+    """What feedback found.
+
+    Attributes:
+        maps: absolute derivative of the gated score at the layer, for the best gates.
+        scores: of each target after each number of updates, the plain network's first.
+        best: the number of updates with the highest score.
+        closed: part of the gates below one half, for the best gates.
+    """
+
+    maps: Maps
+    scores: Float[torch.Tensor, "image target iterate"]
+    best: Int[torch.Tensor, "image target"]
+    closed: Float[torch.Tensor, "image target"]
+
+
+class _Gates:
+    """Multiplies each rectifier's output, in the order of the calls, with a gate for each neuron."""
+
+    def __init__(self, values: list[torch.Tensor] | None) -> None:
+        self._start = values
+        self.values: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        del x
+        gate = torch.ones_like(y) if self._start is None else self._start[len(self.values)]
+        self.values.append(gate.detach().requires_grad_(True))
+        return y * self.values[-1]
+
+
+def _optimised(
+    question: Question, index: int, layer: str, iterations: int, rate: float, sparsity: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gates for one target: derivatives at the best, the scores of all iterates, the best, how many are closed."""
+    values: list[torch.Tensor] | None = None
+    prior: torch.Tensor | None = None
+    best: torch.Tensor | None = None
+    scores = []
+    where = question.images.shape[0]
+    at, closed = torch.zeros(where, dtype=torch.long), torch.zeros(where)
+    derivative = torch.zeros(0)
+    for step in range(iterations + 1):
+        gates = _Gates(values)
+        watched = watch(question, [layer], rectifier=gates)
+        if not gates.values:
+            raise ExcitationError("the network has no rectified linear unit a feedback gate could stand at.")
+        tensor = watched.tensor(layer)
+        with torch.inference_mode(False), torch.enable_grad():
+            if prior is None:
+                prior = question.priors(working(watched.scores.detach()))[index].clone()
+            value = (prior.to(watched.scores.dtype) * watched.scores).flatten(1).sum(1)
+            slopes = torch.autograd.grad(value.sum(), [tensor, *gates.values], allow_unused=True)
+        g, value = slopes[0], working(value.detach())
+        if g is None:
+            raise LayerError(f"the class scores do not depend on layer {layer!r}; choose another.")
+        scores.append(value)
+        better = torch.ones_like(value, dtype=torch.bool) if best is None else value > best
+        best = value if best is None else torch.where(better, value, best)
+        pick = better.reshape(-1, *(1,) * (g.dim() - 1))
+        derivative = g if step == 0 else torch.where(pick, g, derivative)
+        shut = torch.stack([(z < 0.5).flatten(1).sum(1) for z in gates.values]).sum(0)
+        part = working(shut / sum(z[0].numel() for z in gates.values))
+        closed = part if step == 0 else torch.where(better, part, closed)
+        at = torch.where(better, step, at.to(better.device))
+        values = [_moved(z.detach(), slope, rate, sparsity) for z, slope in zip(gates.values, slopes[1:], strict=True)]
+    return derivative, torch.stack(scores, 1), at, closed.to(scores[0])
+
+
+def _moved(gate: torch.Tensor, slope: torch.Tensor | None, rate: float, sparsity: float) -> torch.Tensor:
+    """Gates after one step uphill, between closed and open; the step is `rate` where the score rises fastest."""
+    if slope is None:
+        return gate
+    largest = slope.flatten(1).abs().amax(1).reshape(-1, *(1,) * (slope.dim() - 1))
+    uphill = slope / torch.where(largest > 0, largest, 1) - sparsity
+    return (gate + rate * uphill).clamp(0, 1)
+
+
+def _feedback(
+    question: Question, *, iterations: int, rate: float, sparsity: float, channels: Channels
+) -> FeedbackResult:
+    if not iterations >= 1 or rate <= 0 or sparsity < 0:
+        raise ExcitationError(
+            f"iterations is {iterations}, rate {rate}, sparsity {sparsity}; at least one iteration, a positive rate and"
+            " no negative sparsity are needed."
+        )
+    layer = question.layer or INPUT
+    each = [
+        _optimised(question, index, layer, iterations, rate, sparsity) for index in range(max(question.counts))
+    ]  # fmt: skip
+    derivatives, scores, best, closed = zip(*each, strict=True)
+    return FeedbackResult(
+        maps=magnitude(torch.stack(derivatives), channels),
+        scores=torch.stack(scores, 1),
+        best=torch.stack(best, 1),
+        closed=torch.stack(closed, 1),
+    )
+
+
+@method(
+    "feedback",
+    "Gates on all rectifiers, opened and closed to raise the class's score; then the gradient through them.",
+    family="selection",
+    source="Cao et al., ICCV 2015 (reference 7 of the paper)",
+    cost="T (iterations + 1) (F + B)",
+    needs="rectified linear units",
+    steps=("blur",),
+)
+def feedback(
+    question: Question,
+    *,
+    iterations: int = 20,
+    rate: float = 0.5,
+    sparsity: float = 0.0,
+    channels: Channels = "max",
+) -> Maps:
+    """Projected gradient ascent on the gates from all open, each between zero and one; the best iterate counts.
+
+    The method's authors use 10 to 50 iterations. `sparsity` is the price of an open gate, as a part of the steepest
+    slope in its layer.
+    """
+    return _feedback(question, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels).maps
+
+
+def feedback_full(
+    model: torch.nn.Module | LoadedModel,
+    images: torch.Tensor,
+    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    *,
+    layer: Layer | None = None,
+    signal: Reading = "response",
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    iterations: int = 20,
+    rate: float = 0.5,
+    sparsity: float = 0.0,
+    channels: Channels = "max",
+) -> FeedbackResult:
+    """Method `feedback` with its trajectory. Takes the same arguments.
+
+    Returns:
+        Maps, and each target's score after each number of updates; `scores[..., best]` is never below the first.
+
+    Raises:
+        ExcitationError: the network has no rectifier, or an argument does not fit.
+    """
+    common: dict[str, Any] = {
+        "layer": layer, "signal": signal, "class_names": class_names, "output": output, "constants": constants,
+    }  # fmt: skip
+    question = ask(model, images, targets, **common)
+    return _feedback(question, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels)

@@ -1,0 +1,246 @@
+"""Single winners in place of probabilities: the deterministic winner-take-all cone, and sampled walks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .._errors import ExcitationError
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
+from ..propagation.operations import Affine, Average, SharedMaximum, Sum
+from ..propagation.rules._maxima import shared_maximum
+from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
+from ..propagation.rules._weighted import _rectified
+from ._gradient import working
+from ._question import Maps, Question, place_of
+from ._registry import method
+
+CHUNK = 2**24
+"""Numbers held at once for the inputs of several winners."""
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some winners of one image, target and polarity, with what excited them.
+
+    Attributes:
+        image: index of the image.
+        target: index of the target.
+        counts: how many walks stand on each winner.
+        shares: `(winner, polarity * inputs)`: each input's part in a winner's excitation, not normalised.
+    """
+
+    image: int
+    target: int
+    counts: torch.Tensor
+    shares: torch.Tensor
+
+
+Draw = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From counts `(winner,)` and shares `(winner, inputs)` to the counts of walks on the inputs, summed over winners."""
+
+
+class WinnerRules(ExcitationRules):
+    """Excitation Backprop's process with actual winners: signals are counts of walks on neurons.
+
+    Args:
+        policies: as for probabilities.
+        draw: chooses inputs for the winners of weighted operations and averages.
+        split: divides counts among a sum's branches: counts and each branch's probability to counts for each.
+    """
+
+    def __init__(
+        self,
+        policies: Policies,
+        draw: Draw,
+        split: Callable[[torch.Tensor, Sequence[torch.Tensor]], Sequence[torch.Tensor]],
+    ) -> None:
+        super().__init__(policies)
+        self._draw = draw
+        self._split = split
+
+    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
+        """Send the walks on an operation's outputs to its inputs."""
+        operation, p = entry.operation, signals[0]
+        if isinstance(operation, (Affine, Average, SharedMaximum)):
+            assert p is not None
+            return [self._weighted(p, operation, entry.inputs[0])]
+        if isinstance(operation, Sum):
+            assert p is not None
+            return self._sum(p, operation)
+        return super().__call__(entry, signals)
+
+    def _weighted(self, p: Signal, operation: Affine | Average | SharedMaximum, value: Value) -> Signal:
+        shape = operation.input.shape
+        polarities = 2
+        result = p.new_zeros((p.shape[1], shape[0], polarities * shape[1:].numel()))
+        for group in _groups(p, operation, value, self.policies):
+            result[group.target, group.image] += self._draw(group.counts, group.shares)
+        parts = result.reshape(p.shape[1], shape[0], polarities, *shape[1:]).movedim(2, 0)
+        return parts if bool(parts[LOWERED].any()) else parts[:1]
+
+    def _sum(self, p: Signal, operation: Sum) -> list[Signal]:
+        terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
+        shares: list[list[torch.Tensor]] = [[] for _ in terms]
+        for polarity, counts in enumerate(p):
+            parts = [(term if polarity == RAISED else -term).clamp(min=0).expand(counts.shape) for term in terms]
+            whole = sum(parts[1:], parts[0])
+            even = torch.full_like(counts, 1 / len(terms))
+            chances = [torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), even) for part in parts]
+            for found, share in zip(self._split(counts, chances), shares, strict=True):
+                share.append(found)
+        return [
+            reduced_to(torch.stack(share) if sign > 0 else swapped(torch.stack(share)), term.shape)
+            for share, sign, term in zip(shares, operation.signs, operation.terms, strict=True)
+        ]
+
+
+def _groups(
+    p: Signal, operation: Affine | Average | SharedMaximum, value: Value, policies: Policies
+) -> Iterator[Group]:  # fmt: skip
+    """All winners with their inputs' shares, a manageable number at a time."""
+    up, down = _rectified(operation.input.to(p.dtype), value, policies)
+    most = max(1, CHUNK // (2 * operation.input[0].numel()))
+    for polarity, over_targets in enumerate(p):
+        for target, over_images in enumerate(over_targets):
+            for image, counts in enumerate(over_images):
+                flat = counts.flatten()
+                for units in flat.nonzero().flatten().split(most):
+                    one_hot = p.new_zeros((len(units), flat.numel()))
+                    one_hot[torch.arange(len(units), device=p.device), units] = 1
+                    one_hot = one_hot.reshape(len(units), *counts.shape)
+                    parts = [
+                        _reached(one_hot, operation, polarity, below, image, None if a is None else a[image])
+                        for below, a in ((RAISED, up), (LOWERED, down))
+                    ]
+                    yield Group(image, target, flat[units], torch.stack(parts, 1).flatten(1))
+
+
+def _reached(
+    q: torch.Tensor,
+    operation: Affine | Average | SharedMaximum,
+    above: int,
+    below: int,
+    image: int,
+    a: torch.Tensor | None,
+) -> torch.Tensor:
+    """Shares `(winner, *input)` of an image's inputs of one polarity in winners of another."""
+    shape = (len(q), *operation.input.shape[1:])
+    if isinstance(operation, SharedMaximum):
+        if above != below:
+            return q.new_zeros(shape)
+        alone = SharedMaximum(scale=None, input=operation.input[image : image + 1], dims=operation.dims)
+        return shared_maximum(q[None, :, None], alone)[0, :, 0]
+    if a is None or (isinstance(operation, Average) and above != below):
+        return q.new_zeros(shape)
+    if isinstance(operation, Average):
+        return a * operation.adjoint(q)
+    w = operation.weight.to(q.dtype)
+    return a * operation.adjoint(q, (w if above == below else -w).clamp(min=0))
+
+
+def _walked(
+    question: Question, rules: ExcitationRules, choose: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[Maps, Signal, torch.Tensor]:
+    """Walks from the top to the layer: counts summed over channels, the walks themselves, and the signals."""
+    layer = question.engine_layer()
+    record = question.record([layer])
+    value = place_of(record, layer).value
+    assert value is not None
+    assert record.scores is not None
+    priors = question.priors(working(record.scores))
+    if bool((priors < 0).any()):
+        raise ExcitationError("walks cannot start from a signal with negative weights; give weights of zero or more.")
+    start = choose(priors.flatten(2).flatten(0, 1)).reshape(priors.shape)
+    (p,) = sweep(record, start[None], [value], rules)
+    return channel_sum(p), p, priors
+
+
+@method(
+    "selective-tuning",
+    "From the strongest unit down, only the input that excites a winner most wins: a binary cone.",
+    family="selection",
+    source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
+    cost="1 F + 1 B for each winner",
+    needs="operations the engine knows",
+)
+def selective_tuning(question: Question, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
+    """One where a winner stands in any channel, else zero.
+
+    `within`: inputs that excite a winner at least `1 - within` times as much as its strongest win as well, as in
+    Selective Tuning's own competition; zero lets one alone win, the first if several tie.
+    """
+    if not 0 <= within < 1:
+        raise ExcitationError(
+            f"within is {within}; a part of the strongest input's excitation is expected, from 0 up to less than 1."
+        )
+
+    def draw(counts: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        del counts
+        best, first = shares.max(1, keepdim=True)
+        won = shares >= (1 - within) * best if within > 0 else torch.zeros_like(shares, dtype=torch.bool)
+        won = won.scatter(1, first, True) & (shares > 0)
+        return won.any(0).to(shares.dtype)
+
+    def split(counts: torch.Tensor, chances: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        best = torch.stack(list(chances))
+        top, first = best.max(0)
+        won = best >= (1 - within) * top if within > 0 else torch.zeros_like(best, dtype=torch.bool)
+        return list((won.scatter(0, first[None], True) & (counts > 0)).to(counts.dtype))
+
+    def choose(flat: torch.Tensor) -> torch.Tensor:
+        top, first = flat.max(1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, first, (top > 0).to(flat.dtype))
+
+    rules = WinnerRules(policies or Policies(), draw, split)
+    maps, _, _ = _walked(question, rules, choose)
+    return (maps > 0).to(maps.dtype)
+
+
+@method(
+    "sampled-winners",
+    "Walks from winner to winner, drawn with the probabilities whose sums MWP is; the part of them that passes here.",
+    family="selection",
+    source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",
+    cost="1 F + 1 B for each winner",
+    needs="operations the engine knows",
+)
+def sampled_winners(
+    question: Question, *, walks: int = 100, seed: int = 0, policies: Policies | None = None
+) -> Maps:  # fmt: skip
+    """Converges to MWP as the number of walks grows; a sum is the part of the walks that arrive, times the signal's."""
+    if walks < 1:
+        raise ExcitationError(f"walks is {walks}; at least one is needed.")
+    generator = torch.Generator(device=question.images.device).manual_seed(seed)
+
+    def draw(counts: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        result = shares.new_zeros(shares.shape[1])
+        alive = shares.sum(1) > 0
+        for count, chances in zip(counts[alive].tolist(), shares[alive], strict=True):
+            found = torch.multinomial(chances, int(count), replacement=True, generator=generator)
+            result.index_add_(0, found, torch.ones_like(found, dtype=result.dtype))
+        return result
+
+    def split(counts: torch.Tensor, chances: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        parts = []
+        left, chance_left = counts, torch.ones_like(counts)
+        for chance in chances[:-1]:
+            own = (chance / torch.where(chance_left > 0, chance_left, 1)).clamp(0, 1)
+            parts.append(torch.binomial(left, own, generator=generator))
+            left, chance_left = left - parts[-1], chance_left - chance
+        return [*parts, left]
+
+    def choose(flat: torch.Tensor) -> torch.Tensor:
+        counts = torch.zeros_like(flat)
+        for row, weights in zip(counts, flat, strict=True):
+            if bool(weights.sum() > 0):
+                found = torch.multinomial(weights, walks, replacement=True, generator=generator)
+                row.index_add_(0, found, torch.ones_like(found, dtype=row.dtype))
+        return counts
+
+    rules = WinnerRules(policies or Policies(), draw, split)
+    maps, _, priors = _walked(question, rules, choose)
+    mass = priors.flatten(2).sum(2).transpose(0, 1)
+    return maps / walks * mass.reshape(*mass.shape, *(1,) * (maps.dim() - 2))

@@ -1,0 +1,127 @@
+"""All methods by one call; the documentation's table; the centre; post-processing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from method_networks import deep, pooled
+from scipy import ndimage
+
+import excitation as eb
+from excitation.methods import STEPS, blur, enlarge, find_method, list_methods, methods_table, post_process
+
+CHEAP = {"rise": {"samples": 3}, "integrated-gradients": {"samples": 2}, "smoothgrad": {"samples": 2},
+         "feedback": {"iterations": 2}, "sampled-winners": {"walks": 3}}  # fmt: skip
+NAMES = [item.name for item in list_methods()]
+
+
+def test_every_method_of_the_paper_is_there():
+    paper = {"mwp", "c-mwp", "eb-without-norm", "eb-post-norm", "gradient", "deconv", "lrp", "cam", "feedback",
+             "selective-tuning", "sampled-winners", "centre", "c-gradient", "c-deconv", "c-cam"}  # fmt: skip
+    peers = {"deconvnet", "grad-cam", "grad-cam++", "layer-cam", "score-cam", "input-x-gradient",
+             "integrated-gradients", "smoothgrad", "rise", "r-mwp", "c-lrp"}  # fmt: skip
+    assert paper | peers <= set(NAMES)
+    assert len(NAMES) == len(set(NAMES))
+    for item in list_methods():
+        assert item.sentence.endswith(".")
+        assert item.source
+        assert item.cost
+        assert item.needs
+        assert set(item.steps) <= set(STEPS)
+    assert find_method("guided-backprop") is find_method("deconv")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_call_for_all(name, images, untouched):
+    """Several targets of every kind on a batch, as on each image alone; single precision; the model untouched."""
+    model = pooled(1)
+    check = untouched(model)
+    method, options = find_method(name), CHEAP.get(name, {})
+    names = ["ant", "bee", "cat", "dog", "elk"]
+    targets = [0, "dog", {"bee": 0.5, 4: 0.5}]
+    found = method(model, images, targets, class_names=names, **options)
+    check()
+    assert found.dtype == torch.float64
+    assert found.shape[:2] == (3, 3)
+    assert found.dim() == 4
+    if name != "sampled-winners":  # whose draws go on from image to image
+        for b in range(3):
+            alone = method(model, images[b : b + 1], ["dog"], class_names=names, **options)
+            assert torch.allclose(alone[0, 0], found[b, 1], rtol=1e-8, atol=1e-12)
+    uneven = method(model, images, [[0], [3, 1], [2]], **options)
+    assert uneven.shape[1] == 2
+    assert float(uneven[0, 1].abs().max()) == float(uneven[2, 1].abs().max()) == 0
+    single = method(model.float(), images.float(), torch.eye(5)[3], **options)
+    assert single.dtype == torch.float32
+    if name not in {"sampled-winners", "c-gradient"}:
+        assert torch.allclose(single[:, 0].double(), found[:, 1], rtol=1e-3, atol=1e-3 * float(found.abs().max()))
+    with torch.inference_mode():
+        inside = method(model, images.float().clone(), [3], **options)
+    assert torch.allclose(inside, single, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"centre"}))
+def test_wrong_classes_are_refused(name, images):
+    with pytest.raises(eb.TargetError, match="target 9 is no class"):
+        find_method(name)(pooled(), images, [9], **CHEAP.get(name, {}))
+
+
+def test_loaded_models_bring_their_names_and_output(images):
+    from excitation.networks._loaded import LoadedModel
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = deep(0)
+
+        def forward(self, x):
+            return {"scores": self.net(x), "other": x.mean((2, 3))}
+
+    loaded = LoadedModel(Pair().eval(), "here", class_names=["a", "b", "c", "d", "e", "f"], default_layer="net.5",
+                         output="scores")  # fmt: skip
+    found = find_method("gradient")(loaded, images, ["c"])
+    assert torch.allclose(found, find_method("gradient")(deep(0), images, [2]))
+    found = find_method("mwp")(loaded, images, ["c"])
+    assert torch.allclose(found, eb.explain(deep(0), images, [2], layer="5"))
+    found = find_method("eb-post-norm")(loaded, images, ["c"])
+    assert torch.allclose(found, find_method("eb-post-norm")(deep(0), images, [2], layer="5"))
+
+
+def test_the_documentation_shows_the_registry():
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert methods_table() in text
+
+
+def test_centre(images):
+    found = find_method("centre")(pooled(), images[..., :15], [0, 1])
+    assert found.shape == (3, 2, 20, 15)
+    assert divmod(int(found[0, 0].argmax()), 15) == (10, 7)
+    assert (found[0, 0] == found[0, 0].max()).sum() == 1
+    assert found.sum((2, 3)).flatten().tolist() == pytest.approx([1] * 6)
+    assert find_method("center")(pooled(), images, [0], layer="2").shape == (3, 1, 10, 10)
+
+
+@pytest.mark.parametrize("size", [(40, 25), (25, 60)])
+def test_blur_is_a_gaussian_of_the_papers_width(size):
+    maps = torch.rand(2, 3, *size, dtype=torch.float64)
+    truth = ndimage.gaussian_filter(maps.numpy(), (0, 0, *(0.02 * max(size),) * 2), mode="nearest", truncate=8)
+    assert torch.allclose(blur(maps), torch.from_numpy(truth), atol=1e-4)
+    wide = ndimage.gaussian_filter(maps.numpy(), (0, 0, 3, 3), mode="nearest", truncate=8)
+    assert torch.allclose(blur(maps, sigma=3 / max(size)), torch.from_numpy(wide), atol=1e-4)
+    assert torch.equal(blur(maps, sigma=0.0), maps)
+    flat = torch.full((1, 1, 30, 30), 2.0)
+    assert torch.allclose(blur(flat), flat)
+
+
+def test_steps_by_name(images):
+    model = deep()
+    maps = eb.explain(model, images, [0], layer="5")
+    found = post_process(maps, find_method("mwp").steps, (20, 20))
+    assert torch.equal(found, eb.explain(model, images, [0], layer="5", resize=True))
+    assert torch.equal(found, enlarge(maps, (20, 20)))
+    assert torch.equal(post_process(maps, ["bicubic", "blur"], (20, 20)), blur(found))
+    assert find_method("gradient").steps == ("blur",)
+    with pytest.raises(eb.ExcitationError, match="no step 'sharpen'"):
+        post_process(maps, ["sharpen"], (20, 20))
