@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -147,3 +148,48 @@ def test_residual_sums_and_signed_inputs_by_hand():
     start = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     (p,) = sweep(record, start, [record.images], UnnormalisedRules(eb.Policies()))
     assert p.sum().item() == 16
+
+
+def test_a_dual_with_its_own_response_by_hand():
+    """Scores s = a - b at two positions, (3, 1) and (1, 2): the unit stands at the first alone, the dual at the
+    second; below, the unit's winner is a, the dual's b."""
+    model = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = model.double().eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([1.0, -1.0]).reshape(1, 2, 1, 1))
+    image = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64).reshape(1, 2, 1, 2)
+    found = find_method("c-mwp")(model, image, [0], layer="input", dual="own", signed=True)
+    assert found.flatten().tolist() == [1, -1]
+    same = find_method("c-mwp")(model, image, [0], layer="input", signed=True)
+    assert same.flatten().tolist() == pytest.approx([0, 0])
+    with pytest.raises(eb.ExcitationError, match="pools features first"):
+        find_method("c-mwp")(deep(), torch.rand(1, 3, 20, 20).double(), [0], layer="5", dual="own")
+
+
+def test_a_dual_with_its_own_response_is_two_sweeps(images):
+    torch.manual_seed(0)
+    maps = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 1)).double().eval()
+    model = nn.Sequential(*maps, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    found = find_method("c-mwp")(model, images, [1, {2: 0.5, 3: 0.5}], layer="input", dual="own", signed=True)
+    dual = copy.deepcopy(maps)
+    with torch.no_grad():
+        dual[2].weight.neg_()
+        dual[2].bias.neg_()
+    unit, other = (eb.explain(m, images, [1, {2: 0.5, 3: 0.5}], layer="input") for m in (maps, dual))
+    assert torch.allclose(found, unit - other, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["r-mwp", "lrp", "eb-post-norm", "selective-tuning", "mwp"])
+def test_an_arm_of_the_network_is_called_one(name, images):
+    class Arms(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = self.stem(x).relu()
+            return self.head(torch.cat([self.left(x).relu(), self.right(x).relu()], 1).mean((2, 3)))
+
+    with pytest.warns(eb.BypassWarning, match="layer 'left' is only one arm"):
+        find_method(name)(Arms().double().eval(), images, [0, 1], layer="left")

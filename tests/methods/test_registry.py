@@ -68,6 +68,20 @@ def test_wrong_classes_are_refused(name, images):
         find_method(name)(pooled(), images, [9], **CHEAP.get(name, {}))
 
 
+@pytest.mark.parametrize("space", [1, 3])
+@pytest.mark.parametrize("name", ["mwp", "c-mwp", "r-mwp", "gradient", "c-deconv", "lrp", "grad-cam", "cam", "feedback",
+                                  "selective-tuning", "sampled-winners", "smoothgrad", "centre"])  # fmt: skip
+def test_sound_and_volumes(name, space):
+    conv = {1: torch.nn.Conv1d, 3: torch.nn.Conv3d}[space]
+    pool = {1: torch.nn.AdaptiveAvgPool1d, 3: torch.nn.AdaptiveAvgPool3d}[space]
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(conv(2, 4, 3), torch.nn.ReLU(), pool(1), torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    images = torch.rand(2, 2, *(6,) * space)
+    found = find_method(name)(model.eval(), images, [0, 2], **CHEAP.get(name, {}))
+    assert found.dim() == 2 + space
+    assert found.shape[:2] == (2, 2)
+
+
 def test_loaded_models_bring_their_names_and_output(images):
     from excitation.networks._loaded import LoadedModel
 

@@ -6,11 +6,12 @@ import torch
 
 from .._errors import ExcitationError
 from .._forward import forward
+from .._layers import find_place
 from ..propagation import Entry, Record, Value
 from ..propagation.operations import Activation, Affine, Arrangement, Average
 from ._contrast import contrasted
 from ._gradient import working
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question
 from ._registry import method
 
 ZHOU = "Zhou et al., CVPR 2016"
@@ -94,7 +95,7 @@ def cam(question: Question) -> Maps:
     classifier(one)
     record = one if len(question.images) == 1 else question.record(None)
     entry, features = classifier(record)
-    if question.layer is not None and place_of(record, question.layer).value is not features:
+    if question.layer is not None and find_place(record, question.layer).value is not features:
         name = next((name for name, place in record.places.items() if place.value is features), features.address)
         raise NotApplicableError(
             f"CAM's features are the output of {name!r}, but layer {question.layer!r} was asked for; leave `layer` out."

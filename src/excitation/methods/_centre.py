@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from .._layers import find_place
 from ._gradient import working
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question
 from ._registry import method
 
 
@@ -21,7 +22,7 @@ def centre(question: Question) -> Maps:
     """Falls linearly from the cell that contains the centre, with sum one; in the image's or a layer's size."""
     size = question.images.shape[2:]
     if question.layer is not None:
-        value = place_of(question.record([question.layer]), question.layer).value
+        value = find_place(question.record([question.layer]), question.layer).value
         assert value is not None
         size = value.shape[2:]
     like = working(question.images[:0])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
+from .._errors import ExcitationError
 from .._explain import explain_full
 from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ..propagation.rules._weighted import _rectified
+from ..signals import read_positions
+from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
 from ._gradient import working
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question, swept_layer
 from ._registry import method
 
 PAPER = "Zhang et al., ECCV 2016"
@@ -52,9 +56,39 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
     needs="operations the engine knows",
     aliases=("c-eb",),
 )
-def c_mwp(question: Question, *, signed: bool = False, policies: Policies | None = None) -> Maps:
-    """Contrastive MWP, as `excitation.explain(..., contrast="dual")`."""
-    return _explained(question, "dual", signed=signed, policies=policies)
+def c_mwp(
+    question: Question,
+    *,
+    signed: bool = False,
+    policies: Policies | None = None,
+    dual: Literal["same", "own"] = "same",
+) -> Maps:
+    """Contrastive MWP, as `excitation.explain(..., contrast="dual")`.
+
+    `dual="own"` is for networks that score positions before they pool, where unit and dual carry the same mass at each
+    position: the dual then starts where it responds itself, at `max(-s, 0)` (beyond the paper).
+    """
+    if dual == "same":
+        return _explained(question, "dual", signed=signed, policies=policies)
+    layer = question.engine_layer()
+    record, calls = record_calls(question, [layer])
+    value = swept_layer(record, layer)
+    assert record.scores is not None
+    classes = record.scores.shape[1]
+    top = topmost_weighted(record)
+    cells = calls[top[0]].results[0] if len(top) == 1 else record.scores[..., None]
+    if cells.dim() != question.images.dim() or cells.shape[1] != classes or cells.shape[2:].numel() == 1:
+        raise ExcitationError(
+            "a dual with its own response needs a network whose last weighted operation scores each position; this one"
+            " pools features first, so leave `dual` out."
+        )
+    weights = question.class_weights(working(record.scores)).reshape(-1, *cells.shape[:2], *(1,) * (cells.dim() - 2))
+    cells = working(cells)
+    record.top = top[0].outputs[0]
+    start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
+    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies or Policies()))
+    maps = channel_sum(p)
+    return maps if signed else maps.clamp(min=0)
 
 
 class UnnormalisedRules(ExcitationRules):
@@ -111,8 +145,7 @@ def _unnormalised(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     """Channel sums of unnormalised sweeps with and without the contrast, in double precision."""
     layer = question.engine_layer()
     record = question.record([layer])
-    value = place_of(record, layer).value
-    assert value is not None
+    value = swept_layer(record, layer)
     assert record.scores is not None
     scores = working(record.scores)
     start = question.priors(scores)[None].double()

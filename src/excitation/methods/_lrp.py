@@ -15,7 +15,7 @@ from ._calls import record_calls
 from ._folding import weighted_operations
 from ._gradient import working
 from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_rule, flat_rule, gamma_rule, stable
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question, swept_layer
 from ._registry import Function, method
 from ._rivals import Start, contrasted_start
 
@@ -133,8 +133,7 @@ def lrp(
         raise ExcitationError(f"epsilon is {epsilon}, gamma {gamma}; epsilon > 0 and gamma >= 0 are needed.")
     layer = question.layer or INPUT
     record, calls = record_calls(question, [layer])
-    value = place_of(record, layer).value
-    assert value is not None
+    value = swept_layer(record, layer)
     assert record.scores is not None
     scores = working(record.scores)
     dual = contrast == "dual"

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from .._explain import _per_image, _priors
+from .._explain import _bypass, _per_image, _priors, _warn_of_bypass
 from .._forward import OutputChoice, _check_images, check_model, forward
 from .._layers import Layer, default_place, find_place, layer_name
 from ..networks._loaded import LoadedModel
-from ..propagation import Place, Record
+from ..propagation import Place, Record, Value
 from ..signals import Reading, Target
 
 Maps = Float[torch.Tensor, "image target *space"]
@@ -155,6 +155,18 @@ def only_at_input(question: Question, method: str) -> None:
         )
 
 
-def place_of(record: Record, name: str) -> Place:
-    """Where a layer is in a record, checked to hold a map."""
-    return find_place(record, name)
+def swept_layer(record: Record, name: str) -> Value:
+    """The value of a layer a signal is swept to.
+
+    Raises:
+        LayerError: it did not run or has no space.
+
+    Warns:
+        BypassWarning: the layer is only one arm of the network.
+    """
+    place = find_place(record, name)
+    assert place.value is not None
+    join = _bypass(record, place)
+    if join is not None:
+        _warn_of_bypass(name, join, torch.tensor(torch.nan))
+    return place.value

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ..propagation import ExcitationRules, Policies, channel_sum, sweep
 from ..signals import Reading, read_positions
 from ._gradient import working
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question, swept_layer
 from ._registry import method
 
 Priors = Float[torch.Tensor, "target image classes *space"]
@@ -77,8 +77,7 @@ def r_mwp(
     """Contrast with rivals; `signal` reads responses off the scores. `start`: the peers' ways to set rivals off."""
     layer = question.engine_layer()
     record = question.record([layer])
-    value = place_of(record, layer).value
-    assert value is not None
+    value = swept_layer(record, layer)
     assert record.scores is not None
     signal = contrasted_start(question, working(record.scores), start)
     (p,) = sweep(record, signal[None], [value], ExcitationRules(policies or Policies()))

@@ -14,12 +14,13 @@ import torch
 
 from .._errors import ExcitationError, LayerError
 from .._forward import pick_scores
+from .._layers import find_place
 from ..propagation import Kind, Record, Recorder
 from ..propagation._functions import Function
 from ..propagation._recorder import INPUT
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read
-from ._question import Question, place_of
+from ._question import Question
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a rectifier's input and its output to what is put in the output's place."""
@@ -141,7 +142,7 @@ class Watched:
         Raises:
             LayerError: it did not run or has no space.
         """
-        value = place_of(self.record, name).value
+        value = find_place(self.record, name).value
         assert value is not None
         return self.tensors[value.serial]
 

@@ -14,7 +14,7 @@ from ..propagation.rules._maxima import shared_maximum
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ..propagation.rules._weighted import _rectified
 from ._gradient import working
-from ._question import Maps, Question, place_of
+from ._question import Maps, Question, swept_layer
 from ._registry import method
 
 CHUNK = 2**24
@@ -58,6 +58,11 @@ class WinnerRules(ExcitationRules):
         split: Callable[[torch.Tensor, Sequence[torch.Tensor]], Sequence[torch.Tensor]],
     ) -> None:
         super().__init__(policies)
+        if policies.normaliser != "lose":
+            raise ExcitationError(
+                f"the policy normaliser={policies.normaliser!r} spreads probabilities, but here single inputs win;"
+                " use normaliser='lose'."
+            )
         self._draw = draw
         self._split = split
 
@@ -147,8 +152,7 @@ def _walked(
     """Walks from the top to the layer: counts summed over channels, the walks themselves, and the signals."""
     layer = question.engine_layer()
     record = question.record([layer])
-    value = place_of(record, layer).value
-    assert value is not None
+    value = swept_layer(record, layer)
     assert record.scores is not None
     priors = question.priors(working(record.scores))
     if bool((priors < 0).any()):
