@@ -124,6 +124,8 @@ def eltwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     coefficients = list(options.coeff) or [1.0] * len(shapes)
     if len(coefficients) != len(shapes) or (options.coeff and options.operation != SUM):
         layer.fail(f"it has {len(options.coeff)} coeff for {len(shapes)} inputs; give one each, of a SUM.")
+    if not all(map(math.isfinite, coefficients)):
+        layer.fail(f"coeff {coefficients[:20]} has numbers that are NaN or infinite.")
     return Eltwise(options.operation, coefficients)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from .._loaded import ModelError
 from ._plan import Layer
+from ._schema import OPTIONS
 
 Shape = tuple[int, ...]
 """Of a blob, images first; one image."""
@@ -59,11 +61,17 @@ def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
     kind = KINDS.get(layer.kind)
     if kind is None:
         layer.fail(f"layers of type {layer.kind!r} are not supported (supported: {', '.join(sorted(KINDS))}).")
+    if layer.strange:
+        layer.fail(f"its {layer.strange[0]!r} is not known, so what it computes is open; correct or remove it.")
     low, high = kind.bottoms
     if not low <= len(shapes) <= high:
         layer.fail(f"it has {len(shapes)} bottoms, {low if low == high else f'{low} or more'} expected.")
     if len(layer.outputs) > kind.tops:
         layer.fail(f"it has {len(layer.outputs)} tops, {kind.tops} expected.")
+    for option, value in layer.message.ListFields():
+        numbers = [value for _, value in value.ListFields()] if option.name in OPTIONS else []
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            layer.fail(f"an option in {option.name} is NaN or infinite.")
     try:
         return kind.build(layer, shapes)
     except ModelError:

@@ -6,23 +6,32 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from .._loaded import LoadedModel, ModelError, Preprocessing
-from . import _arranging, _pooling, _weighted
+from ._arranging import Power
 from ._builders import PARAMETERS, Shape, build
+from ._inputs import MAX_COUNT
 from ._module import CaffeNet, steps_of
-from ._plan import MAX_COUNT, Layer, Plan, make_plan
+from ._plan import Layer, Plan, make_plan
+from ._pooling import WithinChannel
 from ._text import read_text
+from ._weighted import BatchNorm
 from ._weights import Slot, random_values, read_weights, take_blobs
-
-# The modules are imported for the builders they register.
-del _arranging, _pooling, _weighted
 
 MEAN = (104.0, 117.0, 123.0)
 """Mean of ImageNet in blue, green, red, as Caffe's published networks subtract it; a prototxt can say otherwise."""
+
+UNCHANGED = (
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Softmax, nn.PReLU, nn.LocalResponseNorm,
+    BatchNorm, Power, WithinChannel,
+)  # fmt: skip
+"""Layers whose output has their input's shape, whatever it is: running them on the meta device is slow."""
+
+MAX_MESSAGE = 600
+"""Characters of an error."""
 
 
 def load_caffe(
@@ -51,47 +60,58 @@ def load_caffe(
         ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
             or the files do not fit each other.
     """
-    plan = make_plan(read_text(Path(prototxt)))
-    model, slots = _build(plan)
-    files = [os.fspath(prototxt)]
+    try:
+        return _load(Path(prototxt), None if caffemodel is None else Path(caffemodel), dtype)
+    except ModelError as error:
+        if len(str(error)) <= MAX_MESSAGE:
+            raise
+        # Files can hold names and sizes of any length.
+        raise ModelError(f"{str(error)[: MAX_MESSAGE // 2]} ... {str(error)[-MAX_MESSAGE // 2 :]}") from error
+
+
+def _load(prototxt: Path, caffemodel: Path | None, dtype: torch.dtype) -> LoadedModel:
+    plan = make_plan(read_text(prototxt))
+    model, modules, slots = _build(plan)
     if caffemodel is not None:
-        files.append(os.fspath(caffemodel))
-        _fill(plan, slots, Path(caffemodel), dtype)
+        _fill(plan, slots, caffemodel, dtype)
     parameters = list({id(slot): slot for layer in slots for slot in layer}.values())
     random_values(parameters, dtype)
-    output = None if len(plan.outputs) == 1 else max(plan.outputs, key=plan.outputs.__getitem__)
-    preprocessing = _preprocessing(plan, model)
+    preprocessing = _preprocessing(plan, modules)
     for slot in parameters:
         assert slot.values is not None
         slot.place(slot.values)
-    model.eval()
-    return LoadedModel(model, f"caffe:{','.join(files)}", preprocessing=preprocessing, output=output)
+    output = None if len(plan.outputs) == 1 else max(plan.outputs, key=plan.outputs.__getitem__)
+    files = ",".join(str(file) for file in (prototxt, caffemodel) if file is not None)
+    return LoadedModel(model.eval(), f"caffe:{files}", preprocessing=preprocessing, output=output)
 
 
-def _build(plan: Plan) -> tuple[CaffeNet, list[list[Slot]]]:
-    """The network on the meta device, where it takes no memory, and the parameters of each layer."""
+def _build(plan: Plan) -> tuple[CaffeNet, list[torch.nn.Module], list[list[Slot]]]:
+    """The network on the meta device, where it takes no memory, its layers, and the parameters of each."""
     model = CaffeNet(plan.shape, plan.outputs)
     shapes: dict[int, Shape] = {0: (1, *plan.shape)}
     named: dict[str, Slot] = {}
-    calls, slots = [], []
+    calls, modules, slots = [], [], []
     for layer in plan.layers:
         inputs = [shapes[number] for number in layer.inputs]
-        module = build(layer, inputs)
+        module = build(layer, inputs).eval()
         name = model.add_layer(layer.name, module)
         shapes |= zip(layer.outputs, _results(layer, module, inputs), strict=True)
         calls.append((name, layer.inputs, layer.outputs))
+        modules.append(module)
         slots.append(_slots(layer, module, named))
     model.steps = steps_of(calls, set(plan.outputs.values()))
-    return model, slots
+    return model, modules, slots
 
 
 def _results(layer: Layer, module: torch.nn.Module, inputs: Sequence[Shape]) -> list[Shape]:
     """The shapes of a layer's outputs, by running it on the meta device."""
+    if isinstance(module, UNCHANGED):
+        return [inputs[0]]
     try:
         with torch.no_grad():
-            made = module.eval()(*(torch.empty(shape, device="meta") for shape in inputs))
+            made = module(*(torch.empty(shape, device="meta") for shape in inputs))
     except (RuntimeError, ValueError, TypeError, IndexError, OverflowError) as error:
-        given = ", ".join(map(str, inputs))
+        given = ", ".join(map(str, inputs[:4]))
         layer.fail(f"it does not fit its input of shape {given}: {' '.join(str(error).split())[:200]}")
     results = [tuple(item.shape) for item in (made if isinstance(made, tuple) else (made,))]
     for shape in results:
@@ -118,18 +138,20 @@ def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> lis
 
 
 def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -> None:
-    weights: dict[str, Any] = read_weights(path)
-    taken: set[str] = set()
+    wanted: dict[str, tuple[Layer, list[Slot]]] = {}
     for layer, own in zip(plan.layers, slots, strict=True):
-        if own and layer.name in weights and layer.name not in taken:
-            taken.add(layer.name)
-            take_blobs(own, weights[layer.name], layer.where, dtype)
+        if own:
+            wanted.setdefault(layer.name, (layer, own))
+    for name, blobs in read_weights(path):
+        if name in wanted:
+            layer, own = wanted[name]
+            take_blobs(own, blobs, layer.where, dtype)
     for layer, own in zip(plan.layers, slots, strict=True):
         if any(slot.values is None for slot in own):
             layer.fail(f"caffemodel {path} holds no weights for it; is it of another network?")
 
 
-def _preprocessing(plan: Plan, model: CaffeNet) -> Preprocessing:
+def _preprocessing(plan: Plan, modules: Sequence[torch.nn.Module]) -> Preprocessing:
     height, width = plan.shape[1:] if len(plan.shape) == 3 else (224, 224)
     mean, scale = MEAN, 1.0
     if plan.source is not None:
@@ -138,27 +160,28 @@ def _preprocessing(plan: Plan, model: CaffeNet) -> Preprocessing:
             values = tuple(transform.mean_value)
             mean = values if len(values) == 3 else values[:1] * 3
         scale = transform.scale * plan.source.data_param.scale * plan.source.image_data_param.scale
-        if scale <= 0:
-            raise ModelError(f"the data layer's scale is {scale}; it must be positive.")
+        if not 0 < scale < math.inf or not all(map(math.isfinite, mean)):
+            raise ModelError(f"the data layer's scale is {scale} and its mean {mean}; positive and finite expected.")
     return Preprocessing(
-        size=(height, width), resize="shortest" if _any_size(model) else "squash", scale=1.0, channels="BGR",
+        size=(height, width), resize="shortest" if _any_size(plan, modules) else "squash", scale=1.0, channels="BGR",
         mean=mean, std=(1 / scale,) * 3,
     )  # fmt: skip
 
 
-def _any_size(model: CaffeNet) -> bool:
+def _any_size(plan: Plan, modules: Sequence[torch.nn.Module]) -> bool:
     """Whether the network takes larger pictures and still scores as many classes; tried on the meta device."""
-    if len(model.shape) != 3:
+    if len(plan.shape) != 3:
         return False
-    channels, height, width = model.shape
+    channels, height, width = plan.shape
 
     def classes(*size: int) -> list[int]:
-        with torch.no_grad():
-            made = model(torch.empty(1, channels, *size, device="meta"))
-        return [item.shape[1] for item in (made.values() if isinstance(made, dict) else (made,))]
+        shapes: dict[int, Shape] = {0: (1, channels, *size)}
+        for layer, module in zip(plan.layers, modules, strict=True):
+            results = _results(layer, module, [shapes[number] for number in layer.inputs])
+            shapes |= zip(layer.outputs, results, strict=True)
+        return [shapes[number][1] for number in plan.outputs.values() if len(shapes[number]) > 1]
 
-    model.eval()
     try:
         return classes(height + 64, width + 96) == classes(height, width)
-    except (RuntimeError, ValueError, IndexError):
+    except ModelError:
         return False

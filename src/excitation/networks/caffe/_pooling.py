@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import nn
 
 from ._builders import Shape, builds, space_of, spatial
+from ._inputs import MAX_COUNT
 from ._plan import Layer
 from ._schema import ENUMS
 
 Maps = Float[torch.Tensor, "image channel height width"]
 Pooled = Float[torch.Tensor, "image channel rows columns"]
-MAX_LOCAL = 31
-"""Largest square window of a `WITHIN_CHANNEL` normalisation; its memory grows with the square's area."""
 
 
 class WidePooling(nn.Module):
@@ -83,6 +82,9 @@ def pooling(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
                 f"a window of {k} at stride {s} lies outside of its input of shape {shape}, where Caffe's result is"
                 " undefined."
             )
+    padded = [size + 2 * p for size, p in zip(shape[2:], pad, strict=True)]
+    if math.prod(padded) * shape[1] > MAX_COUNT:
+        layer.fail(f"pad {pad} is too large for its input of shape {shape}.")
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
         return WidePooling(kernel, stride, pad, maximum=maximum, ceil=ceil)
     if maximum:
@@ -125,8 +127,10 @@ def local_response_norm(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     if options.local_size % 2 == 0:
         layer.fail(f"local_size is {options.local_size}; an odd number is expected.")
     if options.norm_region == ENUMS["Region"]["ACROSS_CHANNELS"]:
-        return nn.LocalResponseNorm(options.local_size, options.alpha, options.beta, options.k)
+        # A window wider than all channels on both sides sees them all; only the divisor tells how wide it is.
+        size = min(options.local_size, 2 * shapes[0][1] - 1)
+        return nn.LocalResponseNorm(size, options.alpha * size / options.local_size, options.beta, options.k)
     space_of(layer, shapes[0], (2,))
-    if options.local_size > MAX_LOCAL:
-        layer.fail(f"local_size is {options.local_size}; at most {MAX_LOCAL} is supported within channels.")
+    if options.local_size**2 * math.prod(shapes[0]) > MAX_COUNT:
+        layer.fail(f"local_size {options.local_size} is too large for its input of shape {shapes[0]}.")
     return WithinChannel(options.local_size, options.alpha, options.beta)

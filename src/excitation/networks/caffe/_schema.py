@@ -100,9 +100,8 @@ WEIGHTS = {
     "Layer": "name string 1; blobs Blob* 7",
     "OldLayer": "name string 4; blobs Blob* 6; layer Ancient 1",
     "Ancient": "",
-    "Net": "layers OldLayer* 2; layer Layer* 100",
 }
-"""Messages of a caffemodel, with their numbers. `Numbers` is a blob whose numbers were not packed."""
+"""Messages of a caffemodel's layers, with their numbers. `Numbers` is a blob whose numbers were not packed."""
 
 
 _TYPES = {

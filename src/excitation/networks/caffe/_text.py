@@ -12,10 +12,13 @@ from google.protobuf import text_format
 from .._loaded import ModelError
 from ._schema import HARMLESS, OPTIONS, message
 
-MAX_TEXT = 4 << 20
-"""Bytes of a prototxt; ResNet-152 takes a few hundred thousand."""
+MAX_TEXT = 1 << 20
+"""Bytes of a prototxt; the longest published ones take about three hundred thousand."""
 
-MAX_LAYERS = 10_000
+MAX_LINE = 1 << 14
+"""Characters of a line: protobuf's parser copies the line at each field that it skips."""
+
+MAX_LAYERS = 4000
 MAX_DEPTH = 16
 """Messages inside messages; Caffe's own nest four deep."""
 
@@ -40,18 +43,20 @@ class Text:
         path: where it came from, for messages.
         net: the message, new dialect in `net.layer`, old one in `net.layers`.
         lines: the line each layer begins at, in their order.
+        strange: messages in each layer that are not known here, which may belong to its type or be misspelt.
     """
 
     path: Path
     net: Any
     lines: tuple[int, ...]
+    strange: tuple[tuple[str, ...], ...]
 
 
 def read_text(path: Path) -> Text:
     """Read a prototxt of either dialect.
 
-    Fields that are unknown are skipped around layers and in layers that have no meaning here; an unknown option of a
-    layer that computes is an error, since skipping it could change what is computed.
+    Unknown fields are skipped where they are about training, or about layers that have no meaning here; an unknown
+    option of a layer that computes is an error, since skipping it could change what is computed.
 
     Raises:
         ModelError: no such file, no text, a syntax error (with its line), an unknown option.
@@ -67,7 +72,10 @@ def read_text(path: Path) -> Text:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(f"prototxt {path} is not a text: {error.reason} at byte {error.start}.") from error
-    lines = _outline(text, path)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_LINE:
+            raise ModelError(f"prototxt {path}, line {number} has {len(line)} characters; at most {MAX_LINE} are read.")
+    lines, strange = _outline(text, path)
     if len(lines) > MAX_LAYERS:
         raise ModelError(f"prototxt {path} has {len(lines)} layers; at most {MAX_LAYERS} are read.")
     net = message("text", "Net")()
@@ -83,16 +91,18 @@ def read_text(path: Path) -> Text:
     if net.layer and net.layers:
         raise ModelError(f"prototxt {path} mixes the dialects `layer` and `layers`; write all layers in one of them.")
     if len(lines) != len(net.layer) + len(net.layers):
-        lines = (0,) * (len(net.layer) + len(net.layers))
-    return Text(path, net, lines)
+        raise ModelError(f"prototxt {path} writes its layers as a list; write `layer {{ ... }}` for each.")
+    return Text(path, net, lines, strange)
 
 
-def _outline(text: str, path: Path) -> tuple[int, ...]:
+def _outline(text: str, path: Path) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
     """One pass over the tokens: where layers begin, how deep messages nest, which options are unknown."""
     lines: list[int] = []
+    strange: list[list[str]] = []
     # The message each open brace is in, by descriptor; None inside what is skipped.
     stack: list[Any] = [message("text", "Net").DESCRIPTOR]
     follows: Any = None
+    unknown = ""
     line, seen = 1, 0
     for token in _TOKEN.finditer(text):
         line += text.count("\n", seen, token.start())
@@ -108,13 +118,19 @@ def _outline(text: str, path: Path) -> tuple[int, ...]:
                     f" (known: {known})."
                 )
             follows = None if field is None else field.message_type
+            unknown = name if here is not None and field is None else ""
             if len(stack) == 1 and name in {"layer", "layers"}:
                 lines.append(line)
+                strange.append([])
         elif brace in {"{", "<"}:
             if len(stack) > MAX_DEPTH:
                 raise ModelError(f"prototxt {path}, line {line}: messages are nested more than {MAX_DEPTH} deep.")
+            if unknown and len(stack) == 1:
+                raise ModelError(f"prototxt {path}, line {line}: a network has no {unknown!r}; is `layer` meant?")
+            if unknown and len(stack) == 2 and lines and stack[-1].name in {"Layer", "OldLayer"}:
+                strange[-1].append(unknown)
             stack.append(follows)
-            follows = None
+            follows, unknown = None, ""
         elif brace and len(stack) > 1:
             stack.pop()
-    return tuple(lines)
+    return tuple(lines), tuple(map(tuple, strange))

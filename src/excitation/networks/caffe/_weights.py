@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,18 @@ MAX_BYTES = (1 << 31) - 1
 
 NEUTRAL = {torch.nn.PReLU: 0.25, Scale: 1.0, Bias: 0.0}
 """What `weight` begins with where it is not the weight of a neuron."""
+
+MAX_FIELDS = 20_000
+"""Fields of the file or of a layer: more than the largest network has layers, or a layer inputs."""
+
+MAX_CHUNKS = 1024
+"""Pieces that the numbers of a blob may come in; writers make one."""
+
+FIXED = {1: 8, 5: 4}
+"""Bytes of fields with a fixed length, by type."""
+
+KINDS = {2: "OldLayer", 100: "Layer"}
+"""Messages of the network's fields that are read."""
 
 MAX_RANDOM = 1 << 28
 """Parameters of a network without a caffemodel: a gigabyte in single precision."""
@@ -52,8 +64,11 @@ class Slot:
                 module._parameters[name] = parameter
 
 
-def read_weights(path: Path) -> dict[str, Any]:
-    """The blobs of each layer of a caffemodel, as messages, by the layer's name.
+def read_weights(path: Path) -> Iterator[tuple[str, Any]]:
+    """The layers of a caffemodel that hold numbers, in the file's order: the name, and the blobs as messages.
+
+    Layers are parsed one at a time, and only after their fields were counted: a file of empty messages would else take
+    forty times its size in memory.
 
     Raises:
         ModelError: no such file, or not a whole caffemodel.
@@ -62,23 +77,63 @@ def read_weights(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelError(f"caffemodel {path} has {size} bytes; protobuf files end at {MAX_BYTES}.")
-        content = path.read_bytes()
+        content = memoryview(path.read_bytes())
     except OSError as error:
         raise ModelError(f"caffemodel {path} cannot be read: {error.strerror or error}.") from error
-    net = message("weights", "Net")()
     try:
-        net.ParseFromString(content)
+        layers = [(KINDS[field], part) for field, part in fields(content) if field in KINDS]
+        if not layers:
+            raise ModelError(f"caffemodel {path} holds no layers; is it a caffemodel?")
+        for kind, part in layers:
+            for _ in fields(part):
+                pass
+            layer = message("weights", kind)()
+            layer.ParseFromString(part.tobytes())
+            if kind == "OldLayer" and layer.HasField("layer"):
+                raise ModelError(
+                    f"caffemodel {path} is in Caffe's format before 2014; convert it with Caffe's"
+                    " upgrade_net_proto_binary."
+                )
+            if layer.blobs:
+                yield layer.name, layer.blobs
     except DecodeError as error:
         raise ModelError(f"caffemodel {path} is damaged or cut short, or no caffemodel: {error}.") from error
-    if any(layer.HasField("layer") for layer in net.layers):
-        raise ModelError(
-            f"caffemodel {path} is in Caffe's format before 2014; convert it with Caffe's upgrade_net_proto_binary."
-        )
-    layers = [*net.layer, *net.layers]
-    if not layers:
-        raise ModelError(f"caffemodel {path} holds no layers; is it a caffemodel?")
-    # Caffe fills the first layer of a name from each entry in turn, so the last entry counts.
-    return {layer.name: layer.blobs for layer in layers if layer.blobs}
+
+
+def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The fields of one message: number and content, empty unless a text, bytes or a message.
+
+    Raises:
+        DecodeError: it ends within a field, is not protobuf's format, or has more than `MAX_FIELDS`.
+    """
+    place = count = 0
+    while place < len(content):
+        key, place = _varint(content, place)
+        start = place
+        if key & 7 == 0:
+            _, place = _varint(content, place)
+        elif key & 7 == 2:
+            length, start = _varint(content, place)
+            place = start + length
+        elif key & 7 in FIXED:
+            place += FIXED[key & 7]
+        else:
+            raise DecodeError(f"a field of type {key & 7} at byte {start}")
+        count += 1
+        if place > len(content):
+            raise DecodeError(f"a field ends {place - len(content)} bytes after the message")
+        if count > MAX_FIELDS:
+            raise DecodeError(f"a message has more than {MAX_FIELDS} fields")
+        yield key >> 3, content[start:place] if key & 7 == 2 else content[:0]
+
+
+def _varint(content: memoryview, place: int) -> tuple[int, int]:
+    number = 0
+    for shift, byte in enumerate(content[place : place + 10]):
+        number |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return number, place + shift + 1
+    raise DecodeError(f"no number at byte {place}")
 
 
 def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype) -> None:
@@ -92,7 +147,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
         raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(wanted)} expected.")
     for place, (slot, blob) in enumerate(zip(wanted, blobs, strict=True)):
         what = f"{where}: blob {place} of the caffemodel"
-        given = tuple(blob.shape.dim) if blob.HasField("shape") else None
+        given = tuple(blob.shape.dim[:32]) if blob.HasField("shape") else None
         if given is None:
             # Before there were shapes, all blobs had four dimensions, with ones in front.
             given = (blob.num, blob.channels, blob.height, blob.width)
@@ -100,7 +155,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
         else:
             fits = given == slot.shape
         if not fits:
-            raise ModelError(f"{what} has shape {given[:16]}, {slot.shape} expected; it is of another network.")
+            raise ModelError(f"{what} has shape {given[:8]}, {slot.shape} expected; it is of another network.")
         numbers = _numbers(blob, what)
         if numbers.size != math.prod(slot.shape):
             raise ModelError(f"{what} has {numbers.size} numbers, {math.prod(slot.shape)} expected.")
@@ -112,6 +167,8 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
 def _numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
     """The blob's numbers, in memory of their own."""
     for chunks, kind in ((blob.double_data, "<f8"), (blob.data, "<f4")):
+        if len(chunks) > MAX_CHUNKS:
+            raise ModelError(f"{what} comes in {len(chunks)} pieces; at most {MAX_CHUNKS} are read.")
         content = b"".join(chunks)
         if len(content) % np.dtype(kind).itemsize:
             raise ModelError(f"{what} ends within a number.")

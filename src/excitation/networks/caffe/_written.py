@@ -1,0 +1,108 @@
+"""The layers of a prototxt as they are written, in the words of the new dialect, and the phases they are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from .._loaded import ModelError
+from ._schema import ENUMS
+from ._text import Text
+
+TEST = ENUMS["Phase"]["TEST"]
+
+_OLD = {
+    "ABSVAL": "AbsVal", "ARGMAX": "ArgMax", "BNLL": "BNLL", "ELTWISE": "Eltwise", "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output", "IM2COL": "Im2col", "INNER_PRODUCT": "InnerProduct", "LRN": "LRN", "MVN": "MVN",
+    "RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "TANH": "TanH",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A parameter with a name, which all layers that use the name share."""
+
+    name: str
+    strict: bool
+
+
+@dataclass(frozen=True)
+class Item:
+    """A layer as written.
+
+    Attributes:
+        name: Caffe's.
+        kind: its type, in the new dialect's words.
+        message: its options.
+        where: what to call it in messages.
+        params: names of its parameters, in order; `None` where it has its own.
+        strange: messages in it that are not known.
+    """
+
+    name: str
+    kind: str
+    message: Any
+    where: str
+    params: tuple[Shared | None, ...]
+    strange: tuple[str, ...]
+
+    def fail(self, reason: str) -> NoReturn:
+        """Refuse this layer."""
+        raise ModelError(f"{self.where}: {reason}")
+
+
+def written_layers(text: Text) -> list[Item]:
+    """All layers of a prototxt, of all phases.
+
+    Raises:
+        ModelError: they are in the dialect before `layers`.
+    """
+    items = []
+    messages = [*text.net.layer, *text.net.layers]
+    for message, line, strange in zip(messages, text.lines, text.strange, strict=True):
+        old = message.DESCRIPTOR.name == "OldLayer"
+        if old and message.HasField("layer"):
+            raise ModelError(
+                f"prototxt {text.path}, line {line}: layers inside `layers` are Caffe's dialect before 2014; convert"
+                " the file with Caffe's upgrade_net_proto_text."
+            )
+        kind = _new_type(message.type) if old else message.type
+        where = f"layer {message.name!r} ({kind or 'no type'}, line {line} of {text.path.name})"
+        params = _old_params(message) if old else tuple(
+            Shared(param.name, param.share_mode == ENUMS["ShareMode"]["STRICT"]) if param.name else None
+            for param in message.param
+        )  # fmt: skip
+        items.append(Item(message.name, kind, message, where, params, strange))
+    return items
+
+
+def _new_type(number: int) -> str:
+    name = next(name for name, value in ENUMS["OldType"].items() if value == number)
+    return _OLD.get(name) or "".join(part.capitalize() for part in name.split("_"))
+
+
+def _old_params(message: Any) -> tuple[Shared | None, ...]:
+    modes = [*message.blob_share_mode, *(ENUMS["ShareMode"]["STRICT"],) * len(message.param)]
+    return tuple(
+        Shared(name, mode == ENUMS["ShareMode"]["STRICT"]) if name else None
+        for name, mode in zip(message.param, modes, strict=False)
+    )
+
+
+def included(message: Any, net: Any) -> bool:
+    """Caffe's rules: without `include` rules a layer is in unless excluded, with them only if one is met."""
+    if message.include and message.exclude:
+        raise ModelError(f"layer {message.name!r} has both include and exclude rules; give one kind.")
+    if message.include:
+        return any(_met(rule, net.state) for rule in message.include)
+    return not any(_met(rule, net.state) for rule in message.exclude)
+
+
+def _met(rule: Any, state: Any) -> bool:
+    return (
+        (not rule.HasField("phase") or rule.phase == TEST)
+        and (not rule.HasField("min_level") or state.level >= rule.min_level)
+        and (not rule.HasField("max_level") or state.level <= rule.max_level)
+        and set(rule.stage) <= set(state.stage)
+        and not set(rule.not_stage) & set(state.stage)
+    )
