@@ -3,19 +3,33 @@
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
+from ._methods import Centre, ExcitationMethod, ManyLayers, Method, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
+from ._results import Results, merge_results, read_results
+from ._run_pointing import Progress, run_pointing
+from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
+from ._store import Store, open_store
 
 __all__ = [
     "ALPHAS",
     "TOLERANCE",
     "Accuracy",
     "AlphaSearch",
+    "Centre",
     "Comparison",
     "Curve",
+    "ExcitationMethod",
     "Interval",
+    "ManyLayers",
+    "Method",
     "Outcomes",
     "Photo",
+    "Progress",
+    "Results",
+    "Row",
+    "Store",
+    "StoreError",
     "Tolerance",
     "Verdict",
     "Wins",
@@ -25,6 +39,7 @@ __all__ = [
     "choose_mosaics",
     "compare",
     "deletion",
+    "describe_method",
     "energy_in_region",
     "gaussian_blur",
     "insertion",
@@ -32,9 +47,13 @@ __all__ = [
     "is_hit",
     "judge",
     "make_mosaic",
+    "merge_results",
+    "open_store",
     "overlap",
     "point_of_map",
+    "read_results",
     "region",
+    "run_pointing",
     "search_alpha",
     "share_in_box",
     "square",

@@ -8,22 +8,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 
 from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage, PixelBox, box_pixels
 from ..data._dataset import Truth
+from ..methods import blur as smooth
 from ..views import enlarge_map
 
 TOLERANCE = 15
 """Pixels of the original picture that a maximum may be off an instance (Sec. 4.1)."""
 
 BLUR = 0.02
-"""Standard deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
-
-TRUNCATE = 4.0
-"""Where the blur's bell curve is cut off, in standard deviations."""
+"""Deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
 
 TIE = 1e-6
 """Values that differ by less than this part of the largest are tied: interpolation in float32 tells no more."""
@@ -105,22 +102,8 @@ def point_of_map(
 def gaussian_blur(
     values: Float[torch.Tensor, "height width"], sigma: float | int
 ) -> Float[torch.Tensor, "height width"]:
-    """Smooth with a bell curve, cut off at four standard deviations; the border's values go on beyond it.
-
-    Args:
-        values: any.
-        sigma: standard deviation in pixels; 0 changes nothing.
-    """
-    radius = int(TRUNCATE * sigma + 0.5)
-    if radius == 0:
-        return values
-    places = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    bell = torch.exp(-0.5 * (places / sigma) ** 2)
-    bell = (bell / bell.sum()).to(values)
-    smooth = values[None, None]
-    smooth = F.conv2d(F.pad(smooth, (radius, radius, 0, 0), mode="replicate"), bell.reshape(1, 1, 1, -1))
-    smooth = F.conv2d(F.pad(smooth, (0, 0, radius, radius), mode="replicate"), bell.reshape(1, 1, -1, 1))
-    return smooth[0, 0]
+    """Smooth with a bell curve of a deviation in pixels; 0 changes nothing. Otherwise as `methods.blur`."""
+    return smooth(values[None, None], sigma=sigma / max(values.shape))[0, 0]
 
 
 def region(

@@ -41,6 +41,6 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     return mapping
 
 
-def category_target(classes: tuple[int, ...]) -> int | dict[int, float]:
+def category_target(classes: tuple[int, ...]) -> int | dict[int | str, float | int]:
     """What a method is asked for a category: its class, or a mixture of its classes in equal parts."""
-    return classes[0] if len(classes) == 1 else dict.fromkeys(classes, 1 / len(classes))
+    return classes[0] if len(classes) == 1 else {index: 1 / len(classes) for index in classes}

@@ -1,0 +1,158 @@
+"""How the games ask methods for maps, and how they write down which method it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+
+from .._errors import ExcitationError
+from .._explain import Contrast, explain_full
+from ..networks._loaded import LoadedModel
+from ..propagation import Policies
+from ..signals import Reading, Target
+
+DEFAULT_LAYER = "default"
+"""What results call the layer where none was named, and the method or the model chose."""
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Gives maps of several targets on a batch of images; those of `excitation.methods` do."""
+
+    def __call__(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
+    ) -> Float[torch.Tensor, "image target height width"]:
+        """Maps at a layer; at one of the method's own choice for `None`."""
+
+
+@runtime_checkable
+class ManyLayers(Protocol):
+    """A method that takes maps at several layers from one forward pass."""
+
+    def at_layers(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
+    ) -> list[Float[torch.Tensor, "image target _ _"]]:
+        """Maps at each layer, in the order of the layers."""
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Points at the middle of the picture and looks at nothing: the bar that methods have to clear."""
+
+    def point(self, size: tuple[int, int]) -> tuple[int, int]:
+        """`(x, y)` of the middle pixel; the first of two or four."""
+        return (size[1] - 1) // 2, (size[0] - 1) // 2
+
+
+@dataclass(frozen=True)
+class ExcitationMethod:
+    """Excitation Backprop at any number of layers, by one forward pass and one sweep.
+
+    Attributes:
+        contrast: as `excitation.explain` takes it: `None` for MWP, `"dual"` for c-MWP.
+        signal: how a class's signal is spread over a score map.
+        policies: choices the paper leaves open; the default's if not given.
+    """
+
+    contrast: Contrast = None
+    signal: Reading = "response"
+    policies: Policies | None = None
+
+    def __call__(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
+    ) -> Float[torch.Tensor, "image target height width"]:
+        """Maps at a layer; at the model's default for `None`."""
+        return self.at_layers(model, images, targets, [layer])[0]
+
+    def at_layers(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
+    ) -> list[Float[torch.Tensor, "image target _ _"]]:
+        """Maps at each layer.
+
+        Raises:
+            ExcitationError: two of the layers are the same place, or as `excitation.explain` raises.
+        """
+        named = [layer for layer in layers if layer is not None]
+        found: list[torch.Tensor] = []
+        if named:
+            found = list(self._maps(model, images, targets, named).values())
+            if len(found) != len(named):
+                raise ExcitationError(
+                    f"layers {', '.join(map(repr, named))} are not all different places; name each once."
+                )
+        default = list(self._maps(model, images, targets, None).values()) if len(named) < len(layers) else []
+        return [default[0] if layer is None else found[named.index(layer)] for layer in layers]
+
+    def _maps(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: list[str] | None
+    ) -> dict[str, torch.Tensor]:
+        return explain_full(
+            model, images, targets, layer=layers, contrast=self.contrast, signal=self.signal, policies=self.policies
+        ).maps
+
+
+def maps_at(
+    method: Method | ManyLayers,
+    model: LoadedModel,
+    images: torch.Tensor,
+    targets: list[Target],
+    layers: Sequence[str | None],
+) -> list[Float[torch.Tensor, "image target _ _"]]:
+    """Maps at each layer, from one forward pass where the method can.
+
+    Raises:
+        ExcitationError: the method gives something else than one map of two dimensions for each image and target.
+    """
+    if isinstance(method, ManyLayers):
+        found = list(method.at_layers(model, images, targets, layers))
+    else:
+        found = [method(model, images, targets, layer=layer) for layer in layers]
+    for maps in found:
+        if maps.dim() != 4 or maps.shape[:2] != (len(images), len(targets)):
+            raise ExcitationError(
+                f"the method gave maps of shape {tuple(maps.shape)}; ({len(images)}, {len(targets)}, height, width)"
+                " expected."
+            )
+    return found
+
+
+def describe_method(method: object) -> str:
+    """A text that is the same for the same method in another process.
+
+    Functions by their name, partial functions and frozen objects with what they hold as far as it can be told; a
+    method that holds more may have a `configuration` that says it.
+    """
+    own = getattr(method, "configuration", None)
+    if own is not None:
+        return json.dumps(own, sort_keys=True, default=_plain)
+    if isinstance(method, functools.partial):
+        return json.dumps(
+            {"function": describe_method(method.func), "arguments": [*method.args], "options": method.keywords},
+            sort_keys=True,
+            default=_plain,
+        )
+    if dataclasses.is_dataclass(method) and not isinstance(method, type):
+        return json.dumps(_plain(method), sort_keys=True, default=_plain)
+    target = method if hasattr(method, "__qualname__") else type(method)
+    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
+
+
+def _plain(value: object) -> Any:
+    """Something JSON can hold, without addresses in memory."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.repr}
+        return {"": f"{type(value).__module__}.{type(value).__qualname__}", **held}
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    return describe_method(value)

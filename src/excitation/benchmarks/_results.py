@@ -1,0 +1,156 @@
+"""Reading files of results, and merging those of several shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._sqlite import (
+    Row,
+    StoreError,
+    canonical,
+    connect,
+    differences,
+    lock_path,
+    read_about,
+    read_rows,
+    told_of,
+    transaction,
+)  # fmt: skip
+from ._store import open_store
+
+
+@dataclass(frozen=True)
+class Results:
+    """A file of results as it stood when it was read.
+
+    Attributes:
+        path: the file.
+        configuration: all that the results depend on.
+        shard: `(index, count)`: which part of the run this is, counted from 0.
+        planned: units of this shard.
+        finished: those that are done, sorted.
+        rows: sorted by image, category, method and layer.
+        left_out: `(image, category, reason)`, sorted.
+        problems: `(path, sentence)`, sorted.
+        environments: versions under which it was made, oldest first, each once.
+    """
+
+    path: Path
+    configuration: Mapping[str, object]
+    shard: tuple[int, int]
+    planned: int
+    finished: tuple[str, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[tuple[str, str, str], ...]
+    problems: tuple[tuple[str, str], ...]
+    environments: tuple[Mapping[str, object], ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return len(self.finished) == self.planned
+
+
+def read_results(path: str | os.PathLike[str]) -> Results:
+    """Read a file of results, also while a run writes to it or after one was killed.
+
+    Raises:
+        StoreError: there is no such file, or it is another kind of file.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise StoreError(f"{place}: no such file of results.")
+    with told_of(place):
+        connection = connect(place)
+        try:
+            with transaction(connection, "DEFERRED"):
+                about = read_about(place, connection)
+                if about is None:
+                    raise StoreError(f"{place}: holds no results yet; its run was stopped before it began.")
+                environments = connection.execute("SELECT environment FROM session ORDER BY number")
+                return Results(
+                    path=place,
+                    configuration=json.loads(about["configuration"]),
+                    shard=tuple(json.loads(about["shard"])),
+                    planned=json.loads(about["planned"]),
+                    finished=tuple(str(name) for (name,) in connection.execute("SELECT name FROM unit ORDER BY name")),
+                    rows=tuple(read_rows(connection)),
+                    left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, category")),
+                    problems=tuple(connection.execute("SELECT * FROM problem ORDER BY path, sentence")),
+                    environments=tuple(json.loads(text) for text in dict.fromkeys(text for (text,) in environments)),
+                )
+        finally:
+            connection.close()
+
+
+def merge_results(
+    paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, partial: bool = False
+) -> Results:
+    """Put the shards of a run into one file.
+
+    Args:
+        paths: the shards' files.
+        out: the new file; it appears whole.
+        partial: take what there is, although shards are missing or unfinished; the file then stays incomplete.
+
+    Returns:
+        What the new file holds.
+
+    Raises:
+        StoreError: different configurations, the same shard twice, missing or unfinished shards, or `out` exists.
+    """
+    place = Path(out)
+    if place.exists():
+        raise StoreError(f"{place}: exists already; name a new file for the merged results.")
+    shards = [read_results(path) for path in paths]
+    if not shards:
+        raise StoreError("no file of results was given to merge.")
+    first = shards[0]
+    seen: dict[int, Results] = {}
+    for item in shards:
+        if canonical(item.configuration) != canonical(first.configuration):
+            raise StoreError(
+                f"{item.path}: was made under another configuration than {first.path}:"
+                f" {differences(first.configuration, item.configuration)}."
+            )
+        if item.shard[1] != first.shard[1]:
+            raise StoreError(f"{item.path} is one of {item.shard[1]} shards, {first.path} one of {first.shard[1]}.")
+        if item.shard[0] in seen:
+            raise StoreError(f"{item.path}: is the same shard {_shard(item.shard)} as {seen[item.shard[0]].path}.")
+        seen[item.shard[0]] = item
+    missing = sorted(set(range(first.shard[1])) - set(seen))
+    open_ones = [item for item in shards if not item.complete]
+    if missing and not partial:
+        raise StoreError(
+            f"shard {_shard((missing[0], first.shard[1]))} is missing; give its file, or merge what is there."
+        )
+    if open_ones and not partial:
+        item = open_ones[0]
+        raise StoreError(f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it first.")
+    planned = sum(item.planned for item in shards)
+    # Shards that are missing have at least one unit unknown, so that the file never looks complete.
+    planned += len(missing)
+    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        with open_store(beside, first.configuration, planned=planned) as store:
+            store.fill(
+                (name for item in shards for name in item.finished),
+                (row for item in shards for row in item.rows),
+                (pair for item in shards for pair in item.left_out),
+                (problem for item in shards for problem in item.problems),
+                {canonical(made): made for item in shards for made in item.environments}.values(),
+            )
+        beside.replace(place)
+    finally:
+        for leftover in (beside, lock_path(beside)):
+            leftover.unlink(missing_ok=True)
+    return read_results(place)
+
+
+def _shard(shard: tuple[int, int]) -> str:
+    return f"{shard[0] + 1}/{shard[1]}"

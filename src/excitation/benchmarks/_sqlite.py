@@ -1,0 +1,173 @@
+"""Results as they lie in an SQLite file: rows, tables, transactions, the lock of the one writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from .._errors import ExcitationError
+
+APPLICATION = 0x45424D50  # "EBMP", in the file's header: whose file this is
+FORMAT = 1
+
+TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE session (number INTEGER PRIMARY KEY, started TEXT NOT NULL, environment TEXT NOT NULL);
+CREATE TABLE unit (name TEXT PRIMARY KEY, session INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE result (
+    image TEXT NOT NULL, category TEXT NOT NULL, method TEXT NOT NULL, layer TEXT NOT NULL, x INTEGER, y INTEGER,
+    hit INTEGER NOT NULL, difficult INTEGER NOT NULL, mass REAL, seconds REAL, value REAL,
+    PRIMARY KEY (image, category, method, layer)) WITHOUT ROWID;
+CREATE TABLE left_out (image TEXT NOT NULL, category TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (image, category)) WITHOUT ROWID;
+CREATE TABLE problem (path TEXT NOT NULL, sentence TEXT NOT NULL, PRIMARY KEY (path, sentence)) WITHOUT ROWID;
+"""
+
+
+class StoreError(ExcitationError):
+    """A file of results cannot be written, continued or read as asked."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result.
+
+    Attributes:
+        image: its id in the data set.
+        category: what was looked for.
+        method: name of the method.
+        layer: where the map was taken; `""` for methods that have none.
+        x: column of the maximum in the picture's pixels; `None` if the method gives no point.
+        y: its row.
+        hit: whether it was right.
+        difficult: whether the pair is in the difficult subset.
+        mass: sum of the map; `None` if there is none.
+        seconds: this row's equal part of the time its method took for the image.
+        value: what a game measures beside a hit: a share, an overlap; else `None`.
+    """
+
+    image: str
+    category: str
+    method: str
+    layer: str
+    x: int | None
+    y: int | None
+    hit: bool
+    difficult: bool
+    mass: float | None
+    seconds: float | None
+    value: float | None = None
+
+
+COLUMNS = ", ".join(item.name for item in fields(Row))
+HOLES = ", ".join("?" for _ in fields(Row))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file whose transactions are on the disk when they end."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    # The default rollback journal is kept, not a write-ahead log: when no process runs, the results are one file.
+    connection.execute("PRAGMA synchronous = EXTRA")
+    return connection
+
+
+def lock_path(path: Path) -> Path:
+    """Where the lock of a file of results lies."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def only_writer(path: Path) -> sqlite3.Connection:
+    """Hold a lock that the operating system takes back when the process ends, however it ends."""
+    lock = sqlite3.connect(lock_path(path), timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        if "locked" in str(error):
+            raise StoreError(
+                f"{path}: another process is writing to these results; wait for it, or split the work with shards."
+            ) from None
+        raise StoreError(f"{lock_path(path)}: cannot be locked: {error}.") from error
+    return lock
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All or nothing."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """SQLite's errors as sentences."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise StoreError(f"{path}: a result is there twice ({error}); nothing was added.") from error
+    except sqlite3.DatabaseError as error:
+        words = str(error)
+        if "full" in words:
+            raise StoreError(f"{path}: the disk is full; make room and run again, finished images are kept.") from error
+        if "not a database" in words:
+            raise StoreError(f"{path}: is no file of results; name another, or delete it.") from error
+        raise StoreError(f"{path}: cannot be used: {words}.") from error
+
+
+def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | None:
+    """What a file says about itself; `None` if it is new."""
+    tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if not tables and application in {0, APPLICATION}:
+        return None
+    if application != APPLICATION or "about" not in tables:
+        raise StoreError(f"{path}: is a database of another program; name another file.")
+    about = dict(connection.execute("SELECT name, value FROM about"))
+    if about.get("format") != json.dumps(FORMAT):
+        raise StoreError(f"{path}: is in format {about.get('format')}, this version reads format {FORMAT}.")
+    return about
+
+
+def insert(
+    connection: sqlite3.Connection,
+    rows: Iterable[Row],
+    left_out: Iterable[tuple[str, str, str]],
+    problems: Iterable[tuple[str, str]],
+) -> None:
+    """Add rows; problems that are known already are skipped."""
+    connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({HOLES})", [astuple(row) for row in rows])
+    connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", list(left_out))
+    connection.executemany("INSERT OR IGNORE INTO problem VALUES (?, ?)", list(problems))
+
+
+def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
+    """All results, sorted."""
+    for row in connection.execute(f"SELECT {COLUMNS} FROM result ORDER BY image, category, method, layer"):
+        image, category, method, layer, x, y, hit, difficult, *rest = row
+        yield Row(image, category, method, layer, x, y, bool(hit), bool(difficult), *rest)
+
+
+def canonical(value: Mapping[str, object]) -> str:
+    """Equal values, equal text."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def differences(was: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """What differs between two configurations, in words."""
+    nothing = "nothing"
+    told = []
+    for key in sorted({*was, *now}):
+        old, new = (json.dumps(item[key], sort_keys=True) if key in item else nothing for item in (was, now))
+        if old != new:
+            told.append(f"{key} was {old}, is {new}")
+    return "; ".join(told)
