@@ -15,6 +15,11 @@ from excitation.methods._masks import random_mask
 captum = pytest.importorskip("captum.attr", reason="captum is not installed")
 
 
+def close(found, truth, tolerance):
+    """Whether two maps differ by no more than a part of the largest value."""
+    return float((found - truth).abs().max()) <= tolerance * float(truth.abs().max())
+
+
 @pytest.mark.parametrize("of", ["score", "probability"])
 def test_score_cam_by_hand(of, images, untouched):
     model = pooled(2)
@@ -39,7 +44,7 @@ def test_score_cam_by_hand(of, images, untouched):
 def test_rise_by_hand(images, untouched):
     model = pooled(1)
     check = untouched(model)
-    found = find_method("rise")(model, images, [0, 3], samples=40, cells=5, kept=0.4, seed=7, batch=2)
+    found = find_method("rise")(model, images, [0, 3], samples=40, cells=5, kept=0.4, seed=7, batch=10)
     check()
     generator = torch.Generator().manual_seed(7)
     truth = torch.zeros(3, 2, 20, 20, dtype=torch.float64)
@@ -73,19 +78,19 @@ def test_rise_finds_the_pixels_that_count():
 def test_captums_integrated_gradients_and_input_times_gradient(seed, images, untouched):
     model, plain = deep(seed), deep(seed, inplace=False)
     check = untouched(model)
-    integrated = find_method("integrated-gradients")(model, images, [0, 4], samples=20)
+    integrated = find_method("integrated-gradients")(model, images, [0, 4], samples=10)
     product = find_method("input-x-gradient")(model, images, [0, 4])
     shifted = find_method("integrated-gradients")(
-        model, images, [0], samples=20, baseline=0.3 * torch.ones(3, 20, 20).double()
+        model, images, [0], samples=10, baseline=0.3 * torch.ones(3, 20, 20).double()
     )
     check()
     for k, target in enumerate((0, 4)):
-        theirs = captum.IntegratedGradients(plain).attribute(images, target=target, n_steps=20, method="gausslegendre")
-        assert torch.allclose(integrated[:, k], theirs.sum(1), rtol=1e-8, atol=1e-12)
+        theirs = captum.IntegratedGradients(plain).attribute(images, target=target, n_steps=10, method="gausslegendre")
+        assert close(integrated[:, k], theirs.sum(1), 1e-7)  # Captum's steps are in single precision
         theirs = captum.InputXGradient(plain).attribute(images.clone().requires_grad_(True), target=target)
         assert torch.allclose(product[:, k], theirs.sum(1), rtol=1e-9, atol=1e-13)
-    theirs = captum.IntegratedGradients(plain).attribute(images, 0.3 * torch.ones_like(images), target=0, n_steps=20)
-    assert torch.allclose(shifted[:, 0], theirs.sum(1), rtol=1e-8, atol=1e-12)
+    theirs = captum.IntegratedGradients(plain).attribute(images, 0.3 * torch.ones_like(images), target=0, n_steps=10)
+    assert close(shifted[:, 0], theirs.sum(1), 1e-7)
 
 
 def test_integrated_gradients_are_complete(images):

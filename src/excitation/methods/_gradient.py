@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 
@@ -96,7 +96,8 @@ def integrated_gradients(
     start = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand(images.shape)
     priors = _own_priors(question)
     mean = priors.new_zeros((len(priors), *images.shape))
-    for node, weight in zip(*_legendre(samples), strict=True):
+    nodes, weights = np.polynomial.legendre.leggauss(samples)  # on -1..1
+    for node, weight in zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True):
         mean += weight * _gradient_at(question, start + node * (images - start), priors)
     return (mean * working(images - start)).sum(2).transpose(0, 1)
 
@@ -152,23 +153,3 @@ def _gradient_at(question: Question, images: torch.Tensor, priors: torch.Tensor)
 def _check_count(samples: int) -> None:
     if samples < 1:
         raise ExcitationError(f"samples is {samples}; at least one is needed.")
-
-
-def _legendre(count: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights of Gauss-Legendre quadrature on 0..1, by Newton's method on the Legendre polynomials."""
-    nodes, weights = [], []
-    for i in range(count):
-        x = math.cos(math.pi * (i + 0.75) / (count + 0.5))
-        slope = 1.0
-        for _ in range(100):
-            before, value = 1.0, x
-            for k in range(2, count + 1):
-                before, value = value, ((2 * k - 1) * x * value - (k - 1) * before) / k
-            slope = count * (x * value - before) / (x * x - 1)
-            step = value / slope
-            x -= step
-            if abs(step) < 1e-15:
-                break
-        nodes.append((1 - x) / 2)
-        weights.append(1 / ((1 - x * x) * slope * slope))
-    return nodes, weights

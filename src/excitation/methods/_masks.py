@@ -99,10 +99,14 @@ def rise(
     images = question.images
     maps = priors.new_zeros((len(images), len(priors), *size))
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(samples):
-        mask = random_mask(size, cells, kept, generator).to(images)
-        values = _measured(priors, working(scores_at(question, images * mask, batch)), of)
-        maps += values[..., None, None] * mask
+    together = max(1, batch // len(images))
+    for first in range(0, samples, together):
+        count = min(together, samples - first)
+        masks = torch.stack([random_mask(size, cells, kept, generator) for _ in range(count)]).to(images)
+        seen = (images * masks[:, None, None]).flatten(0, 1)
+        scores = torch.split(working(scores_at(question, seen, batch)), len(images))
+        for mask, own in zip(masks, scores, strict=True):
+            maps += _measured(priors, own, of)[..., None, None] * mask
     return maps / (samples * kept)
 
 
