@@ -129,9 +129,9 @@ def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> lis
         shared = layer.params[place] if place < len(layer.params) else None
         slot = Slot(shape, layer.where)
         if shared is not None:
-            slot = named.setdefault(shared.name, slot)
+            slot = named.setdefault(shared, slot)
             if slot.shape != shape:
-                layer.fail(f"it shares {shared.name!r} with {slot.owner}, of shape {slot.shape}; its own is {shape}.")
+                layer.fail(f"it shares {shared!r} with {slot.owner}, of shape {slot.shape}; its own is {shape}.")
         slot.users.append((module, name))
         slots.append(slot)
     return slots

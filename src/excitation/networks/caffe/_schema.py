@@ -18,7 +18,6 @@ ENUMS = {
     "Round": {"CEIL": 0, "FLOOR": 1},
     "Operation": {"PROD": 0, "SUM": 1, "MAX": 2},
     "Region": {"ACROSS_CHANNELS": 0, "WITHIN_CHANNEL": 1},
-    "ShareMode": {"STRICT": 0, "PERMISSIVE": 1},
     "OldType": {
         "NONE": 0, "ACCURACY": 1, "BNLL": 2, "CONCAT": 3, "CONVOLUTION": 4, "DATA": 5, "DROPOUT": 6,
         "EUCLIDEAN_LOSS": 7, "FLATTEN": 8, "HDF5_DATA": 9, "HDF5_OUTPUT": 10, "IM2COL": 11, "IMAGE_DATA": 12,
@@ -80,11 +79,11 @@ TEXT = {
     "Shape": "dim int64*",
     "Rule": "phase Phase; min_level int32; max_level int32; stage string*; not_stage string*",
     "State": "level int32; stage string*",
-    "Param": "name string; share_mode ShareMode",
+    "Param": "name string",
     **OPTIONS,
     **INPUTS,
     "Layer": f"{_BASE}; type string; param Param*{_ALL}",
-    "OldLayer": f"{_BASE}; type OldType; param string*; blob_share_mode ShareMode*{_ALL}; layer Ancient",
+    "OldLayer": f"{_BASE}; type OldType; param string*{_ALL}; layer Ancient",
     "Ancient": "",
     "Net": "name string; input string*; input_shape Shape*; input_dim int64*; state State; layer Layer*;"
     " layers OldLayer*",

@@ -19,14 +19,6 @@ _OLD = {
 
 
 @dataclass(frozen=True)
-class Shared:
-    """A parameter with a name, which all layers that use the name share."""
-
-    name: str
-    strict: bool
-
-
-@dataclass(frozen=True)
 class Item:
     """A layer as written.
 
@@ -43,7 +35,7 @@ class Item:
     kind: str
     message: Any
     where: str
-    params: tuple[Shared | None, ...]
+    params: tuple[str | None, ...]
     strange: tuple[str, ...]
 
     def fail(self, reason: str) -> NoReturn:
@@ -68,10 +60,8 @@ def written_layers(text: Text) -> list[Item]:
             )
         kind = _new_type(message.type) if old else message.type
         where = f"layer {message.name!r} ({kind or 'no type'}, line {line} of {text.path.name})"
-        params = _old_params(message) if old else tuple(
-            Shared(param.name, param.share_mode == ENUMS["ShareMode"]["STRICT"]) if param.name else None
-            for param in message.param
-        )  # fmt: skip
+        names = message.param if old else [param.name for param in message.param]
+        params = tuple(name or None for name in names)
         items.append(Item(message.name, kind, message, where, params, strange))
     return items
 
@@ -79,14 +69,6 @@ def written_layers(text: Text) -> list[Item]:
 def _new_type(number: int) -> str:
     name = next(name for name, value in ENUMS["OldType"].items() if value == number)
     return _OLD.get(name) or "".join(part.capitalize() for part in name.split("_"))
-
-
-def _old_params(message: Any) -> tuple[Shared | None, ...]:
-    modes = [*message.blob_share_mode, *(ENUMS["ShareMode"]["STRICT"],) * len(message.param)]
-    return tuple(
-        Shared(name, mode == ENUMS["ShareMode"]["STRICT"]) if name else None
-        for name, mode in zip(message.param, modes, strict=False)
-    )
 
 
 def included(message: Any, net: Any) -> bool:
