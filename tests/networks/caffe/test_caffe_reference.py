@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import excitation as eb
 from excitation._forward import forward
@@ -163,6 +164,33 @@ def test_squeezenet_maps(job, head, view, shared, squeezenets, score_map):
                 scale = plain.max() if blob == "fire9/concat" and view != "gap" else np.abs(wanted).max()
                 limit = EXACT if wanted.dtype == np.float64 else 1e-6
                 assert np.abs(found[layer][0, k].numpy() - wanted).max() <= limit * scale, (blob, label, name)
+
+
+def test_photos_are_what_they_show(shared, squeezenets):
+    """From the picture file to the class: sizes, channel order, mean."""
+    photos = shared("data/photos")
+    names = (shared("models/squeezenet_v1.0") / "imagenet_labels.txt").read_text().splitlines()
+    loaded = squeezenets["deploy"]
+    ranks = {}
+    for photo in photos.glob("n*.JPEG"):
+        image = loaded.preprocessing(Image.open(photo).convert("RGB"))[None]
+        with torch.no_grad():
+            best = loaded.model.float()(image).flatten().topk(5).indices.tolist()
+        wanted = photo.stem.partition("_")[2].replace("_", " ")
+        ranks[wanted] = [wanted in names[index] for index in best].index(True)
+    assert len(ranks) == 5
+    assert [name for name, rank in ranks.items() if rank] == ["bow tie"]
+
+
+def test_cat_and_dog_come_apart(shared, squeezenets):
+    """With the pooling before the classifier: the cat sits on the left, the dog on the right."""
+    loaded = squeezenets["deploy_gapfirst"]
+    image = loaded.preprocessing(Image.open(shared("data/photos/catdog.jpg")).convert("RGB"))[None]
+    maps = eb.explain(loaded.model.float(), image, [281, 207], layer="pool4", contrast="dual")[0]
+    half = maps.shape[-1] // 2
+    cat, dog = (float(part[:, :half].sum() / part.sum()) for part in maps)
+    assert cat > 0.6
+    assert dog < 0.35
 
 
 def test_squeezenet_is_told_how_its_pictures_are_prepared(squeezenets):
