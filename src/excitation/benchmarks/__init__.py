@@ -5,17 +5,20 @@ from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
 from ._methods import Centre, ExcitationMethod, ManyLayers, Method, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
+from ._report import category_table, comparison_table, pointing_table
 from ._results import Results, merge_results, read_results
 from ._run_pointing import Progress, run_pointing
 from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Store, open_store
+from ._tables import Cell, Table
 
 __all__ = [
     "ALPHAS",
     "TOLERANCE",
     "Accuracy",
     "AlphaSearch",
+    "Cell",
     "Centre",
     "Comparison",
     "Curve",
@@ -30,14 +33,17 @@ __all__ = [
     "Row",
     "Store",
     "StoreError",
+    "Table",
     "Tolerance",
     "Verdict",
     "Wins",
     "accuracy",
     "best_overlap",
     "boxes_of_map",
+    "category_table",
     "choose_mosaics",
     "compare",
+    "comparison_table",
     "deletion",
     "describe_method",
     "energy_in_region",
@@ -51,6 +57,7 @@ __all__ = [
     "open_store",
     "overlap",
     "point_of_map",
+    "pointing_table",
     "read_results",
     "region",
     "run_pointing",

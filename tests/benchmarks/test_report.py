@@ -1,0 +1,145 @@
+"""Tables: figures by hand, layout in every form, and what the notes admit."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from excitation import ExcitationError
+from excitation.benchmarks import Cell, Results, Row, Table, category_table, comparison_table, pointing_table
+
+HITS = {  # by method and layer: image, category, hit; image 1 is not difficult
+    ("c-mwp", "pool4"): [("1", "cat", 1), ("2", "cat", 1), ("2", "dog", 1), ("3", "dog", 0)],
+    ("mwp", "pool4"): [("1", "cat", 1), ("2", "cat", 0), ("2", "dog", 1), ("3", "dog", 0)],
+    ("mwp", "pool2"): [("1", "cat", 0), ("2", "cat", 0), ("2", "dog", 0), ("3", "dog", 0)],
+    ("grad_1", "default"): [("1", "cat", 1), ("2", "cat", 1), ("2", "dog", 0)],
+    ("centre", ""): [("1", "cat", 1), ("2", "cat", 1), ("2", "dog", 0), ("3", "dog", 1)],
+}
+
+
+def results(name="voc", network="net", hits=HITS, **more):
+    rows = tuple(
+        Row(image, category, method, layer, 1, 2, bool(hit), image != "1", 1.0, 0.1)
+        for (method, layer), pairs in hits.items()
+        for image, category, hit in pairs
+    )
+    layers = {"mwp": ["pool4", "pool2"], "c-mwp": ["pool4"], "grad_1": [None], "centre": []}
+    configuration = {"game": "pointing", "data": {"name": name}, "network": network, "layers": layers}
+    fields = {
+        "path": Path(f"{name}.sqlite"), "configuration": configuration, "shard": (0, 1), "planned": 3,
+        "finished": ("1", "2", "3"), "rows": rows, "left_out": (), "problems": (), "environments": ({"torch": "1"},),
+    }  # fmt: skip
+    return Results(**{**fields, **more})
+
+
+def figures(table):
+    return {name: [cell.text for cell in cells] for name, cells in table.rows}
+
+
+def test_the_paper_s_table():
+    table = pointing_table([results(), results("coco", hits={("mwp", "pool4"): [("1", "cat", 1)]})])
+    assert table.columns == (("voc, net", "All"), ("voc, net", "Diff."), ("coco, net", "All"), ("coco, net", "Diff."))
+    assert table.groups == [("voc, net", 2), ("coco, net", 2)]
+    # Layers are told apart where any of the runs has several.
+    assert figures(table) == {
+        "centre": ["75.0", "75.0", "", ""],  # cat 1, dog 1/2; difficult: cat 1, dog 1/2
+        "grad_1": ["50.0", "50.0", "", ""],
+        "mwp @ pool4": ["50.0", "25.0", "100.0", ""],
+        "mwp @ pool2": ["0.0", "0.0", "", ""],
+        "c-mwp": ["75.0", "75.0", "", ""],
+    }
+    best = {name: [cell.best for cell in cells] for name, cells in table.rows}
+    assert best["centre"] == best["c-mwp"] == [True, True, False, False]
+    assert best["mwp @ pool4"] == [False, False, True, False]
+    assert table.notes[0].startswith("voc, net: 4 pairs (3 difficult) on 3 images; grad_1 has only 3 of the pairs.")
+
+
+def test_pooled_with_intervals_and_published_figures():
+    published = {"c-MWP": {("voc, net", "All"): 80.0}}
+    table = pointing_table([results()], average="pooled", intervals=True, samples=50, published=published)
+    rows = figures(table)
+    assert rows["centre"][0].startswith("75.0 [")
+    assert rows["mwp @ pool4"][0].startswith("50.0 [")
+    assert rows["c-MWP (published)"] == ["80.0", ""]
+    assert not any(cell.best for cell in table.rows[-1][1])
+    assert "bootstrap over images with 50 samples" in table.notes[0]
+
+
+def test_what_is_missing_is_said():
+    run = results(
+        finished=("1",), left_out=tuple((image, "hat", "the category has no classes") for image in "12"),
+        problems=(("a.jpg", "is broken."),), environments=({"torch": "1"}, {"torch": "2"}),
+    )  # fmt: skip
+    (note,) = pointing_table([run]).notes
+    for words in ("NOT FINISHED, 1 of 3 images", "2 pairs left out since the category has no classes",
+                  "1 problems with the data, listed in voc.sqlite", "2 different sets of versions"):  # fmt: skip
+        assert words in note
+    with pytest.raises(ExcitationError, match="no results were given"):
+        pointing_table([])
+    with pytest.raises(ExcitationError, match="same data set and network"):
+        pointing_table([results(), results()])
+    with pytest.raises(ExcitationError, match="not of the pointing game"):
+        pointing_table([results(configuration={"game": "grid"})])
+
+
+def test_categories_and_wins():
+    table = category_table(results())
+    assert [name for _, name in table.columns] == ["Pairs", "centre", "grad_1", "mwp @ pool4", "mwp @ pool2", "c-mwp"]
+    assert figures(table) == {
+        "cat": ["2", "100.0", "100.0", "50.0", "0.0", "100.0"],
+        "dog": ["2", "50.0", "0.0", "50.0", "0.0", "50.0"],
+        "best alone": ["", "0", "0", "0", "0", "0"],
+        "best with others": ["", "2", "1", "1", "0", "2"],
+    }
+    assert figures(category_table(results(), difficult=True))["cat"] == ["1", "100.0", "100.0", "0.0", "0.0", "100.0"]
+    easy = results(hits={("mwp", "pool4"): [("1", "cat", 1)]})
+    with pytest.raises(ExcitationError, match="no difficult pairs"):
+        category_table(easy, difficult=True)
+
+
+def test_methods_in_pairs():
+    table = comparison_table(results(), "mwp @ pool4", samples=200)
+    rows = figures(table)
+    assert set(rows) == {"centre", "grad_1", "mwp @ pool2", "c-mwp"}
+    assert rows["c-mwp"][:2] == ["75.0", "+25.0"]
+    assert rows["c-mwp"][4] == "4"
+    assert rows["grad_1"][4] == "3"
+    with pytest.raises(ExcitationError, match="has no row 'lrp'; there is: centre, grad_1"):
+        comparison_table(results(), "lrp")
+
+
+def test_forms():
+    table = pointing_table([results(), results("coco", hits={("centre", ""): HITS["centre", ""]})])
+    text = table.as_text().splitlines()
+    assert text[0] == "Pointing game: accuracy in percent, mean over categories"
+    (row,) = [line.split() for line in text if line.strip().startswith("mwp @ pool4")]
+    assert row == ["mwp", "@", "pool4", "50.0", "25.0"]
+    assert "75.0*" in table.as_text()
+    markdown = table.as_markdown().splitlines()
+    assert markdown[2] == "| Method | voc, net, All | voc, net, Diff. | coco, net, All | coco, net, Diff. |"
+    assert "| centre | **75.0** | **75.0** | **75.0** | **75.0** |" in markdown
+    assert len({line.count("|") for line in markdown if line.startswith("|")}) == 1
+    latex = table.as_latex()
+    assert r"\multicolumn{2}{c}{voc, net} & \multicolumn{2}{c}{coco, net}" in latex
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in latex
+    assert r"grad\_1 & 50.0 & 50.0 &  &  \\" in latex
+    assert r"\textbf{75.0}" in latex
+    assert latex.count("{") == latex.count("}")
+    lines = list(csv.reader(io.StringIO(table.as_csv())))
+    assert lines[0] == ["Method", "voc, net All", "voc, net Diff.", "coco, net All", "coco, net Diff."]
+    assert [float(word) for word in lines[1][1:]] == [75, 75, 75, 75]
+
+
+def test_latex_columns_without_a_group_keep_their_place():
+    table = Table("50 % & more_", "x", (("", "a"), ("", "b"), ("g", "c")), (("r", (Cell("1"), Cell("2"), Cell("3"))),))
+    lines = table.as_latex().splitlines()
+    (heads,) = [line for line in lines if "multicolumn" in line]
+    assert heads.count("&") == 3
+    assert r"\cmidrule(lr){4-4}" in lines
+    assert r"\caption{50 \% \& more\_}" in lines
+    with pytest.raises(ValueError, match="has 1 cells for 3 columns"):
+        Table("t", "x", table.columns, (("r", (Cell("1"),)),))
+    brackets = Table("t [b]x[/b]", "[red]", (("", "[1]"),), (("[bold]r", (Cell("[2]"),)),))
+    assert "[bold]r" in brackets.as_text()
+    assert "[red]" in brackets.as_text()
