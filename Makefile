@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test lint types pytest format clean
+.PHONY: help venv demo test lint types pytest format train figures clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,11 +28,14 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
 	$(PIP) install --quiet --no-deps --requirement requirements-nodeps.txt
 	@touch $@
 
+demo: $(INSTALLED)  ## explain a crowded picture with the classifier that comes along
+	$(BIN)/excitation demo --out out/demo
+
 test: lint types pytest  ## style, types, then all tests
 
 lint: $(INSTALLED)  ## style, without changing anything
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests experiments
+	$(BIN)/ruff format --check src tests experiments
 
 types: $(INSTALLED)  ## strict type check
 	$(BIN)/mypy
@@ -41,8 +44,18 @@ pytest: $(INSTALLED)  ## the tests alone (PYTEST_ARGS='-k overlay')
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 format: $(INSTALLED)  ## put the style right
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests experiments
+	$(BIN)/ruff format src tests experiments
+
+train: $(INSTALLED)  ## train the symbol world's classifiers (an hour each; goes on where it stopped)
+	$(BIN)/python -m experiments.symbols.train --network googlenet
+	$(BIN)/python -m experiments.symbols.train --network resnet
+
+figures: $(INSTALLED)  ## draw the figures of the documentation again
+	$(BIN)/excitation demo --out out/demo && cp out/demo/maps.png docs/figures/demo.png
+	$(BIN)/python -m experiments.figures.layers
+	$(BIN)/python -m experiments.figures.contrast
+	$(BIN)/python -m experiments.figures.cooccurrence
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,7 +24,7 @@ def draw_curve(history: dict[str, list], place: Path) -> None:
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     left.plot(np.arange(width, len(loss) + 1), smooth, color="#c44e52", label="training loss")
     left.set_yscale("log")
-    left.set_xlabel("step (32 pictures each)")
+    left.set_xlabel("training step")
     left.set_ylabel("multi-label cross-entropy", color="#c44e52")
     right = left.twinx()
     steps, values = zip(*history["precision"], strict=True)

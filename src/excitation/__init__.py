@@ -1,6 +1,8 @@
 """Top-down attention for PyTorch classifiers by Excitation Backprop.
 
-`explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look.
+`explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look;
+`load_model` networks by name, `load_caffe` those of Caffe, `convolutional` makes them take pictures of any size;
+`list_methods` what there is to compare with.
 """
 
 from ._audit import Audit, audit
@@ -15,6 +17,8 @@ from ._errors import (
 )
 from ._explain import Explanation, explain, explain_full
 from ._layers import LayerInfo, list_layers
+from .methods import list_methods
+from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model
 from .propagation import Policies
 
 __version__ = "0.1.0"
@@ -27,12 +31,18 @@ __all__ = [
     "Explanation",
     "LayerError",
     "LayerInfo",
+    "LoadedModel",
     "Policies",
+    "Preprocessing",
     "TargetError",
     "TrainingModeError",
     "UnsupportedOperationError",
     "audit",
+    "convolutional",
     "explain",
     "explain_full",
     "list_layers",
+    "list_methods",
+    "load_caffe",
+    "load_model",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,7 @@ def explain(
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,
+    method: str | None = None,
     contrast: Contrast = None,
     signed: bool = False,
     signal: Reading = "response",
@@ -70,8 +71,9 @@ def explain(
     constants: Sequence[str] = (),
     resize: bool | tuple[int, ...] = False,
     scale: Literal["max", "sum"] | None = None,
+    **options: Any,
 ) -> Maps | MapList | dict[str, Maps] | dict[str, MapList]:
-    """Attention maps by Excitation Backprop: where the evidence for each target lies.
+    """Attention maps: where the evidence for each target lies, by Excitation Backprop or another method.
 
     Args:
         model: the network in evaluation mode, untouched by the call.
@@ -80,6 +82,8 @@ def explain(
             image. All share one forward pass.
         layer: where to take the maps; several give a dictionary by name from one sweep. None given: the default of
             the loaded model, else the last layer at stride 16 that all evidence passes through.
+        method: a name out of `list_methods()`, to compare with; Excitation Backprop if not given. `contrast` and
+            `signed` belong to the latter; as methods, c-MWP and others have names of their own.
         contrast: `None` for MWP (Eq. 2); `"dual"` for c-MWP (Sec. 3.3): unit minus dual unit, formed at the last
             weighted layer; or another target, or a list of classes, whose MWP is subtracted.
         signed: keep negative values of a contrast; otherwise they are cut at zero, as Sec. 3.3 defines it.
@@ -90,6 +94,7 @@ def explain(
         constants: dotted names of constant tensors the network keeps outside parameters and buffers.
         resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass.
         scale: `"max"` or `"sum"` divides each map by its largest absolute value or its absolute sum.
+        **options: the method's own, as `list_methods()` has them.
 
     Returns:
         `(image, target, height, width)`, float32 or float64 as the network computes (float32 for half precision); a
@@ -104,18 +109,50 @@ def explain(
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, Sec. 3.
     """
-    result = explain_full(
-        model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
-        class_names=class_names, output=output, constants=constants, resize=resize, scale=scale,
-    )  # fmt: skip
-    if result.targets is None:
-        maps: dict[str, Maps] = result.maps
+    if method is not None:
+        if contrast is not None or signed:
+            raise ExcitationError(f"contrast and signed do not go with method {method!r}; name the contrasted method.")
+        if policies is not None:
+            options["policies"] = policies
+        maps, counts = _by_method(
+            method, model, images, targets, layer, options,
+            signal=signal, class_names=class_names, output=output, constants=constants,
+        )  # fmt: skip
+        maps = {name: _scaled(_resized(found, images, resize), scale) for name, found in maps.items()}
+    elif options:
+        raise TypeError(f"explain() has no argument {next(iter(options))!r}; options of a method need method=.")
+    else:
+        result = explain_full(
+            model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
+            class_names=class_names, output=output, constants=constants, resize=resize, scale=scale,
+        )  # fmt: skip
+        maps, counts = result.maps, result.targets
+    if counts is None:
         return maps if _several(layer) else next(iter(maps.values()))
-    lists = {
-        name: [item[:count] for item, count in zip(maps, result.targets, strict=True)]
-        for name, maps in result.maps.items()
-    }
+    lists = {name: [item[:count] for item, count in zip(found, counts, strict=True)] for name, found in maps.items()}
     return lists if _several(layer) else next(iter(lists.values()))
+
+
+def _by_method(
+    method: str,
+    model: torch.nn.Module | LoadedModel,
+    images: torch.Tensor,
+    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    layer: Layer | Sequence[Layer] | None,
+    options: dict[str, Any],
+    **question: Any,
+) -> tuple[dict[str, Maps], tuple[int, ...] | None]:
+    """Maps by layer from another method, and the counts of targets if they differ between images."""
+    from .methods import find_method  # methods are built on this module
+
+    network = model.model if isinstance(model, LoadedModel) else model
+    check_model(network)
+    run = find_method(method)
+    found: dict[str, Maps] = {}
+    for item in [None] if layer is None else _as_list(layer):
+        name = "" if item is None else layer_name(network, item)
+        found[name] = run(model, images, targets, layer=item, **question, **options)
+    return found, _per_image(targets, len(images))[1]
 
 
 def explain_full(

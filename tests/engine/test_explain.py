@@ -457,3 +457,19 @@ print(json.dumps(found))
     for call, message in WRONG_TYPES.items():
         assert message in found[call], call
         assert "\n" not in found[call]
+
+
+def test_other_methods_take_the_same_arguments(model, images):
+    by_name = eb.explain(model, images, [0, 2], layer=["pool", "stem"], method="mwp")
+    assert list(by_name) == ["pool", "stem"]
+    assert torch.equal(by_name["pool"], eb.explain(model, images, [0, 2], layer="pool"))
+    lists = eb.explain(model, images, [[0], [1, 2], [3]], layer="pool", method="gradient", scale="max")
+    assert [tuple(found.shape[:1]) for found in lists] == [(1,), (2,), (1,)]
+    assert float(lists[1].amax()) == pytest.approx(1)
+    assert eb.explain(model, images, [0], layer="pool", method="gradient", resize=(20, 30)).shape[2:] == (20, 30)
+    with pytest.raises(eb.ExcitationError, match="contrast and signed do not go with"):
+        eb.explain(model, images, [0], method="gradient", contrast="dual")
+    with pytest.raises(eb.ExcitationError, match="no option 'depth'"):
+        eb.explain(model, images, [0], layer="pool", method="gradient", depth=2)
+    with pytest.raises(TypeError, match="no argument 'lyer'"):
+        eb.explain(model, images, [0], lyer="conv2")

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .._errors import ExcitationError
+from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
 from ._symbols_command import symbols_command
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("explain")(explain_command)
 app.command("layers")(layers_command)
+app.command("demo")(demo_command)
 app.command("symbols")(symbols_command)
 
 

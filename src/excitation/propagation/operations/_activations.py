@@ -92,7 +92,7 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
     return _gate(input, None if min is None else float(min))
 
 
-@reads("threshold")
+@reads("threshold", "_threshold")
 def threshold(
     reading: Reading, input: torch.Tensor, threshold: Number, value: Number, inplace: bool = False
 ) -> Read:  # fmt: skip

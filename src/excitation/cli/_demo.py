@@ -1,0 +1,132 @@
+"""What `excitation demo` shows: one crowded scene, all its objects, both kinds of map."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from .. import Explanation, audit, explain_full
+from .._files import whole_file, write_whole
+from ..benchmarks import TOLERANCE, is_hit
+from ..data.symbols import Instance, Scene, make_scene
+from ..networks.symbols import load_symbols
+from ..views import FigureRow, Panel, figure, find_peak, save_figure
+
+METHODS = {"MWP": None, "c-MWP": "dual"}
+LEAST, MOST = 4, 6  # different symbols in a crowded picture
+VISIBLE = 0.025  # smallest share of the picture
+
+
+def crowded_scene(seed: int) -> Scene:
+    """The first scene of a world with four to six different symbols, none of them tiny."""
+    index = 0
+    while True:
+        scene = make_scene(index, seed, "test")
+        symbols = [instance.symbol for instance in scene.instances]
+        readable = all(instance.share >= VISIBLE for instance in scene.instances)
+        if LEAST <= len(symbols) <= MOST and len(set(symbols)) == len(symbols) and readable:
+            return scene
+        index += 1
+
+
+def run_demo(seed: int, out: Path) -> Iterator[str]:
+    """Explain a scene and write `picture.png`, `maps.png` and `maps.npz`.
+
+    Args:
+        seed: of the scene.
+        out: folder for the files; older ones are replaced.
+
+    Yields:
+        Lines of the answer.
+    """
+    scene = crowded_scene(seed)
+    loaded = load_symbols()
+    picture = Image.fromarray(scene.image)
+    images = loaded.preprocessing(picture)[None]
+    targets = [instance.symbol for instance in scene.instances]
+    found = {name: explain_full(loaded, images, targets, contrast=kind) for name, kind in METHODS.items()}
+    account = audit(loaded, images, targets, layer="input")
+    shares = torch.sigmoid(found["MWP"].scores[0]).tolist()
+    size = (picture.height, picture.width)
+    peaks = {name: [find_peak(attention, size) for attention in maps_of(result)] for name, result in found.items()}
+    hits = {
+        name: [is_hit(peak, instance.mask) for peak, instance in zip(points, scene.instances, strict=True)]
+        for name, points in peaks.items()
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    _save_picture(picture, out / "picture.png")
+    save_figure(draw(scene, found, hits), out / "maps.png")
+    with whole_file(out / "maps.npz") as file:
+        np.savez_compressed(
+            file,
+            allow_pickle=False,
+            **{name: maps_of(result).numpy() for name, result in found.items()},
+            objects=np.array([_called(instance) for instance in scene.instances]),
+            probabilities=np.array(shares),
+            boxes=np.array([instance.box for instance in scene.instances]),
+            layer=np.array(next(iter(found["MWP"].maps))),
+            seed=np.array(seed),
+        )
+    yield f"scene {scene.index} of world {seed}, explained at {next(iter(found['MWP'].maps))}"
+    yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}"
+    for i, instance in enumerate(scene.instances):
+        verdicts = [f"{peaks[name][i]!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
+        yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}"
+    yield (
+        f"a hit is within {TOLERANCE} pixels of the object; "
+        + ", ".join(f"{name} {sum(hits[name])} of {len(targets)}" for name in METHODS)
+    )
+    mass = {name: float(getattr(account, name).mean()) for name in ("top", "here", "lost", "round")}
+    yield (
+        f"mass of MWP down to the pixels: on top {mass['top']:.6f} = here {mass['here']:.6f} + lost {mass['lost']:.6f}"
+        f" + round {mass['round']:.6f}"
+    )
+    yield f"figure {out / 'maps.png'}, raw maps {out / 'maps.npz'}, picture {out / 'picture.png'}"
+
+
+def maps_of(result: Explanation) -> Float[torch.Tensor, "target height width"]:
+    """The maps of the one image at the one layer."""
+    (maps,) = result.maps.values()
+    return maps[0]
+
+
+def draw(scene: Scene, found: dict[str, Explanation], hits: dict[str, list[bool]]) -> Figure:
+    """One row per method, one column per object; the picture with its objects' boxes in front."""
+    rows = []
+    for name, result in found.items():
+        panels = [
+            Panel(attention, _called(instance), "hit" if hit else "miss")
+            for attention, instance, hit in zip(maps_of(result), scene.instances, hits[name], strict=True)
+        ]
+        rows.append(FigureRow(_with_boxes(scene), panels, name))
+    return figure(rows, mark_peaks=True)
+
+
+def _with_boxes(scene: Scene) -> Image.Image:
+    scale = 3  # thin lines on a small picture would cover what they frame
+    large = Image.fromarray(scene.image).resize(
+        (scene.image.shape[1] * scale, scene.image.shape[0] * scale), Image.Resampling.BICUBIC
+    )
+    pen = ImageDraw.Draw(large)
+    for instance in scene.instances:
+        x0, y0, x1, y1 = (side * scale for side in instance.box)
+        pen.rectangle((x0 - 1, y0 - 1, x1, y1), outline="black", width=4)
+        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline="white", width=2)
+    return large
+
+
+def _called(instance: Instance) -> str:
+    return f"{instance.colour_name} {instance.name}"
+
+
+def _save_picture(picture: Image.Image, place: Path) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_whole(place, buffer.getvalue())

@@ -1,0 +1,140 @@
+"""Classifiers that take pictures of any size and give a score for each position (Sec. 4.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+from ._head import FLATTENING, OVER_CLASSES, PER_NEURON, POOLING, Call, CallId, Replacing, find_head, spatial
+from ._loaded import LoadedModel, ModelError
+
+Replacement = Callable[[torch.Tensor], torch.Tensor]
+ScoreMap = Float[torch.Tensor, "image class height width"]
+
+
+class Convolutional(torch.nn.Module):
+    """A classifier whose head slides over its feature map: `convolutional` makes it.
+
+    Its layers are those of `model`, under the names `model.LAYER`; it shares their weights.
+    """
+
+    def __init__(self, model: torch.nn.Module, head: dict[CallId, Replacement], size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model = model
+        self._head = head
+        self._size = size
+
+    def forward(self, images: Float[torch.Tensor, "image channels height width"]) -> ScoreMap:
+        """Class scores for every position of a window of the original size.
+
+        Raises:
+            ModelError: images smaller than the original size.
+        """
+        height, width = images.shape[-2:]
+        if height < self._size[0] or width < self._size[1]:
+            raise ModelError(
+                f"the images are {height} x {width}; this network needs {self._size[0]} x {self._size[1]} or more."
+            )
+        with Replacing(self._head):
+            return self.model(images)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        """The window's size."""
+        return f"window={self._size}"
+
+
+@overload
+def convolutional(model: LoadedModel, size: tuple[int, int] | None = None) -> LoadedModel: ...
+@overload
+def convolutional(model: torch.nn.Module, size: tuple[int, int] | None = None) -> Convolutional: ...
+
+
+def convolutional(
+    model: torch.nn.Module | LoadedModel, size: tuple[int, int] | None = None
+) -> Convolutional | LoadedModel:
+    """Turn a classifier with a fully connected or globally pooled head into one with a score map.
+
+    Linear layers become convolutions with the same weights, global pooling a window of the size it has at the original
+    input. At that size the scores are the original's; a larger picture gives one score per position and class. The
+    model itself is not changed.
+
+    Args:
+        model: in evaluation mode, with a head of flattening, linear layers, pooling and functions of single neurons.
+        size: `(height, width)` of the input it was trained on; by default that of a loaded model's preprocessing, else
+            224 x 224.
+
+    Returns:
+        A module that returns `(image, class, height, width)`; for a `LoadedModel` another one, which keeps pictures'
+        aspect ratio.
+
+    Raises:
+        ModelError: its head is of another kind; says where it ends.
+
+    Source: Zhang et al. 2016, Sec. 4.1, after Long et al., "Fully Convolutional Networks", CVPR 2015.
+    """
+    if isinstance(model, LoadedModel):
+        made = convolutional(model.model, model.preprocessing.size if size is None else size)
+        layer = model.default_layer
+        return dataclasses.replace(
+            model,
+            model=made,
+            preprocessing=dataclasses.replace(model.preprocessing, resize="shortest"),
+            default_layer=layer if layer is None else f"model.{layer}",
+        )
+    size = (224, 224) if size is None else size
+    calls = find_head(model, size, FLATTENING | PER_NEURON | OVER_CLASSES | POOLING | {"linear"})
+    head = _replacements(calls)
+    if not any(name == "linear" or name in POOLING for name, _ in head):
+        last = calls[-1].name if calls else "its input"
+        raise ModelError(
+            f"the network's scores come from {last!r}, not from pooling or linear layers; it has no head to convert."
+        )
+    return Convolutional(model, head, size).eval()
+
+
+def _replacements(calls: Sequence[Call]) -> dict[CallId, Replacement]:
+    """What stands for the head's calls on a map of any size, from the scores down; others stay as they are."""
+    head: dict[CallId, Replacement] = {}
+    for call in calls:
+        inner, outer = spatial(call.input.shape), spatial(call.result.shape)
+        if call.name in FLATTENING:
+            head[call.key] = _unchanged
+        elif call.name in OVER_CLASSES:
+            head[call.key] = partial(getattr(torch, call.name), dim=1)
+        elif call.name == "linear":
+            head[call.key] = partial(_linear, call=call)
+        elif call.name.startswith("adaptive"):
+            pool = F.avg_pool2d if call.name == "adaptive_avg_pool2d" else F.max_pool2d
+            if any(i % o for i, o in zip(inner, outer, strict=True)):
+                raise ModelError(
+                    f"{call.name!r} makes {outer} of {inner} at the original size, in windows of different sizes; give"
+                    " a size at which it divides evenly."
+                )
+            kernel = (inner[0] // outer[0], inner[1] // outer[1])
+            head[call.key] = partial(pool, kernel_size=kernel, stride=(1, 1) if outer == (1, 1) else kernel)
+        elif call.name in POOLING:
+            if outer != (1, 1) or call.input.dim() != 4:
+                break  # not over all of space: below the head
+            pool = F.max_pool2d if call.name in {"max_pool2d", "amax"} else F.avg_pool2d
+            head[call.key] = partial(pool, kernel_size=inner, stride=(1, 1))
+    return head
+
+
+def _unchanged(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _linear(x: torch.Tensor, call: Call) -> torch.Tensor:
+    """A linear layer as a convolution; over a flattened map, its kernel has that map's size."""
+    weight = call.options.get("weight", call.arguments[0] if call.arguments else None)
+    bias = call.options.get("bias", call.arguments[1] if len(call.arguments) > 1 else None)
+    assert isinstance(weight, torch.Tensor)
+    channels = x.shape[1]
+    height, width = call.window
+    return F.conv2d(x, weight.reshape(len(weight), channels, height, width), bias)

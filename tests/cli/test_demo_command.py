@@ -1,0 +1,84 @@
+"""`excitation demo`: the first minute of a new user, and the classifier that comes along."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import excitation as eb
+from excitation.cli._demo import crowded_scene
+from excitation.data.symbols import PAIRS, make_scene
+from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
+
+
+def test_the_demo_shows_every_object(run, tmp_path):
+    code, out, err = run("demo", "--seed", 3, "--out", tmp_path)
+    assert (code, err) == (0, "")
+    scene = crowded_scene(3)
+    for instance in scene.instances:
+        assert f"{instance.colour_name} {instance.name}" in out
+    assert "on top 1.000000" in out
+    with np.load(tmp_path / "maps.npz") as stored:
+        assert stored["MWP"].shape[0] == len(scene.instances)
+        assert stored["MWP"].sum((1, 2)) == pytest.approx(1, abs=1e-4)
+        assert stored["c-MWP"].min() >= 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "picture.png")), scene.image)
+    with Image.open(tmp_path / "maps.png") as drawn:
+        assert min(drawn.size) > 500
+
+
+def test_another_seed_is_another_picture():
+    first, second = crowded_scene(0), crowded_scene(1)
+    assert first.image.shape != second.image.shape or not np.array_equal(first.image, second.image)
+    assert 4 <= len({item.symbol for item in first.instances}) == len(first.instances) <= 6
+
+
+def test_the_bundled_classifier_sees_single_objects():
+    """On pictures it has not seen, of one large object each: the right symbol and colour nearly always."""
+    loaded = eb.load_model("symbols")
+    paired = {symbol for pair in PAIRS for symbol in pair}
+    right = seen = 0
+    for index in range(40):
+        scene = make_scene(index, 0, "dominant")
+        if scene.instances[0].symbol in paired:
+            continue
+        with torch.no_grad():
+            scores = loaded.model(loaded.preprocessing(Image.fromarray(scene.image))[None])[0]
+        right += int(scores[:40].argmax()) == scene.instances[0].symbol
+        seen += 1
+    assert seen > 20
+    assert right / seen > 0.85
+
+
+def test_its_class_names_work_as_targets_and_others_are_refused():
+    loaded = eb.load_model("symbols")
+    images = torch.zeros(1, 3, 160, 160)
+    assert torch.equal(eb.explain(loaded, images, ["cup"]), eb.explain(loaded, images, [15]))
+    with pytest.raises(eb.TargetError, match="umbrella"):
+        eb.explain(loaded, images, ["umbrela"])
+    with pytest.raises(eb.ExcitationError, match="just 'symbols'"):
+        eb.load_model("symbols:resnet")
+
+
+def test_folding_keeps_the_scores():
+    torch.manual_seed(0)
+    trained = SymbolNet(5, batch_norm=True)
+    with pytest.raises(ValueError, match="training mode"):
+        folded(trained)
+    images = torch.rand(2, 3, 64, 80)
+    trained(images)  # statistics that are not the initial ones
+    trained = trained.double().eval()
+    plain = folded(trained).double()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    assert torch.allclose(plain(images.double()), trained(images.double()), atol=1e-6)
+
+
+def test_the_residual_network_runs_and_keeps_its_mass():
+    torch.manual_seed(0)
+    model = SymbolResNet(5).double().eval()
+    images = torch.rand(1, 3, 64, 80).double()
+    assert model(images).shape == (1, 5)
+    account = eb.audit(model, images, [2], layer="layer2")
+    assert float(account.here + account.lost) == pytest.approx(1)
