@@ -15,7 +15,7 @@ from ._head import FLATTENING, OVER_CLASSES, PER_NEURON, POOLING, Call, CallId, 
 from ._loaded import LoadedModel, ModelError
 
 Replacement = Callable[[torch.Tensor], torch.Tensor]
-ScoreMap = Float[torch.Tensor, "image class height width"]
+ScoreMap = Float[torch.Tensor, "image class rows columns"]
 
 
 class Convolutional(torch.nn.Module):

@@ -74,7 +74,8 @@ class _Probe(TorchFunctionMode):
         result = function(func).twin(*args, **kwargs)
         first = args[0] if args else kwargs.get("input")
         name = function(func).name
-        if isinstance(first, torch.Tensor) and isinstance(result, torch.Tensor):
+        # What gives its input back, as dropout in evaluation mode, is no step of a chain.
+        if isinstance(first, torch.Tensor) and isinstance(result, torch.Tensor) and result is not first:
             self.calls.append(Call(name, self._counts[name], first, args[1:], kwargs, result))
         self._counts[name] += 1
         return result
