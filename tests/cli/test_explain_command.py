@@ -297,3 +297,30 @@ def test_real_photos(run, shared, tmp_path):
         assert y0 <= y < y1, target
         assert 0.05 < found[target]["mass"] < 1
     assert found["zebra"]["score"] > 20
+
+
+def test_class_names_from_a_file(run, folder, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("crimson\nlime\nnavy\n")
+    words = [
+        "explain",
+        folder / "a.png",
+        "--model",
+        "toy_models:bare",
+        "--class-names",
+        names,
+        "--out",
+        tmp_path / "out",
+    ]
+    code, out, err = run(*words, "--target", "navy")
+    assert (code, err) == (0, "")
+    assert "navy: score" in out
+    code, _, err = run(*words, "--target", "navi")
+    assert code == 2
+    names.write_text("crimson\nlime\nteal\n")
+    code, _, err = run(*words, "--target", "navy")
+    assert code == 2
+    assert "class_names" in err
+    code, _, err = run(*words[:5], tmp_path / "none.txt", "--target", "navy", "--out", tmp_path / "other")
+    assert code == 2
+    assert "none.txt" in err

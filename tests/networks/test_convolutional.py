@@ -107,8 +107,7 @@ def test_maps_at_the_original_size_are_the_originals():
     sliding = convolutional(model, (16, 20))
     for contrast in (None, "dual"):
         expected = eb.explain(model, x, [0, 3], layer="features.1", contrast=contrast)
-        # Of a single position, `softmax` takes all; `response` asks for a positive score.
-        found = eb.explain(sliding, x, [0, 3], layer="model.features.1", contrast=contrast, signal="softmax")
+        found = eb.explain(sliding, x, [0, 3], layer="model.features.1", contrast=contrast)
         assert torch.allclose(found, expected, atol=1e-12)
 
 

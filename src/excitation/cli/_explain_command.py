@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +37,11 @@ def explain_command(
         typer.Option("--contrast", metavar="none|dual|CLASS", help="none: MWP; dual: c-MWP; or a class to set against"
                      " the targets."),
     ] = "none",
+    class_names: Annotated[
+        Path | None,
+        typer.Option("--class-names", metavar="FILE", help="Names of the classes, one per line, for models that bring"
+                     " none along, such as Caffe's.", show_default=False),
+    ] = None,
     signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figures and maps go.")] = Path("out"),
     as_json: AsJson = False,
@@ -68,6 +74,8 @@ def explain_command(
         "contrast": contrast,
         "signed": signed,
     }
+    if class_names is not None:
+        configuration["class_names"] = digest(class_names)
     jobs = make_jobs(found.pictures, out, configuration)
     # All are looked at before anything is computed, so that a wrong folder is known at once.
     is_finished = [job.finished() for job in jobs]
@@ -89,14 +97,19 @@ def explain_command(
             if done:
                 report(job, Result.load(job.maps))
         todo = [job for job, done in zip(jobs, is_finished, strict=True) if not done]
-        for job, result in _explained(todo, model, question, batch, refused):
+        for job, result in _explained(todo, model, question, class_names, batch, refused):
             report(job, result)
     if failed:
         raise typer.Exit(2)
 
 
 def _explained(
-    jobs: Sequence[Job], model: str, question: Question, batch: int, refused: Callable[[Exception], None]
+    jobs: Sequence[Job],
+    model: str,
+    question: Question,
+    class_names: Path | None,
+    batch: int,
+    refused: Callable[[Exception], None],
 ) -> Iterator[tuple[Job, Result]]:
     """Explain pictures and write their files, a batch at a time."""
     if not jobs:
@@ -106,6 +119,8 @@ def _explained(
     from ._inputs import explain_batch, in_batches
 
     loaded = load_model(model)
+    if class_names is not None:
+        loaded = dataclasses.replace(loaded, class_names=class_names.read_text(encoding="utf-8").splitlines())
     of_picture = {job.picture: job for job in jobs}
     said: set[str] = set()
     for items in in_batches(loaded, of_picture, batch, refused):
