@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
 
 @pytest.fixture(autouse=True)
@@ -36,21 +35,12 @@ def run(capsys, monkeypatch):
     return call
 
 
-def scene(size, red, green, blue):
-    """Three discs on white."""
-    picture = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(picture)
-    for (x, y), colour in ((red, "red"), (green, "lime"), (blue, "blue")):
-        draw.ellipse((x - 9, y - 9, x + 9, y + 9), fill=colour)
-    return picture
-
-
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, toys):
     """Four pictures of two shapes, and what else lies in a folder."""
     place = tmp_path / "photos"
     place.mkdir()
     for name, size in {"a": (96, 96), "b": (96, 64), "c": (96, 96), "d": (96, 96)}.items():
-        scene(size, (20, 20), (70, 15), (40, 45)).save(place / f"{name}.png")
+        toys.scene(size, (20, 20), (70, 15), (40, 45)).save(place / f"{name}.png")
     (place / "labels.csv").write_text("a,0\n")
     return place

@@ -182,10 +182,8 @@ def test_signed_and_against_a_class(run, folder, tmp_path):
             assert (stored["maps"].min() < -0.01) == bool(extra)
 
 
-def test_the_map_of_a_crop_lies_in_the_crop(run, tmp_path):
-    from conftest import scene
-
-    scene((200, 100), (60, 50), (100, 20), (140, 80)).save(tmp_path / "wide.png")
+def test_the_map_of_a_crop_lies_in_the_crop(run, tmp_path, toys):
+    toys.scene((200, 100), (60, 50), (100, 20), (140, 80)).save(tmp_path / "wide.png")
     _, lines, _ = run("explain", tmp_path / "wide.png", "--model", "toy_models:cropping", "--target", "0", "--target",
                       "2", "--json", "--out", tmp_path / "o")  # fmt: skip
     red, blue = (json.loads(line)["peak"] for line in lines.splitlines())

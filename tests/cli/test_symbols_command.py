@@ -13,10 +13,10 @@ def test_scenes_appear_and_a_second_call_finds_them(run, tmp_path):
     out = tmp_path / "world"
     code, _, err = run("symbols", "--count", 2, "--seed", 5, "--out", out)
     assert (code, "2 scenes" in err) == (0, True)
-    assert len(json.loads((out / "instances.json").read_text())["images"]) == 2
-    before = (out / "instances.json").stat().st_mtime_ns
+    assert len(json.loads((out / "annotations" / "instances.json").read_text())["images"]) == 2
+    before = (out / "annotations" / "instances.json").stat().st_mtime_ns
     assert run("symbols", "--count", 2, "--seed", 5, "--out", out)[0] == 0
-    assert (out / "instances.json").stat().st_mtime_ns == before
+    assert (out / "annotations" / "instances.json").stat().st_mtime_ns == before
 
 
 def test_other_scenes_and_splits_are_refused_in_one_line(run, tmp_path):

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw
 from torch import nn
 
 from excitation.networks._loaded import LoadedModel, Preprocessing
@@ -89,3 +90,12 @@ def squeezenet():
     prepare = Preprocessing(size=(227, 227), scale=1.0, channels="BGR", mean=(104.0, 117.0, 123.0))
     names = (folder / "imagenet_labels.txt").read_text().splitlines()
     return LoadedModel(model, "", prepare, names, "pool4")
+
+
+def scene(size, red, green, blue):
+    """Three discs on white."""
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for (x, y), colour in ((red, "red"), (green, "lime"), (blue, "blue")):
+        draw.ellipse((x - 9, y - 9, x + 9, y + 9), fill=colour)
+    return picture

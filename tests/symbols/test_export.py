@@ -35,7 +35,7 @@ def exported(tmp_path_factory):
 def test_pycocotools_reads_exact_masks(exported, capsys):
     from pycocotools.coco import COCO
 
-    coco = COCO(str(exported / "instances.json"))
+    coco = COCO(str(exported / "annotations" / "instances.json"))
     capsys.readouterr()
     assert [coco.cats[i + 1]["name"] for i in range(40)] == list(SYMBOL_NAMES)
     for index in range(6):
@@ -56,14 +56,14 @@ def test_phrases_point_to_boxes(exported):
     """Read as Flickr30k Entities files are: `[/EN#id/type phrase]`, one `object` per box with the ids it belongs to."""
     for index in range(6):
         scene = make_scene(index, 3, "test")
-        root = ElementTree.parse(exported / "Annotations" / f"{index:06d}.xml").getroot()
+        root = ElementTree.parse(exported / "entities" / "Annotations" / f"{index:06d}.xml").getroot()
         boxes: dict[str, set] = {}
         for item in root.iter("object"):
             corners = item.find("bndbox")
             box = None if corners is None else tuple(int(corner.text) for corner in corners)
             for name in item.findall("name"):
                 boxes.setdefault(name.text, set()).add(box)
-        lines = (exported / "Sentences" / f"{index:06d}.txt").read_text().splitlines()
+        lines = (exported / "entities" / "Sentences" / f"{index:06d}.txt").read_text().splitlines()
         assert len(lines) == 5
         for line, caption in zip(lines, make_captions(scene), strict=True):
             marked = re.findall(r"\[/EN#(\d+)/(\w+) ([^\]]+)\]", line)
@@ -115,7 +115,7 @@ def test_an_interrupted_export_goes_on(exported, tmp_path):
     for _ in range(3):
         next(steps)
     steps.close()
-    assert not (tmp_path / "instances.json").exists()
+    assert not (tmp_path / "annotations" / "instances.json").exists()
     written = (tmp_path / "images" / "000000.png").stat().st_mtime_ns
     assert list(export_scenes(tmp_path, 6, seed=3))[-1] == 6
     assert (tmp_path / "images" / "000000.png").stat().st_mtime_ns == written
@@ -138,3 +138,15 @@ def test_the_dominant_split_has_labels(tmp_path):
     assert root.findtext("object/name") == scene.instances[0].name
     rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
     assert {row["image"] for row in rows} >= {"images/000000.png", "images/000001.png"}
+
+
+def test_the_project_reads_what_it_writes(exported):
+    from excitation.data import open_data
+
+    data = open_data(f"coco:{exported}")
+    images = list(data)
+    assert not data.problems
+    assert len(images) == 6
+    scene = make_scene(2, 3, "test")
+    found = next(image for image in images if image.id == "2")
+    assert {item.name for item in scene.instances} == set(found.categories)

@@ -29,8 +29,8 @@ class ExportError(ExcitationError):
 def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") -> Iterator[int]:
     """Write scenes with all their annotations; stopped at any moment, the same call goes on.
 
-    `images/` holds the pictures; `instances.json` their objects in COCO's format, with exact masks; `Sentences/` and
-    `Annotations/` captions and boxes as Flickr30k Entities has them; `tags.jsonl` uploads with their users and tags;
+    `images/` holds the pictures; `annotations/instances.json` their objects in COCO's format, with exact masks;
+    `entities/` captions and boxes as Flickr30k Entities has them; `tags.jsonl` uploads with their users and tags;
     `boxes/` boxes by name as ImageNet and PASCAL VOC have them; and for the split `"dominant"`, `labels.csv` the one
     label of each picture.
 
@@ -56,7 +56,7 @@ def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") 
         raise ExportError("writing masks needs pycocotools: pip install 'excitation[data]'.") from error
     configuration = {"format": FORMAT, "count": count, "seed": seed, "split": split}
     _claim(folder / "world.json", configuration)
-    if (folder / "instances.json").exists():
+    if (folder / "annotations" / "instances.json").exists():
         yield count
         return
     for index in range(count):
@@ -90,8 +90,10 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
         files.append(f"images/{name}-again.png")
         assert upload.duplicate
         _write_picture(folder / files[-1], near_duplicate(scene))
-    write_whole(folder / "Sentences" / f"{name}.txt", "".join(f"{caption.marked()}\n" for caption in captions))
-    write_whole(folder / "Annotations" / f"{name}.xml", annotation_xml(scene, captions, f"{name}.png"))
+    write_whole(
+        folder / "entities" / "Sentences" / f"{name}.txt", "".join(f"{caption.marked()}\n" for caption in captions)
+    )
+    write_whole(folder / "entities" / "Annotations" / f"{name}.xml", annotation_xml(scene, captions, f"{name}.png"))
     write_whole(folder / "boxes" / f"{name}.xml", _boxes_xml(scene, f"{name}.png"))
     annotations = []
     for instance, coded in zip(scene.instances, masks, strict=True):
@@ -162,7 +164,7 @@ def _assemble(folder: Path, count: int, split: str) -> None:
         "annotations": [{"id": number, **item} for number, item in enumerate(annotations, 1)],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(SYMBOL_NAMES)],
     }
-    write_whole(folder / "instances.json", json.dumps(coco))
+    write_whole(folder / "annotations" / "instances.json", json.dumps(coco))
     for part in parts:
         part.unlink()
     (folder / ".parts").rmdir()
