@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures clean
+.PHONY: help venv demo test lint types pytest format train figures pointing clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -56,6 +56,13 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	$(BIN)/python -m experiments.figures.layers
 	$(BIN)/python -m experiments.figures.contrast
 	$(BIN)/python -m experiments.figures.cooccurrence
+
+pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (goes on where it stopped)
+	$(BIN)/excitation symbols --count 500 --out runs/pointing/world
+	$(BIN)/excitation bench pointing --data coco:runs/pointing/world --model symbols --shortest 160 \
+		--methods mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre \
+		--layer inception_3b --out runs/pointing/run.sqlite
+	$(BIN)/excitation report runs/pointing/run.sqlite --form markdown > docs/results/pointing_symbols.md
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .._errors import ExcitationError
+from ._bench_command import bench, report_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
@@ -28,6 +29,8 @@ app = typer.Typer(
 app.command("explain")(explain_command)
 app.command("layers")(layers_command)
 app.command("demo")(demo_command)
+app.add_typer(bench, name="bench")
+app.command("report")(report_command)
 app.command("symbols")(symbols_command)
 
 
