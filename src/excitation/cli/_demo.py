@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from .. import Explanation, audit, explain_full
-from .._files import whole_file, write_whole
+from .._files import whole_file
 from ..benchmarks import TOLERANCE, is_hit
+from ..data._pictures import write_picture
 from ..data.symbols import Instance, Scene, make_scene
 from ..networks.symbols import load_symbols
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
@@ -61,7 +61,7 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
         for name, points in peaks.items()
     }
     out.mkdir(parents=True, exist_ok=True)
-    _save_picture(picture, out / "picture.png")
+    write_picture(out / "picture.png", picture)
     save_figure(draw(scene, found, hits), out / "maps.png")
     with whole_file(out / "maps.npz") as file:
         np.savez_compressed(
@@ -124,9 +124,3 @@ def _with_boxes(scene: Scene) -> Image.Image:
 
 def _called(instance: Instance) -> str:
     return f"{instance.colour_name} {instance.name}"
-
-
-def _save_picture(picture: Image.Image, place: Path) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    write_whole(place, buffer.getvalue())

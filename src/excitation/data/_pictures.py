@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .._errors import ExcitationError
+from .._files import write_whole
 
 MAX_PIXELS = 89_478_485
 """Pillow's own mark for suspicious sizes: a quarter of a gigabyte as RGB, more than any camera of today writes."""
@@ -170,3 +172,14 @@ def _from_16_bits(picture: Image.Image) -> Image.Image:
     if isinstance(see_through, int):
         grey[values == see_through] = 255
     return Image.fromarray(grey).convert("RGB")
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG file that appears whole.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 
 from ..._errors import ExcitationError
 from ..._files import write_whole
+from .._pictures import write_picture
 from ._captions import annotation_xml, make_captions
 from ._glyphs import SYMBOL_NAMES
 from ._scenes import Scene, check_scene, make_scene
@@ -84,12 +84,12 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
     name = f"{scene.index:06d}"
     captions = make_captions(scene)
     files = [f"images/{name}.png"]
-    _write_picture(folder / files[0], scene.image)
+    write_picture(folder / files[0], Image.fromarray(scene.image))
     uploads = make_uploads(scene)
     for upload in uploads[1:]:
         files.append(f"images/{name}-again.png")
         assert upload.duplicate
-        _write_picture(folder / files[-1], near_duplicate(scene))
+        write_picture(folder / files[-1], Image.fromarray(near_duplicate(scene)))
     write_whole(
         folder / "entities" / "Sentences" / f"{name}.txt", "".join(f"{caption.marked()}\n" for caption in captions)
     )
@@ -118,12 +118,6 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
             for file, upload in zip(files, uploads, strict=True)
         ],
     }
-
-
-def _write_picture(place: Path, image: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    write_whole(place, buffer.getvalue())
 
 
 def _boxes_xml(scene: Scene, file_name: str) -> bytes:
