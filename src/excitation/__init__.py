@@ -1,8 +1,8 @@
 """Top-down attention for PyTorch classifiers by Excitation Backprop.
 
 `explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look;
-`load_model` networks by name, `load_caffe` those of Caffe, `convolutional` makes them take pictures of any size;
-`list_methods` what there is to compare with.
+`load_model` networks by name, `load_caffe` those of Caffe; `convolutional` makes them take pictures of any size,
+`pool_first` classify after pooling; `list_methods` what there is to compare with.
 """
 
 from ._audit import Audit, audit
@@ -18,7 +18,7 @@ from ._errors import (
 from ._explain import Explanation, explain, explain_full
 from ._layers import LayerInfo, list_layers
 from .methods import list_methods
-from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model
+from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model, pool_first
 from .propagation import Policies
 
 __version__ = "0.1.0"
@@ -45,4 +45,5 @@ __all__ = [
     "list_methods",
     "load_caffe",
     "load_model",
+    "pool_first",
 ]

@@ -96,22 +96,33 @@ def _no_files(rest: str) -> list[Path]:
     return []
 
 
-CAFFE_FORM = "caffe:PROTOTXT,CAFFEMODEL"
+CAFFE_FORM = "caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]"
 
 
 def _load_caffe(rest: str) -> LoadedModel:
     from .caffe import load_caffe
 
-    return load_caffe(*_caffe_files(rest))
+    prototxt, caffemodel, *mean = _caffe_files(rest)
+    return load_caffe(prototxt, caffemodel, mean_file=mean[0] if mean else None)
 
 
 def _caffe_files(rest: str) -> list[Path]:
-    prototxt, _, caffemodel = (part.strip() for part in rest.rpartition(","))
+    files, mean = rest, ""
+    if rest.rstrip().endswith(".binaryproto"):
+        files, _, mean = rest.rpartition(",")
+    prototxt, _, caffemodel = (part.strip() for part in files.rpartition(","))
     if not prototxt or not caffemodel:
         raise ModelError(f"model 'caffe:{rest}' names no two files; expected {CAFFE_FORM}.")
-    return [Path(prototxt), Path(caffemodel)]
+    return [Path(file) for file in (prototxt, caffemodel, mean.strip()) if file]
+
+
+def _load_paper(rest: str) -> LoadedModel:
+    from .paper import load_spec
+
+    return load_spec(rest)
 
 
 register_scheme("symbols", Scheme(_load_symbols, "symbols", _no_files))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
 register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))
+register_scheme("paper", Scheme(_load_paper, "paper:NAME@WEIGHTS", _factory_files))

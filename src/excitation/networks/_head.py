@@ -41,6 +41,7 @@ class Call:
         options: the same by name.
         result: the tensor it made.
         window: of a linear layer: height and width of the map that was flattened for it.
+        uses: how many calls take its result.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Call:
     result: torch.Tensor
 
     window: tuple[int, int] = (1, 1)
+    uses: int = 1
 
     @property
     def key(self) -> CallId:
@@ -71,6 +73,8 @@ class _Probe(TorchFunctionMode):
     ) -> Any:
         del types
         kwargs = dict(kwargs or {})
+        if kwargs.get("inplace"):
+            kwargs["inplace"] = False  # else it would give its input back, and be no step
         result = function(func).twin(*args, **kwargs)
         first = args[0] if args else kwargs.get("input")
         name = function(func).name
@@ -142,7 +146,13 @@ def find_head(model: torch.nn.Module, size: tuple[int, int], allowed: Iterable[s
         if current.name not in names:
             break
         current = made.get(id(current.input))
-    return _with_windows(head)
+    taken = Counter(
+        id(item)
+        for call in probe.calls
+        for item in (call.input, *call.arguments, *call.options.values())
+        if isinstance(item, torch.Tensor)
+    )
+    return _with_windows([dataclasses.replace(call, uses=taken[id(call.result)]) for call in head])
 
 
 def _with_windows(head: Sequence[Call]) -> list[Call]:

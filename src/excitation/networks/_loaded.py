@@ -41,7 +41,7 @@ class Preprocessing:
             `"squash"` resizes to exactly `size`; `"crop"` resizes the shortest side to `resize_to` and cuts the centre.
         resize_to: shortest side before a centre crop, in pixels; `None` means `min(size)`.
         scale: factor on 0..255 values: 1/255 for torchvision, 1 for Caffe.
-        channels: `"RGB"` or `"BGR"` (Caffe).
+        channels: `"RGB"`, `"BGR"` (Caffe), or `"L"` for networks of one channel, which take brightness.
         mean: per channel, in the network's channel order and after scaling; subtracted.
         std: per channel, likewise; divided by.
         interpolation: Pillow's filter, by name; smoothed when making smaller.
@@ -54,7 +54,7 @@ class Preprocessing:
     resize: Literal["shortest", "squash", "crop"] = "shortest"
     resize_to: int | None = None
     scale: float = 1 / 255
-    channels: Literal["RGB", "BGR"] = "RGB"
+    channels: Literal["RGB", "BGR", "L"] = "RGB"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
@@ -63,8 +63,9 @@ class Preprocessing:
         """Check what can be checked before there is a picture."""
         if min(self.size) < 1:
             raise ValueError(f"size is {self.size}; give a height and a width of at least one pixel.")
-        if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(f"mean {self.mean} and std {self.std} must have three values each, one per channel.")
+        count, word = (1, "one value") if self.channels == "L" else (3, "three values")
+        if len(self.mean) != count or len(self.std) != count:
+            raise ValueError(f"mean {self.mean} and std {self.std} must have {word} each, one per channel.")
         if min(self.std) <= 0:
             raise ValueError(f"std is {self.std}; all values must be positive.")
         if self.resize == "crop" and self._shortest < max(self.size):
@@ -91,7 +92,9 @@ class Preprocessing:
         resized = picture.resize((width, height), FILTERS[self.interpolation])
         if self.resize == "crop":
             resized = resized.crop(self._centre(height, width))
-        values = torch.from_numpy(np.array(resized, dtype=np.float32)).permute(2, 0, 1)
+        if self.channels == "L":
+            resized = resized.convert("L")
+        values = torch.from_numpy(np.array(resized, dtype=np.float32)).reshape(height, width, -1).permute(2, 0, 1)
         if self.channels == "BGR":
             values = values.flip(0)
         mean, std = (torch.tensor(item)[:, None, None] for item in (self.mean, self.std))

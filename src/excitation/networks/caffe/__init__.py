@@ -12,6 +12,7 @@ except ImportError as error:
     ) from error
 
 from ._load import load_caffe
+from ._mean import read_mean
 from ._module import CaffeNet
 
-__all__ = ["CaffeNet", "load_caffe"]
+__all__ = ["CaffeNet", "load_caffe", "read_mean"]

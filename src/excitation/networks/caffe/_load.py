@@ -10,19 +10,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .._loaded import LoadedModel, ModelError, Preprocessing
+from .._loaded import LoadedModel, ModelError
 from ._arranging import Power
 from ._builders import PARAMETERS, Shape, build
 from ._inputs import MAX_COUNT
+from ._mean import preprocessing_of
 from ._module import CaffeNet, steps_of
 from ._plan import Layer, Plan, make_plan
 from ._pooling import WithinChannel
 from ._text import read_text
 from ._weighted import BatchNorm
 from ._weights import Slot, random_values, read_weights, take_blobs
-
-MEAN = (104.0, 117.0, 123.0)
-"""Mean of ImageNet in blue, green, red, as Caffe's published networks subtract it; a prototxt can say otherwise."""
 
 UNCHANGED = (
     nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Softmax, nn.PReLU, nn.LocalResponseNorm,
@@ -38,6 +36,7 @@ def load_caffe(
     prototxt: str | os.PathLike[str],
     caffemodel: str | os.PathLike[str] | None = None,
     *,
+    mean_file: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """Load a Caffe network as an ordinary PyTorch module.
@@ -49,19 +48,22 @@ def load_caffe(
     Args:
         prototxt: the network, of either dialect (`layer`, `layers`).
         caffemodel: its weights; without, they are random, the same each time.
+        mean_file: a `.binaryproto`, as Caffe keeps the mean picture; its mean per channel is subtracted, whatever the
+            prototxt says.
         dtype: of the parameters. Files are in single precision as a rule; `.double()` loses nothing then.
 
     Returns:
-        The model in evaluation mode. Its pictures are BGR, 0 to 255, less the mean, and of the prototxt's size: whole
-        at their own aspect ratio where the network takes any size, else squashed. Of several outputs, the last one
-        made holds the scores.
+        The model in evaluation mode. Its pictures are BGR (brightness, if it has one channel), 0 to 255, less the
+        mean, and of the prototxt's size: whole at their own aspect ratio where the network takes any size, else
+        squashed. Of several outputs, the last one made holds the scores.
 
     Raises:
         ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
             or the files do not fit each other.
     """
     try:
-        return _load(Path(prototxt), None if caffemodel is None else Path(caffemodel), dtype)
+        weights, mean = (None if file is None else Path(file) for file in (caffemodel, mean_file))
+        return _load(Path(prototxt), weights, mean, dtype)
     except ModelError as error:
         if len(str(error)) <= MAX_MESSAGE:
             raise
@@ -69,19 +71,19 @@ def load_caffe(
         raise ModelError(f"{str(error)[: MAX_MESSAGE // 2]} ... {str(error)[-MAX_MESSAGE // 2 :]}") from error
 
 
-def _load(prototxt: Path, caffemodel: Path | None, dtype: torch.dtype) -> LoadedModel:
+def _load(prototxt: Path, caffemodel: Path | None, mean_file: Path | None, dtype: torch.dtype) -> LoadedModel:
     plan = make_plan(read_text(prototxt))
     model, modules, slots = _build(plan)
     if caffemodel is not None:
         _fill(plan, slots, caffemodel, dtype)
     parameters = list({id(slot): slot for layer in slots for slot in layer}.values())
     random_values(parameters, dtype)
-    preprocessing = _preprocessing(plan, modules)
+    preprocessing = preprocessing_of(plan, prototxt, mean_file, any_size=_any_size(plan, modules))
     for slot in parameters:
         assert slot.values is not None
         slot.place(slot.values)
     output = None if len(plan.outputs) == 1 else max(plan.outputs, key=plan.outputs.__getitem__)
-    files = ",".join(str(file) for file in (prototxt, caffemodel) if file is not None)
+    files = ",".join(str(file) for file in (prototxt, caffemodel, mean_file) if file is not None)
     return LoadedModel(model.eval(), f"caffe:{files}", preprocessing=preprocessing, output=output)
 
 
@@ -149,23 +151,6 @@ def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -
     for layer, own in zip(plan.layers, slots, strict=True):
         if any(slot.values is None for slot in own):
             layer.fail(f"caffemodel {path} holds no weights for it; is it of another network?")
-
-
-def _preprocessing(plan: Plan, modules: Sequence[torch.nn.Module]) -> Preprocessing:
-    height, width = plan.shape[1:] if len(plan.shape) == 3 else (224, 224)
-    mean, scale = MEAN, 1.0
-    if plan.source is not None:
-        transform = plan.source.transform_param
-        if transform.mean_value:
-            values = tuple(transform.mean_value)
-            mean = values if len(values) == 3 else values[:1] * 3
-        scale = transform.scale * plan.source.data_param.scale * plan.source.image_data_param.scale
-        if not 0 < scale < math.inf or not all(map(math.isfinite, mean)):
-            raise ModelError(f"the data layer's scale is {scale} and its mean {mean}; positive and finite expected.")
-    return Preprocessing(
-        size=(height, width), resize="shortest" if _any_size(plan, modules) else "squash", scale=1.0, channels="BGR",
-        mean=mean, std=(1 / scale,) * 3,
-    )  # fmt: skip
 
 
 def _any_size(plan: Plan, modules: Sequence[torch.nn.Module]) -> bool:

@@ -61,11 +61,12 @@ OPTIONS = {
 
 INPUTS = {
     "dummy_data_param": "shape Shape*; num uint32*; channels uint32*; height uint32*; width uint32*",
-    "image_data_param": "new_height uint32; new_width uint32; crop_size uint32; scale float = 1; is_color bool = true",
-    "data_param": "crop_size uint32; scale float = 1",
+    "image_data_param": "new_height uint32; new_width uint32; crop_size uint32; scale float = 1;"
+    " is_color bool = true; mean_file string",
+    "data_param": "crop_size uint32; scale float = 1; mean_file string",
     "input_param": "shape Shape*",
     "memory_data_param": "channels uint32; height uint32; width uint32",
-    "transform_param": "crop_size uint32; mean_value float*; scale float = 1; force_gray bool",
+    "transform_param": "crop_size uint32; mean_file string; mean_value float*; scale float = 1; force_gray bool",
 }
 """Options of layers that read data: only size, mean and scale matter here."""
 

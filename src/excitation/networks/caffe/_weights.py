@@ -156,7 +156,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
             fits = given == slot.shape
         if not fits:
             raise ModelError(f"{what} has shape {given[:8]}, {slot.shape} expected; it is of another network.")
-        numbers = _numbers(blob, what)
+        numbers = blob_numbers(blob, what)
         if numbers.size != math.prod(slot.shape):
             raise ModelError(f"{what} has {numbers.size} numbers, {math.prod(slot.shape)} expected.")
         if not np.isfinite(numbers).all():
@@ -164,7 +164,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
         slot.values = torch.from_numpy(numbers.reshape(slot.shape)).to(dtype)
 
 
-def _numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+def blob_numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
     """The blob's numbers, in memory of their own."""
     for chunks, kind in ((blob.double_data, "<f8"), (blob.data, "<f4")):
         if len(chunks) > MAX_CHUNKS:

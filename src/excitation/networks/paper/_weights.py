@@ -1,0 +1,149 @@
+"""Weights for the paper's networks, layer by layer, from a caffemodel or a safetensors file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from .._loaded import ModelError
+
+SUFFIXES = (".caffemodel", ".safetensors")
+
+Stored = Iterator[tuple[str, list[torch.Tensor]]]
+"""Layers of a file: name, and weight and bias."""
+
+NAMED = 8
+"""How many layers an error lists."""
+
+
+def put_weights(
+    model: torch.nn.Module,
+    path: Path,
+    *,
+    classifier: str,
+    classes: int | None,
+    rename: Mapping[str, str],
+    ignored: Sequence[str] = (),
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Fill a network with a file's weights; each layer must be there and fit.
+
+    Args:
+        model: its parameters may be on the meta device, where they take no memory; they are replaced.
+        path: ends in `.caffemodel` or `.safetensors`.
+        classifier: its last layer.
+        classes: how many it has; `None` takes as many as the file.
+        rename: from the file's names of layers to the network's.
+        ignored: what the names of layers begin with that the file may have beside the network's.
+        dtype: of the parameters.
+
+    Raises:
+        ModelError: no such file, not whole, a layer that is missing, superfluous or of another shape.
+    """
+    shapes = {
+        name: [tuple(item.shape) for item in (module.weight, module.bias)]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and module.bias is not None
+    }
+    if path.suffix not in SUFFIXES:
+        raise ModelError(f"weights {path}: a file whose name ends in {' or '.join(SUFFIXES)} is expected.")
+    if not path.is_file():
+        raise ModelError(f"weights {path}: no such file.")
+    wanted = _Wanted(shapes, classifier, classes, rename)
+    read = _from_caffemodel if path.suffix == ".caffemodel" else _from_safetensors
+    found = {}
+    for name, (weight, bias) in read(path, wanted, dtype):
+        found[name] = weight
+        module = model.get_submodule(name)
+        module.weight, module.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+    missing = [name for name in shapes if name not in found]
+    extra = [name for name in wanted.others if not name.startswith(tuple(ignored))]
+    if missing or extra:
+        parts = [f"{word} {_listed(names)}" for word, names in (("lacks", missing), ("also has", extra)) if names]
+        raise ModelError(
+            f"weights {path} are of another network: the file {' and '.join(parts)}; if a layer only goes by another"
+            " name there, give rename."
+        )
+    last = model.get_submodule(classifier)
+    assert isinstance(last, torch.nn.Linear)
+    last.out_features = len(found[classifier])
+
+
+class _Wanted:
+    """What the network needs, and what else a file held."""
+
+    def __init__(
+        self, shapes: dict[str, list[tuple[int, ...]]], classifier: str, classes: int | None, rename: Mapping[str, str]
+    ) -> None:
+        self._shapes, self._classifier, self._classes, self._rename = shapes, classifier, classes, rename
+        self.others: list[str] = []
+        unknown = sorted(set(rename.values()) - set(shapes))
+        if unknown:
+            raise ModelError(f"rename: the network has no layer {unknown[0]!r} with weights.")
+
+    def name(self, name: str) -> str | None:
+        """A layer's name in the network; `None` if it has none."""
+        own = self._rename.get(name, name)
+        if own in self._shapes:
+            return own
+        self.others.append(name)
+        return None
+
+    def shapes(self, name: str, rows: int) -> list[tuple[int, ...]]:
+        """Shapes of weight and bias, where the file's weight has so many rows."""
+        weight, bias = self._shapes[name]
+        if name == self._classifier and self._classes is None and rows > 0:
+            weight, bias = (rows, *weight[1:]), (rows,)
+        return [weight, bias]
+
+
+def _from_caffemodel(path: Path, wanted: _Wanted, dtype: torch.dtype) -> Stored:
+    from ..caffe._weights import Slot, read_weights, take_blobs  # protobuf is optional
+
+    for given, blobs in read_weights(path):
+        name = wanted.name(given)
+        if name is not None:
+            where = f"layer {name!r}"
+            slots = [Slot(shape, where) for shape in wanted.shapes(name, _rows(blobs[0]))]
+            take_blobs(slots, blobs, where, dtype)
+            yield name, [slot.values for slot in slots if slot.values is not None]
+
+
+def _rows(blob: Any) -> int:
+    """Rows of a matrix as Caffe stores it; before blobs had shapes, its last two sizes were height and width."""
+    return int(blob.shape.dim[0]) if blob.HasField("shape") and blob.shape.dim else int(blob.height)
+
+
+def _from_safetensors(path: Path, wanted: _Wanted, dtype: torch.dtype) -> Stored:
+    try:
+        state = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        layer, _, part = key.rpartition(".")
+        parts.setdefault(layer, {})[part] = value
+    for given, tensors in parts.items():
+        name = wanted.name(given)
+        if name is None:
+            continue
+        if set(tensors) != {"weight", "bias"}:
+            raise ModelError(f"weights {path}: layer {given!r} has {_listed(sorted(tensors))}, weight and bias needed.")
+        both = [tensors["weight"], tensors["bias"]]
+        for part, value, shape in zip(("weight", "bias"), both, wanted.shapes(name, len(both[0])), strict=True):
+            what = f"weights {path}: {part} of layer {given!r}"
+            if tuple(value.shape) != shape:
+                raise ModelError(f"{what} has shape {tuple(value.shape)}, {shape} expected; it is of another network.")
+            if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+                raise ModelError(f"{what} is of {value.dtype} or holds NaN or infinity; finite numbers expected.")
+        yield name, [value.to(dtype) for value in both]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[:NAMED])) + more
