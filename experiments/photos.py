@@ -75,7 +75,8 @@ def main(
         same = found[:, 0] == best["own", resize][:, 0]
         numbers = " | ".join(f"{100 * share:.1f}" for share in (hits[:, 0].mean(), hits.any(1).mean(), same.mean()))
         lines.append(f"| {RESIZES[resize]} | {HEADS[head]} | {numbers} |")
-    lines += ["", *_pets(heads, shared / "data" / "photos" / "catdog.jpg", work)]
+    lines += ["", f"A 95 % interval is up to {100 * 1.96 * (0.25 / len(rows)) ** 0.5:.0f} points either way.", ""]
+    lines += _pets(heads, shared / "data" / "photos" / "catdog.jpg", work)
     write_whole(out, "\n".join(lines) + "\n")
     print(out.read_text())
 

@@ -104,6 +104,23 @@ def test_contrast_tells_places_apart_only_afterwards():
     assert float(plain.sum()) == pytest.approx(1, abs=1e-12)
 
 
+def test_by_spec():
+    loaded = eb.load_model("pool-first:test_pool_first:toy")
+    assert loaded.spec == "pool-first:test_pool_first:toy"
+    x = torch.randn(1, 3, 16, 20, dtype=torch.float64)
+    assert torch.allclose(loaded.model(x), by_hand(loaded.model.model, x), rtol=0, atol=1e-12)
+    sliding = eb.load_model("convolutional:test_pool_first:toy")
+    assert sliding.spec == "convolutional:test_pool_first:toy"
+    assert sliding.model(torch.randn(1, 3, 18, 25, dtype=torch.float64)).shape == (1, 5, 3, 6)
+    for wrong in ("pool-first:", "convolutional:nothing"):
+        with pytest.raises(ModelError, match="is not understood"):
+            eb.load_model(wrong)
+
+
+def toy():
+    return LoadedModel(network(POOLS["flattened"], (nn.ReLU(),)), "toy", Preprocessing(size=(16, 20)))
+
+
 def test_loaded_models():
     model = network(POOLS["flattened"], (nn.ReLU(),))
     loaded = LoadedModel(model, "toy", Preprocessing(size=(16, 20)), ("a",) * 5, default_layer="0")

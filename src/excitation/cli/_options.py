@@ -11,8 +11,9 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="SPEC",
-        help="symbols, which comes along; caffe:PROTOTXT,CAFFEMODEL; or package.module:factory, called without"
-        " arguments, with @weights.safetensors after it where it needs them.",
+        help="symbols, which comes along; caffe:PROTOTXT,CAFFEMODEL; paper:NAME@WEIGHTS; or package.module:factory,"
+        " called without arguments, with @weights.safetensors after it where it needs them. Before any of these,"
+        " convolutional: lets its head slide over larger pictures, pool-first: pools before it classifies.",
         show_default=False,
     ),
 ]

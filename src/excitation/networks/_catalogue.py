@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
+from ._pool_first import pool_first
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,17 @@ def _load_paper(rest: str) -> LoadedModel:
     return load_spec(rest)
 
 
+def _load_convolutional(rest: str) -> LoadedModel:
+    return convolutional(load_model(rest))
+
+
+def _load_pool_first(rest: str) -> LoadedModel:
+    return pool_first(load_model(rest))
+
+
 register_scheme("symbols", Scheme(_load_symbols, "symbols", _no_files))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
 register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))
 register_scheme("paper", Scheme(_load_paper, "paper:NAME@WEIGHTS", _factory_files))
+register_scheme("convolutional", Scheme(_load_convolutional, "convolutional:SPEC", model_files))
+register_scheme("pool-first", Scheme(_load_pool_first, "pool-first:SPEC", model_files))

@@ -94,7 +94,7 @@ class Preprocessing:
             resized = resized.crop(self._centre(height, width))
         if self.channels == "L":
             resized = resized.convert("L")
-        values = torch.from_numpy(np.array(resized, dtype=np.float32)).reshape(height, width, -1).permute(2, 0, 1)
+        values = torch.from_numpy(np.atleast_3d(np.array(resized, dtype=np.float32))).permute(2, 0, 1)
         if self.channels == "BGR":
             values = values.flip(0)
         mean, std = (torch.tensor(item)[:, None, None] for item in (self.mean, self.std))

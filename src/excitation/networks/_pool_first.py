@@ -101,7 +101,7 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
     if below[: len(passed)] != passed or last is None or last.name != "conv2d":
         found = "the input" if last is None else repr(next(call.name for call in below if call.name not in RECTIFIERS))
         raise ModelError(
-            f"the network pools what comes from {found}; a 1 x 1 convolution, with or without a ReLU, is expected there."
+            f"the network pools what comes from {found}; a 1 x 1 convolution, with a ReLU or not, is expected there."
         )
     weight, bias = _parameters(last)
     if weight.shape[2:] != (1, 1) or weight.shape[1] != last.input.shape[1]:
