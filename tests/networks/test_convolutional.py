@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from head_networks import Callable
 from torch import nn
 
 import excitation as eb
@@ -43,15 +44,6 @@ POOLS = {
     "max": lambda x: F.adaptive_max_pool2d(x, 1).flatten(1),
     "two by two": None,
 }
-
-
-class Callable(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def model_of(kind):

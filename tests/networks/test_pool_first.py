@@ -5,20 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from head_networks import Callable
 from torch import nn
 
 import excitation as eb
 from excitation.networks import LoadedModel, ModelError, Preprocessing, pool_first
-
-
-class Callable(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
 
 POOLS = {
     "global": nn.AdaptiveAvgPool2d(1),

@@ -133,6 +133,10 @@ def test_spec(tmp_path, narrow):
     classifier = loaded.model.get_submodule("loss3/classifier")
     assert classifier.out_features == 80  # as many as the file has
     np.testing.assert_array_equal(classifier.weight.detach().numpy(), blobs["loss3/classifier"][0])
+    sliding = eb.load_model(f"convolutional:{spec}")
+    assert (sliding.spec, sliding.default_layer) == (f"convolutional:{spec}", "model.pool2/3x3_s2")
+    assert _catalogue.model_files(sliding.spec) == [caffemodel]
+    assert sliding.model(picture(260, 300).float()).shape == (1, 80, 2, 3)  # 8 x 9 positions, windows of 7 x 7
     with pytest.raises(eb.ExcitationError, match=r"names no weights, and none come along; expected paper:NAME@WEIGHTS"):
         eb.load_model("paper:googlenet")
     for wrong in ("paper:", "paper:alexnet", f"paper:alexnet@{caffemodel}"):
@@ -194,6 +198,10 @@ def test_files_that_do_not_fit(tmp_path, narrow):
         load({**blobs, "conv2/3x3": tiny})
     with pytest.raises(eb.ExcitationError, match="1 blobs for it, 2 expected"):
         load({**blobs, "conv2/3x3": blobs["conv2/3x3"][:1]})
+    twice = written(blobs) + written({"conv2/3x3": blobs["conv2/3x3"]})
+    file.write_bytes(twice)
+    with pytest.raises(eb.ExcitationError, match="holds layer 'conv2/3x3' more than once"):
+        paper.load_paper_network("googlenet", file)
     with pytest.raises(eb.ExcitationError, match="classes is 0"):
         load(blobs, classes=0)
     with pytest.raises(eb.ExcitationError, match="no such file"):

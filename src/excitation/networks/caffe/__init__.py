@@ -12,7 +12,7 @@ except ImportError as error:
     ) from error
 
 from ._load import load_caffe
-from ._mean import read_mean
 from ._module import CaffeNet
+from ._pictures import read_mean
 
 __all__ = ["CaffeNet", "load_caffe", "read_mean"]

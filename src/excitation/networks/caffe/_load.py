@@ -14,8 +14,8 @@ from .._loaded import LoadedModel, ModelError
 from ._arranging import Power
 from ._builders import PARAMETERS, Shape, build
 from ._inputs import MAX_COUNT
-from ._mean import preprocessing_of
 from ._module import CaffeNet, steps_of
+from ._pictures import preprocessing_of
 from ._plan import Layer, Plan, make_plan
 from ._pooling import WithinChannel
 from ._text import read_text

@@ -58,6 +58,8 @@ def put_weights(
     read = _from_caffemodel if path.suffix == ".caffemodel" else _from_safetensors
     found = {}
     for name, (weight, bias) in read(path, wanted, dtype):
+        if name in found:
+            raise ModelError(f"weights {path}: the file holds layer {name!r} more than once.")
         found[name] = weight
         module = model.get_submodule(name)
         module.weight, module.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)

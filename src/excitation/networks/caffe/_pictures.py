@@ -15,8 +15,8 @@ from ._weights import blob_numbers
 MEAN = (104.0, 117.0, 123.0)
 """Mean of ImageNet in blue, green, red, as Caffe's published networks subtract it; a prototxt can say otherwise."""
 
-MAX_MEAN = 1 << 28
-"""Bytes of a mean picture; ImageNet's has 786,446."""
+MAX_MEAN = 1 << 25
+"""Bytes of a mean picture: 1672 pixels a side in single precision; ImageNet's has 256."""
 
 
 def preprocessing_of(plan: Plan, prototxt: Path, mean_file: Path | None, *, any_size: bool) -> Preprocessing:
