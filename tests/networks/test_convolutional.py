@@ -90,6 +90,9 @@ def test_the_original_stays_and_weights_are_shared():
     with torch.no_grad():
         model.fc7.weight.mul_(2)
     assert torch.allclose(sliding(x).flatten(1), model(x))
+    state = {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)  # other tensors in their place
+    assert torch.allclose(sliding(x).flatten(1), model(x))
     assert [name for name, _ in sliding.named_parameters()] == [f"model.{n}" for n, _ in model.named_parameters()]
 
 

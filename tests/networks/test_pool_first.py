@@ -70,6 +70,9 @@ def test_the_original_stays_and_weights_are_shared():
     with torch.no_grad():
         model[3].bias.add_(1)
     assert torch.allclose(reordered(x).flatten(1), by_hand(model, x), rtol=0, atol=1e-12)
+    state = {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)  # other tensors in their place
+    assert torch.allclose(reordered(x).flatten(1), by_hand(model, x), rtol=0, atol=1e-12)
     assert [name for name, _ in reordered.named_parameters()] == [f"model.{n}" for n, _ in model.named_parameters()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import overload
 
@@ -11,10 +11,21 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from ._head import FLATTENING, OVER_CLASSES, PER_NEURON, POOLING, Call, CallId, Replacing, find_head, spatial
+from ._head import (
+    FLATTENING,
+    OVER_CLASSES,
+    PER_NEURON,
+    POOLING,
+    Call,
+    CallId,
+    Replacement,
+    Replacing,
+    Weighted,
+    find_head,
+    spatial,
+)
 from ._loaded import LoadedModel, ModelError
 
-Replacement = Callable[[torch.Tensor], torch.Tensor]
 ScoreMap = Float[torch.Tensor, "image class rows columns"]
 
 
@@ -108,7 +119,7 @@ def _replacements(calls: Sequence[Call]) -> dict[CallId, Replacement]:
         elif call.name in OVER_CLASSES:
             head[call.key] = partial(getattr(torch, call.name), dim=1)
         elif call.name == "linear":
-            head[call.key] = partial(_linear, call=call)
+            head[call.key] = Weighted(partial(_linear, window=call.window))
         elif call.name.startswith("adaptive"):
             pool = F.avg_pool2d if call.name == "adaptive_avg_pool2d" else F.max_pool2d
             if any(i % o for i, o in zip(inner, outer, strict=True)):
@@ -130,11 +141,6 @@ def _unchanged(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _linear(x: torch.Tensor, call: Call) -> torch.Tensor:
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: tuple[int, int]) -> torch.Tensor:
     """A linear layer as a convolution; over a flattened map, its kernel has that map's size."""
-    weight = call.options.get("weight", call.arguments[0] if call.arguments else None)
-    bias = call.options.get("bias", call.arguments[1] if len(call.arguments) > 1 else None)
-    assert isinstance(weight, torch.Tensor)
-    channels = x.shape[1]
-    height, width = call.window
-    return F.conv2d(x, weight.reshape(len(weight), channels, height, width), bias)
+    return F.conv2d(x, weight.reshape(len(weight), x.shape[1], *window), bias)

@@ -85,14 +85,35 @@ class _Probe(TorchFunctionMode):
         return result
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """What stands for a call with weights; it is given those of the moment, which may have been exchanged since.
+
+    Attributes:
+        compute: from the call's first tensor, its weight and its bias.
+    """
+
+    compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+Replacement = Callable[[torch.Tensor], torch.Tensor] | Weighted
+"""What is called in place of a call, with its first tensor."""
+
+
+def parameters_of(arguments: Sequence[Any], options: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Weight and bias among what a linear or convolutional call was given beside its input."""
+    given = dict(zip(("weight", "bias"), arguments, strict=False)) | dict(options)
+    return given["weight"], given.get("bias")
+
+
 class Replacing(TorchFunctionMode):
     """Runs a network with some of its calls replaced.
 
     Args:
-        replaced: by call: what is called instead, with the call's first tensor.
+        replaced: by call.
     """
 
-    def __init__(self, replaced: Mapping[CallId, Callable[[torch.Tensor], torch.Tensor]]) -> None:
+    def __init__(self, replaced: Mapping[CallId, Replacement]) -> None:
         super().__init__()
         self._replaced = replaced
         self._counts: Counter[str] = Counter()
@@ -107,7 +128,10 @@ class Replacing(TorchFunctionMode):
         self._counts[name] += 1
         if key in self._replaced:
             first = args[0] if args else kwargs["input"]
-            return self._replaced[key](first)
+            stand_in = self._replaced[key]
+            if isinstance(stand_in, Weighted):
+                return stand_in.compute(first, *parameters_of(args[1:], kwargs))
+            return stand_in(first)
         return func(*args, **kwargs)
 
 

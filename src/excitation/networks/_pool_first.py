@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import overload
 
@@ -11,10 +10,21 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from ._head import FLATTENING, OVER_CLASSES, PER_NEURON, POOLING, Call, CallId, Replacing, find_head, spatial
+from ._head import (
+    FLATTENING,
+    OVER_CLASSES,
+    PER_NEURON,
+    POOLING,
+    Call,
+    CallId,
+    Replacement,
+    Replacing,
+    Weighted,
+    find_head,
+    parameters_of,
+    spatial,
+)
 from ._loaded import LoadedModel, ModelError
-
-Replacement = Callable[[torch.Tensor], torch.Tensor]
 
 RECTIFIERS = frozenset({"relu", "dropout", "feature_dropout"})
 """What may stand between a classifier of positions and its pooling; it falls away."""
@@ -103,7 +113,7 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
         raise ModelError(
             f"the network pools what comes from {found}; a 1 x 1 convolution, with a ReLU or not, is expected there."
         )
-    weight, bias = _parameters(last)
+    weight, _ = parameters_of(last.arguments, last.options)
     if weight.shape[2:] != (1, 1) or weight.shape[1] != last.input.shape[1]:
         raise ModelError(
             f"the network classifies positions by a convolution of {weight.shape[2]} x {weight.shape[3]} in"
@@ -115,14 +125,9 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
         raise ModelError("the network classifies only some positions, by a stride; an average over all is another one.")
     flat = pool.result.dim() == 2
     head: dict[CallId, Replacement] = {call.key: _unchanged for call in passed}
-    head[last.key] = partial(_pooled, weight=weight, bias=bias)
+    head[last.key] = Weighted(_pooled)
     head[pool.key] = partial(torch.flatten, start_dim=1) if flat else _unchanged
     return head
-
-
-def _parameters(call: Call) -> tuple[torch.Tensor, torch.Tensor | None]:
-    given = dict(zip(("weight", "bias"), call.arguments, strict=False)) | dict(call.options)
-    return given["weight"], given.get("bias")
 
 
 def _pooled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

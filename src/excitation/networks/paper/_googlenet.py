@@ -46,8 +46,10 @@ class Join(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet's TEST network, for BGR pictures of 224 x 224: local response normalisation, sizes rounded up, no
-    auxiliary heads.
+    """GoogLeNet as it is tested, for BGR pictures of 224 x 224.
+
+    With local response normalisation and sizes rounded up, as in Caffe; without the auxiliary heads, which only
+    training needs.
 
     All layers are direct children, for Caffe's names hold a `/` where PyTorch would nest.
 
@@ -56,7 +58,7 @@ class GoogLeNet(nn.Module):
         narrow: divides the channels of every layer but the last, for tests.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, Table 1; names as in Caffe's `bvlc_googlenet`.
-    """  # noqa: D205 - one sentence of two lines
+    """
 
     def __init__(self, classes: int = 1000, *, narrow: int = 1) -> None:
         super().__init__()
