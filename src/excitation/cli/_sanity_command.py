@@ -58,6 +58,9 @@ def randomisation_command(
         int, typer.Option("--expensive", metavar="N", min=0, help="Images that expensive methods see; 0 leaves them"
                           " out.")
     ] = 3,
+    every: Annotated[
+        int, typer.Option("--every", metavar="N", min=1, help="Take maps after every so many layers, and the last.")
+    ] = 1,
     strip: Annotated[
         str, typer.Option("--strip", metavar="NAMES", help="Methods of the figure of maps.")
     ] = "mwp,c-mwp,gradient,deconv,lrp-epsilon-plus,grad-cam",
@@ -81,7 +84,7 @@ def randomisation_command(
         with _progress("randomising", count) as show:
             found = checks.run_randomisation(
                 loaded, subjects(), chosen, out=out / "randomisation.json", seed=seed, expensive=expensive,
-                about=about, progress=show,
+                every=every, about=about, progress=show,
             )  # fmt: skip
         write_whole(out / "randomisation.md", checks.randomisation_table(found).as_markdown())
         for measure in ("grid", "absolute", "ssim"):
@@ -149,7 +152,7 @@ def _subjects(
         yield (
             loaded,
             lambda: subjects_of_data(loaded, dataset, count),
-            {"data": dataset.name, "fingerprint": dataset.fingerprint(), "count": count},
+            {"data": dataset.name, "fingerprint": dataset.fingerprint()},
         )
         for problem in list(dataset.problems)[:20]:
             remark(str(problem))

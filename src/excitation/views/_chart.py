@@ -115,7 +115,7 @@ def _draw(axes: Axes, panel: LinePanel, ticks: int, limits: tuple[float, float])
     for line, colour, marker in zip(panel.lines, COLOURS, MARKERS, strict=False):
         known = np.isfinite(line.values)
         axes.plot(x[known], line.values[known], color=colour, marker=marker, markersize=3.6, linewidth=1.4,
-                  label=line.name, clip_on=False)  # fmt: skip
+                  label=line.name)  # fmt: skip
         if line.low is not None and line.high is not None:
             axes.fill_between(x[known], line.low[known], line.high[known], color=colour, alpha=0.12, linewidth=0)
     axes.set_title(panel.title, fontsize=TEXT, loc="left", pad=4)

@@ -28,7 +28,7 @@ REDUCED: dict[str, dict[str, Any]] = {
 """Expensive methods, with the options that make them cheaper. They see fewer images and fewer stages."""
 
 EVERY = 3
-"""Expensive methods are asked at every so many stages, and at the last."""
+"""Expensive methods are asked at every so many of the stages where others are, and at the last."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ from ..._files import write_whole
 from .._statistics import LEVEL, SAMPLES, Interval
 
 
+DIGITS = 5
+"""After the point, of measures from -1 to 1."""
+
+
 @dataclass(frozen=True)
 class Findings:
     """A check's results.
@@ -33,10 +37,10 @@ class Findings:
     def add(self, image: str, found: dict[str, Any]) -> None:
         """Keep an image's results, on disk too."""
         self.images[image] = found
-        text = json.dumps(
-            {"configuration": self.configuration, "images": self.images}, indent=1, allow_nan=False, sort_keys=True
-        )
-        write_whole(self.path, text + "\n")
+        lines = [f"{json.dumps(name)}: {json.dumps(item, allow_nan=False)}" for name, item in self.images.items()]
+        whole = json.dumps(self.configuration, indent=1)
+        images = ",\n".join(lines)
+        write_whole(self.path, f'{{"configuration": {whole},\n"images": {{\n{images}\n}}}}\n')
 
 
 def open_findings(path: str | os.PathLike[str], configuration: dict[str, Any]) -> Findings:
@@ -77,8 +81,8 @@ def read_findings(path: str | os.PathLike[str]) -> Findings:
 
 
 def plain_number(value: float) -> float | None:
-    """A number as JSON has it; `None` for NaN. Six digits are more than any of these measures is worth."""
-    return None if math.isnan(value) else round(value, 6)
+    """A number as JSON has it; `None` for NaN. More digits than these are not worth their room."""
+    return None if math.isnan(value) else round(value, DIGITS)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ CELLS = 20
 """Of the common grid along an image's shorter side, on which maps of all sizes are compared alike."""
 
 MEASURES = {
-    "grid": "rank correlation of absolute values on the common grid",
-    "absolute": "rank correlation of absolute values",
+    "grid": "rank correlation on the common grid",
+    "absolute": "rank correlation of absolutes",
     "rank": "rank correlation",
     "ssim": "structural similarity",
 }
@@ -42,6 +42,7 @@ def run_randomisation(
     out: str | os.PathLike[str],
     seed: int = 0,
     expensive: int = 3,
+    every: int = 1,
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
@@ -55,7 +56,8 @@ def run_randomisation(
         methods: what is checked, by name.
         out: the JSON file of results; a file of the same configuration is continued.
         seed: of the random networks.
-        expensive: how many images expensive methods see, at every third stage and the last.
+        expensive: how many images expensive methods see, at a third of the stages.
+        every: maps are taken after every so many stages, and after the last.
         about: more to write into the configuration, such as where the images come from.
         progress: told the image's name, and which part of it is done, 0 to 1.
 
@@ -74,11 +76,11 @@ def run_randomisation(
     for index, subject in enumerate(subjects):
         if findings is None:
             stages = list_stages(model.model, subject.values, output=model.output)
-            findings = open_findings(out, _configuration(model, stages, methods, seed, expensive, about))
+            findings = open_findings(out, _configuration(model, stages, methods, seed, expensive, every, about))
         if subject.name in findings.images:
             continue
         part = {name: item for name, item in methods.items() if index < expensive or not item.expensive}
-        found = _one_image(model, subject, stages, part, seed, index, progress)
+        found = _one_image(model, subject, stages, part, seed, index, every, progress)
         findings.add(subject.name, {"target": subject.target, "methods": found})
     if findings is None:
         raise ExcitationError("no image was given; a sanity check needs at least one.")
@@ -86,9 +88,23 @@ def run_randomisation(
 
 
 def maps_by_stage(
-    model: LoadedModel, subject: Subject, stages: list[Stage], methods: Mapping[str, Checked], seed: int, index: int
+    model: LoadedModel,
+    subject: Subject,
+    stages: list[Stage],
+    asked: Callable[[int], Mapping[str, Checked]],
+    *,
+    seed: int,
+    index: int,
 ) -> Iterator[tuple[int, Maps]]:
     """The maps of one image, first of the trained network and then after each stage.
+
+    Args:
+        model: left as it is.
+        subject: the image.
+        stages: of the network.
+        asked: from the number of randomised stages to the methods that are asked then.
+        seed: of the random networks.
+        index: of the image.
 
     Yields:
         How many stages are randomised, and raw maps by method; a method that fails there has none.
@@ -96,20 +112,17 @@ def maps_by_stage(
     for count, network in cascade(model, stages, seed, index):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BypassWarning)
-            yield count, _maps(network, subject, methods, count, len(stages))
+            maps = _maps(network, subject, asked(count), trained=count == 0)
+        yield count, maps
 
 
-def _maps(
-    network: LoadedModel, subject: Subject, methods: Mapping[str, Checked], count: int, last: int
-) -> Maps:  # fmt: skip
+def _maps(network: LoadedModel, subject: Subject, methods: Mapping[str, Checked], *, trained: bool) -> Maps:
     maps = {}
     for name, item in methods.items():
-        if item.expensive and count % EVERY and count != last:
-            continue
         try:
             found = item.method(network, subject.values, [subject.target], layer=item.layer, **item.options)
         except ExcitationError:
-            if count == 0:
+            if trained:
                 raise
             continue  # activations of a random network can overflow; the trained one's cannot
         maps[name] = found[0, 0].detach().to("cpu", torch.float64)
@@ -123,12 +136,18 @@ def _one_image(
     methods: Mapping[str, Checked],
     seed: int,
     index: int,
+    every: int,
     progress: Callable[[str, float], None] | None,
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """By method and number of randomised stages."""
     trained: Maps = {}
     found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in methods}
-    for count, maps in maps_by_stage(model, subject, stages, methods, seed, index):
+
+    def asked(count: int) -> dict[str, Checked]:
+        steps = {name: every * (EVERY if item.expensive else 1) for name, item in methods.items()}
+        return {name: methods[name] for name, step in steps.items() if count % step == 0 or count == len(stages)}
+
+    for count, maps in maps_by_stage(model, subject, stages, asked, seed=seed, index=index):
         trained = trained or maps
         for name, attention in maps.items():
             measured = _measured(trained[name], attention)
@@ -165,6 +184,7 @@ def _configuration(
     methods: Mapping[str, Checked],
     seed: int,
     expensive: int,
+    every: int,
     about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     return {
@@ -173,7 +193,8 @@ def _configuration(
         "stages": [stage.name for stage in stages],
         "methods": {name: item.configuration() for name, item in methods.items()},
         "seed": seed,
-        "expensive": {"images": expensive, "every": EVERY},
+        "every": every,
+        "expensive": {"images": expensive, "every": every * EVERY},
         "cells": CELLS,
         "tolerance": TOLERANCE,
         **(about or {}),

@@ -37,13 +37,13 @@ def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
     def at(name: str, stage: int) -> Summary:
         return summarise(_measured(findings, name, stage, measure))
 
-    label = "on target" if measure == "hit" else MEASURES[measure].replace(" on the common grid", ",\ncommon grid")
+    label = "hits" if measure == "hit" else MEASURES[measure]
     return line_chart(
         _panels(list(findings.configuration["methods"]), len(stages), at),
         stages,
         ylabel=label,
         xlabel="randomised from the top down to",
-        limits=(0.0, 1.02) if measure == "hit" else (-0.3, 1.02),
+        limits=(0.0, 1.02) if measure == "hit" else (-0.45, 1.02),
     )
 
 
@@ -66,15 +66,17 @@ def convergence_chart(findings: Findings) -> Figure:
 def randomisation_table(findings: Findings) -> Table:
     """Similarity after the top layer, after half of the stages and after all of them; pointing before and after."""
     stages = findings.configuration["stages"]
-    half, last = (len(stages) + 1) // 2, len(stages)
+    last, every = len(stages), findings.configuration["every"]
+    half = min(range(every, last + 1, every), key=lambda stage: abs(2 * stage - last), default=last)
+    first = min(every, last)
     columns = (
-        ("common grid", f"to {stages[0]}"), ("common grid", f"to {stages[half - 1]}"), ("common grid", "all"),
+        ("common grid", f"to {stages[first - 1]}"), ("common grid", f"to {stages[half - 1]}"), ("common grid", "all"),
         ("own size, all", "absolute"), ("own size, all", "signed"), ("own size, all", "SSIM"),
         ("on target, %", "trained"), ("on target, %", "all random"), ("", "images"), ("", "constant"),
     )  # fmt: skip
     rows = []
     for name in findings.configuration["methods"]:
-        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in (1, half, last)]
+        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in (first, half, last)]
         own = [summarise(_measured(findings, name, last, measure)) for measure in ("absolute", "rank", "ssim")]
         hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)]
         cells = [_cell(grid[0]), _cell(grid[1]), _cell(grid[2], interval=True)]
@@ -175,6 +177,6 @@ def _reduced(findings: Findings) -> str:
         said.append(f"{name} ({options})" if options else name)
     limit = findings.configuration["expensive"]
     return (
-        f"Expensive methods see {limit['images']} images, every {limit['every']}rd stage and the last:"
+        f"Expensive methods see {limit['images']} images, one in {limit['every']} stages and the last:"
         f" {'; '.join(said)}."
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,14 +67,14 @@ def list_stages(
             owners.setdefault(parameter.untyped_storage().data_ptr(), name)
     names = _place_names(record)
     seen: set[str] = set()
-    stages = []
+    stages: list[Stage] = []
     for block in reversed(blocks):
         weighted = [name for name in _unique(_owner(entry, owners) for entry in block.weighted) if name not in seen]
         seen.update(weighted)
         if weighted:
-            scaling = [name for name in _unique(entry.address.rpartition(":")[0] for entry in block.scaling)]
+            scaling = _unique(entry.address.rpartition(":")[0] for entry in block.scaling)
             kept = tuple(name for name in scaling if name not in seen)
-            stages.append(Stage(_common(weighted), tuple(weighted), kept, names[block.below.serial]))
+            stages.append(Stage(_common(weighted, [stage.name for stage in stages]), tuple(weighted), kept, names[block.below.serial]))
     return stages
 
 
@@ -175,12 +174,15 @@ def _place_names(record: Record) -> dict[int, str]:
     return {serial: name for serial, (_, name) in names.items()}
 
 
-def _unique(names: Iterator[str]) -> list[str]:
+def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _common(names: list[str]) -> str:
-    """What the names begin with, up to a separator where they differ; the first one if nothing."""
-    if len(names) == 1:
-        return names[0]
-    return os.path.commonprefix(names).rstrip("./_-:") or names[0]
+def _common(names: list[str], taken: Iterable[str]) -> str:
+    """The path all the names have in common; the first of them if there is none, or another stage has it."""
+    paths = [name.replace("/", ".").split(".") for name in names]
+    shared = 0
+    while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
+        shared += 1
+    common = names[0][: len(".".join(paths[0][:shared]))]
+    return names[0] if not common or common in taken else common

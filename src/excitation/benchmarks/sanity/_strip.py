@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from ...methods import blur
 from ...networks._loaded import LoadedModel
 from ...views import FigureRow, Panel, figure
 from ._choice import Checked
@@ -31,22 +33,28 @@ def strip_figure(
         index: of the image among those of that run, so that its networks are the same.
 
     Returns:
-        A figure; under each map its rank correlation of absolute values with the trained network's.
+        A figure of absolute values, blurred where the paper blurs a method's maps; under each map the rank
+        correlation of its own values with the trained network's.
     """
     stages = list_stages(model.model, subject.values, output=model.output)
     last = len(stages)
     shown = sorted({0, 1, last, *(round(k * last / SHOWN) for k in range(1, SHOWN))})
     panels: dict[str, list[Panel]] = {name: [] for name in methods}
     trained = {}
-    for count, maps in maps_by_stage(model, subject, stages, methods, seed, index):
+
+    def asked(count: int) -> Mapping[str, Checked]:
+        return methods if count in shown else {}
+
+    for count, maps in maps_by_stage(model, subject, stages, asked, seed=seed, index=index):
         trained = trained or maps
-        if count not in shown:
-            continue
         title = "trained" if count == 0 else f"to {stages[count - 1].name}"
         for name, attention in maps.items():
             alike = rank_correlation(trained[name].abs(), attention.abs())
-            caption = "" if count == 0 else f"{alike:.2f}".replace("-", "−")
-            panels[name].append(Panel(attention.abs(), title, caption))
+            caption = "" if count == 0 else "constant" if math.isnan(alike) else f"{alike:.2f}".replace("-", "−")
+            shown_as = attention.abs()
+            if "blur" in methods[name].method.steps:
+                shown_as = blur(shown_as[None, None])[0, 0]
+            panels[name].append(Panel(shown_as, title, caption))
     box = model.preprocessing.field_of_view((subject.picture.height, subject.picture.width))
     names = model.class_names
     target = names[subject.target].partition(",")[0] if names is not None else f"class {subject.target}"

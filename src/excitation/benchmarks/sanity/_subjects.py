@@ -29,7 +29,7 @@ class Subject:
         picture: the image, mode `"RGB"`.
         values: the network's input.
         target: class index.
-        classes: how many classes the network has.
+        scores: of all classes.
         pixels: the target's, in the picture; `None` where they are not known.
     """
 
@@ -37,7 +37,7 @@ class Subject:
     picture: Image.Image
     values: Float[torch.Tensor, "1 channels height width"]
     target: int
-    classes: int
+    scores: Float[torch.Tensor, " classes"]
     pixels: Bool[np.ndarray, "height width"] | None = None
 
 
@@ -50,7 +50,7 @@ def subjects_of_pictures(model: LoadedModel, paths: Sequence[Path]) -> Iterator[
     for path in paths:
         picture = read_picture(path)
         values, scores = _scored(model, picture)
-        yield Subject(path.name, picture, values, int(scores.argmax()), len(scores))
+        yield Subject(path.name, picture, values, int(scores.argmax()), scores)
 
 
 def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> Iterator[Subject]:
@@ -79,9 +79,7 @@ def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> I
         values, scores = _scored(model, picture)
         target = max(known, key=lambda index: float(scores[index]))
         found += 1
-        yield Subject(
-            image.id, picture, values, target, len(scores), region(image, known[target], data.truth)
-        )  # fmt: skip
+        yield Subject(image.id, picture, values, target, scores, region(image, known[target], data.truth))
     if not found:
         raise ExcitationError(f"{data.name} has no image with a category that the network knows by name.")
 
