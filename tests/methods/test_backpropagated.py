@@ -26,10 +26,8 @@ def test_a_map_is_its_signals_sum_over_channels(name, network, layers, images, u
     check()
     for layer, p in zip(layers, signals, strict=True):
         maps = find_method(name)(model, images, targets, layer=layer, **({"signed": True} if name in SIGNED else {}))
-        if find_method(name).family == "gradient":
-            own = p[0].abs().amax(2).transpose(0, 1)
-        else:
-            own = channel_sum(p)
+        gradient = find_method(name).family == "gradient"
+        own = p[0].abs().amax(2).transpose(0, 1) if gradient else channel_sum(p)
         if name == "c-lrp":
             own = own.clamp(min=0)
         if name == "eb-without-norm":

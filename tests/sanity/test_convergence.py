@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -66,10 +68,10 @@ def test_a_chain_of_positive_matrices_forgets_the_class_as_its_product_nears_ran
     size = np.linalg.svd(product, compute_uv=False)
     assert size[1] / size[0] < 1e-5
     assert all(1 - row[-1] < 1e-8 for row in plain)
-    assert all(later >= earlier for row in plain for earlier, later in zip(row[:-1], row[1:], strict=True))
+    assert all(later >= earlier for row in plain for earlier, later in itertools.pairwise(row))
     # The contrast has no mass, hence no part in the direction that wins: it does not join it.
     assert np.abs((unit - dual).sum(0)).max() < 1e-12
-    assert all(1 - abs(c) > 1e-6 for c, m in zip(contrasted, plain, strict=True) for c in c[:4])
+    assert all(1 - abs(value) > 1e-6 for row in contrasted for value in row[:4])
 
 
 def test_a_run_is_the_median_over_pairs_and_goes_on(tmp_path):

@@ -25,7 +25,9 @@ def test_lines_bands_and_ticks_are_drawn(tmp_path):
     named = [bool(axes.get_xticklabels()[3].get_text()) for axes in chart.axes]
     assert named == [False, True, True]
     save_figure(chart, tmp_path / "a.png")
-    save_figure(line_chart(panels, ["a", "b", "c", "a long name"], ylabel="likeness", xlabel="layers"), tmp_path / "b.png")
+    save_figure(
+        line_chart(panels, ["a", "b", "c", "a long name"], ylabel="likeness", xlabel="layers"), tmp_path / "b.png"
+    )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""`excitation sanity randomisation` and `excitation sanity convergence`: are maps about what the network has learned?"""
+"""`excitation sanity randomisation`, `excitation sanity convergence`: are maps about what a network has learned?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ Images = Annotated[
     typer.Option("--images", metavar="PATH", help="Pictures or a folder of them, in place of --data; may be repeated."
                  " Asked for the class the network holds most likely.", show_default=False),
 ]  # fmt: skip
-Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of images.")]
+Count = Annotated[
+    int, typer.Option("--count", metavar="N", min=1, help="Number of images; a larger one continues a run.")
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Of all that is drawn at random.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results and figures go.")]
 
@@ -53,11 +55,11 @@ def randomisation_command(
         str | None,
         typer.Option("--layer", metavar="NAME", help="Where Excitation Backprop's maps are taken.", show_default=False)
     ] = None,
-    count: Count = 20,
+    count: Count = 10,
     expensive: Annotated[
         int, typer.Option("--expensive", metavar="N", min=0, help="Images that expensive methods see; 0 leaves them"
                           " out.")
-    ] = 3,
+    ] = 2,
     every: Annotated[
         int, typer.Option("--every", metavar="N", min=1, help="Take maps after every so many layers, and the last.")
     ] = 1,

@@ -77,9 +77,7 @@ def _derivative(rectifier: Rectifier | None = None) -> Backpropagation:
         tensors = [watched.tensors[value.serial] for value in _values(watched.record, layers)]
         priors = question.priors(working(watched.scores.detach())).to(watched.scores.dtype)
         with torch.inference_mode(False):
-            parts = [
-                torch.autograd.grad(watched.scores, tensors, prior, retain_graph=True) for prior in priors.clone()
-            ]
+            parts = [torch.autograd.grad(watched.scores, tensors, prior, retain_graph=True) for prior in priors.clone()]
         return [working(torch.stack(part))[None] for part in zip(*parts, strict=True)]
 
     return run

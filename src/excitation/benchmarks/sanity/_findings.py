@@ -7,14 +7,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..._errors import ExcitationError
 from ..._files import write_whole
 from .._statistics import LEVEL, SAMPLES, Interval
-
 
 DIGITS = 5
 """After the point, of measures from -1 to 1."""
@@ -102,19 +101,20 @@ class Summary:
     missing: int
 
 
-def summarise(values: list[float | None], statistic: str = "mean", *, seed: int = 0) -> Summary:
+def summarise(values: list[float | None], statistic: Literal["mean", "median"] = "mean", *, seed: int = 0) -> Summary:
     """Mean or median over images, with a bootstrap percentile interval.
 
     Args:
         values: one per image, `None` where there is none.
-        statistic: `"mean"` or `"median"`.
+        statistic: what they are reduced to.
         seed: same seed, same interval.
     """
     known = np.array([value for value in values if value is not None], dtype=float)
     missing = len(values) - len(known)
     if not len(known):
         return Summary(math.nan, Interval(math.nan, math.nan, LEVEL), 0, missing)
-    reduce = {"mean": np.mean, "median": np.median}[statistic]
     draws = np.random.default_rng(seed).choice(known, (SAMPLES, len(known)))
-    low, high = np.percentile(reduce(draws, axis=1), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Summary(float(reduce(known)), Interval(float(low), float(high), LEVEL), len(known), missing)
+    drawn = np.median(draws, 1) if statistic == "median" else draws.mean(1)
+    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    value = float(np.median(known) if statistic == "median" else known.mean())
+    return Summary(value, Interval(float(low), float(high), LEVEL), len(known), missing)

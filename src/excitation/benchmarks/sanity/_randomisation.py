@@ -41,7 +41,7 @@ def run_randomisation(
     *,
     out: str | os.PathLike[str],
     seed: int = 0,
-    expensive: int = 3,
+    expensive: int = 2,
     every: int = 1,
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,

@@ -81,7 +81,7 @@ def randomisation_table(findings: Findings) -> Table:
         hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)]
         cells = [_cell(grid[0]), _cell(grid[1]), _cell(grid[2], interval=True)]
         cells += [_cell(item) for item in own]
-        cells += [_cell(item, scale=100, digits=0) for item in hits]
+        cells += [_cell(item, scale=100.0, digits=0) for item in hits]
         cells += [_count(grid[2].count + grid[2].missing), _count(grid[2].missing)]
         rows.append((_called(findings, name), tuple(cells)))
     notes = (
@@ -105,8 +105,8 @@ def convergence_table(findings: Findings) -> Table:
         rows.append((name, (*cells, _count(found[-1].count))))
     columns = (*(("below", stages[stage]) for stage in shown), ("", "images"))
     note = (
-        f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in brackets"
-        " 95 % intervals, bootstrap over images. 1: the signal is the same for every class."
+        f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
+        " brackets 95 % intervals, bootstrap over images. 1: the signal is the same for every class."
     )
     title = f"Convergence in {findings.configuration['model']['spec']}: cosine of two classes' signals"
     return Table(title, "Method", columns, tuple(rows), (note,))

@@ -83,15 +83,18 @@ def on_grid(attention: Map, cells: int) -> Float[torch.Tensor, "rows columns"]:
     """
     height, width = attention.shape
     shorter = min(height, width)
-    size = [max(1, round(cells * side / shorter)) for side in (height, width)]
+    size = (max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter)))
     if shorter > cells:
         return F.adaptive_avg_pool2d(attention[None, None], size)[0, 0]
     return F.interpolate(attention[None, None], size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def _ranks(values: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:
-    _, where, counts = values.unique(return_inverse=True, return_counts=True)
-    return (counts.cumsum(0).double() - (counts.double() - 1) / 2)[where]
+    where: torch.Tensor
+    counts: torch.Tensor
+    _, where, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
+    return ranks[where]
 
 
 def _correlation(a: Float[torch.Tensor, " n"], b: Float[torch.Tensor, " n"]) -> float:

@@ -74,7 +74,14 @@ def list_stages(
         if weighted:
             scaling = _unique(entry.address.rpartition(":")[0] for entry in block.scaling)
             kept = tuple(name for name in scaling if name not in seen)
-            stages.append(Stage(_common(weighted, [stage.name for stage in stages]), tuple(weighted), kept, names[block.below.serial]))
+            stages.append(
+                Stage(
+                    _common(weighted, [stage.name for stage in stages]),
+                    tuple(weighted),
+                    kept,
+                    names[block.below.serial],
+                )
+            )
     return stages
 
 

@@ -11,7 +11,7 @@ from ...methods import blur
 from ...networks._loaded import LoadedModel
 from ...views import FigureRow, Panel, figure
 from ._choice import Checked
-from ._randomisation import maps_by_stage
+from ._randomisation import Maps, maps_by_stage
 from ._similarity import rank_correlation
 from ._stages import list_stages
 from ._subjects import Subject
@@ -40,7 +40,7 @@ def strip_figure(
     last = len(stages)
     shown = sorted({0, 1, last, *(round(k * last / SHOWN) for k in range(1, SHOWN))})
     panels: dict[str, list[Panel]] = {name: [] for name in methods}
-    trained = {}
+    trained: Maps = {}
 
     def asked(count: int) -> Mapping[str, Checked]:
         return methods if count in shown else {}
