@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 # Inches and points.
 WIDE, TALL = 3.5, 2.7
-LEGEND, LEFT, FOOT, HEAD, BETWEEN = 1.75, 0.62, 0.3, 0.34, 0.16
+LEGEND, LEFT, FOOT, HEAD, BETWEEN = 2.1, 0.62, 0.3, 0.34, 0.16
 TEXT, SMALL = 10.0, 8.5
 LETTER = 0.075  # room for one letter of a slanted label below the lowest panels
 DPI = 200

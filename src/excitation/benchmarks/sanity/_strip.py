@@ -16,7 +16,7 @@ from ._similarity import rank_correlation
 from ._stages import list_stages
 from ._subjects import Subject
 
-SHOWN = 6
+SHOWN = 4
 """Stages in a strip, beside the trained network's maps."""
 
 
