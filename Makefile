@@ -75,9 +75,9 @@ sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes 
 		cp runs/sanity/symbols/$$check.json docs/results/sanity_symbols_$$check.json && \
 		cp runs/sanity/symbols/$$check.md docs/results/sanity_symbols_$$check.md || exit; \
 	done
-	cp runs/sanity/symbols/randomisation-grid.png docs/figures/sanity_randomisation.png
-	cp runs/sanity/symbols/convergence.png docs/figures/sanity_convergence.png
-	cp runs/sanity/symbols/strip.png docs/figures/sanity_strip.png
+	cp runs/sanity/symbols/randomisation-grid.png docs/figures/sanity_symbols_randomisation.png
+	cp runs/sanity/symbols/convergence.png docs/figures/sanity_symbols_convergence.png
+	cp runs/sanity/symbols/strip.png docs/figures/sanity_symbols_strip.png
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -138,7 +138,7 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     assert rows["feedback"][8].value == 1
     assert "1 images, one in 3 stages and the last: feedback (iterations = 5)" in table.notes[1]
     meeting = run_convergence(model, asked, ["mwp", "gradient"], out=tmp_path / "c.json")
-    medians = [entry["methods"]["gradient"][2] for entry in meeting.images.values()]
+    medians = [entry["methods"]["gradient"]["absolute"][2] for entry in meeting.images.values()]
     assert dict(convergence_table(meeting).rows)["gradient"][2].value == pytest.approx(np.median(medians))
     chart = randomisation_chart(found, "grid")
     drawn = {line.get_label(): line.get_ydata() for axes in chart.axes for line in axes.lines}

@@ -46,8 +46,9 @@ def run_convergence(
         progress: told the image's name, and which part of it is done, 0 to 1.
 
     Returns:
-        Results: for each image and method, by stage from the top down, the median over the pairs of the cosine of the
-        whole signals (all channels, signs kept) just below the stage; `null` where a signal is zero. r-MWP is asked
+        Results: for each image and method, by stage from the top down, the median over the pairs of the `cosine` of
+        the whole signals (all channels, signs kept) just below the stage, and of its `absolute` value: two signals
+        that differ in sign alone have one direction left between them; `null` where a signal is zero. r-MWP is asked
         for classes of positive score only: it says nothing of others (`null` where there are not two).
 
     Raises:
@@ -84,11 +85,15 @@ def run_convergence(
         rng = np.random.default_rng([seed, index])
         classes = _drawn(rng, np.arange(len(subject.scores)), pairs)
         responding = _drawn(rng, np.flatnonzero(subject.scores.cpu() > 0), pairs)
-        found: dict[str, list[float | None]] = {}
+        found: dict[str, dict[str, list[float | None]]] = {}
         for done, name in enumerate(methods, 1):
             asked = responding if name == "r-mwp" else classes
             cosines = class_cosines(model, subject.values, name, asked, layers) if asked else []
-            found[name] = [_median([row[k] for row in cosines]) for k in range(len(layers))]
+            columns = [[row[k] for row in cosines] for k in range(len(layers))]
+            found[name] = {
+                "cosine": [_median(column) for column in columns],
+                "absolute": [_median([abs(value) for value in column]) for column in columns],
+            }
             if progress is not None:
                 progress(subject.name, done / len(methods))
         findings.add(subject.name, {"classes": classes, "responding": responding, "methods": found})

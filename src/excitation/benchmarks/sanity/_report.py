@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,18 +49,18 @@ def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
 
 
 def convergence_chart(findings: Findings) -> Figure:
-    """The cosine of two classes' signals below each stage, one line per method."""
+    """The absolute cosine of two classes' signals below each stage, one line per method."""
     stages = findings.configuration["stages"]
 
     def at(name: str, stage: int) -> Summary:
-        return summarise(_cosines(findings, name, stage), "median")
+        return summarise(_cosines(findings, name, stage, "absolute"), "median")
 
     return line_chart(
         _panels(list(findings.configuration["methods"]), len(stages), at),
         stages,
-        ylabel="cosine of two classes' signals",
+        ylabel="|cosine| of two classes' signals",
         xlabel="below",
-        limits=(-0.5, 1.02),
+        limits=(0.0, 1.02),
     )
 
 
@@ -90,26 +91,33 @@ def randomisation_table(findings: Findings) -> Table:
         " are randomised, for which no similarity is defined.",
         _reduced(findings),
     )
-    title = f"Cascading randomisation of {findings.configuration['model']['spec']}: similarity to the trained map"
+    title = f"Cascading randomisation of {_network(findings)}: similarity to the trained map"
     return Table(title, "Method", columns, tuple(rows), tuple(filter(None, notes)))
 
 
 def convergence_table(findings: Findings) -> Table:
-    """The median cosine of two classes' signals below some stages."""
+    """The median absolute cosine of two classes' signals below some stages, and the cosine itself at the last."""
     stages = findings.configuration["stages"]
     shown = sorted({0, 1, len(stages) // 2, len(stages) - 2, len(stages) - 1} & set(range(len(stages))))
     rows = []
     for name in findings.configuration["methods"]:
-        found = [summarise(_cosines(findings, name, stage), "median") for stage in shown]
+        found = [summarise(_cosines(findings, name, stage, "absolute"), "median") for stage in shown]
+        signed = summarise(_cosines(findings, name, shown[-1], "cosine"), "median")
         cells = [_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
-        rows.append((name, (*cells, _count(found[-1].count))))
-    columns = (*(("below", stages[stage]) for stage in shown), ("", "images"))
+        rows.append((name, (*cells, _cell(signed), _count(found[-1].count))))
+    columns = (*(("below", stages[stage]) for stage in shown), (stages[-1], "with sign"), ("", "images"))
     note = (
         f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
-        " brackets 95 % intervals, bootstrap over images. 1: the signal is the same for every class."
+        " brackets 95 % intervals, bootstrap over images. 1: one direction, whatever the"
+        " class. With sign, −1 stands for signals of one direction and opposite sign."
     )
-    title = f"Convergence in {findings.configuration['model']['spec']}: cosine of two classes' signals"
+    title = f"Convergence in {_network(findings)}: absolute cosine of two classes' signals"
     return Table(title, "Method", columns, tuple(rows), (note,))
+
+
+def _network(findings: Findings) -> str:
+    """The model's spec, without the folders of its files."""
+    return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
 
 
 def _measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
@@ -119,8 +127,8 @@ def _measured(findings: Findings, name: str, stage: int, measure: str) -> list[f
     return [item[str(stage)][measure] for item in asked]
 
 
-def _cosines(findings: Findings, name: str, stage: int) -> list[float | None]:
-    return [item["methods"][name][stage] for item in findings.images.values()]
+def _cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float | None]:
+    return [item["methods"][name][kind][stage] for item in findings.images.values()]
 
 
 def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary]) -> list[LinePanel]:
