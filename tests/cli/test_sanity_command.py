@@ -15,7 +15,7 @@ def test_both_checks_on_a_scene(run, tmp_path):
     words = ["sanity", "randomisation", "--data", f"coco:{world}", "--model", "symbols", "--out", out, "--every", 9]
     words += ["--methods", "mwp,centre", "--strip", "mwp", "--expensive", 0]
     code, table, err = run(*words)
-    assert code == 0
+    assert code == 0, err
     assert "1 images, 2 methods" in err
     made = {path.name for path in out.iterdir()}
     assert made == {
@@ -40,8 +40,7 @@ def test_both_checks_on_a_scene(run, tmp_path):
 def test_pictures_are_asked_for_their_most_likely_class(run, folder, toys, tmp_path):
     words = ["sanity", "randomisation", "--images", folder / "a.png", "--images", folder / "b.png"]
     code, _, err = run(*words, "--model", "toy_models:named", "--methods", "gradient", "--out", tmp_path / "out")
-    assert not err.count("Traceback"), err
-    assert code == 0
+    assert code == 0, err
     assert "left out" not in err
     found = json.loads((tmp_path / "out" / "randomisation.json").read_text())
     assert set(found["images"]) == {"a.png", "b.png"}

@@ -92,7 +92,7 @@ def randomisation_command(
         for measure in ("grid", "absolute", "ssim"):
             save_figure(checks.randomisation_chart(found, measure), out / f"randomisation-{measure}.png")
         if shown:
-            save_figure(checks.strip_figure(loaded, next(subjects()), shown, seed=seed), out / "strip.png", dpi=60)
+            save_figure(checks.strip_figure(loaded, next(subjects()), shown, seed=seed), out / "strip.png", dpi=60.0)
     answer(checks.randomisation_table(found).as_text().splitlines())
     remark(f"{len(found.images)} images, {len(chosen)} methods; numbers, table and figures in {out}.")
 
