@@ -66,6 +66,7 @@ pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos
+
 sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
 	$(BIN)/excitation symbols --count 30 --out runs/sanity/world
 	$(BIN)/excitation sanity randomisation --data coco:runs/sanity/world --model symbols --out runs/sanity/symbols
