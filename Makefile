@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing photos clean
+.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -66,6 +66,19 @@ pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos
+
+sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
+	$(BIN)/excitation symbols --count 30 --out runs/sanity/world
+	$(BIN)/excitation sanity randomisation --data coco:runs/sanity/world --model symbols --out runs/sanity/symbols
+	$(BIN)/excitation sanity convergence --data coco:runs/sanity/world --model symbols --count 10 --pairs 3 \
+		--out runs/sanity/symbols
+	for check in randomisation convergence; do \
+		cp runs/sanity/symbols/$$check.json docs/results/sanity_symbols_$$check.json && \
+		cp runs/sanity/symbols/$$check.md docs/results/sanity_symbols_$$check.md || exit; \
+	done
+	cp runs/sanity/symbols/randomisation-grid.png docs/figures/sanity_symbols_randomisation.png
+	cp runs/sanity/symbols/convergence.png docs/figures/sanity_symbols_convergence.png
+	cp runs/sanity/symbols/strip.png docs/figures/sanity_symbols_strip.png
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from ._bench_command import bench, report_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
+from ._sanity_command import sanity
 from ._symbols_command import symbols_command
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("layers")(layers_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")
 app.command("report")(report_command)
+app.add_typer(sanity, name="sanity")
 app.command("symbols")(symbols_command)
 
 

@@ -1,6 +1,18 @@
-"""Pictures of attention: a map over its picture, and figures of many."""
+"""Pictures of attention: a map over its picture, figures of many, and charts of numbers."""
 
+from ._chart import Line, LinePanel, line_chart
 from ._figure import FigureRow, Panel, figure, save_figure
 from ._overlay import enlarge_map, find_peak, overlay
 
-__all__ = ["FigureRow", "Panel", "enlarge_map", "figure", "find_peak", "overlay", "save_figure"]
+__all__ = [
+    "FigureRow",
+    "Line",
+    "LinePanel",
+    "Panel",
+    "enlarge_map",
+    "figure",
+    "find_peak",
+    "line_chart",
+    "overlay",
+    "save_figure",
+]

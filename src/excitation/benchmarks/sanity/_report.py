@@ -1,0 +1,190 @@
+"""Tables and charts of what the checks found."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ...methods import find_method
+from ...views import Line, LinePanel, line_chart
+from .._tables import Cell, Table
+from ._choice import REDUCED
+from ._findings import Findings, Summary, summarise
+from ._randomisation import MEASURES
+
+PANELS: dict[str, tuple[str, ...]] = {
+    "Excitation Backprop": ("excitation",),
+    "Relevance": ("relevance",),
+    "Gradients": ("gradient",),
+    "Class activation, masks, selection, control": ("class activation", "perturbation", "selection", "control"),
+}
+"""Panels of a chart, with the families of methods they show."""
+
+
+def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
+    """Similarity to the trained network's maps against the layers that are randomised, one line per method.
+
+    Args:
+        findings: of `run_randomisation`.
+        measure: one of `MEASURES`, or `"hit"`.
+    """
+    stages = ["trained", *findings.configuration["stages"]]
+
+    def at(name: str, stage: int) -> Summary:
+        return summarise(_measured(findings, name, stage, measure))
+
+    label = "hits" if measure == "hit" else MEASURES[measure]
+    return line_chart(
+        _panels(list(findings.configuration["methods"]), len(stages), at),
+        stages,
+        ylabel=label,
+        xlabel="randomised from the top down to",
+        limits=(0.0, 1.02) if measure == "hit" else (-0.45, 1.02),
+    )
+
+
+def convergence_chart(findings: Findings) -> Figure:
+    """The absolute cosine of two classes' signals below each stage, one line per method."""
+    stages = findings.configuration["stages"]
+
+    def at(name: str, stage: int) -> Summary:
+        return summarise(_cosines(findings, name, stage, "absolute"), "median")
+
+    return line_chart(
+        _panels(list(findings.configuration["methods"]), len(stages), at),
+        stages,
+        ylabel="|cosine| of two classes' signals",
+        xlabel="below",
+        limits=(0.0, 1.02),
+    )
+
+
+def randomisation_table(findings: Findings) -> Table:
+    """Similarity after the top layer, after half of the stages and after all of them; pointing before and after."""
+    stages = findings.configuration["stages"]
+    last, every = len(stages), findings.configuration["every"]
+    half = min(range(every, last + 1, every), key=lambda stage: abs(2 * stage - last), default=last)
+    first = min(every, last)
+    columns = (
+        ("common grid", f"to {stages[first - 1]}"), ("common grid", f"to {stages[half - 1]}"), ("common grid", "all"),
+        ("own size, all", "absolute"), ("own size, all", "signed"), ("own size, all", "SSIM"),
+        ("on target, %", "trained"), ("on target, %", "all random"), ("", "images"), ("", "constant"),
+    )  # fmt: skip
+    rows = []
+    for name in findings.configuration["methods"]:
+        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in (first, half, last)]
+        own = [summarise(_measured(findings, name, last, measure)) for measure in ("absolute", "rank", "ssim")]
+        hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)]
+        cells = [_cell(grid[0]), _cell(grid[1]), _cell(grid[2], interval=True)]
+        cells += [_cell(item) for item in own]
+        cells += [_cell(item, scale=100.0, digits=0) for item in hits]
+        cells += [_count(grid[2].count + grid[2].missing), _count(grid[2].missing)]
+        rows.append((_called(findings, name), tuple(cells)))
+    notes = (
+        "Means over images; in brackets 95 % intervals, bootstrap over images, each of which has random networks of its"
+        " own. 1: the map does not change; 0: nothing of it is left. Constant: maps without any order after all layers"
+        " are randomised, for which no similarity is defined.",
+        _reduced(findings),
+    )
+    title = f"Cascading randomisation of {_network(findings)}: similarity to the trained map"
+    return Table(title, "Method", columns, tuple(rows), tuple(filter(None, notes)))
+
+
+def convergence_table(findings: Findings) -> Table:
+    """The median absolute cosine of two classes' signals below some stages, and the cosine itself at the last."""
+    stages = findings.configuration["stages"]
+    shown = sorted({0, 1, len(stages) // 2, len(stages) - 2, len(stages) - 1} & set(range(len(stages))))
+    rows = []
+    for name in findings.configuration["methods"]:
+        found = [summarise(_cosines(findings, name, stage, "absolute"), "median") for stage in shown]
+        signed = summarise(_cosines(findings, name, shown[-1], "cosine"), "median")
+        cells = [_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
+        rows.append((name, (*cells, _cell(signed), _count(found[-1].count))))
+    columns = (*(("below", stages[stage]) for stage in shown), (stages[-1], "with sign"), ("", "images"))
+    note = (
+        f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
+        " brackets 95 % intervals, bootstrap over images. 1: one direction, whatever the"
+        " class. With sign, −1 stands for signals of one direction and opposite sign."
+    )
+    title = f"Convergence in {_network(findings)}: absolute cosine of two classes' signals"
+    return Table(title, "Method", columns, tuple(rows), (note,))
+
+
+def _network(findings: Findings) -> str:
+    """The model's spec, without the folders of its files."""
+    return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
+
+
+def _measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
+    """One number per image that was asked at this stage; `None` where a map was constant or missing."""
+    found = (item["methods"][name] for item in findings.images.values() if name in item["methods"])
+    asked: list[dict[str, Any]] = [item for item in found if str(stage) in item]
+    return [item[str(stage)][measure] for item in asked]
+
+
+def _cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float | None]:
+    return [item["methods"][name][kind][stage] for item in findings.images.values()]
+
+
+def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary]) -> list[LinePanel]:
+    panels = []
+    for title, families in PANELS.items():
+        lines = []
+        for name in names:
+            if find_method(name).family in families:
+                found = [at(name, stage) for stage in range(ticks)]
+                values, low, high = (
+                    np.array(side, dtype=float)
+                    for side in (
+                        [item.value for item in found],
+                        [item.interval.low for item in found],
+                        [item.interval.high for item in found],
+                    )
+                )
+                lines.append(Line(name, values, low, high))
+        if lines:
+            panels.append(LinePanel(title, lines))
+    return panels
+
+
+def _cell(found: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
+    if math.isnan(found.value):
+        return Cell("")
+    value, low, high = (
+        _number(scale * number, digits) for number in (found.value, found.interval.low, found.interval.high)
+    )
+    return Cell(f"{value} [{low}, {high}]" if interval else value, value=found.value)
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _count(number: int) -> Cell:
+    return Cell(str(number), value=number)
+
+
+def _called(findings: Findings, name: str) -> str:
+    layer = findings.configuration["methods"][name]["layer"]
+    return name if layer is None else f"{name} at {layer}"
+
+
+def _reduced(findings: Findings) -> str:
+    named = [name for name in findings.configuration["methods"] if name in REDUCED]
+    if not named:
+        return ""
+    said = []
+    for name in named:
+        options = ", ".join(f"{key} = {value}" for key, value in REDUCED[name].items())
+        said.append(f"{name} ({options})" if options else name)
+    limit = findings.configuration["expensive"]
+    return (
+        f"Expensive methods see {limit['images']} images, one in {limit['every']} stages and the last:"
+        f" {'; '.join(said)}."
+    )

@@ -1,0 +1,110 @@
+"""How alike two maps are: rank correlation, structural similarity, the cosine of two signals."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+
+WINDOW, DEVIATION = 11, 1.5
+"""Side and deviation of the Gaussian window of structural similarity, in cells (Wang et al., 2004, Sec. III-C)."""
+
+K1, K2 = 0.01, 0.03
+"""Its constants (likewise), as parts of the range of values."""
+
+ROUNDING = 1e-6
+"""Below it, what ranks spread is rounding: the smallest spread of ranks that differ is a half."""
+
+Map = Float[torch.Tensor, "height width"]
+
+
+def rank_correlation(first: Map, second: Map) -> float:
+    """Spearman's rank correlation over positions, equal values at their mean rank.
+
+    Args:
+        first: finite values.
+        second: as many.
+
+    Returns:
+        -1 to 1; NaN where a map is constant and so has no order.
+    """
+    return _correlation(_ranks(first.flatten()), _ranks(second.flatten()))
+
+
+def structural_similarity(first: Map, second: Map) -> float:
+    """Mean structural similarity of two maps, each divided by its largest absolute value.
+
+    The window is Gaussian, as wide as fits where the maps are smaller than it, and does not reach beyond the edges.
+    The range of values is 1 for maps without negative values, else 2.
+
+    Returns:
+        -1 to 1, 1 for equal maps; NaN where a map is zero everywhere.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment", IEEE TIP 2004, Eq. 13 to 17.
+    """
+    largest = [float(item.abs().max()) for item in (first, second)]
+    if 0.0 in largest:
+        return math.nan
+    x, y = (item.double() / size for item, size in zip((first, second), largest, strict=True))
+    span = 1.0 if min(float(x.min()), float(y.min())) >= 0 else 2.0
+    window = _window(min(WINDOW, *first.shape))
+    moments = F.conv2d(torch.stack([x, y, x * x, y * y, x * y])[:, None], window[None, None])[:, 0]
+    mean_x, mean_y = moments[0], moments[1]
+    var_x, var_y = moments[2] - mean_x**2, moments[3] - mean_y**2
+    covariance = moments[4] - mean_x * mean_y
+    c1, c2 = (K1 * span) ** 2, (K2 * span) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return float((luminance * (2 * covariance + c2) / (var_x + var_y + c2)).mean())
+
+
+def cosine(first: Float[torch.Tensor, " *_"], second: Float[torch.Tensor, " *_"]) -> float:
+    """The cosine of the angle between two signals of the same neurons, in double precision.
+
+    Returns:
+        -1 to 1; NaN where one is zero.
+    """
+    a, b = first.double().flatten(), second.double().flatten()
+    # Each by its own size first: products of what unnormalised signals grow to would overflow.
+    sizes = float(a.abs().max()), float(b.abs().max())
+    if 0.0 in sizes:
+        return math.nan
+    a, b = a / sizes[0], b / sizes[1]
+    return float((a @ b) / (a.norm() * b.norm()))
+
+
+def on_grid(attention: Map, cells: int) -> Float[torch.Tensor, "rows columns"]:
+    """A map on a grid of so many cells along its shorter side: the mean where it is finer, bilinear where coarser.
+
+    Args:
+        attention: a map of any size.
+        cells: along the shorter side, 1 or more; along the longer in proportion.
+    """
+    height, width = attention.shape
+    shorter = min(height, width)
+    size = (max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter)))
+    if shorter > cells:
+        return F.adaptive_avg_pool2d(attention[None, None], size)[0, 0]
+    return F.interpolate(attention[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _ranks(values: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:
+    where: torch.Tensor
+    counts: torch.Tensor
+    _, where, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
+    return ranks[where]
+
+
+def _correlation(a: Float[torch.Tensor, " n"], b: Float[torch.Tensor, " n"]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    below = float(a.norm() * b.norm())
+    return float(a @ b) / below if below > ROUNDING else math.nan
+
+
+def _window(side: int) -> Float[torch.Tensor, "side side"]:
+    steps = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    line = torch.exp(-(steps**2) / (2 * DEVIATION**2))
+    square = line[:, None] * line
+    return square / square.sum()

@@ -1,0 +1,131 @@
+"""The signals behind maps: what a method carries down, neuron by neuron, at several layers of one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .._errors import ExcitationError, LayerError
+from ..networks._loaded import LoadedModel
+from ..propagation import ExcitationRules, Policies, Record, Signal, Value, sweep
+from ..signals import Target
+from ._calls import record_calls
+from ._excitation import UnnormalisedRules
+from ._folding import weighted_operations
+from ._gradient import working
+from ._guided import deconvolving, guided
+from ._lrp import RelevanceRules, _chooser
+from ._question import Question, ask
+from ._rivals import contrasted_start
+from ._watch import Rectifier, watch
+
+Layers = Sequence[str]
+Backpropagation = Callable[[Question, Layers], list[Signal]]
+
+EPSILON, GAMMA = 1e-6, 0.25
+"""Defaults of the relevance methods."""
+
+
+def _values(record: Record, layers: Layers) -> list[Value]:
+    found = []
+    for name in layers:
+        place = record.places.get(name)
+        if place is None or place.value is None:
+            raise LayerError(f"layer {name!r} holds no single tensor of this forward pass; choose another.")
+        found.append(place.value)
+    return found
+
+
+def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: bool = True) -> Backpropagation:
+    def run(question: Question, layers: Layers) -> list[Signal]:
+        record = question.record(None)
+        assert record.scores is not None
+        scores = working(record.scores)
+        if rivals:
+            start = contrasted_start(question, scores, "rivals")
+            # A class without a response has only rivals to speak of, and they are nearly the same for all classes.
+            own = start.clamp(min=0).flatten(2).sum(2) > 0
+            start = torch.where(own.reshape(*own.shape, *(1,) * (scores.dim() - 1)), start, 0)
+        else:
+            start = question.priors(scores)
+        rules = ExcitationRules(Policies()) if normalised else UnnormalisedRules(Policies())
+        start = start if normalised else start.double()
+        return sweep(record, start[None], _values(record, layers), rules, contrast=contrast)
+
+    return run
+
+
+def _relevance(
+    rule: Any, *, contrast: bool = False, biases: bool = True, alpha: float = 2.0, beta: float = 1.0
+) -> Backpropagation:
+    def run(question: Question, layers: Layers) -> list[Signal]:
+        record, calls = record_calls(question, None)
+        assert record.scores is not None
+        choose = _chooser(rule, EPSILON, GAMMA, alpha, beta)
+        rules = RelevanceRules(weighted_operations(record, calls), choose, EPSILON, biases)
+        start = question.priors(working(record.scores))
+        return sweep(record, start[None], _values(record, layers), rules, contrast=contrast)
+
+    return run
+
+
+def _derivative(rectifier: Rectifier | None = None) -> Backpropagation:
+    def run(question: Question, layers: Layers) -> list[Signal]:
+        watched = watch(question, layers, rectifier=rectifier)
+        tensors = [watched.tensors[value.serial] for value in _values(watched.record, layers)]
+        priors = question.priors(working(watched.scores.detach())).to(watched.scores.dtype)
+        with torch.inference_mode(False):
+            parts = [torch.autograd.grad(watched.scores, tensors, prior, retain_graph=True) for prior in priors.clone()]
+        return [working(torch.stack(part))[None] for part in zip(*parts, strict=True)]
+
+    return run
+
+
+BACKPROPAGATED: dict[str, Backpropagation] = {
+    "mwp": _excitation(),
+    "c-mwp": _excitation(contrast=True),
+    "eb-without-norm": _excitation(contrast=True, normalised=False),
+    "r-mwp": _excitation(rivals=True),
+    "gradient": _derivative(),
+    "deconv": _derivative(guided),
+    "deconvnet": _derivative(deconvolving),
+    "lrp-epsilon": _relevance("epsilon"),
+    "lrp-alpha1-beta0": _relevance("alpha-beta", alpha=1.0, beta=0.0),
+    "lrp-alpha2-beta1": _relevance("alpha-beta"),
+    "lrp-z-plus": _relevance("z-plus", biases=False),
+    "lrp-gamma": _relevance("gamma"),
+    "lrp-flat": _relevance("flat"),
+    "lrp-epsilon-plus": _relevance("epsilon-plus"),
+    "lrp-epsilon-plus-flat": _relevance("epsilon-plus-flat"),
+    "c-lrp": _relevance("z-plus", contrast=True, biases=False),
+}
+"""Methods that carry a signal from layer to layer, with their default options, by name."""
+
+
+def backpropagated(
+    method: str, model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Sequence[Target], layers: Layers
+) -> list[Signal]:
+    """The signals of a method at several layers, before channels are summed and negative parts cut.
+
+    Args:
+        method: one of `BACKPROPAGATED`.
+        model: the network in evaluation mode, untouched by the call.
+        images: `(image, channel, *space)`, preprocessed.
+        targets: for all images.
+        layers: names of layers or operations; they may lie above one another and need no space.
+
+    Returns:
+        `(polarity, target, image, *neurons)` at each layer. Polarity as the engine has it; one where there is no
+        second. Zero throughout where a class has no response of its own (r-MWP).
+
+    Raises:
+        ExcitationError: the method carries no signal, or does not apply; a layer is none of this network.
+    """
+    if method not in BACKPROPAGATED:
+        raise ExcitationError(
+            f"method {method!r} carries no signal from layer to layer; those that do: {', '.join(BACKPROPAGATED)}."
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        return BACKPROPAGATED[method](ask(model, images, list(targets)), layers)

@@ -1,0 +1,130 @@
+"""Line charts for papers: panels side by side, one line per method, its legend beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.style
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Inches and points.
+WIDE, TALL = 3.5, 2.7
+LEGEND, LEFT, FOOT, HEAD, BETWEEN = 2.1, 0.62, 0.3, 0.34, 0.16
+TEXT, SMALL = 10.0, 8.5
+LETTER = 0.075  # room for one letter of a slanted label below the lowest panels
+DPI = 200
+
+COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b", "#5b3fa8")
+"""Of the lines in order; the first eight are told apart by colour-blind readers (Okabe and Ito)."""
+
+MARKERS = "os^DvPX<>*"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line with the band of its intervals.
+
+    Attributes:
+        name: in the legend.
+        values: at each tick; NaN where there is none.
+        low: lower ends of the intervals, or `None` for no band.
+        high: upper ends.
+    """
+
+    name: str
+    values: Float[np.ndarray, " tick"]
+    low: Float[np.ndarray, " tick"] | None = None
+    high: Float[np.ndarray, " tick"] | None = None
+
+
+@dataclass(frozen=True)
+class LinePanel:
+    """Lines that share axes."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+def line_chart(
+    panels: Sequence[LinePanel],
+    ticks: Sequence[str],
+    *,
+    ylabel: str,
+    xlabel: str = "",
+    limits: tuple[float, float] = (-0.1, 1.05),
+    columns: int = 2,
+) -> Figure:
+    """Panels in rows, all with the same axes.
+
+    Args:
+        panels: at least one.
+        ticks: names of the places along the horizontal axis, of every line's values.
+        ylabel: what is measured.
+        xlabel: what the places are.
+        limits: of the vertical axis.
+        columns: panels in a row.
+
+    Returns:
+        A figure that belongs to no window; see `save_figure`.
+
+    Raises:
+        ValueError: no panel, more lines in one than can be told apart, or a line of another length.
+    """
+    if not panels:
+        raise ValueError("there are no panels to draw; give at least one.")
+    for panel in panels:
+        if len(panel.lines) > len(COLOURS):
+            raise ValueError(f"panel {panel.title!r} has {len(panel.lines)} lines; {len(COLOURS)} can be told apart.")
+        for line in panel.lines:
+            if len(line.values) != len(ticks):
+                raise ValueError(f"line {line.name!r} has {len(line.values)} values for {len(ticks)} ticks.")
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    foot = FOOT + LETTER * max(map(len, ticks))
+    width = LEFT + columns * (WIDE + LEGEND)
+    height = rows * (HEAD + TALL) + (rows - 1) * BETWEEN + foot
+    with matplotlib.style.context("default"):
+        drawn = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(drawn)
+        for i, panel in enumerate(panels):
+            row, column = divmod(i, columns)
+            left = LEFT + column * (WIDE + LEGEND)
+            top = row * (HEAD + TALL + BETWEEN) + HEAD
+            axes = drawn.add_axes((left / width, 1 - (top + TALL) / height, WIDE / width, TALL / height))
+            _draw(axes, panel, len(ticks), limits)
+            lowest = i + columns >= len(panels)
+            axes.set_xticks(range(len(ticks)), ticks if lowest else [""] * len(ticks))
+            axes.tick_params(axis="x", labelsize=SMALL, rotation=60, length=2)
+            for label in axes.get_xticklabels():
+                label.set_horizontalalignment("right")
+                label.set_rotation_mode("anchor")
+            if column == 0:
+                axes.set_ylabel(ylabel, fontsize=TEXT)
+            if lowest and xlabel:
+                axes.set_xlabel(xlabel, fontsize=TEXT)
+    return drawn
+
+
+def _draw(axes: Axes, panel: LinePanel, ticks: int, limits: tuple[float, float]) -> None:
+    x = np.arange(ticks)
+    for line, colour, marker in zip(panel.lines, COLOURS, MARKERS, strict=False):
+        known = np.isfinite(line.values)
+        axes.plot(x[known], line.values[known], color=colour, marker=marker, markersize=3.6, linewidth=1.4,
+                  label=line.name)  # fmt: skip
+        if line.low is not None and line.high is not None:
+            axes.fill_between(x[known], line.low[known], line.high[known], color=colour, alpha=0.12, linewidth=0)
+    axes.set_title(panel.title, fontsize=TEXT, loc="left", pad=4)
+    axes.set_xlim(-0.3, ticks - 0.7)
+    axes.set_ylim(*limits)
+    axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", labelsize=SMALL, length=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=SMALL, frameon=False, handlelength=1.6)
