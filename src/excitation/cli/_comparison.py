@@ -167,7 +167,7 @@ def _timed(run: Callable[[], torch.Tensor]) -> tuple[Float[np.ndarray, "target h
         started = time.perf_counter()
         maps = run()[0].cpu().numpy()
         best = min(best, time.perf_counter() - started)
-        if best > 1:
+        if best > 5:
             break
     return maps, best
 
@@ -202,7 +202,7 @@ def _drawn(row: Row, size: Sequence[int]) -> Compared:
         return Compared(name, reason=row.reason)
     return Compared(
         name,
-        note=f"{row.result.seconds or 0.0:.2g} s",
+        note=_time(row.result.seconds or 0.0),
         maps=list(shown_maps(row.asked, row.result.maps, size)),
         captions=[f"mass {_short(mass)}" for mass in row.result.masses.tolist()],
     )
@@ -212,6 +212,10 @@ def _short(number: float) -> str:
     """Three digits, in words a figure can bear."""
     text = f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number + 0.0:#.3g}".rstrip(".")
     return text.replace("-", "−")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:#.2g} s"
 
 
 def told_lines(rows: Sequence[Row], image: Path, figure: Path, jobs: Sequence[Job], as_json: bool) -> list[str]:

@@ -151,11 +151,11 @@ class _Grid:
         above = GAP + title + GAP / 2 + tall + (line_height(CAPTION) if notes else 0.0) + GAP
         below = sum(GAP + (tall + caption if row.maps else EMPTY) for row in rows)
         label = max(len(line) for row in rows for line in wrapped(row.name, NAME, LABEL)) * 0.62 * NAME / 72
-        width = label + len(titles) * (wide + GAP) + 2 * GAP
+        width = label + len(titles) * (wide + GAP) + 3 * GAP
         return cls(label, wide, tall, title, len(titles), width, above + below, caption)
 
     def middle(self, column: int) -> float:
-        return self.label + 2 * GAP + column * (self.wide + GAP) + self.wide / 2
+        return self.label + 3 * GAP + column * (self.wide + GAP) + self.wide / 2
 
     def row(self, row: Compared) -> float:
         return self.tall + self.caption if row.maps else EMPTY
@@ -172,8 +172,10 @@ def _label(drawn: Figure, grid: _Grid, row: Compared, top: float) -> None:
     names, notes = wrapped(row.name, NAME, LABEL), wrapped(row.note, CAPTION, LABEL)
     height = grid.tall if row.maps else EMPTY
     start = top + (height - len(names) * line_height(NAME) - len(notes) * line_height(CAPTION)) / 2
-    write(drawn, names, GAP + grid.label, start, NAME, align="right")
-    write(drawn, notes, GAP + grid.label, start + len(names) * line_height(NAME), CAPTION, colour=GREY, align="right")
+    write(drawn, names, 2 * GAP + grid.label, start, NAME, align="right")
+    write(
+        drawn, notes, 2 * GAP + grid.label, start + len(names) * line_height(NAME), CAPTION, colour=GREY, align="right"
+    )
 
 
 def _empty(drawn: Figure, grid: _Grid, top: float, reason: str) -> None:

@@ -85,7 +85,8 @@ def overlay(
         attention: the map, of any size; non-negative unless `signed`.
         signed: show values below zero in the other half of a diverging colour map.
         alpha: opacity of the strongest colours, 0 to 1.
-        colour_map: a colour map, or a name matplotlib knows; by default inferno (perceptually uniform), or RdBu_r for signed maps.
+        colour_map: a colour map, or a name matplotlib knows; by default inferno (perceptually uniform), or RdBu_r for
+            signed maps.
         limit: the absolute value that gets the strongest colour; by default the map's own largest. Maps that are to
             be compared need the same.
         box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
