@@ -15,7 +15,7 @@ from ._captum import MethodAttribution
 def quantus_explain(
     model: torch.nn.Module,
     inputs: Float[np.ndarray, "image channels *pixels"] | Float[torch.Tensor, "image channels *pixels"],
-    targets: Int[np.ndarray, " image"] | Int[torch.Tensor, " image"] | int,
+    targets: Int[np.ndarray, " _"] | Int[torch.Tensor, " _"] | int,
     *,
     method: str = "c-mwp",
     device: str | torch.device | None = None,
