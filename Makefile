@@ -23,9 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
 		f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 or newer is needed (make PYTHON=...)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# The build backend comes from the pins too, so that nothing unpinned is fetched on the way.
-	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables setuptools
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
-	$(PIP) install --quiet --no-deps --requirement requirements-nodeps.txt
+	$(PIP) install --quiet --no-build-isolation --no-deps --requirement requirements-nodeps.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## explain a crowded picture with the classifier that comes along
