@@ -56,6 +56,10 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	$(BIN)/python -m experiments.figures.layers
 	$(BIN)/python -m experiments.figures.contrast
 	$(BIN)/python -m experiments.figures.cooccurrence
+	$(BIN)/python -m experiments.figures.feedback
+	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
+		--target clover --target crown --target "recycling sign" --out out/compare && \
+		cp out/compare/picture.png docs/figures/compare.png
 
 pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (goes on where it stopped)
 	$(BIN)/excitation symbols --count 500 --out runs/pointing/world

@@ -83,14 +83,14 @@ def test_smoothgrad_is_captums_noise_tunnel_on_the_same_noise(seed, images, unto
             assert float((found[kind][:, k] - truth).abs().max()) <= 1e-10 * float(truth.max()), (kind, k)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_feedback_is_what_hooks_on_the_rectifiers_do(seed, images):
     """The same gates by PyTorch's own hooks and autograd, in a network that is changed for it."""
-    found = feedback_full(deep(seed), images, TARGETS, iterations=4, rate=0.4, sparsity=0.05)
-    for k in TARGETS:
+    found = feedback_full(deep(seed), images, [0, 4], iterations=4, rate=0.4, sparsity=0.05)
+    for i, k in enumerate((0, 4)):
         scores, maps = by_hooks(deep(seed, inplace=False), images, k, iterations=4, rate=0.4, sparsity=0.05)
-        assert torch.allclose(found.scores[:, k], scores, rtol=1e-9, atol=1e-12)
-        assert torch.allclose(found.maps[:, k], maps, rtol=1e-9, atol=1e-14)
+        assert torch.allclose(found.scores[:, i], scores, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(found.maps[:, i], maps, rtol=1e-9, atol=1e-14)
 
 
 def by_hooks(model, images, target, iterations, rate, sparsity):
