@@ -23,9 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
 		f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 or newer is needed (make PYTHON=...)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# The build backend comes from the pins too, so that nothing unpinned is fetched on the way.
-	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables setuptools
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
-	$(PIP) install --quiet --no-deps --requirement requirements-nodeps.txt
+	$(PIP) install --quiet --no-build-isolation --no-deps --requirement requirements-nodeps.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## explain a crowded picture with the classifier that comes along
@@ -56,6 +56,10 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	$(BIN)/python -m experiments.figures.layers
 	$(BIN)/python -m experiments.figures.contrast
 	$(BIN)/python -m experiments.figures.cooccurrence
+	$(BIN)/python -m experiments.figures.feedback
+	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
+		--target clover --target crown --target "recycling sign" --out out/compare && \
+		cp out/compare/picture.png docs/figures/compare.png
 
 pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (goes on where it stopped)
 	$(BIN)/excitation symbols --count 500 --out runs/pointing/world

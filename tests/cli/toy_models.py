@@ -43,6 +43,12 @@ def named():
     return LoadedModel(Colours().train(), "", Preprocessing(size=(64, 64)), CLASSES, "pool")
 
 
+def flattening():
+    """CAM does not apply: two fully connected layers."""
+    model = nn.Sequential(Colours().conv, nn.ReLU(), nn.Flatten(), nn.Linear(768, 6), nn.ReLU(), nn.Linear(6, 3))
+    return LoadedModel(model, "", Preprocessing(size=(64, 64), resize="squash"), CLASSES)
+
+
 def cropping():
     return LoadedModel(Colours(), "", Preprocessing(size=(64, 64), resize="crop"), CLASSES, "pool")
 

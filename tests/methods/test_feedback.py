@@ -25,6 +25,7 @@ def test_closes_the_gate_that_lowers_the_score():
     assert found.best.item() == 3
     assert found.maps.flatten().tolist() == [2, 0]
     assert found.closed.item() == 0.5
+    assert found.shut.flatten().tolist() == [0, 0, 0.5, 0.5, 0.5, 0.5]  # 7/12 and 1/6 open, then shut
 
 
 @pytest.mark.parametrize("seed", range(3))

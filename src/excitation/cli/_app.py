@@ -13,6 +13,7 @@ import typer
 
 from .._errors import ExcitationError
 from ._bench_command import bench, report_command
+from ._compare_command import compare_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("explain")(explain_command)
+app.command("compare")(compare_command)
 app.command("layers")(layers_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")

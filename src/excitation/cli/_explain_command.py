@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ._console import answer, progress_bar, remark
-from ._options import AsJson, ModelSpec
+from ._options import AsJson, ClassNames, ModelSpec, Targets
 from ._question import Question
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ def explain_command(
         typer.Argument(metavar="IMAGE_OR_FOLDER", help="Pictures, or folders of them.", show_default=False),
     ],
     model: ModelSpec,
-    target: Annotated[
-        list[str],
-        typer.Option("--target", metavar="CLASS", help="Class index or name; may be repeated.", show_default=False),
-    ],
+    target: Targets,
     layer: Annotated[
         str | None,
         typer.Option("--layer", metavar="NAME", help="Where to take the maps (see `excitation layers`). Default: the"
@@ -37,11 +34,7 @@ def explain_command(
         typer.Option("--contrast", metavar="none|dual|CLASS", help="none: MWP; dual: c-MWP; or a class to set against"
                      " the targets."),
     ] = "none",
-    class_names: Annotated[
-        Path | None,
-        typer.Option("--class-names", metavar="FILE", help="Names of the classes, one per line, for models that bring"
-                     " none along, such as Caffe's.", show_default=False),
-    ] = None,
+    class_names: ClassNames = None,
     signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figures and maps go.")] = Path("out"),
     as_json: AsJson = False,

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from .._explain import explain_full
+from .._explain import _target_scores, explain_full
+from .._forward import pick_scores
 from .._layers import list_layers
 from ..data._pictures import PictureError, read_picture
 from ..networks._loaded import LoadedModel
@@ -106,6 +107,17 @@ def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], question: Ques
         )
     ((name, maps),) = result.maps.items()
     return Explained(name, maps.cpu(), result.scores.cpu(), tuple(str(item.message) for item in caught))
+
+
+def scores_of(loaded: LoadedModel, item: Prepared, question: Question) -> Float[torch.Tensor, " target"]:
+    """The network's score of each target.
+
+    Raises:
+        TargetError: a target is no class.
+    """
+    with torch.inference_mode():
+        scores = pick_scores(loaded.model(item.values[None]), 1, loaded.output)
+        return _target_scores([list(question.classes)], scores.float(), loaded.class_names)[0].cpu()
 
 
 def list_layers_of(loaded: LoadedModel, picture: Image.Image) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,19 @@ ModelSpec = Annotated[
         help="symbols, which comes along; caffe:PROTOTXT,CAFFEMODEL; paper:NAME@WEIGHTS; or package.module:factory,"
         " called without arguments, with @weights.safetensors after it where it needs them. Before any of these,"
         " convolutional: lets its head slide over larger pictures, pool-first: pools before it classifies.",
+        show_default=False,
+    ),
+]
+Targets = Annotated[
+    list[str],
+    typer.Option("--target", metavar="CLASS", help="Class index or name; may be repeated.", show_default=False),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-names",
+        metavar="FILE",
+        help="Names of the classes, one per line, for models that bring none along, such as Caffe's.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What `excitation explain` leaves behind for each picture, and how a later run knows it again."""
+"""What `explain` and `compare` leave behind for each picture, and how a later run knows it again."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Result:
         box: the part of the picture they cover, `(x0, y0, x1, y1)` in its pixels.
         picture_size: `(height, width)` of the picture.
         configuration: all that the maps depend on; a run with another one does not take them for its own.
+        seconds: what all the maps took together, where it was measured.
     """
 
     maps: Float[np.ndarray, "target height width"]
@@ -48,6 +49,7 @@ class Result:
     box: tuple[float, ...]
     picture_size: tuple[int, ...]
     configuration: Mapping[str, object]
+    seconds: float | None = None
 
     def save(self, path: Path) -> None:
         """Write the NPZ file; it appears whole."""
@@ -62,6 +64,7 @@ class Result:
             "box": np.array(self.box),
             "picture_size": np.array(self.picture_size),
             "configuration": np.array(json.dumps(self.configuration, sort_keys=True)),
+            **({} if self.seconds is None else {"seconds": np.array(self.seconds)}),
         }
         with whole_file(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -85,11 +88,17 @@ class Result:
                 box=tuple(stored["box"].tolist()),
                 picture_size=tuple(stored["picture_size"].tolist()),
                 configuration=json.loads(str(stored["configuration"])),
+                seconds=float(stored["seconds"]) if "seconds" in stored else None,
             )
+
+    def rows(self) -> list[tuple[float, tuple[int, int], float]]:
+        """Score, peak and mass of each target."""
+        peaks = [(int(x), int(y)) for x, y in self.peaks]
+        return list(zip(self.scores.tolist(), peaks, self.masses.tolist(), strict=True))
 
     def lines(self, job: Job, as_json: bool) -> list[str]:
         """One line per target: for people, or JSON."""
-        rows = list(zip(self.scores.tolist(), self.peaks.tolist(), self.masses.tolist(), strict=True))
+        rows = self.rows()
         if not as_json:
             return [
                 # Adding zero turns -0.0 into 0.0.
@@ -128,6 +137,14 @@ class Job:
         Raises:
             ResultError: an earlier run with another configuration did.
         """
+        return self.known() and self.figure.exists()
+
+    def known(self) -> bool:
+        """Whether an earlier run with the same configuration left its maps.
+
+        Raises:
+            ResultError: an earlier run with another configuration did.
+        """
         if not self.maps.exists():
             return False
         before = read_configuration(self.maps)
@@ -137,7 +154,7 @@ class Job:
                     f"{self.maps} was made with {name} {_shown(before.get(name))}, this run has {_shown(value)};"
                     " choose another --out, or delete it."
                 )
-        return self.figure.exists()
+        return True
 
 
 def read_configuration(path: Path) -> Mapping[str, object]:
@@ -157,7 +174,7 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         with np.load(path, allow_pickle=False) as stored:
             yield stored
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ResultError(f"{path} is no result of `excitation explain`; choose another --out.") from error
+        raise ResultError(f"{path} is no result of `excitation explain` or `compare`; choose another --out.") from error
 
 
 def make_jobs(pictures: Sequence[Path], out: Path, configuration: Mapping[str, object]) -> list[Job]:

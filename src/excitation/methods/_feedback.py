@@ -30,12 +30,14 @@ class FeedbackResult:
         scores: of each target after each number of updates, the plain network's first.
         best: the number of updates with the highest score.
         closed: part of the gates below one half, for the best gates.
+        shut: the same after each number of updates.
     """
 
     maps: Maps
     scores: Float[torch.Tensor, "image target iterate"]
     best: Int[torch.Tensor, "image target"]
     closed: Float[torch.Tensor, "image target"]
+    shut: Float[torch.Tensor, "image target iterate"]
 
 
 class _Gates:
@@ -55,13 +57,12 @@ class _Gates:
 def _optimised(
     question: Question, index: int, layer: str, iterations: int, rate: float, sparsity: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gates for one target: derivatives at the best, the scores of all iterates, the best, how many are closed."""
+    """Gates for one target: derivatives at the best, the scores of all iterates, the best, parts closed in all."""
     values: list[torch.Tensor] | None = None
     prior: torch.Tensor | None = None
     best: torch.Tensor | None = None
-    scores = []
-    where = question.images.shape[0]
-    at, closed = torch.zeros(where, dtype=torch.long), torch.zeros(where)
+    scores, closed = [], []
+    at = torch.zeros(question.images.shape[0], dtype=torch.long)
     derivative = torch.zeros(0)
     for step in range(iterations + 1):
         gates = _Gates(values)
@@ -83,11 +84,10 @@ def _optimised(
         pick = better.reshape(-1, *(1,) * (g.dim() - 1))
         derivative = g if step == 0 else torch.where(pick, g, derivative)
         shut = torch.stack([(z < 0.5).flatten(1).sum(1) for z in gates.values]).sum(0)
-        part = working(shut / sum(z[0].numel() for z in gates.values))
-        closed = part if step == 0 else torch.where(better, part, closed)
+        closed.append(working(shut / sum(z[0].numel() for z in gates.values)))
         at = torch.where(better, step, at.to(better.device))
         values = [_moved(z.detach(), slope, rate, sparsity) for z, slope in zip(gates.values, slopes[1:], strict=True)]
-    return derivative, torch.stack(scores, 1), at, closed.to(scores[0])
+    return derivative, torch.stack(scores, 1), at, torch.stack(closed, 1).to(scores[0])
 
 
 def _moved(gate: torch.Tensor, slope: torch.Tensor | None, rate: float, sparsity: float) -> torch.Tensor:
@@ -112,11 +112,13 @@ def _feedback(
         _optimised(question, index, layer, iterations, rate, sparsity) for index in range(max(question.counts))
     ]  # fmt: skip
     derivatives, scores, best, closed = zip(*each, strict=True)
+    at, shut = torch.stack(best, 1), torch.stack(closed, 1)
     return FeedbackResult(
         maps=magnitude(torch.stack(derivatives), channels),
         scores=torch.stack(scores, 1),
-        best=torch.stack(best, 1),
-        closed=torch.stack(closed, 1),
+        best=at,
+        closed=shut.gather(2, at[..., None])[..., 0],
+        shut=shut,
     )
 
 

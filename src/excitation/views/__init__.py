@@ -1,14 +1,17 @@
 """Pictures of attention: a map over its picture, figures of many, and charts of numbers."""
 
 from ._chart import Line, LinePanel, line_chart
+from ._comparison import Compared, comparison
 from ._figure import FigureRow, Panel, figure, save_figure
 from ._overlay import enlarge_map, find_peak, overlay
 
 __all__ = [
+    "Compared",
     "FigureRow",
     "Line",
     "LinePanel",
     "Panel",
+    "comparison",
     "enlarge_map",
     "figure",
     "find_peak",

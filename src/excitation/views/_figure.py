@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .._files import whole_file
+from ._drawing import DPI, GAP, fitted, line_height, put_picture, ring, scaled_box, wrapped, write
 from ._overlay import DARKEST, AttentionMap, Box, find_colour_map, find_peak, overlay
 
 # Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
 PANEL = 2.4
 TALLEST = 1.25  # of the panel's width; taller pictures are shown narrower
-GAP = 0.09
 TITLE, CAPTION = 13.0, 10.5
-LEADING = 1.3
-DPI = 200
-PIXELS = 480, 1000  # longest side of a picture in a figure: made larger below the first, smaller above the second
 METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
@@ -106,16 +102,16 @@ def figure(
     width = columns * PANEL + (columns + 1) * GAP + bar
     heads = [_titles(rows, i) for i in range(len(rows))]
     blocks = [_Block.of(row, head) for row, head in zip(rows, heads, strict=True)]
-    heading = _line(TITLE) + GAP if title else 0.0
+    heading = line_height(TITLE) + GAP if title else 0.0
     height = heading + sum(block.height for block in blocks) + GAP
     with matplotlib.style.context("default"):
         drawn = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
         FigureCanvasAgg(drawn)
         if title:
-            _write(drawn, [title], (width - bar) / 2, GAP, TITLE, colour="0.35")
+            write(drawn, [title], (width - bar) / 2, GAP, TITLE, colour="0.35")
         top = heading
         for row, head, block in zip(rows, heads, blocks, strict=True):
-            shown = _fitted(row.picture)
+            shown = fitted(row.picture)
             _place(drawn, row, shown, shown, 0, top, block, "", row.caption)
             for i, panel in enumerate(row.panels):
                 laid = overlay(
@@ -125,11 +121,11 @@ def figure(
                     alpha=alpha,
                     colour_map=colour_map,
                     limit=limit,
-                    box=_scaled(row, shown),
+                    box=scaled_box(row.box, row.picture, shown),
                 )
                 axes = _place(drawn, row, shown, laid, i + 1, top, block, head[i] if head else "", panel.caption)
                 if mark_peaks:
-                    _ring(axes, find_peak(panel.attention, (row.picture.height, row.picture.width), box=row.box))
+                    ring(axes, find_peak(panel.attention, (row.picture.height, row.picture.width), box=row.box))
             top += block.height
         if limit is not None:
             _colour_bar(drawn, limit, signed, colour_map, heading + blocks[0].title + GAP, blocks[0].picture)
@@ -165,10 +161,10 @@ class _Block:
 
     @classmethod
     def of(cls, row: FigureRow, head: list[str] | None) -> _Block:
-        title = max((_lines(text, TITLE) for text in head or []), default=0) * _line(TITLE)
+        title = max((_lines(text, TITLE) for text in head or []), default=0) * line_height(TITLE)
         picture = min(PANEL * row.picture.height / row.picture.width, PANEL * TALLEST)
         captions = [row.caption, *(panel.caption for panel in row.panels)]
-        caption = max(_lines(text, CAPTION) for text in captions) * _line(CAPTION)
+        caption = max(_lines(text, CAPTION) for text in captions) * line_height(CAPTION)
         return cls(title, picture, GAP + title + picture + caption + GAP / 2)
 
 
@@ -183,43 +179,8 @@ def _largest(rows: Sequence[FigureRow]) -> float:
     return max((float(torch.as_tensor(item).abs().max()) for item in maps), default=0.0)
 
 
-def _line(points: float) -> float:
-    return points * LEADING / 72
-
-
-def _wrapped(text: str, points: float) -> list[str]:
-    # DejaVu Sans, which comes with matplotlib, is about 0.62 em wide in running text.
-    letters = int(PANEL * 72 / (0.62 * points))
-    lines = []
-    for part in text.splitlines():
-        words = " ".join(_shortened(word, letters) for word in part.split())
-        lines += textwrap.wrap(words, letters, max_lines=2, placeholder=" …", break_on_hyphens=False)
-    return lines
-
-
-def _shortened(word: str, letters: int) -> str:
-    # The middle goes, since long words here are file names, which differ at their ends.
-    keep = letters - 1
-    return word if len(word) <= letters else f"{word[: keep // 2]}…{word[-(keep - keep // 2) :]}"
-
-
 def _lines(text: str, points: float) -> int:
-    return len(_wrapped(text, points))
-
-
-def _fitted(picture: Image.Image) -> Image.Image:
-    longest = max(picture.size)
-    if longest < PIXELS[0]:
-        return picture.resize([side * -(-PIXELS[0] // longest) for side in picture.size], Image.Resampling.BICUBIC)
-    share = min(1.0, PIXELS[1] / longest)
-    return picture.resize([max(1, round(side * share)) for side in picture.size], Image.Resampling.LANCZOS)
-
-
-def _scaled(row: FigureRow, shown: Image.Image) -> Box | None:
-    if row.box is None:
-        return None
-    x, y = shown.width / row.picture.width, shown.height / row.picture.height
-    return row.box[0] * x, row.box[1] * y, row.box[2] * x, row.box[3] * y
+    return len(wrapped(text, points, PANEL))
 
 
 def _place(
@@ -234,39 +195,16 @@ def _place(
     caption: str,
 ) -> Axes:
     """One cell: axes in the pixels of the original picture, its title above and its caption below."""
-    width, height = drawn.get_size_inches()
-    left = GAP + column * (PANEL + GAP)
-    middle = left + PANEL / 2
+    middle = GAP + column * (PANEL + GAP) + PANEL / 2
     upper = top + GAP + block.title
     wide = min(PANEL, block.picture * shown.width / shown.height)
     tall = wide * shown.height / shown.width
-    axes = drawn.add_axes(
-        ((middle - wide / 2) / width, 1 - (upper + (block.picture + tall) / 2) / height, wide / width, tall / height)
-    )
-    axes.imshow(np.asarray(content), extent=(0, row.picture.width, row.picture.height, 0), aspect="auto")
-    axes.set_axis_off()
-    titles = _wrapped(title, TITLE)
-    _write(drawn, titles, middle, upper - len(titles) * _line(TITLE) - GAP / 2, TITLE)
-    _write(drawn, _wrapped(caption, CAPTION), middle, upper + block.picture + GAP / 4, CAPTION)
+    place = middle - wide / 2, upper + (block.picture - tall) / 2, wide, tall
+    axes = put_picture(drawn, content, place, row.picture.size)
+    titles = wrapped(title, TITLE, PANEL)
+    write(drawn, titles, middle, upper - len(titles) * line_height(TITLE) - GAP / 2, TITLE)
+    write(drawn, wrapped(caption, CAPTION, PANEL), middle, upper + block.picture + GAP / 4, CAPTION)
     return axes
-
-
-def _write(drawn: Figure, lines: Sequence[str], x: float, top: float, points: float, colour: str = "black") -> None:
-    """Centred lines below a height, on baselines of their own, so that texts side by side stand level."""
-    width, height = drawn.get_size_inches()
-    for i, line in enumerate(lines):
-        y = top + (i + 1) * _line(points) - 0.3 * points / 72
-        drawn.text(
-            x / width, 1 - y / height, line, ha="center", va="baseline", fontsize=points, color=colour,
-            family="DejaVu Sans", parse_math=False,
-        )  # fmt: skip
-
-
-def _ring(axes: Axes, peak: tuple[int, int]) -> None:
-    x, y = peak[0] + 0.5, peak[1] + 0.5
-    for colour, line in (("black", 2.8), ("white", 1.4)):
-        axes.plot([x], [y], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=line,
-                  scalex=False, scaley=False, clip_on=False)  # fmt: skip
 
 
 def _colour_bar(drawn: Figure, limit: float, signed: bool, colour_map: str | None, upper: float, tall: float) -> None:

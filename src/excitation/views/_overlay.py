@@ -72,7 +72,7 @@ def overlay(
     *,
     signed: bool = False,
     alpha: float = 0.85,
-    colour_map: str | None = None,
+    colour_map: str | Colormap | None = None,
     limit: float | None = None,
     box: Box | None = None,
 ) -> Image.Image:
@@ -85,7 +85,8 @@ def overlay(
         attention: the map, of any size; non-negative unless `signed`.
         signed: show values below zero in the other half of a diverging colour map.
         alpha: opacity of the strongest colours, 0 to 1.
-        colour_map: a name matplotlib knows; by default inferno (perceptually uniform), or RdBu_r for signed maps.
+        colour_map: a colour map, or a name matplotlib knows; by default inferno (perceptually uniform), or RdBu_r for
+            signed maps.
         limit: the absolute value that gets the strongest colour; by default the map's own largest. Maps that are to
             be compared need the same.
         box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
@@ -120,12 +121,14 @@ def overlay(
     return Image.fromarray((mixed * 255).round().astype(np.uint8))
 
 
-def find_colour_map(name: str | None, signed: bool) -> Colormap:
-    """The colour map of this name, or the default for maps of this kind.
+def find_colour_map(name: str | Colormap | None, signed: bool) -> Colormap:
+    """The colour map of this name (or itself), or the default for maps of this kind.
 
     Raises:
         ValueError: matplotlib knows no such colour map.
     """
+    if isinstance(name, Colormap):
+        return name
     name = name or (DIVERGING_COLOUR_MAP if signed else COLOUR_MAP)
     if name not in matplotlib.colormaps:
         raise ValueError(f"matplotlib knows no colour map {name!r}; inferno, viridis and RdBu_r are some of its names.")

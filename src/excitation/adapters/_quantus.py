@@ -1,0 +1,60 @@
+"""The methods as the explain function that Quantus's metrics call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from .._errors import ExcitationError
+from ._captum import MethodAttribution
+
+
+def quantus_explain(
+    model: torch.nn.Module,
+    inputs: Float[np.ndarray, "image channels *pixels"] | Float[torch.Tensor, "image channels *pixels"],
+    targets: Int[np.ndarray, " _"] | Int[torch.Tensor, " _"] | int,
+    *,
+    method: str = "c-mwp",
+    device: str | torch.device | None = None,
+    steps: tuple[str, ...] = ("bicubic",),
+    **options: Any,
+) -> Float[np.ndarray, "image 1 *pixels"]:
+    """Maps for Quantus: `metric(..., explain_func=quantus_explain, explain_func_kwargs={"method": "c-mwp"})`.
+
+    Args:
+        model: the network in evaluation mode, untouched.
+        inputs: preprocessed images, channels first.
+        targets: a class for each image, or one for all.
+        method: a name out of `list_methods()`.
+        device: where the images go; to the model by default.
+        steps: post-processing by name, which must bring maps to the images' size.
+        **options: `layer`, `signal`, `class_names`, `output` and `constants` as everywhere, and the method's own.
+
+    Returns:
+        One map per image in the images' size, with one channel, which Quantus spreads where it needs to.
+
+    Raises:
+        ExcitationError: as the method.
+    """
+    weight = next((item for item in model.parameters() if item.is_floating_point()), None)
+    images = torch.as_tensor(inputs)
+    if weight is not None:
+        images = images.to(device or weight.device, weight.dtype)
+    elif device is not None:
+        images = images.to(device)
+    common = {key: options.pop(key) for key in _COMMON if key in options}
+    asked = targets if isinstance(targets, int) else torch.as_tensor(targets).flatten()
+    maps = MethodAttribution(model, method, steps=steps, **common).attribute(images, asked, spread=False, **options)
+    assert isinstance(maps, torch.Tensor)
+    if maps.shape[2:] != images.shape[2:]:
+        raise ExcitationError(
+            f"the maps are {tuple(maps.shape[2:])} and the images {tuple(images.shape[2:])}, but Quantus expects one"
+            " size; put 'bicubic' among the steps."
+        )
+    return maps.cpu().numpy()
+
+
+_COMMON = ("layer", "signal", "class_names", "output", "constants")

@@ -1,0 +1,240 @@
+"""What `excitation compare` does: each method asked the same, its maps kept, all of them in one figure."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from .._errors import ExcitationError, TargetError
+from .._layers import layer_name
+from ..methods import Method, find_method, post_process
+from ..networks._loaded import LoadedModel
+from ..views import Compared, comparison, find_peak, save_figure
+from ._inputs import Prepared, scores_of
+from ._question import Question
+from ._results import Job, Result, ResultError
+
+TITLES = {
+    "gradient": "Grad", "deconv": "Deconv", "deconvnet": "DeconvNet", "smoothgrad": "SmoothGrad", "lrp": "LRP",
+    "cam": "CAM", "grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "layer-cam": "LayerCAM",
+    "score-cam": "Score-CAM", "rise": "RISE", "mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP", "c-lrp": "c-LRP",
+    "c-cam": "c-CAM", "feedback": "Feedback", "selective-tuning": "Selective Tuning", "centre": "Centre",
+}  # fmt: skip
+"""What methods are called in the paper and by their authors; others go by their own names."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One method of a comparison.
+
+    Attributes:
+        method: as registered.
+        layer: where it is to take its maps; its own choice if `None`.
+    """
+
+    method: Method
+    layer: str | None
+
+    @property
+    def key(self) -> str:
+        """Name of its file, without the ending."""
+        place = "" if self.layer is None else f"@{self.layer}"
+        return f"{self.method.name}{place}".replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one method: a result, or why there is none."""
+
+    asked: Asked
+    result: Result | None
+    reason: str = ""
+
+
+def asked_methods(text: str, layer: str | None) -> list[Asked]:
+    """Methods as typed: names with commas between, `NAME@LAYER` for a layer of its own.
+
+    Args:
+        text: the names.
+        layer: for methods of Excitation Backprop without one of their own.
+
+    Raises:
+        ExcitationError: no method, an unknown one, or one twice.
+    """
+    found: list[Asked] = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        name, _, own = item.partition("@")
+        method = find_method(name)
+        one = Asked(method, own or (layer if method.family == "excitation" else None))
+        if one.key in {other.key for other in found}:
+            raise ExcitationError(f"method {item!r} is named twice; once is enough.")
+        found.append(one)
+    if not found:
+        raise ExcitationError("no method is named; give at least one, such as --methods mwp,c-mwp.")
+    return found
+
+
+def compare_methods(
+    loaded: LoadedModel,
+    item: Prepared,
+    question: Question,
+    todo: Sequence[tuple[Asked, Job]],
+    told: Callable[[str], None],
+    done: Callable[[Asked], None],
+) -> list[Row]:
+    """Ask each method, or take what an earlier run found.
+
+    Args:
+        loaded: the network.
+        item: the picture.
+        question: the targets.
+        todo: methods, and where their results go.
+        told: is given each warning once.
+        done: is called after each method.
+
+    Raises:
+        ExcitationError: a target or a layer does not exist, or none of the methods applies.
+    """
+    # All are looked at before anything is computed, so that a wrong folder is known at once.
+    is_known = [job.known() for _, job in todo]
+    for asked, _ in todo:
+        if asked.layer is not None:
+            layer_name(loaded.model, asked.layer)
+    scores = scores_of(loaded, item, question)
+    rows, said = [], set[str]()
+    for (asked, job), known in zip(todo, is_known, strict=True):
+        try:
+            result = Result.load(job.maps) if known else _result(loaded, item, question, asked, job, scores, said)
+            rows.append(Row(asked, result))
+        except (TargetError, ResultError):
+            raise
+        except ExcitationError as error:
+            rows.append(Row(asked, None, " ".join(str(error).split())))
+        for text in sorted(said):
+            told(text)
+        said.clear()
+        done(asked)
+    if not any(row.result for row in rows):
+        raise ExcitationError(f"none of the methods applies. {rows[0].asked.method.name}: {rows[0].reason}")
+    return rows
+
+
+def _result(
+    loaded: LoadedModel,
+    item: Prepared,
+    question: Question,
+    asked: Asked,
+    job: Job,
+    scores: torch.Tensor,
+    said: set[str],
+) -> Result:
+    images = item.values[None]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        maps, seconds = _timed(lambda: asked.method(loaded, images, question.classes, layer=asked.layer))
+    said.update(str(warning.message) for warning in caught)
+    size = item.picture.height, item.picture.width
+    box = loaded.preprocessing.field_of_view(size)
+    result = Result(
+        maps=maps,
+        targets=question.targets,
+        names=tuple(question.names(loaded.class_names)),
+        scores=scores.numpy(),
+        masses=maps.sum((1, 2), dtype=np.float64),
+        peaks=np.array([find_peak(one, size, box=box) for one in shown_maps(asked, maps, images.shape[2:])]),
+        layer=asked.layer or "",
+        box=box,
+        picture_size=size,
+        configuration=job.configuration,
+        seconds=seconds,
+    )
+    result.save(job.maps)
+    return result
+
+
+def _timed(run: Callable[[], torch.Tensor]) -> tuple[Float[np.ndarray, "target height width"], float]:
+    """The one image's maps, and the seconds they took; a short run is repeated, since a first one also warms up."""
+    best = float("inf")
+    for _ in range(2):
+        started = time.perf_counter()
+        maps = run()[0].cpu().numpy()
+        best = min(best, time.perf_counter() - started)
+        if best > 5:
+            break
+    return maps, best
+
+
+def shown_maps(
+    asked: Asked, maps: Float[np.ndarray, "target height width"], size: Sequence[int]
+) -> Float[np.ndarray, "target new_height new_width"]:
+    """Maps after the steps the paper gives the method; those without negative values get none."""
+    shown = post_process(torch.from_numpy(maps)[None], asked.method.steps, size)[0].numpy()
+    lowest = maps.min(axis=(1, 2), keepdims=True)
+    return np.where(lowest >= 0, shown.clip(min=0), shown)
+
+
+def draw_comparison(loaded: LoadedModel, item: Prepared, question: Question, rows: Sequence[Row], place: Path) -> None:
+    """Write the figure: the picture on top, a row for each method, a column for each target."""
+    size = item.values.shape[1:]
+    known = next(row.result for row in rows if row.result is not None)
+    drawn = comparison(
+        item.picture,
+        question.names(loaded.class_names),
+        [_drawn(row, size) for row in rows],
+        notes=[f"score {_short(score)}" for score in known.scores.tolist()],
+        box=loaded.preprocessing.field_of_view((item.picture.height, item.picture.width)),
+    )
+    save_figure(drawn, place)
+
+
+def _drawn(row: Row, size: Sequence[int]) -> Compared:
+    method = row.asked.method
+    name = TITLES.get(method.name, method.name)
+    if row.result is None:
+        return Compared(name, reason=row.reason)
+    return Compared(
+        name,
+        note=_time(row.result.seconds or 0.0),
+        maps=list(shown_maps(row.asked, row.result.maps, size)),
+        captions=[f"mass {_short(mass)}" for mass in row.result.masses.tolist()],
+    )
+
+
+def _short(number: float) -> str:
+    """Three digits, in words a figure can bear."""
+    text = f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number + 0.0:#.3g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:#.2g} s"
+
+
+def told_lines(rows: Sequence[Row], image: Path, figure: Path, jobs: Sequence[Job], as_json: bool) -> list[str]:
+    """One line for each method and target: for people, or JSON."""
+    lines = []
+    for row, job in zip(rows, jobs, strict=True):
+        name, result = row.asked.method.name, row.result
+        common = {"image": str(image), "method": name, "layer": row.asked.layer, "figure": str(figure)}
+        if result is None:
+            lines.append(json.dumps({**common, "problem": row.reason}) if as_json else f"{image}: {name}: {row.reason}")
+            continue
+        for i, (score, (x, y), mass) in enumerate(result.rows()):
+            if as_json:
+                own = {"target": result.targets[i], "name": result.names[i], "score": score, "peak": [x, y]}
+                more = {"mass": mass, "seconds": result.seconds, "maps": str(job.maps), "index": i}
+                lines.append(json.dumps({**common, **own, **more}))
+            else:
+                lines.append(
+                    f"{image}: {name}: {result.names[i]}: score {score:.4g}, peak ({x}, {y}), mass {mass:.4g}, all in"
+                    f" {result.seconds or 0.0:.3g} s"
+                )
+    return lines
