@@ -81,6 +81,95 @@ def test_a_negative_gate_asks_what_lowered_its_operand():
     assert float(pixels(model, without, 0).sum()) == 0  # no inhibitory input is active: nobody wins
 
 
+class GlobalResponse(nn.Module):
+    """ConvNeXt-V2's normalisation: `x + b + g x n`, with `n` from norms and a quotient that have no rule."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+        self.scale = nn.Parameter(torch.tensor([1.0, 2.0, 0.5, 1.0])[:, None, None])
+        self.bias = nn.Parameter(torch.rand(4, 1, 1))
+
+    def forward(self, x):
+        y = F.relu(self.conv(x))
+        norm = y.norm(p=2, dim=(2, 3), keepdim=True)
+        share = norm / (norm.mean(1, keepdim=True) + 1e-6)
+        return self.head((y + torch.addcmul(self.bias, self.scale, y * share)).mean((2, 3)))
+
+
+def test_what_only_decides_a_gate_needs_no_rule():
+    """Both terms are the neuron times something that is not negative: it keeps all its signal."""
+    model = GlobalResponse().double().eval()
+    x = torch.rand(1, 3, 5, 4).double()
+    y = F.relu(model.conv(x)).detach()
+    norm = y.norm(p=2, dim=(2, 3), keepdim=True)
+    out = y + model.bias + model.scale * y * norm / (norm.mean(1, keepdim=True) + 1e-6)
+    parts = out.detach()[0] * model.head.weight.detach()[1].clamp(min=0)[:, None, None]
+    found = eb.explain(model, x, [1], layer="conv")
+    assert torch.allclose(found[0, 0], parts.sum(0) / parts.sum(), atol=1e-12)
+    account = eb.audit(model, x, [1], layer="conv")
+    assert float(account.lost.abs().max()) < 1e-12
+    assert float(account.round.abs().max()) == 0
+
+
+def test_what_also_carries_still_needs_one():
+    """The same statistic as a gate and as a summand: refused, by the first operation without a rule."""
+    model = wrap(lambda x: (x * x.norm(dim=1, keepdim=True) + x.norm(dim=1, keepdim=True)).flatten(1))
+    with pytest.raises(eb.UnsupportedOperationError, match=r"^'norm' in the model's own forward carries"):
+        pixels(model, torch.rand(1, 2, 3, 3), 0)
+
+
+def test_the_mean_of_gates_is_a_gate_and_their_sum_is_none():
+    def gated(reduce):
+        # Expanded to the other operand's size, so that its size does not tell.
+        return wrap(lambda x: reduce(torch.sigmoid(x)).expand_as(x) * x)
+
+    x, signal = torch.rand(1, 2, 3, 3), torch.rand(2, 3, 3)
+    assert torch.allclose(pixels(gated(lambda g: F.avg_pool2d(g, 3)), x, signal)[0], signal.double().sum(0))
+    with pytest.raises(eb.UnsupportedOperationError, match="neither of them a gate"):
+        pixels(gated(lambda g: g.sum((2, 3), keepdim=True)), x, signal)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1, 2, 3, 2.5])
+def test_powers_of_neurons_that_are_never_negative_pass_signals(exponent):
+    x = torch.rand(1, 3, 2, 2)
+    signal = torch.rand(3, 2, 2)
+    model = wrap(lambda x: F.relu(x).pow(exponent))
+    assert torch.allclose(pixels(model, x, signal)[0], signal.double().sum(0))
+    # Their results are never negative either: Eq. 4 above them needs no polarity.
+    weight = torch.randn(2, 3).double()
+    model = wrap(lambda x, w: (F.relu(x) ** exponent).mean((2, 3)) @ w.T, weight)
+    a = x[0].double() ** exponent
+    parts = weight[0].clamp(min=0)[:, None, None] * a
+    assert torch.allclose(pixels(model, x.double(), 0)[0], (parts / parts.sum()).sum(0))
+
+
+def test_powers_of_signed_neurons_rise_only_if_odd():
+    x = torch.randn(1, 3, 2, 2)
+    signal = torch.rand(3, 2, 2)
+    assert torch.allclose(pixels(wrap(lambda x: x**3), x, signal)[0], signal.double().sum(0))
+    for power, word in [
+        (lambda x: x**2, "exponent is 2 and its input can be negative"),
+        (lambda x: x.square(), "exponent is 2 and its input can be negative"),
+        (lambda x: x**0.5, "exponent is 0.5 and its input can be negative"),
+        (lambda x: F.relu(x) ** -1, "exponent -1 makes it fall"),
+        (lambda x: F.relu(x) ** 0, "exponent 0 makes it fall or constant"),
+        (lambda x: F.relu(x) ** F.relu(x), "exponent is computed from the images"),
+        (lambda x: 2**x, "exponent is computed from the images|has no rule"),
+    ]:
+        with pytest.raises(eb.UnsupportedOperationError, match=word):
+            pixels(wrap(power), x, signal)
+
+
+def test_padding_with_minus_infinity_never_wins():
+    x = torch.randn(1, 2, 4, 4) - 3  # all below zero: padding with zero would win
+    model = wrap(lambda x: F.max_pool2d(F.pad(x, (1, 0, 1, 0), value=float("-inf")), 3, 2))
+    same = wrap(lambda x: F.max_pool2d(x, 3, 2, padding=1))
+    signal = torch.rand(2, 2, 2)
+    assert torch.equal(pixels(model, x, signal), pixels(same, x, signal))
+    assert float(pixels(model, x, signal).sum()) == pytest.approx(float(signal.double().sum()))
+
+
 @pytest.mark.parametrize("function", [F.silu, F.gelu, F.hardswish, F.mish])
 def test_smooth_rectifiers_pass_signals_and_keep_signs(function):
     """Above one, Eq. 4 runs over rectified neurons: those raised, and, through negative weights, those lowered."""

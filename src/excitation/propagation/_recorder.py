@@ -200,12 +200,12 @@ class Recorder(TorchFunctionMode):
             for tensor in results:
                 self._book.add(tensor, kind)
             return result
-        if read is None and kind is Kind.TRACKED:
-            raise problem or UnsupportedOperationError(
+        if read is None and kind is Kind.TRACKED and problem is None:
+            problem = UnsupportedOperationError(
                 f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
                 " model by supported operations, or ask for a rule."
             )
-        self._write(how.name, read, results, kind)
+        self._write(how.name, read, results, kind, problem if kind is Kind.TRACKED else None)
         return result
 
     def _read(
@@ -222,7 +222,14 @@ class Recorder(TorchFunctionMode):
             given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
             return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
 
-    def _write(self, name: str, read: Read | None, results: list[torch.Tensor], kind: Kind) -> None:
+    def _write(
+        self,
+        name: str,
+        read: Read | None,
+        results: list[torch.Tensor],
+        kind: Kind,
+        problem: UnsupportedOperationError | None,
+    ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
         path = self._path[-1] if self._path else ""
         address = f"{path}:{name}"
@@ -230,7 +237,7 @@ class Recorder(TorchFunctionMode):
         address = address if count == 1 else f"{address}#{count}"
         bit = 0
         if read is None:
-            outputs = [self._book.add(tensor, kind, address=address) for tensor in results]
+            outputs = [self._book.add(tensor, kind, address=address, problem=problem) for tensor in results]
         else:
             operation, operands = read
             inputs = tuple(self._operand(tensor) for tensor in operands)
@@ -263,6 +270,9 @@ class Recorder(TorchFunctionMode):
         for place, value in enumerate(inputs):
             weighted |= 0 if place in operation.silent else value.weighted
         gate = operation.gate(inputs)
+        carriers = [value for place, value in enumerate(inputs) if place not in operation.silent]
+        # The first operation without a rule is what a reader wants to know about.
+        problem = min(carriers, key=lambda value: (value.problem is None, value.serial)).problem
         lowers: Sequence[Bound]
         valids: Sequence[torch.Tensor | None]
         if isinstance(operation, Arrangement):
@@ -272,7 +282,6 @@ class Recorder(TorchFunctionMode):
             # Beside a maximum come its indices, which are no neurons.
             lowers = (operation.lower(inputs), *(UNBOUNDED,) * (len(results) - 1))
             valids = (operation.valid(inputs), *(None,) * (len(results) - 1))
-        source = next(value for place, value in enumerate(inputs) if place not in operation.silent)
         images = self._record.images
         assert images is not None
         return [
@@ -281,10 +290,11 @@ class Recorder(TorchFunctionMode):
                 kind,
                 lower=lower,
                 valid=valid,
-                stride=_stride(operation.scale, source, tensor.shape, images.shape),
+                stride=_stride(operation.scale, carriers[0], tensor.shape, images.shape),
                 weighted=weighted,
                 address=address,
                 gate=gate,
+                problem=problem,
             )
             for tensor, lower, valid in zip(results, lowers, valids, strict=True)
         ]

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from .._errors import UnsupportedOperationError
+
 
 class Kind(IntEnum):
     """Where a tensor's information comes from; an operation's result has the largest kind of its inputs."""
@@ -43,7 +45,9 @@ class Value:
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
-        gate: whether it came out of a sigmoid or softmax and was only rearranged since.
+        gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
+        problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
+            signals never reach them.
     """
 
     serial: int
@@ -56,6 +60,7 @@ class Value:
     address: str = ""
     used: bool = False
     gate: bool = False
+    problem: UnsupportedOperationError | None = None
 
     @property
     def nonnegative(self) -> bool:

@@ -120,6 +120,27 @@ def monotone(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -
     return _gate(input, None, zero_only=True)
 
 
+@reads("pow", "square")
+def power(reading: Reading, input: Any, exponent: Any = 2) -> Read:
+    """A power with a positive exponent, of a neuron that is never negative: it rises from zero.
+
+    An odd whole exponent rises on both sides of zero. An even one falls below it, so there a neuron of both signs has
+    no rule; other exponents do not exist there.
+    """
+    if reading.carries(exponent) or not reading.carries(input):
+        reading.refuse("its exponent is computed from the images, so which of its two inputs a winner chose is open.")
+    if isinstance(exponent, torch.Tensor) and exponent.numel() != 1:
+        reading.refuse("an exponent for each neuron has no rule.", "Give it as one number.")
+    number = float(exponent)
+    if not number > 0:
+        reading.refuse(f"its exponent {number:g} makes it fall or constant.")
+    if reading.value(input).nonnegative:
+        return _gate(input, 0.0)
+    if number % 2 != 1:
+        reading.refuse(f"its exponent is {number:g} and its input can be negative, where it does not rise.")
+    return _gate(input, None, zero_only=True)
+
+
 @reads("local_response_norm")
 def local_response_norm(
     reading: Reading,

@@ -5,6 +5,7 @@ Adjoints act on signals, which have two dimensions (polarity, target) in front o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -208,11 +209,14 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
 def pad(
     reading: Reading, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: Number | None = None
 ) -> Read:  # fmt: skip
-    """Padding: with a constant its places are no neurons; by reflection or repetition they are copies."""
+    """Padding: with a constant its places are no neurons; by reflection or repetition they are copies.
+
+    The constant is zero, or minus infinity before a maximum, which it cannot win.
+    """
     pads = [int(p) for p in pad]
     if mode != "constant":
         return _indexed(input, lambda x: _pad_any(x, pads, mode))
-    if value not in (None, 0):
+    if value not in (None, 0, -math.inf):
         reading.refuse(f"padding with {value} puts evidence where there is no neuron.", "Pad with zeros.")
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:

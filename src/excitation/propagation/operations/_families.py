@@ -88,6 +88,10 @@ class Average(Operation):
     adjoint: Callable[[torch.Tensor], torch.Tensor]
     mean: bool
 
+    def gate(self, inputs: Sequence[Value]) -> bool:
+        """The mean of gates lies between zero and one as they do; a sum does not."""
+        return self.mean and inputs[0].gate
+
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """Means keep a bound; sums keep only zero."""
         (value,) = inputs

@@ -84,6 +84,16 @@ def multiplication(reading: Reading, input: Any, other: Any, **kwargs: Any) -> R
     return _scaled(other, input if isinstance(input, torch.Tensor) else float(input), 0.0)
 
 
+@reads("addcmul")
+def added_scaling(reading: Reading, input: Any, tensor1: Any, tensor2: Any, *, value: Number = 1) -> Read:
+    """`input + value * tensor1 * tensor2`: a constant plus a constant times activations."""
+    carrying = [reading.carries(tensor) for tensor in (tensor1, tensor2)]
+    if reading.carries(input) or all(carrying):
+        reading.refuse("only a constant plus a constant times activations has a rule.", "Multiply and add separately.")
+    x, factor = (tensor1, tensor2) if carrying[0] else (tensor2, tensor1)
+    return _scaled(x, factor * value, None)
+
+
 def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
     """One of two activations is the gate: what came out of a sigmoid or softmax, else the smaller one."""
     if reading.name not in {"mul", "multiply"}:
