@@ -1,0 +1,135 @@
+"""Make the support table: `python -m experiments.support.table` (goes on where it stopped).
+
+Every torchvision classifier and one network of every convolutional family of timm, with random weights and calibrated
+batch norms, is explained at the pixels and in the middle; `docs/results/support.md` and `.json` say how it went.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.progress import track
+
+from excitation._files import write_whole
+
+from .measure import CLOSED, TARGET, measure
+from .networks import CLASSES, Candidate, build, candidates
+
+SEED = 0
+RESULTS = Path("docs/results/support.json")
+MEANING = {
+    "exact": "only the paper's rules",
+    "extended": "rules beyond the paper, named in the table",
+    "refused": "an operation without a rule, with the engine's own sentence",
+    "wrong": "the account does not close",
+}
+REASONS = {
+    "multiplies activations with each other": "attention",
+    "as attention does": "attention",
+    "neither of them a gate": "product of two activations",
+}
+"""The engine's sentences, in a word."""
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="One file for each network that is done.")] = Path("runs/support"),
+    out: Annotated[Path, typer.Option(help="The table as JSON; the readable one is written beside it.")] = RESULTS,
+    only: Annotated[str, typer.Option(help="Part of a network's name.")] = "",
+) -> None:
+    """Measure all networks that are not measured yet, then write the table."""
+    torch.set_num_threads(1)
+    chosen = [candidate for candidate in candidates() if only in candidate.name]
+    for candidate in track(chosen, "explaining"):
+        place = _place(work, candidate)
+        if not place.exists():
+            model, images = build(candidate, SEED)
+            row = {**asdict(candidate), "size": candidate.size, **asdict(measure(model, images))}
+            write_whole(place, json.dumps(row, indent=1))
+    rows = [json.loads(_place(work, candidate).read_text()) for candidate in chosen]
+    table = {"configuration": configuration(), "networks": rows}
+    write_whole(out, json.dumps(table, indent=1) + "\n")
+    write_whole(out.with_suffix(".md"), as_markdown(table))
+
+
+def _place(work: Path, candidate: Candidate) -> Path:
+    return work / f"{candidate.source}-{candidate.name}.json"
+
+
+def configuration() -> dict[str, Any]:
+    """What the numbers depend on."""
+    packages = {name: version(name) for name in ("excitation", "torch", "torchvision", "timm")}
+    return {"seed": SEED, "classes": CLASSES, "target": TARGET, "dtype": "float32", "policies": "default",
+            "closed": CLOSED, "threads": 1, "machine": platform.machine(), **packages}  # fmt: skip
+
+
+def as_markdown(table: Mapping[str, Any]) -> str:
+    """The readable table."""
+    about, rows = table["configuration"], table["networks"]
+    lines = [
+        "# Which networks can be explained",
+        "",
+        f"Every classifier of torchvision {about['torchvision']} and one network of every convolutional family of timm"
+        f" {about['timm']} (more where its operations change), with random weights and batch norms calibrated on random"
+        f" pictures, a seventh of their scales negative. One class, `Policies()`, float32, torch {about['torch']}, one"
+        " thread beside other work: the seconds (one map at the pixels with its account) are an order of size.",
+        "",
+        "`make support` makes this page; `tests/engine/test_support.py` holds it against the engine.",
+        "",
+        "| status | meaning | torchvision | timm |",
+        "| --- | --- | --- | --- |",
+    ]
+    counts = {source: Counter(row["status"] for row in rows if row["source"] == source) for source in _sources(rows)}
+    for status, meaning in MEANING.items():
+        lines.append(f"| {status} | {meaning} | {counts['torchvision'][status]} | {counts['timm'][status]} |")
+    lines += [
+        "",
+        "*Mass* is that of the top-down signal (1), of the map in the middle (the layer named, which all evidence"
+        " passes), and of the map at the pixels; *lost* ended on the way at winners whose excitatory inputs are all"
+        ' silent (`Z = 0` in Eq. 4): `Policies(normaliser="spread")` passes it on. In each row pixels and lost add up'
+        f" to the top within {about['closed']:g}, no mass is negative, and none goes round the layer.",
+    ]
+    for source in _sources(rows):
+        lines += [
+            "",
+            f"## {source}",
+            "",
+            "| network | status | beyond the paper, or why not | middle layer | top | middle | pixels | lost | s |",
+            "| --- | --- | --- | --- | --: | --: | --: | --: | --: |",
+        ]
+        lines += [_line(row) for row in rows if row["source"] == source]
+    return "\n".join(lines) + "\n"
+
+
+def _sources(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["source"] for row in rows))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    refused = row["status"] == "refused"
+    note = reason(row["notes"][0]) if refused else ", ".join(row["notes"])
+    masses = ("", "", "", "") if refused else (f"{abs(row[key]):.4f}" for key in ("top", "middle", "bottom", "lost"))
+    seconds = "" if refused else f"{row['seconds']:.1f}"
+    middle = f"`{row['middle_layer']}`" if row["middle_layer"] else ""
+    return f"| {row['name']} | {row['status']} | {note} | {middle} | {' | '.join(masses)} | {seconds} |"
+
+
+def reason(sentence: str) -> str:
+    """Why a network is refused: a word, and the operation and its place."""
+    where = sentence.partition(":")[0]
+    for part, word in REASONS.items():
+        if part in sentence:
+            return f"{word}: {where}"
+    return sentence
+
+
+if __name__ == "__main__":
+    typer.run(main)
