@@ -23,6 +23,7 @@ from excitation._files import write_whole
 
 from .measure import CLOSED, TARGET, measure
 from .networks import CLASSES, Candidate, build, candidates
+from .operators import declare_missing_operators
 
 SEED = 0
 RESULTS = Path("docs/results/support.json")
@@ -47,6 +48,7 @@ def main(
 ) -> None:
     """Measure all networks that are not measured yet, then write the table."""
     torch.set_num_threads(1)
+    declare_missing_operators()
     chosen = [candidate for candidate in candidates() if only in candidate.name]
     for candidate in track(chosen, "explaining"):
         place = _place(work, candidate)
