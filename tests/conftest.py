@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from experiments.support.operators import declare_missing_operators
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .._errors import ExcitationError, LayerError
+from .._errors import ExcitationError, LayerError, UnsupportedOperationError
 from .._forward import pick_scores
 from .._layers import find_place
 from ..propagation import Kind, Record, Recorder
@@ -89,8 +89,15 @@ class Watch(Recorder):
             how = dataclasses.replace(how, twin=twin)
         return super()._information(how, args, kwargs, tensors, kind)
 
-    def _write(self, name: str, read: Read | None, results: list[torch.Tensor], kind: Kind) -> None:
-        super()._write(name, read, results, kind)
+    def _write(
+        self,
+        name: str,
+        read: Read | None,
+        results: list[torch.Tensor],
+        kind: Kind,
+        problem: UnsupportedOperationError | None,
+    ) -> None:
+        super()._write(name, read, results, kind, problem)
         for tensor in results:
             value = self._book.get(tensor)
             if value is not None and (self._keep is None or value.address in self._keep):
@@ -181,6 +188,8 @@ def watch(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
             " replace what makes them by plain torch operations."
         )
+    if value.problem is not None:
+        raise value.problem
     finite = torch.isfinite(scores).flatten(1).all(1)
     if not bool(finite.all()):
         bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import sources
 from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
@@ -138,3 +139,7 @@ register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))
 register_scheme("paper", Scheme(_load_paper, "paper:NAME@WEIGHTS", _factory_files))
 register_scheme("convolutional", Scheme(_load_convolutional, "convolutional:SPEC", model_files))
 register_scheme("pool-first", Scheme(_load_pool_first, "pool-first:SPEC", model_files))
+register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVISION_FORM, sources.torchvision_files))
+register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
+register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
+register_scheme("onnx", Scheme(sources.load_onnx, sources.ONNX_FORM, sources.onnx_files))

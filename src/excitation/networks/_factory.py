@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from ._loaded import LoadedModel, ModelError
+from .sources import fit_weights, read_weights
 
 FORM = "package.module:factory[@weights.safetensors]"
 
@@ -38,7 +37,7 @@ def load_factory(spec: str) -> LoadedModel:
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{place} returned {type(model).__name__}; it must return a torch.nn.Module or a LoadedModel.")
     if weights:
-        _load_weights(model, Path(weights))
+        fit_weights(model, read_weights(Path(weights)), Path(weights))
     model.eval()
     return made if isinstance(made, LoadedModel) else LoadedModel(model, spec)
 
@@ -65,15 +64,3 @@ def _call(module: str, name: str) -> object:
         return factory()
     except Exception as error:
         raise ModelError(f"{module}:{name}() failed: {type(error).__name__}: {error}") from error
-
-
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise ModelError(f"weights {path}: no such file.")
-    try:
-        # Not load_state_dict(load_file(...)): safetensors keeps tensors that share memory only once.
-        safetensors.torch.load_model(model, path, strict=True)
-    except SafetensorError as error:
-        raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
-    except RuntimeError as error:
-        raise ModelError(f"weights {path} do not fit the model: {' '.join(str(error).split())}") from error

@@ -151,6 +151,8 @@ class LoadedModel:
         class_names: one per output unit, or `None`.
         default_layer: where maps are taken when none is named; `None` leaves the choice to `explain`.
         output: picks the tensor of class scores from what the network returns; `None` if it is the only one.
+        classifier_layer: the layer whose weights make the class scores (the last weighted one), where it is known: the
+            one to exchange for other classes, and the one a map must lie below to be contrasted.
     """
 
     model: torch.nn.Module
@@ -159,3 +161,4 @@ class LoadedModel:
     class_names: Sequence[str] | None = None
     default_layer: str | None = None
     output: Callable[[object], torch.Tensor] | str | int | None = None
+    classifier_layer: str | None = None

@@ -254,8 +254,8 @@ class Recorder(TorchFunctionMode):
                 outputs[0].kind = Kind.TRACKED
                 self._tracking = True
         else:
-            problem = f"it returns {len(outputs)} tensors"
-            self._record.places[address] = Place(address, None, "operation", problem)
+            several = f"it returns {len(outputs)} tensors"
+            self._record.places[address] = Place(address, None, "operation", several)
 
     def _outputs(
         self,

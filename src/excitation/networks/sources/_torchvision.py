@@ -1,0 +1,119 @@
+"""torchvision's classifiers: `torchvision:NAME[@WEIGHTS]`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._loaded import LoadedModel, ModelError, Preprocessing
+from ._needs import needed
+from ._weights import classes_in, fit_weights, last_weighted, read_weights
+
+FORM = "torchvision:NAME[@WEIGHTS]"
+AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
+"""How the names of auxiliary heads' weights begin, for the networks that have them."""
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+"""Weights of DenseNets published before 2017 put a dot where module names may have none."""
+
+
+def load_torchvision(rest: str) -> LoadedModel:
+    """A classifier of torchvision. Needs the extra `torchvision`.
+
+    Args:
+        rest: `NAME`, with random weights; `NAME@FILE`, with weights from a file of safetensors or of `torch.save`,
+            read without pickles; `NAME@ENTRY`, with an entry of torchvision's weights enum (`IMAGENET1K_V2`,
+            `DEFAULT`), which torchvision downloads into its cache when it is not there yet.
+
+    Returns:
+        The model with the preprocessing of the chosen (else the default) entry, and its class names; for a file,
+        ImageNet's if it holds 1000 classes. `default_layer` is left to `explain`: the last at stride 16 that all
+        evidence passes.
+
+    Raises:
+        ModelError: torchvision is missing or does not load; no such network, entry or file; weights that do not fit.
+    """
+    name, _, chosen = rest.partition("@")
+    models = needed("torchvision.models", "torchvision")
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise ModelError(f"torchvision has no classifier {name!r}; expected {FORM}.{hint}")
+    entries = models.get_model_weights(name)
+    entry, state = _entry(entries, chosen), None
+    if entry is not None:
+        # torchvision reads its cache itself; what is in there must be tensors alone.
+        entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        model = models.get_model(name, weights=entry)
+    elif chosen:
+        state = _renamed(read_weights(Path(chosen)))
+        model = _built(models, name, state)
+        fit_weights(model, state, Path(chosen))
+    else:
+        model = models.get_model(name, weights=None, **_options(name, {}))
+    classifier = last_weighted(model)
+    names = (entry or entries.DEFAULT).meta["categories"]
+    count = len(names) if state is None else classes_in(state, classifier)
+    return LoadedModel(
+        model.eval(),
+        f"torchvision:{rest}",
+        _preprocessing((entry or entries.DEFAULT).transforms()),
+        tuple(names) if count == len(names) else None,
+        classifier_layer=classifier,
+    )
+
+
+def torchvision_files(rest: str) -> list[Path]:
+    """The file a spec's weights are read from: the named one, or torchvision's copy in the hub's cache."""
+    name, _, chosen = rest.partition("@")
+    if not chosen or (Path(chosen).is_file() and not chosen.isidentifier()):
+        return [Path(chosen)] if chosen else []
+    entry = _entry(needed("torchvision.models", "torchvision").get_model_weights(name), chosen)
+    return [Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]] if entry else [Path(chosen)]
+
+
+def _entry(entries: Any, chosen: str) -> Any:
+    """The weights enum's entry of that name; `None` if it is a file or nothing."""
+    if not chosen or (chosen not in entries.__members__ and Path(chosen).is_file()):
+        return None
+    if chosen not in entries.__members__:
+        raise ModelError(
+            f"weights {chosen!r} are neither a file nor one of torchvision's: {', '.join(entries.__members__)}."
+        )
+    return entries[chosen]
+
+
+def _options(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What a builder needs so that the weights fit; auxiliary heads take no part in evaluation."""
+    if name not in AUXILIARY:
+        return {}
+    return {"aux_logits": any(key.startswith(AUXILIARY[name]) for key in state), "init_weights": not state}
+
+
+def _built(models: Any, name: str, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    options = _options(name, state)
+    with torch.device("meta"):  # only to learn what its classifier is called
+        classifier = last_weighted(models.get_model(name, weights=None, **{**options, "init_weights": False}
+                                                    if options else {}))  # fmt: skip
+    count = classes_in(state, classifier)
+    model: torch.nn.Module = models.get_model(
+        name, weights=None, **options, **({} if count is None else {"num_classes": count})
+    )
+    return model
+
+
+def _renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {OLD_DENSENET.sub(r"\1\2", key): item for key, item in state.items()}
+
+
+def _preprocessing(preset: Any) -> Preprocessing:
+    side, resize = int(preset.crop_size[0]), int(preset.resize_size[0])
+    return Preprocessing(
+        size=(side, side), resize="crop", resize_to=resize, mean=tuple(preset.mean), std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""Image classifiers of Transformers: `hf:REPO_OR_FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from .._loaded import FILTERS, LoadedModel, ModelError, Preprocessing
+from ._needs import needed
+from ._weights import last_weighted
+
+FORM = "hf:REPO_OR_FOLDER"
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+SQUASHED_FROM = 384
+"""Pixels from which on ConvNeXt's preprocessing squashes instead of cutting the centre."""
+
+
+def load_transformers(rest: str) -> LoadedModel:
+    """An image classifier of Transformers. Needs the extra `hf`.
+
+    Args:
+        rest: a folder with `config.json`, `preprocessor_config.json` and safetensors, or a repository of the Hugging
+            Face hub, which is downloaded into its cache when it is not there yet. Only safetensors are read, and no
+            code that comes with a repository is run.
+
+    Returns:
+        The model; its preprocessing from `preprocessor_config.json`; its class names from `config.json`, unless they
+        are only numbered.
+
+    Raises:
+        ModelError: Transformers is missing; no such folder or repository; no image classifier, no safetensors.
+    """
+    transformers = needed("transformers", "hf")
+    if not rest:
+        raise ModelError(f"model 'hf:' names no repository or folder; expected {FORM}.")
+    try:
+        model = transformers.AutoModelForImageClassification.from_pretrained(
+            rest, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"Transformers cannot load {rest!r} as an image classifier: {' '.join(str(error).split())[:300]}"
+        ) from error
+    return LoadedModel(
+        model.eval(),
+        f"hf:{rest}",
+        _read_preprocessing(transformers, rest),
+        _class_names(model.config.id2label),
+        output="logits",
+        classifier_layer=last_weighted(model),
+    )
+
+
+def transformers_files(rest: str) -> list[Path]:
+    """The files of a folder, or of the hub's copy of a repository where it is in the cache."""
+    folder = Path(rest)
+    if folder.is_dir():
+        return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
+    cached = needed("huggingface_hub", "hf").try_to_load_from_cache
+    return [Path(found) for name in FILES if isinstance(found := cached(rest, name), str)]
+
+
+def _class_names(names: Mapping[int, str]) -> tuple[str, ...] | None:
+    ordered = tuple(names[index] for index in sorted(names))
+    return None if all(name == f"LABEL_{index}" for index, name in enumerate(ordered)) else ordered
+
+
+def _read_preprocessing(transformers: Any, rest: str) -> Preprocessing:
+    reader = transformers.image_processing_utils.BaseImageProcessor
+    try:
+        config, _ = reader.get_image_processor_dict(rest)
+    except OSError as error:
+        raise ModelError(
+            f"{rest!r} has no preprocessor_config.json, which says how its pictures are prepared:"
+            f" {' '.join(str(error).split())[:200]}"
+        ) from error
+    return preprocessing_from(config)
+
+
+def preprocessing_from(config: Mapping[str, Any]) -> Preprocessing:
+    """What a `preprocessor_config.json` says.
+
+    Args:
+        config: its content. `size` is a number or holds `shortest_edge`, or `height` and `width`; `crop_pct` is
+            ConvNeXt's way of asking for a larger picture whose centre is cut out.
+
+    Raises:
+        ModelError: it asks for something that `Preprocessing` does not have.
+    """
+    size, crop = config.get("size", 224), config.get("crop_size")
+    resize: Literal["shortest", "squash", "crop"] = "squash"
+    resize_to: int | None = None
+    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
+        target = (int(size["height"]), int(size["width"]))
+    else:
+        edge = int(size["shortest_edge"] if isinstance(size, Mapping) else size)
+        target = (edge, edge)
+        if config.get("crop_pct") is not None:
+            if edge < SQUASHED_FROM:
+                resize, resize_to = "crop", int(edge / config["crop_pct"])
+        else:
+            resize, resize_to = ("crop" if config.get("do_center_crop") else "shortest"), edge
+    if config.get("do_center_crop") and config.get("crop_pct") is None:
+        cut = _cut(crop, target)
+        if resize == "squash" and cut != target:
+            raise ModelError(f"preprocessing that squashes to {target} and then cuts out {cut} is not supported.")
+        target = cut
+    normal = config.get("do_normalize", True)
+    return Preprocessing(
+        size=target, resize=resize, resize_to=resize_to,
+        scale=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
+        mean=tuple(config["image_mean"]) if normal else (0.0, 0.0, 0.0),
+        std=tuple(config["image_std"]) if normal else (1.0, 1.0, 1.0),
+        interpolation=_filter(config.get("resample", Image.Resampling.BILINEAR)),
+    )  # fmt: skip
+
+
+def _cut(crop: Any, target: tuple[int, int]) -> tuple[int, int]:
+    if crop is None:
+        return target
+    return (int(crop["height"]), int(crop["width"])) if isinstance(crop, Mapping) else (int(crop), int(crop))
+
+
+def _filter(resample: int) -> Literal["bilinear", "bicubic", "lanczos"]:
+    for name, known in FILTERS.items():
+        if known == resample:
+            return name  # type: ignore[return-value]
+    raise ModelError(f"resampling filter {resample} is not supported; one of {', '.join(FILTERS)} is expected.")
