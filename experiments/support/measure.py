@@ -40,6 +40,7 @@ class Row:
         middle: mass on the middle layer.
         bottom: mass on the pixels.
         lost: mass that ended above the pixels, at winners without a normaliser.
+        spread: mass on the pixels under `Policies(normaliser="spread")`, which loses none.
         seconds: for one map at the pixels, forward pass and account included.
     """
 
@@ -51,6 +52,7 @@ class Row:
     middle: float | None = None
     bottom: float | None = None
     lost: float | None = None
+    spread: float | None = None
     seconds: float | None = None
 
 
@@ -74,19 +76,20 @@ def measure(model: nn.Module, images: torch.Tensor) -> Row:
         start = time.perf_counter()
         bottom = eb.audit(model, images, [TARGET], layer="input")
         seconds = time.perf_counter() - start
+        spread = eb.audit(model, images, [TARGET], layer="input", policies=eb.Policies(normaliser="spread"))
     closed = all(
         float(account.residue.abs().max()) < CLOSED
         and float(account.negative.abs().max()) == 0
         and float(account.round.abs().max()) == 0
         and float(account.lost.min()) > -CLOSED
-        for account in (middle, bottom)
+        for account in (middle, bottom, spread)
     )
     return Row(
         "wrong" if not closed else "extended" if beyond else "exact",
         beyond,
         count,
         layer,
-        *(float(mass.mean()) for mass in (bottom.top, middle.here, bottom.here, bottom.lost)),
+        *(float(mass.mean()) for mass in (bottom.top, middle.here, bottom.here, bottom.lost, spread.here)),
         round(seconds, 3),
     )
 

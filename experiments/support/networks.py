@@ -57,14 +57,14 @@ TIMM = {
     "tresnet": ("tresnet_m",),
     "vgg": ("vgg11", "vgg11_bn"),
     "vovnet": ("ese_vovnet19b_slim",),
-    "xception": ("xception", "legacy_xception"),
+    "xception": ("legacy_xception",),
     "xception_aligned": ("xception41",),
 }  # fmt: skip
 """By timm's module: one network of every convolutional family, more where a family changes its operations. Families
 that are built around attention or state spaces are left out."""
 
 SIZES = {"inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96,
-         "bat_resnext26ts": 256, "legacy_xception": 96, "xception": 96, "maxvit_t": 224, "vit_h_14": 56}  # fmt: skip
+         "bat_resnext26ts": 256, "legacy_xception": 96, "maxvit_t": 224, "vit_h_14": 56}  # fmt: skip
 """Height and width in pixels where `SIZE` is too small for a network or not a multiple of its patches."""
 
 OPTIONS: dict[str, dict[str, Any]] = {

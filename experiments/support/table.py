@@ -33,6 +33,7 @@ MEANING = {
     "refused": "an operation without a rule, with the engine's own sentence",
     "wrong": "the account does not close",
 }
+MASSES = ("top", "middle", "bottom", "lost", "spread")
 REASONS = {
     "multiplies activations with each other": "attention",
     "as attention does": "attention",
@@ -96,16 +97,18 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "",
         "*Mass* is that of the top-down signal (1), of the map in the middle (the layer named, which all evidence"
         " passes), and of the map at the pixels; *lost* ended on the way at winners whose excitatory inputs are all"
-        ' silent (`Z = 0` in Eq. 4): `Policies(normaliser="spread")` passes it on. In each row pixels and lost add up'
-        f" to the top within {about['closed']:g}, no mass is negative, and none goes round the layer.",
+        ' silent (`Z = 0` in Eq. 4); *spread* is the mass at the pixels under `Policies(normaliser="spread")`, which'
+        f" passes that on. In each row pixels and lost add up to the top within {about['closed']:g}, no mass is"
+        " negative, and none goes round the layer. Much is lost where a rectifier follows a depthwise convolution: a"
+        " neuron with nine inputs often has no excitatory one that is active.",
     ]
     for source in _sources(rows):
         lines += [
             "",
             f"## {source}",
             "",
-            "| network | status | beyond the paper, or why not | middle layer | top | middle | pixels | lost | s |",
-            "| --- | --- | --- | --- | --: | --: | --: | --: | --: |",
+            "| network | status | beyond the paper, or why not | middle layer | top | middle | pixels | lost | spread | s |",
+            "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: |",
         ]
         lines += [_line(row) for row in rows if row["source"] == source]
     return "\n".join(lines) + "\n"
@@ -118,7 +121,7 @@ def _sources(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _line(row: Mapping[str, Any]) -> str:
     refused = row["status"] == "refused"
     note = reason(row["notes"][0]) if refused else ", ".join(row["notes"])
-    masses = ("", "", "", "") if refused else (f"{abs(row[key]):.4f}" for key in ("top", "middle", "bottom", "lost"))
+    masses = ("" if refused else f"{row[key]:.4f}".replace("-0.0000", "0.0000") for key in MASSES)
     seconds = "" if refused else f"{row['seconds']:.1f}"
     middle = f"`{row['middle_layer']}`" if row["middle_layer"] else ""
     return f"| {row['name']} | {row['status']} | {note} | {middle} | {' | '.join(masses)} | {seconds} |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,7 @@ def load_torchvision(rest: str) -> LoadedModel:
     entries = models.get_model_weights(name)
     entry, state = _entry(entries, chosen), None
     if entry is not None:
-        # torchvision reads its cache itself; what is in there must be tensors alone.
-        entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        _check_cached(entry)
         model = models.get_model(name, weights=entry)
     elif chosen:
         state = _renamed(read_weights(Path(chosen)))
@@ -88,6 +88,21 @@ def _entry(entries: Any, chosen: str) -> Any:
     return entries[chosen]
 
 
+def _check_cached(entry: Any) -> None:
+    """Fetch an entry's weights if need be; torchvision then reads its cache itself, which must hold tensors alone."""
+    try:
+        entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"torchvision's cached weights {entry} hold more than tensors, which would have to be run to be read;"
+            " delete them from the hub's cache and fetch them again."
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"torchvision's weights {entry} cannot be had: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
 def _options(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     """What a builder needs so that the weights fit; auxiliary heads take no part in evaluation."""
     if name not in AUXILIARY:
@@ -98,8 +113,7 @@ def _options(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
 def _built(models: Any, name: str, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     options = _options(name, state)
     with torch.device("meta"):  # only to learn what its classifier is called
-        classifier = last_weighted(models.get_model(name, weights=None, **{**options, "init_weights": False}
-                                                    if options else {}))  # fmt: skip
+        classifier = last_weighted(models.get_model(name, weights=None, **options))
     count = classes_in(state, classifier)
     model: torch.nn.Module = models.get_model(
         name, weights=None, **options, **({} if count is None else {"num_classes": count})

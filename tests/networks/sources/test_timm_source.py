@@ -1,0 +1,70 @@
+"""`timm:NAME[@WEIGHTS]` on timm's own tiny test networks; no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import excitation as eb
+from excitation.networks import ModelError, model_files
+
+timm = pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (190, 240, 3), dtype=np.uint8))
+
+
+def test_weights_from_a_file(tmp_path):
+    model = timm.create_model("test_resnet", num_classes=5).eval()
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(model.state_dict(), path)
+    loaded = eb.load_model(f"timm:test_resnet@{path}")
+    images = loaded.preprocessing(PICTURE)[None]
+    with torch.no_grad():
+        assert torch.equal(loaded.model(images), model(images))
+    assert loaded.class_names is None
+    assert loaded.classifier_layer == "fc"
+    assert model_files(f"timm:test_resnet@{path}") == [path]
+    account = eb.audit(loaded, images, [2], layer="input")
+    assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet10t", "convnext_atto"])
+def test_preprocessing_is_timms(name):
+    loaded = eb.load_model(f"timm:{name}")
+    theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(loaded.model), is_training=False)
+    torch.testing.assert_close(loaded.preprocessing(PICTURE), theirs(PICTURE), atol=1e-5, rtol=0)
+    assert len(loaded.class_names) == 1000
+    assert loaded.class_names[1].startswith("goldfish")
+    assert isinstance(loaded.model.get_submodule(loaded.classifier_layer), torch.nn.Linear)
+    assert model_files(f"timm:{name}") == []
+
+
+def test_pretrained_weights_are_asked_of_timm(monkeypatch):
+    asked = {}
+    create = timm.create_model
+
+    def create_model(name, pretrained=False, **options):
+        asked[name] = pretrained
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    eb.load_model("timm:test_resnet@pretrained")
+    eb.load_model("timm:test_efficientnet")
+    assert asked == {"test_resnet": True, "test_efficientnet": False}
+
+
+def test_what_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"timm has no network 'resnet51'.*Nearest: .*resnet50"):
+        eb.load_model("timm:resnet51")
+    with pytest.raises(ModelError, match="no such file"):
+        eb.load_model(f"timm:test_resnet@{tmp_path / 'no.pth'}")
+    model = timm.create_model("test_vit", num_classes=5)
+    torch.save(model.state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(ModelError, match="do not fit the model"):
+        eb.load_model(f"timm:test_resnet@{tmp_path / 'vit.pth'}")
+    loaded = eb.load_model(f"timm:test_vit@{tmp_path / 'vit.pth'}")
+    with pytest.raises(eb.UnsupportedOperationError, match="Attention is not supported"):
+        eb.explain(loaded, loaded.preprocessing(PICTURE)[None], [0])
