@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity clean
+.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity support clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes 
 	cp runs/sanity/symbols/randomisation-grid.png docs/figures/sanity_symbols_randomisation.png
 	cp runs/sanity/symbols/convergence.png docs/figures/sanity_symbols_convergence.png
 	cp runs/sanity/symbols/strip.png docs/figures/sanity_symbols_strip.png
+
+support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
+	$(BIN)/python -m experiments.support.table
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -99,15 +99,16 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         " passes), and of the map at the pixels; *lost* ended on the way at winners whose excitatory inputs are all"
         ' silent (`Z = 0` in Eq. 4); *spread* is the mass at the pixels under `Policies(normaliser="spread")`, which'
         f" passes that on. In each row pixels and lost add up to the top within {about['closed']:g}, no mass is"
-        " negative, and none goes round the layer. Much is lost where a rectifier follows a depthwise convolution: a"
-        " neuron with nine inputs often has no excitatory one that is active.",
+        " negative, and none goes round the layer. What is lost is lost at depthwise convolutions, whose neurons have"
+        " nine inputs and often no excitatory one that is active, and in DenseNets at average pooling before batch"
+        " norm (looked up for MobileNetV2, MobileOne, ShuffleNetV2, Xception, DenseNet).",
     ]
     for source in _sources(rows):
         lines += [
             "",
             f"## {source}",
             "",
-            "| network | status | beyond the paper, or why not | middle layer | top | middle | pixels | lost | spread | s |",
+            "| network | status | beyond the paper, or why not | in the middle | top | middle | pixels | lost | spread | s |",
             "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: |",
         ]
         lines += [_line(row) for row in rows if row["source"] == source]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,13 @@ def test_other_schemes(monkeypatch, toys):
         register_scheme("paint", SCHEMES["python"])
     with pytest.raises(ModelError, match="paint:COLOUR"):
         load_model("neither")
+
+
+def test_the_page_of_models_has_every_form():
+    page = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text()
+    for name, scheme in SCHEMES.items():
+        form = scheme.form.replace("@weights.safetensors", "@FILE")
+        assert f"| `{form}` |" in page, name
 
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8))

@@ -1,0 +1,112 @@
+"""The committed support table against the engine as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed", exc_type=ImportError)
+
+from experiments.support import measure as measuring  # noqa: E402
+from experiments.support.networks import TIMM, Candidate, build, calibrate  # noqa: E402
+from experiments.support.table import MASSES, as_markdown, reason  # noqa: E402
+
+import excitation as eb  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs/results/support.json"
+TABLE = json.loads(RESULTS.read_text())
+ROWS = {(row["source"], row["name"]): row for row in TABLE["networks"]}
+LIVE = [
+    ("torchvision", "squeezenet1_1", "exact"),
+    ("torchvision", "shufflenet_v2_x0_5", "extended"),
+    ("torchvision", "mobilenet_v3_small", "extended"),
+    ("torchvision", "swin_t", "refused"),
+    ("timm", "convnextv2_atto", "extended"),
+    ("timm", "poolformerv2_s12", "extended"),
+    ("timm", "ghostnetv2_100", "extended"),
+    ("timm", "starnet_s1", "refused"),
+]
+
+
+def test_every_network_is_in_the_table():
+    names = set(torchvision.models.list_models(module=torchvision.models))
+    if version("torchvision") == TABLE["configuration"]["torchvision"]:
+        assert {name for source, name in ROWS if source == "torchvision"} == names
+    assert {name for source, name in ROWS if source == "timm"} == {name for names in TIMM.values() for name in names}
+
+
+def test_no_account_is_open_and_only_attention_is_refused_in_torchvision():
+    for (source, name), row in ROWS.items():
+        assert row["status"] in {"exact", "extended", "refused"}, name
+        if source == "torchvision":
+            assert (row["status"] == "refused") == name.startswith(("vit", "swin", "maxvit")), name
+        if row["status"] == "refused":
+            assert reason(row["notes"][0]).startswith(("attention: '", "product of two activations: '")), name
+            continue
+        assert (row["status"] == "extended") == bool(row["notes"]), name
+        assert row["top"] == pytest.approx(1, abs=1e-6), name
+        assert row["bottom"] + row["lost"] == pytest.approx(1, abs=1e-4), name
+        assert row["bottom"] - 1e-4 <= row["middle"] <= 1 + 1e-4, name
+        assert row["spread"] == pytest.approx(1, abs=1e-4), name
+
+
+def test_the_page_is_that_of_the_numbers():
+    assert RESULTS.with_suffix(".md").read_text() == as_markdown(TABLE)
+
+
+@pytest.mark.parametrize(("source", "name", "status"), LIVE)
+def test_networks_are_as_the_table_says(source, name, status):
+    pytest.importorskip(source, reason=f"{source} is not installed", exc_type=ImportError)
+    stored = ROWS[source, name]
+    found = dataclasses.asdict(measuring.measure(*build(Candidate(source, stored["family"], name))))
+    assert found["status"] == stored["status"] == status
+    assert found["notes"] == stored["notes"]
+    if status == "refused":
+        return
+    # Other releases may draw other random weights.
+    if all(version(package) == TABLE["configuration"][package] for package in ("torch", source)):
+        assert found["middle_layer"] == stored["middle_layer"]
+        for mass in MASSES:
+            assert found[mass] == pytest.approx(stored[mass], abs=2e-3), mass
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 16, 3, 4), nn.BatchNorm2d(16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
+
+
+def test_calibration_makes_unit_channels():
+    model = Small()
+    calibrate(model, 32, batches=4)
+    values = model.norm(model.conv(torch.randn(64, 3, 32, 32)))
+    shift, scale = values.mean((0, 2, 3)) - model.norm.bias, values.std((0, 2, 3)) / model.norm.weight.abs()
+    assert float(shift.abs().max()) < 0.2
+    assert float((scale - 1).abs().max()) < 0.2
+    assert bool((model.norm.weight < 0).any())
+    assert not model.training
+    assert not model.norm.training
+
+
+def test_an_account_that_does_not_close_is_called_wrong(monkeypatch):
+    model = Small()
+    calibrate(model, 32)
+    images = torch.randn(1, 3, 32, 32)
+    assert measuring.measure(model, images).status == "exact"
+    audit = eb.audit
+
+    def leaking(*arguments, **options):
+        account = audit(*arguments, **options)
+        return dataclasses.replace(account, here=account.here * 0.99)
+
+    monkeypatch.setattr(eb, "audit", leaking)
+    assert measuring.measure(model, images).status == "wrong"
