@@ -108,7 +108,8 @@ def as_markdown(table: Mapping[str, Any]) -> str:
             "",
             f"## {source}",
             "",
-            "| network | status | beyond the paper, or why not | in the middle | top | middle | pixels | lost | spread | s |",
+            "| network | status | beyond the paper, or why not | in the middle | top | middle | pixels | lost | spread"
+            " | s |",
             "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: |",
         ]
         lines += [_line(row) for row in rows if row["source"] == source]

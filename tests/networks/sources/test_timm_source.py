@@ -42,6 +42,14 @@ def test_preprocessing_is_timms(name):
     assert model_files(f"timm:{name}") == []
 
 
+@pytest.mark.parametrize("spec", ["timm:test_resnet", "torchvision:shufflenet_v2_x0_5"])
+def test_random_weights_are_the_same_every_time(spec):
+    before = torch.random.get_rng_state()
+    one, other = (eb.load_model(spec).model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_pretrained_weights_are_asked_of_timm(monkeypatch):
     asked = {}
     create = timm.create_model

@@ -92,6 +92,24 @@ def test_what_is_missing(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("operator torchvision::nms does not exist", "compiled operators do not load beside this build of torch"),
+        ("no module named 'extra_kernels'", r"transformers cannot be imported .*'excitation\[hf\]'"),
+    ],
+)
+def test_architectures_that_cannot_be_imported_are_explained(folder, monkeypatch, cause, words):
+    """Transformers imports an architecture when it is asked for it, and wraps what goes wrong."""
+
+    def from_pretrained(*_, **__):
+        raise ModuleNotFoundError("Could not import module 'ResNetForImageClassification'.") from RuntimeError(cause)
+
+    monkeypatch.setattr(transformers.AutoModelForImageClassification, "from_pretrained", from_pretrained)
+    with pytest.raises(ModelError, match=words):
+        eb.load_model(f"hf:{folder}")
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"resample": 0}, "filter 0 is not supported"),

@@ -11,7 +11,7 @@ import torch
 
 from .._loaded import FILTERS, LoadedModel, ModelError, Preprocessing
 from ._needs import needed
-from ._weights import classes_in, fit_weights, last_weighted, read_weights
+from ._weights import classes_in, fit_weights, fixed_random, last_weighted, read_weights
 
 FORM = "timm:NAME[@WEIGHTS]"
 PRETRAINED = "pretrained"
@@ -21,7 +21,8 @@ def load_timm(rest: str) -> LoadedModel:
     """A classifier of timm. Needs the extra `timm`.
 
     Args:
-        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`), with random weights; `NAME@FILE`, with weights
+        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`), with random weights, the same
+            every time; `NAME@FILE`, with weights
             from a file of safetensors or of `torch.save`, read without pickles; `NAME@pretrained`, which timm
             downloads into its cache when they are not there yet, and reads without pickles.
 
@@ -42,7 +43,8 @@ def load_timm(rest: str) -> LoadedModel:
         model = _with_file(timm, name, Path(chosen))
     else:
         try:
-            model = timm.create_model(name, pretrained=chosen == PRETRAINED)
+            with fixed_random():
+                model = timm.create_model(name, pretrained=chosen == PRETRAINED)
         except (RuntimeError, OSError) as error:
             raise ModelError(f"timm cannot make {rest!r}: {' '.join(str(error).split())[:300]}") from error
     return LoadedModel(

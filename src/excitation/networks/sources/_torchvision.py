@@ -12,7 +12,7 @@ import torch
 
 from .._loaded import LoadedModel, ModelError, Preprocessing
 from ._needs import needed
-from ._weights import classes_in, fit_weights, last_weighted, read_weights
+from ._weights import classes_in, fit_weights, fixed_random, last_weighted, read_weights
 
 FORM = "torchvision:NAME[@WEIGHTS]"
 AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
@@ -26,7 +26,7 @@ def load_torchvision(rest: str) -> LoadedModel:
     """A classifier of torchvision. Needs the extra `torchvision`.
 
     Args:
-        rest: `NAME`, with random weights; `NAME@FILE`, with weights from a file of safetensors or of `torch.save`,
+        rest: `NAME`, with random weights, the same every time; `NAME@FILE`, with weights from a file of safetensors or of `torch.save`,
             read without pickles; `NAME@ENTRY`, with an entry of torchvision's weights enum (`IMAGENET1K_V2`,
             `DEFAULT`), which torchvision downloads into its cache when it is not there yet.
 
@@ -55,7 +55,8 @@ def load_torchvision(rest: str) -> LoadedModel:
         model = _built(models, name, state)
         fit_weights(model, state, Path(chosen))
     else:
-        model = models.get_model(name, weights=None, **_options(name, {}))
+        with fixed_random():
+            model = models.get_model(name, weights=None, **_options(name, {}))
     classifier = last_weighted(model)
     names = (entry or entries.DEFAULT).meta["categories"]
     count = len(names) if state is None else classes_in(state, classifier)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from .._loaded import FILTERS, LoadedModel, ModelError, Preprocessing
-from ._needs import needed
+from ._needs import missing, needed
 from ._weights import last_weighted
 
 FORM = "hf:REPO_OR_FOLDER"
@@ -40,6 +40,8 @@ def load_transformers(rest: str) -> LoadedModel:
         model = transformers.AutoModelForImageClassification.from_pretrained(
             rest, use_safetensors=True, trust_remote_code=False
         )
+    except ImportError as error:  # it imports an architecture only when asked for it
+        raise missing("transformers", "hf", error) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"Transformers cannot load {rest!r} as an image classifier: {' '.join(str(error).split())[:300]}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
@@ -81,6 +82,14 @@ def fit_weights(model: torch.nn.Module, state: State, path: Path) -> None:
             shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
             raise ModelError(f"weights {path} do not fit the model: {what}: {shown}.")
     model.load_state_dict(state, strict=False)
+
+
+@contextmanager
+def fixed_random() -> Iterator[None]:
+    """Random weights made in this block are the same every time; the caller's random numbers go on undisturbed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def last_weighted(model: torch.nn.Module) -> str | None:
