@@ -64,6 +64,16 @@ def test_pretrained_weights_are_asked_of_timm(monkeypatch):
     assert asked == {"test_resnet": True, "test_efficientnet": False}
 
 
+def test_the_hubs_copy_is_among_the_files(monkeypatch):
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names: asked.append(names))
+    assert model_files("timm:test_resnet@pretrained") == []  # not fetched yet
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names: "/".join(names))
+    assert [str(path) for path in model_files("timm:test_resnet@pretrained")] == ["/".join(*asked)]
+    assert asked == [("timm/test_resnet.r160_in1k", "model.safetensors")]
+
+
 def test_what_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"timm has no network 'resnet51'.*Nearest: .*resnet50"):
         eb.load_model("timm:resnet51")

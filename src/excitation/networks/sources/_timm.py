@@ -21,10 +21,10 @@ def load_timm(rest: str) -> LoadedModel:
     """A classifier of timm. Needs the extra `timm`.
 
     Args:
-        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`), with random weights, the same
-            every time; `NAME@FILE`, with weights
-            from a file of safetensors or of `torch.save`, read without pickles; `NAME@pretrained`, which timm
-            downloads into its cache when they are not there yet, and reads without pickles.
+        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`), with random weights, the same every time;
+            `NAME@FILE`, with weights from a file of safetensors or of `torch.save`, read without pickles;
+            `NAME@pretrained`, which timm downloads into its cache when they are not there yet, and reads without
+            pickles.
 
     Returns:
         The model with timm's own preprocessing for it, and ImageNet's class names if its number of classes is one of
@@ -57,9 +57,16 @@ def load_timm(rest: str) -> LoadedModel:
 
 
 def timm_files(rest: str) -> list[Path]:
-    """The file a spec's weights are read from, if it names one."""
-    _, _, chosen = rest.partition("@")
-    return [Path(chosen)] if chosen and chosen != PRETRAINED else []
+    """The file a spec's weights are read from: the named one, or the hub's copy where it is in the cache."""
+    name, _, chosen = rest.partition("@")
+    if chosen != PRETRAINED:
+        return [Path(chosen)] if chosen else []
+    config = needed("timm", "timm").get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return []
+    cached = needed("huggingface_hub", "timm").try_to_load_from_cache
+    found = cached(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+    return [Path(found)] if isinstance(found, str) else []
 
 
 def _with_file(timm: Any, name: str, path: Path) -> torch.nn.Module:

@@ -26,9 +26,9 @@ def load_torchvision(rest: str) -> LoadedModel:
     """A classifier of torchvision. Needs the extra `torchvision`.
 
     Args:
-        rest: `NAME`, with random weights, the same every time; `NAME@FILE`, with weights from a file of safetensors or of `torch.save`,
-            read without pickles; `NAME@ENTRY`, with an entry of torchvision's weights enum (`IMAGENET1K_V2`,
-            `DEFAULT`), which torchvision downloads into its cache when it is not there yet.
+        rest: `NAME`, with random weights, the same every time; `NAME@FILE`, with weights from a file of safetensors
+            or of `torch.save`, read without pickles; `NAME@ENTRY`, with an entry of torchvision's weights enum
+            (`IMAGENET1K_V2`, `DEFAULT`), which torchvision downloads into its cache when it is not there yet.
 
     Returns:
         The model with the preprocessing of the chosen (else the default) entry, and its class names; for a file,
