@@ -91,13 +91,8 @@ def convolutional(
     """
     if isinstance(model, LoadedModel):
         made = convolutional(model.model, model.preprocessing.size if size is None else size)
-        layer = model.default_layer
-        return dataclasses.replace(
-            model,
-            model=made,
-            preprocessing=dataclasses.replace(model.preprocessing, resize="shortest"),
-            default_layer=layer if layer is None else f"model.{layer}",
-        )
+        preprocessing = dataclasses.replace(model.preprocessing, resize="shortest")
+        return dataclasses.replace(model.inside(made), preprocessing=preprocessing)
     size = (224, 224) if size is None else size
     calls = find_head(model, size, FLATTENING | PER_NEURON | OVER_CLASSES | POOLING | {"linear"})
     head = _replacements(calls)

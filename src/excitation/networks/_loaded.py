@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -162,3 +162,9 @@ class LoadedModel:
     default_layer: str | None = None
     output: Callable[[object], torch.Tensor] | str | int | None = None
     classifier_layer: str | None = None
+
+    def inside(self, wrapper: torch.nn.Module) -> LoadedModel:
+        """The same, with the network replaced by one that holds it as its part `model`: its layers are called so."""
+        layers = (None if layer is None else f"model.{layer}" for layer in (self.default_layer, self.classifier_layer))
+        default, classifier = layers
+        return replace(self, model=wrapper, default_layer=default, classifier_layer=classifier)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import overload
 
@@ -84,8 +83,7 @@ def pool_first(model: torch.nn.Module | LoadedModel, size: tuple[int, int] | Non
     """
     if isinstance(model, LoadedModel):
         made = pool_first(model.model, model.preprocessing.size if size is None else size)
-        layer = model.default_layer
-        return dataclasses.replace(model, model=made, default_layer=layer if layer is None else f"model.{layer}")
+        return model.inside(made)
     size = (224, 224) if size is None else size
     head = find_head(model, size, FLATTENING | PER_NEURON | OVER_CLASSES | POOLING)
     return PoolFirst(model, _replacements(head)).eval()

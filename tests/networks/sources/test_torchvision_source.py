@@ -70,6 +70,13 @@ def test_a_picture_from_end_to_end():
     assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("prefix", ["pool-first", "convolutional"])
+def test_layers_keep_their_names_behind_a_prefix(prefix):
+    loaded = eb.load_model(f"{prefix}:torchvision:{NAME}")
+    assert loaded.classifier_layer == "model.classifier.1"
+    assert isinstance(loaded.model.get_submodule(loaded.classifier_layer), torch.nn.Conv2d)
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_b0", "swin_v2_t", "vit_b_16"])
 def test_preprocessing_is_torchvisions(name):
     preset = models.get_model_weights(name).DEFAULT.transforms()
