@@ -62,8 +62,6 @@ def forward(
     if value.kind is not Kind.TRACKED and any(not place.problem for place in ran):
         names = ", ".join(repr(place.name) for place in ran)
         raise ExcitationError(f"the class scores do not depend on layer {names}; choose another layer.")
-    if value.problem is not None:
-        raise value.problem
     finite = torch.isfinite(scores).flatten(1).all(1)
     if not bool(finite.all()):
         bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())

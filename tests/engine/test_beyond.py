@@ -119,6 +119,20 @@ def test_what_also_carries_still_needs_one():
         pixels(model, torch.rand(1, 2, 3, 3), 0)
 
 
+@pytest.mark.parametrize(
+    "method", ["mwp", "c-mwp", "r-mwp", "eb-post-norm", "lrp", "lrp-z-plus", "c-lrp", "sampled-winners"]
+)
+def test_methods_with_rules_of_their_own_refuse_it_too(method):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Norms(), nn.Flatten(), nn.Linear(4 * 9, 2)).eval()
+    with pytest.raises(eb.UnsupportedOperationError, match=r"^'norm' in layer '1' carries"):
+        eb.explain(model, torch.rand(1, 3, 3, 3), [0], layer="0", method=method)
+
+
+class Norms(nn.Module):
+    def forward(self, x):
+        return x + x.norm(dim=1, keepdim=True)
+
+
 def test_the_mean_of_gates_is_a_gate_and_their_sum_is_none():
     def gated(reduce):
         # Expanded to the other operand's size, so that its size does not tell.

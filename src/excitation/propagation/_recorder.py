@@ -95,9 +95,16 @@ class Recorder(TorchFunctionMode):
         return self._record
 
     def final(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Value | None]:
-        """What a tensor of the network became by changes in place, and its value."""
+        """What a tensor of the network became by changes in place, and its value.
+
+        Raises:
+            UnsupportedOperationError: an operation without a rule lies between it and the record's beginning.
+        """
         tensor = self._resolve(tensor)
-        return tensor, self._book.get(tensor)
+        value = self._book.get(tensor)
+        if value is not None and value.problem is not None:
+            raise value.problem
+        return tensor, value
 
     # Modules ---------------------------------------------------------------------------------------------------------
 
