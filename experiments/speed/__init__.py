@@ -1,0 +1,1 @@
+"""How fast the engine is, in units of the network's own forward pass: `make bench`."""

@@ -1,0 +1,117 @@
+"""torchvision's classifiers as chains, with random weights and calibrated batch norm."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ROOT = "root"
+"""The name of the upper part's first module, at whose output maps are taken."""
+
+
+def declare_missing_operators() -> None:
+    """Let torchvision be imported beside a torch build that its compiled operators do not match (see tests)."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise SystemExit("torchvision is not installed; `make venv` does it.")
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        for library in Path(spec.origin).parent.glob(f"_C{suffix}"):
+            try:
+                torch.ops.load_library(str(library))
+            except OSError:
+                continue
+            return
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(operators)
+
+
+_KEPT: list[torch.library.Library] = []
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A network and the layer its maps are taken at.
+
+    Attributes:
+        name: in torchvision.
+        title: in tables.
+        layer: stride 16 (SqueezeNet: 8), all evidence passes it.
+        signed: whether the layer's neurons have both signs.
+    """
+
+    name: str
+    title: str
+    layer: str
+    signed: bool = False
+
+
+CHOICES = (
+    Choice("vgg16", "VGG16", "features.23"),
+    Choice("googlenet", "GoogLeNet", "maxpool3"),
+    Choice("squeezenet1_0", "SqueezeNet 1.0", "features.6"),
+    Choice("resnet50", "ResNet-50", "layer3"),
+    Choice("mobilenet_v2", "MobileNetV2", "features.13", signed=True),
+)
+
+
+def chain(name: str) -> nn.Sequential:
+    """A network as one chain of modules under their torchvision names, flattening included; batch norm calibrated."""
+    declare_missing_operators() if not _KEPT else None
+    import torchvision
+
+    torch.manual_seed(0)
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    model = getattr(torchvision.models, name)(weights=None, **options).eval()
+    steps: OrderedDict[str, nn.Module] = OrderedDict()
+    for child, module in model.named_children():
+        if isinstance(module, nn.Sequential) and child in {"features", "classifier"}:
+            if child == "classifier" and name == "mobilenet_v2":
+                steps["avgpool"] = nn.AdaptiveAvgPool2d(1)
+            if child == "classifier" and name != "squeezenet1_0":
+                steps["flatten"] = nn.Flatten(1)
+            steps.update((f"{child}.{index}", part) for index, part in module.named_children())
+        elif module is not None and not child.startswith("aux"):
+            steps[child] = module
+        if child == "avgpool" and name in {"resnet50", "googlenet"}:
+            steps["flatten"] = nn.Flatten(1)
+    if name == "squeezenet1_0":
+        steps["flatten"] = nn.Flatten(1)
+    whole = _sequence(steps)
+    _calibrate(whole)
+    return whole
+
+
+def _sequence(steps: OrderedDict[str, nn.Module]) -> nn.Sequential:
+    # A module's name holds no dots; names are put back for readers by `split`.
+    return nn.Sequential(OrderedDict((name.replace(".", "_"), step) for name, step in steps.items())).eval()
+
+
+def _calibrate(model: nn.Module) -> None:
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        model(torch.randn(4, 3, 224, 224))
+    model.eval()
+
+
+def split(whole: nn.Sequential, layer: str, *, signed: bool = False) -> tuple[nn.Sequential, nn.Sequential]:
+    """The part up to a layer, and the part above it behind a root that changes nothing.
+
+    The root is a ReLU where the layer's neurons are non-negative, so that the engine knows it as in the whole network.
+    """
+    names = [name for name, _ in whole.named_children()]
+    at = names.index(layer.replace(".", "_")) + 1
+    steps = list(whole.named_children())
+    root: nn.Module = nn.Identity() if signed else nn.ReLU()
+    upper = nn.Sequential(OrderedDict([(ROOT, root), *steps[at:]]))
+    return nn.Sequential(OrderedDict(steps[:at])).eval(), upper.eval()

@@ -1,0 +1,65 @@
+"""Times as ratios within one run: the contenders take turns, so that what else the machine does hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each contender, turn by turn.
+
+    Attributes:
+        seconds: by contender; the n-th entries of all belong to one turn.
+    """
+
+    seconds: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        """Median seconds of one contender."""
+        return statistics.median(self.seconds[name])
+
+    def ratio(self, name: str, base: str, *, less: str | None = None, each: int = 1) -> Ratio:
+        """Median over turns of `(name - less) / base / each`."""
+        spent = self.seconds[less] if less else [0.0] * len(self.seconds[name])
+        turns = zip(self.seconds[name], spent, self.seconds[base], strict=True)
+        ratios = sorted((a - b) / c / each for a, b, c in turns)
+        quarter = len(ratios) // 4
+        return Ratio(statistics.median(ratios), ratios[quarter], ratios[-1 - quarter])
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of times: median over turns and the middle half's ends."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def take_turns(contenders: Mapping[str, Callable[[], object]], turns: int, device: torch.device | None = None) -> Times:
+    """Run all contenders in turn.
+
+    Args:
+        contenders: by name.
+        turns: how often each runs, after one turn that is not counted.
+        device: waited for after each run, if it works on its own time.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(turns + 1):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            if device is not None and device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return Times(seconds)
