@@ -88,9 +88,7 @@ def fixed_cost(turns: int) -> dict[str, Ratio]:
     times = take_turns(
         {"plain": forward, "MWP": lambda: eb.explain(model, images, [1], layer="1", policies=policies)}, turns
     )
-    over = sorted(
-        1e6 * (a - b) / operations for a, b in zip(times.seconds["MWP"], times.seconds["plain"], strict=True)
-    )
+    over = sorted(1e6 * (a - b) / operations for a, b in zip(times.seconds["MWP"], times.seconds["plain"], strict=True))
     plain = sorted(1e6 * s / operations for s in times.seconds["plain"])
     return {name: Ratio(r[len(r) // 2], r[len(r) // 4], r[-1 - len(r) // 4]) for name, r in
             {"over a plain forward pass": over, "plain forward pass": plain}.items()}  # fmt: skip

@@ -45,6 +45,7 @@ class Function:
         twin: what is called in its place: for in-place functions the one that makes a new tensor.
         leaks: whether it takes numbers out of the record.
         shape_only: whether its result depends on its inputs' shapes alone.
+        sets: whether it sets a tensor's attribute, such as `.data`.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Function:
     twin: Callable[..., Any]
     leaks: bool
     shape_only: bool
+    sets: bool
 
 
 _known: dict[Callable[..., Any], Function] = {}
@@ -84,7 +86,9 @@ def _describe(func: Callable[..., Any]) -> Function:
         twin: Callable[..., Any] = torch.Tensor.detach
     else:
         twin = _twin(func, name) if in_place else func
-    return Function(name, READERS.get(name), in_place, twin, name in LEAKS, name in SHAPE_ONLY)
+    return Function(
+        name, READERS.get(name), in_place, twin, name in LEAKS, name in SHAPE_ONLY, name.endswith(".__set__")
+    )
 
 
 def _twin(func: Callable[..., Any], name: str) -> Callable[..., Any]:

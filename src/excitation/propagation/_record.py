@@ -22,6 +22,7 @@ class Entry:
         inputs: values of its operands, in the order of its signals.
         outputs: values of its results that carry neurons.
         bit: of a weighted operation in the bit sets of values above it, else 0.
+        carriers: the inputs a signal can go to: all but gates.
     """
 
     name: str
@@ -30,11 +31,13 @@ class Entry:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     bit: int = 0
+    carriers: tuple[Value, ...] = field(init=False)
 
-    @property
-    def carriers(self) -> list[Value]:
-        """The inputs a signal can go to: all but gates."""
-        return [value for place, value in enumerate(self.inputs) if place not in self.operation.silent]
+    def __post_init__(self) -> None:
+        silent = self.operation.silent
+        self.carriers = (
+            tuple(value for place, value in enumerate(self.inputs) if place not in silent) if silent else self.inputs
+        )
 
 
 @dataclass(eq=False)
@@ -76,8 +79,10 @@ class Record:
         """Serials of all values that descend from the roots, the roots included."""
         reached = {value.serial for value in roots}
         for entry in self.entries:
-            if any(value.serial in reached for value in entry.carriers):
-                reached.update(value.serial for value in entry.outputs)
+            for value in entry.carriers:
+                if value.serial in reached:
+                    reached.update([value.serial for value in entry.outputs])
+                    break
         return reached
 
     def ancestors(self, top: Value) -> set[int]:

@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,15 @@ from torch.overrides import TorchFunctionMode
 from .._errors import EscapedTensorError, UnsupportedOperationError
 from ._functions import Function, function
 from ._record import Entry, Place, Record
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensors_in
-from .operations import Arrangement, Operation, Read, Reading
+from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
+from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
 
 INPUT = "input"
 """The layer name that stands for the images themselves."""
+
+
+SAME = (1.0,)
+"""The scale of operations that leave positions where they are."""
 
 
 class LateRootError(Exception):
@@ -125,7 +130,7 @@ class Recorder(TorchFunctionMode):
         self._place(name, self._resolve(output), "module")
 
     def _place(self, name: str, output: object, kind: str) -> None:
-        found = list(tensors_in(output))
+        found = tensor_list(output)
         value = self._book.get(found[0]) if len(found) == 1 else None
         problem = ""
         if len(found) != 1:
@@ -154,20 +159,26 @@ class Recorder(TorchFunctionMode):
         how = function(func)
         if self._redirects:
             args, kwargs = self._resolve(args), self._resolve(kwargs)
-        tensors = [*tensors_in(args), *tensors_in(kwargs)]
-        values = [self._value(tensor, how) for tensor in tensors]
+        tensors = tensor_list(args)
+        if kwargs:
+            tensors += tensor_list(kwargs)
+        find = self._book.get
+        values = [find(tensor) or self._value(tensor, how) for tensor in tensors]
         if self._stale:
             for tensor, value in zip(tensors, values, strict=True):
                 if value.kind is not Kind.CONSTANT:
                     self._check_stale(tensor, how)
-        kind = max((value.kind for value in values), default=Kind.CONSTANT)
+        kind = Kind.CONSTANT
+        for value in values:
+            if value.kind > kind:
+                kind = value.kind
         in_place = how.in_place
-        if kwargs.get("inplace"):
+        if kwargs and kwargs.get("inplace"):
             kwargs = {**kwargs, "inplace": False}
             in_place = True
         if kind is Kind.CONSTANT:
             result = how.twin(*args, **kwargs)
-            for tensor in tensors_in(result):
+            for tensor in tensor_list(result):
                 if self._book.get(tensor) is None:
                     self._book.add(tensor, Kind.CONSTANT)
         else:
@@ -182,13 +193,13 @@ class Recorder(TorchFunctionMode):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._where(how.name), self._book)
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
         if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
             raise EscapedTensorError(
                 f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
                 "keep them as tensors, or choose a layer above."
             )
-        if how.name.endswith(".__set__") or kwargs.get("out") is not None:
+        if how.sets or (kwargs and kwargs.get("out") is not None):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
@@ -197,8 +208,11 @@ class Recorder(TorchFunctionMode):
             self._book.add(result, Kind.CONSTANT)
             return result
         read, problem = self._read(how, reading, args, kwargs)
-        result = how.twin(*args, **kwargs)
-        results = list(tensors_in(result))
+        if read is not None and isinstance(read[0], Winner):
+            result = read[0].perform(partial(how.twin, *args, **kwargs))
+        else:
+            result = how.twin(*args, **kwargs)
+        results = tensor_list(result)
         if not results:
             return result
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
@@ -273,11 +287,12 @@ class Recorder(TorchFunctionMode):
         address: str,
         bit: int,
     ) -> list[Value]:
+        silent = operation.silent
+        carriers = [value for place, value in enumerate(inputs) if place not in silent] if silent else inputs
         weighted = bit
-        for place, value in enumerate(inputs):
-            weighted |= 0 if place in operation.silent else value.weighted
+        for value in carriers:
+            weighted |= value.weighted
         gate = operation.gate(inputs)
-        carriers = [value for place, value in enumerate(inputs) if place not in operation.silent]
         # The first operation without a rule is what a reader wants to know about.
         problem = min(carriers, key=lambda value: (value.problem is None, value.serial)).problem
         lowers: Sequence[Bound]
@@ -316,9 +331,6 @@ class Recorder(TorchFunctionMode):
     # Identity of tensors ---------------------------------------------------------------------------------------------
 
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
-        value = self._book.get(tensor)
-        if value is not None:
-            return value
         constant = id(tensor) in self._known or isinstance(tensor, torch.nn.Parameter) or not tensor.is_floating_point()
         if constant or any(_attribute(self._model, name) is tensor for name in self._named_constants):
             return self._book.add(tensor, Kind.CONSTANT)
@@ -332,8 +344,7 @@ class Recorder(TorchFunctionMode):
         )
 
     def _where(self, name: str) -> str:
-        path = self._path[-1] if self._path else ""
-        return f"{name!r} in layer {path!r}" if path else f"{name!r} in the model's own forward"
+        return place_of(name, self._path[-1] if self._path else "")
 
     def _resolve(self, item: Any) -> Any:
         """Replace tensors that were changed in place by what they became."""
@@ -377,8 +388,12 @@ def _constants_of(model: torch.nn.Module) -> dict[int, torch.Tensor]:
     """Parameters, buffers, and tensors kept as plain attributes: they exist before any image comes."""
     constants: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        for group in (module._parameters, module._buffers, vars(module)):
-            constants |= {id(item): item for item in group.values() if isinstance(item, torch.Tensor)}
+        kept = vars(module)
+        for group in (kept, kept["_parameters"], kept["_buffers"]):
+            if group:
+                for item in group.values():
+                    if isinstance(item, torch.Tensor):
+                        constants[id(item)] = item
     return constants
 
 
@@ -418,6 +433,8 @@ def _stride(
     scale: tuple[float, ...] | None, source: Value, shape: torch.Size, images: torch.Size
 ) -> tuple[float, ...] | None:
     """Image pixels per step in each spatial dimension."""
+    if scale == SAME and shape == source.shape:
+        return source.stride
     if len(shape) != len(images) or len(shape) < 3:
         return None
     if scale == () or source.stride is None or len(source.shape) != len(shape):

@@ -94,11 +94,22 @@ class ValueBook:
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists and dictionaries, in order."""
+    return iter(tensor_list(item))
+
+
+def tensor_list(item: object) -> list[torch.Tensor]:
+    """The same as a list, which is quicker."""
+    found: list[torch.Tensor] = []
+    _collect(item, found)
+    return found
+
+
+def _collect(item: object, found: list[torch.Tensor]) -> None:
     if isinstance(item, torch.Tensor):
-        yield item
+        found.append(item)
     elif isinstance(item, (tuple, list)):
         for part in item:
-            yield from tensors_in(part)
+            _collect(part, found)
     elif isinstance(item, dict):
         for part in item.values():
-            yield from tensors_in(part)
+            _collect(part, found)

@@ -14,7 +14,7 @@ from ._families import (
     Winner,
     expanded,
 )
-from ._reading import READERS, Read, Reader, Reading
+from ._reading import READERS, Read, Reader, Reading, place_of
 
 __all__ = [
     "READERS",
@@ -32,6 +32,7 @@ __all__ = [
     "Sum",
     "Winner",
     "expanded",
+    "place_of",
 ]
 
 # The modules are imported for what they register.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from ._families import Affine
 from ._reading import Number, Read, Reading, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+INPUT_OF = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 
 
 def _check_weight(reading: Reading, x: torch.Tensor, weight: torch.Tensor, bias: object, space: int) -> None:
@@ -37,7 +41,26 @@ def convolution(
     """Convolution of any dimension, grouped, dilated, strided, padded with zeros."""
     n = weight.dim() - 2
     _check_weight(reading, input, weight, bias, n)
-    strides, dilations, kernel = pair(stride, n), pair(dilation, n), tuple(weight.shape[2:])
+    settings = (_plain(stride), _plain(padding), _plain(dilation))
+    forward, adjoint, scale = _products(input.shape, weight.shape, *settings, groups)
+    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+
+
+def _plain(setting: Any) -> Any:
+    """A setting as something that can be looked up."""
+    return setting if isinstance(setting, (int, str)) else tuple(setting)
+
+
+Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@functools.lru_cache(maxsize=4096)
+def _products(
+    input_shape: torch.Size, weight_shape: torch.Size, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Product, Product, tuple[float, ...]]:
+    """A convolution's product, its transpose, and its scale; worked out once for each geometry."""
+    n = len(weight_shape) - 2
+    strides, dilations, kernel = pair(stride, n), pair(dilation, n), tuple(weight_shape[2:])
     before = after = pair(0 if isinstance(padding, str) else padding, n)
     if padding == "same":
         total = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
@@ -46,27 +69,67 @@ def convolution(
     # One-sided padding ("same" with an even kernel) has no transposed form of its own: it is done beside the product.
     common = tuple(min(b, a) for b, a in zip(before, after, strict=True))
     extra = [side for b, a, c in zip(before[::-1], after[::-1], common[::-1], strict=True) for side in (b - c, a - c)]
+    padded_apart = any(extra)
     shift = tuple(b - c for b, c in zip(before, common, strict=True))
-    size = input.shape[2:]
+    size = tuple(input_shape[2:])
     padded = tuple(s + e for s, e in zip(size, [sum(extra[i : i + 2]) for i in range(0, 2 * n, 2)][::-1], strict=True))
+    convolve, channels = CONVOLUTIONS[n], input_shape[1]
 
     def forward(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = F.pad(x, extra) if any(extra) else x
-        return CONVOLUTIONS[n](x, w, None, strides, common, dilations, groups)
+        x = F.pad(x, extra) if padded_apart else x
+        return convolve(x, w, None, strides, common, dilations, groups)
 
-    def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        rest = [
-            p + 2 * c - d * (k - 1) - 1 - (o - 1) * s
-            for p, c, d, k, o, s in zip(padded, common, dilations, kernel, q.shape[2:], strides, strict=True)
-        ]
-        x: torch.Tensor = TRANSPOSED[n](q, w, None, strides, common, rest, groups, dilations)
-        if any(extra):
+    def cut(x: torch.Tensor) -> torch.Tensor:
+        if padded_apart:
             for dim, (start, length) in enumerate(zip(shift, size, strict=True), 2):
                 x = x.narrow(dim, start, length)
         return x
 
-    scale = tuple(float(s) for s in strides)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+    # Where the transposed product is itself a convolution of the same kind, that is up to three times faster than the
+    # general form, which the libraries lay out for training.
+    if set(kernel) == {1} and not any(common):
+
+        def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return cut(_spread_out(convolve(q, _turned(w, groups), None, 1, 0, 1, groups), strides, padded))
+
+    elif groups > 1 and (groups, 1) == weight_shape[:2] and set(dilations) == {1} and _covered(kernel, common):
+        reach = tuple(p + 2 * c - k + 1 for p, c, k in zip(padded, common, kernel, strict=True))
+        room = [k - 1 - c for k, c in zip(kernel, common, strict=True)]
+        turned = tuple(range(2, n + 2))
+
+        def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return cut(convolve(_spread_out(q, strides, reach), w.flip(turned), None, 1, room, 1, groups))
+
+    else:
+
+        def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            whole = (q.shape[0], channels, *padded)
+            x: torch.Tensor = INPUT_OF[n](whole, w, q, strides, common, dilations, groups)  # type: ignore[no-untyped-call]
+            return cut(x)
+
+    return forward, adjoint, tuple(float(s) for s in strides)
+
+
+def _covered(kernel: tuple[int, ...], padding: tuple[int, ...]) -> bool:
+    """Whether padding is less than a kernel, so that the transposed product needs no negative padding."""
+    return all(p < k for k, p in zip(kernel, padding, strict=True))
+
+
+def _turned(w: torch.Tensor, groups: int) -> torch.Tensor:
+    """A convolution's weights with inputs and outputs exchanged, group by group."""
+    if groups == 1:
+        return w.transpose(0, 1)
+    return w.reshape(groups, -1, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+
+def _spread_out(x: torch.Tensor, strides: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
+    """The tensor's positions a stride apart, with zeros between, in the given size."""
+    if x.shape[2:] == size:
+        return x
+    wide = x.new_zeros((*x.shape[:2], *size))
+    places = tuple(slice(0, (o - 1) * s + 1, s) for o, s in zip(x.shape[2:], strides, strict=True))
+    wide[(slice(None), slice(None)) + places] = x  # noqa: RUF005 - a star in an index needs Python 3.11
+    return wide
 
 
 @reads("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

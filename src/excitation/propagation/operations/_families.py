@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from .._values import UNBOUNDED, Bound, Value
+
+NONE: frozenset[int] = frozenset()
 
 
 @dataclass(eq=False)
@@ -32,7 +34,7 @@ class Operation:
     @property
     def silent(self) -> frozenset[int]:
         """Operands that take part without ever winning: gates."""
-        return frozenset()
+        return NONE
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """Whether the output is a gate."""
@@ -109,11 +111,28 @@ class Winner(Operation):
         dims: the range `(start, stop)` of input dimensions the winners were chosen from.
         indices: gives the winners' positions in those dimensions, flattened; shaped like the input with the range
             replaced by one dimension for the outputs.
+        run: does the call, if the winners come with it: maxima and positions.
+        both: whether the call returns the positions too.
     """
 
     input: torch.Tensor
     dims: tuple[int, int]
     indices: Callable[[torch.Tensor], torch.Tensor]
+    run: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
+    both: bool = False
+    _places: torch.Tensor | None = None
+
+    def perform(self, call: Callable[[], Any]) -> Any:
+        """Do the recorded call, and keep what it says about the winners."""
+        if self.run is None:
+            return call()
+        maxima, places = self.run()
+        self._places = places.flatten(self.dims[0])
+        return (maxima, places) if self.both else maxima
+
+    def winners(self) -> torch.Tensor:
+        """The winners' positions, as `indices` gives them for the input."""
+        return self.indices(self.input) if self._places is None else self._places
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """A maximum is at least its inputs' bound."""

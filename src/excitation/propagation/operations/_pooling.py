@@ -106,7 +106,7 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     n = _space(reading.name)
     adaptive = reading.name.startswith("adaptive")
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
-    kwargs = {**kwargs, "return_indices": True}
+    kwargs = dict(kwargs)
     if adaptive:
         kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
         scale = None
@@ -117,11 +117,20 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
         scale = tuple(float(s) for s in pair(step, n))
 
-    def indices(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, **kwargs)[1].flatten(-n)  # type: ignore[no-any-return]
-
     dims = (input.dim() - n, input.dim())
-    return Winner(scale=scale, input=input, indices=indices, dims=dims), (input,)
+    both = bool(kwargs.pop("return_indices", False)) or reading.name.endswith("_with_indices")
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        if adaptive or n != 2 or input.device.type != "cpu" or input.dim() != 4 or not input.is_contiguous():
+            return pool(input, **kwargs, return_indices=True)  # type: ignore[no-any-return]
+        # The same maxima and the same places, several times as fast as row by row.
+        found = pool(input.contiguous(memory_format=torch.channels_last), **kwargs, return_indices=True)
+        return found[0].contiguous(), found[1].contiguous()
+
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
+
+    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both), (input,)
 
 
 @reads("max")

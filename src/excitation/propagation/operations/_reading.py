@@ -13,19 +13,24 @@ from .._values import Kind, Value, ValueBook
 from ._families import Operation
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reading:
     """One call as a reader sees it, before it has run.
 
     Attributes:
         name: canonical name of the function: `conv2d`, `add`, `relu`.
-        where: what to call it in messages: `'relu' in layer 'features.3'`.
+        path: the module it is called in.
         book: the values known so far.
     """
 
     name: str
-    where: str
+    path: str
     book: ValueBook
+
+    @property
+    def where(self) -> str:
+        """What to call it in messages: `'relu' in layer 'features.3'`."""
+        return place_of(self.name, self.path)
 
     def carries(self, item: object) -> bool:
         """Whether an argument is a tensor that depends on the images."""
@@ -43,6 +48,11 @@ class Reading:
     def refuse(self, reason: str, remedy: str = "Choose a layer above it, or replace it in the model.") -> NoReturn:
         """Say that this call has no rule."""
         raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
+
+
+def place_of(name: str, path: str) -> str:
+    """What to call a function in messages."""
+    return f"{name!r} in layer {path!r}" if path else f"{name!r} in the model's own forward"
 
 
 Number = int | float

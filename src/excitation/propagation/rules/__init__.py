@@ -33,6 +33,9 @@ class ExcitationRules:
             One signal per input, `None` for gates.
         """
         operation, policies = entry.operation, self.policies
+        if isinstance(operation, Activation):
+            assert signals[0] is not None
+            return [activation(signals[0])]
         if isinstance(operation, Arrangement):
             if any(signal is not None and signal.shape[0] == 2 for signal in signals):
                 signals = [None if signal is None else with_both(signal) for signal in signals]
@@ -47,8 +50,6 @@ class ExcitationRules:
             return [winner(p, operation, entry.inputs[0])]
         if isinstance(operation, SharedMaximum):
             return [shared_maximum(p, operation)]
-        if isinstance(operation, Activation):
-            return [activation(p)]
         if isinstance(operation, Scaled):
             return [scaled(p, operation, policies)]
         if isinstance(operation, Gated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +24,10 @@ def residual_sum(
     `"branch"`: all to the term with the most weighted operations of its own.
     `"original"`: `P(a) = P(y) a / y` with signs, zero where `y = 0`.
     """
-    terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
+    terms = [
+        term.to(p.dtype) if sign > 0 else -term.to(p.dtype)
+        for term, sign in zip(operation.terms, operation.signs, strict=True)
+    ]
     if policies.residual == "branch":
         shares = _to_branch(p, inputs, address)
     elif policies.residual == "original":
@@ -41,12 +45,13 @@ def residual_sum(
 def _proportional(p: Signal, terms: Sequence[torch.Tensor]) -> list[Signal]:
     polarities: list[list[torch.Tensor]] = []
     for polarity, part in zip((RAISED, LOWERED), p, strict=False):
-        parts = [(term if polarity == RAISED else -term).clamp(min=0) for term in terms]
-        whole = sum(parts[1:], parts[0])
-        alive = whole > 0
-        safe = torch.where(alive, whole, 1)
-        polarities.append([part * torch.where(alive, share / safe, 1 / len(terms)) for share in parts])
-    return [torch.stack(shares) for shares in zip(*polarities, strict=True)]
+        a, b = (term.clamp(min=0) if polarity == RAISED else term.neg().clamp_(min=0) for term in terms)
+        whole = b.add_(a) if b.shape == a.shape else a + b
+        # 0 / 0 is the one way to no number here: both terms are silent, each takes half.
+        share = a.div_(whole) if whole.shape == a.shape else a / whole
+        to_a = part * share.nan_to_num_(nan=0.5, posinf=math.inf)
+        polarities.append([to_a, part - to_a])
+    return [torch.stack(shares) if len(shares) > 1 else shares[0][None] for shares in zip(*polarities, strict=True)]
 
 
 def _to_branch(p: Signal, inputs: Sequence[Value], address: str) -> list[Signal]:

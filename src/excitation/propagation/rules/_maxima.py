@@ -14,7 +14,7 @@ def winner(p: Signal, operation: Winner, value: Value) -> Signal:
     """
     start, stop = operation.dims
     a = operation.input
-    places = operation.indices(a)
+    places = operation.winners()
     flat = p.new_zeros((*p.shape[:2], *a.flatten(start, stop - 1).shape))
     lead = p.shape[:2]
     flat.scatter_add_(2 + start, places.expand(*lead, *places.shape), p.reshape(*lead, *places.shape))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from .._values import Value
 from ..operations import Affine, Average, expanded
 from ..policies import Policies
+from ._halves import half
 from ._signals import Signal
+
+SMALL = 2048
+"""Entries of one image up to which a mask is quicker than a call for each image."""
+
+_REST = [tuple(range(1, dims)) for dims in range(65)]
+"""All dimensions but the first, by their number."""
 
 
 def affine(p: Signal, operation: Affine, value: Value, policies: Policies) -> Signal:
@@ -29,9 +35,7 @@ def affine(p: Signal, operation: Affine, value: Value, policies: Policies) -> Si
     Returns:
         The signal on the inputs; with a lowered part if they have both signs.
     """
-    weight = operation.weight.to(p.dtype)
-    return _pass(p, operation, value, policies, _Half(operation, weight.clamp(min=0)),
-                 _Half(operation, (-weight).clamp(min=0)))  # fmt: skip
+    return _pass(p, operation, value, policies, _Half(operation, 1, p.dtype), _Half(operation, -1, p.dtype))
 
 
 def average(p: Signal, operation: Average, value: Value, policies: Policies) -> Signal:
@@ -39,66 +43,83 @@ def average(p: Signal, operation: Average, value: Value, policies: Policies) -> 
 
     Under `signed="original"` only windows with a positive sum pass their signal.
     """
-    return _pass(p, operation, value, policies, _Half(operation, None), None)
+    return _pass(p, operation, value, policies, _Half(operation, 1, p.dtype), None)
 
 
-@dataclass(frozen=True)
 class _Half:
-    """Products with the excitatory or the inhibitory half of the weights."""
+    """Products with the excitatory (sign 1) or the inhibitory (sign -1) half of the weights.
 
-    operation: Affine | Average
-    weight: torch.Tensor | None
+    The half is made when it is first needed.
+    """
+
+    def __init__(self, operation: Affine | Average, sign: int, dtype: torch.dtype) -> None:
+        self._operation = operation
+        self._sign = sign
+        self._dtype = dtype
+        self._weight: torch.Tensor | None = None
+
+    def _half(self, operation: Affine) -> torch.Tensor:
+        if self._weight is None:
+            self._weight = half(operation.weight, self._sign, self._dtype)
+        return self._weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.operation, Affine):
-            assert self.weight is not None
-            return self.operation.forward(x, self.weight)
-        return self.operation.forward(x)
+        """The product."""
+        operation = self._operation
+        return operation.forward(x, self._half(operation)) if isinstance(operation, Affine) else operation.forward(x)
 
     def adjoint(self, q: torch.Tensor) -> torch.Tensor:
         """The transposed product on `(target, *activation)`: targets and images are one batch to it."""
-        flat = q.flatten(0, 1)
-        if isinstance(self.operation, Affine):
-            assert self.weight is not None
-            back = self.operation.adjoint(flat, self.weight)
+        operation, flat = self._operation, q.flatten(0, 1)
+        if isinstance(operation, Affine):
+            back = operation.adjoint(flat, self._half(operation))
         else:
-            back = self.operation.adjoint(flat)
+            back = operation.adjoint(flat)
         return back.reshape(*q.shape[:2], *back.shape[1:])
 
     def flat(self) -> _Half:
         """The same connections, all of weight one."""
-        return _Half(self.operation, None if self.weight is None else torch.ones_like(self.weight))
+        even = _Half(self._operation, 1, self._dtype)
+        if isinstance(self._operation, Affine):
+            even._weight = torch.ones_like(self._operation.weight, dtype=self._dtype)
+        return even
 
 
 def _pass(
     p: Signal, operation: Affine | Average, value: Value, policies: Policies, excite: _Half, inhibit: _Half | None
 ) -> Signal:
     """Eq. 4 between rectified neurons: `excite` joins equal, `inhibit` opposite polarities."""
-    up, down = _rectified(operation.input.to(p.dtype), value, policies)
-    shape = operation.input.shape
+    a = operation.input
+    up, down = _rectified(a if a.dtype == p.dtype else a.to(p.dtype), value, policies)
+    own = isinstance(operation, Affine)
+    if down is None and p.shape[0] == 1 and policies.normaliser == "lose":
+        # One polarity in, one out: the paper's own case, without a step to spare.
+        q = p / _living(excite.forward(up), policies, own=own)
+        return _times(excite.adjoint(q[0]), up, own=own)[None]
     to_up: torch.Tensor | None = None
     to_down: torch.Tensor | None = None
     for part, (same, cross) in zip(p, ((excite, inhibit), (inhibit, excite)), strict=False):
-        links = [(half, x) for half, x in ((same, up), (cross, down)) if half is not None and x is not None]
+        links = [(link, x) for link, x in ((same, up), (cross, down)) if link is not None and x is not None]
         if not links:
             continue  # nothing can excite this polarity: an average of non-negative neurons lowers nothing
-        z = sum((half.forward(x) for half, x in links[1:]), links[0][0].forward(links[0][1]))
-        alive = _alive(z, policies, average=isinstance(operation, Average))
-        q = torch.where(alive, part / torch.where(alive, z, 1), 0)
+        z = links[0][0].forward(links[0][1])
+        for link, x in links[1:]:
+            z = z.add_(link.forward(x)) if own else z + link.forward(x)
+        dead = part * _dead(z, policies, average=not own) if policies.normaliser == "spread" else None
+        q = part / _living(z, policies, own=own)
         if same is not None:
-            to_up = _sum(to_up, up * same.adjoint(q))
+            to_up = _sum(to_up, _times(same.adjoint(q), up, own=own))
         if down is not None and cross is not None:
-            to_down = _sum(to_down, down * cross.adjoint(q))
-        if policies.normaliser == "spread":
-            dead = torch.where(alive, 0, part)
-            ones = torch.ones(shape, dtype=p.dtype, device=p.device)
+            to_down = _sum(to_down, _times(cross.adjoint(q), down, own=own))
+        if dead is not None:
+            ones = torch.ones(operation.input.shape, dtype=p.dtype, device=p.device)
             if value.valid is not None:
                 ones = ones * value.valid.to(p.device)
             spread_up, spread_down = _spread(dead, ones, same, cross if down is not None else None, excite)
             to_up = _sum(to_up, spread_up)
             to_down = _sum(to_down, spread_down) if spread_down is not None else to_down
     if to_up is None:
-        to_up = p.new_zeros((p.shape[1], *shape))
+        to_up = p.new_zeros((p.shape[1], *operation.input.shape))
     return torch.stack([to_up, to_down]) if to_down is not None else to_up[None]
 
 
@@ -107,8 +128,8 @@ def _spread(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mass of winners without a normaliser: as if all inputs were one; without excitatory weights, evenly."""
     z = torch.zeros_like(dead[0])
-    for half in (same, cross):
-        z = z if half is None else z + half.forward(ones)
+    for link in (same, cross):
+        z = z if link is None else z + link.forward(ones)
     alive = z > 0
     q = torch.where(alive, dead / torch.where(alive, z, 1), 0)
     up = torch.zeros((dead.shape[0], *ones.shape), dtype=dead.dtype, device=dead.device)
@@ -121,18 +142,45 @@ def _spread(
 
 
 def _sum(a: torch.Tensor | None, b: torch.Tensor) -> torch.Tensor:
-    return b if a is None else a + b
+    """The sum; `a` is this module's own."""
+    return b if a is None else a.add_(b)
 
 
-def _alive(z: torch.Tensor, policies: Policies, *, average: bool) -> torch.Tensor:
-    """Where a winner has a normaliser."""
-    if policies.signed == "original":
-        return z > 0 if average else z != 0
+def _times(back: torch.Tensor, x: torch.Tensor, *, own: bool) -> torch.Tensor:
+    """The product; in place where `back` is no view of something smaller."""
+    return back.mul_(x) if own else back * x
+
+
+def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | None:
+    """Up to where a normaliser counts as zero, for each image; `None` for zero itself."""
     threshold = policies.zero_threshold(z.dtype)
     if threshold == 0 or z.dim() < 2:
-        return z > 0
-    largest = z.flatten(1).amax(1).reshape(-1, *(1,) * (z.dim() - 1))
-    return z > threshold * largest
+        return None
+    return z.amax(_REST[z.dim()], keepdim=True).mul_(threshold)
+
+
+def _dead(z: torch.Tensor, policies: Policies, *, average: bool) -> torch.Tensor:
+    """One where a winner has no normaliser, zero elsewhere."""
+    if policies.signed == "original":
+        return (z <= 0 if average else z == 0).to(z.dtype)
+    limit = _limit(z, policies)
+    return (z <= (0 if limit is None else limit)).to(z.dtype)
+
+
+def _living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
+    """The normalisers, infinite where a winner has none: what is divided by them ends there."""
+    z = z if own else z.clone()
+    if policies.signed == "original":
+        return torch.threshold_(z, 0.0, math.inf) if not own else z.masked_fill_(z == 0, math.inf)
+    limit = _limit(z, policies)
+    if limit is None:
+        return torch.threshold_(z, 0.0, math.inf)
+    if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
+        return z.masked_fill_(z <= limit, math.inf)
+    # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
+    for image, least in zip(z.unbind(), limit.flatten().tolist(), strict=True):
+        torch.threshold_(image, least, math.inf)
+    return z
 
 
 def _rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:

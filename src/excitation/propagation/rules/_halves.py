@@ -1,0 +1,124 @@
+"""The excitatory and inhibitory halves of weights, made once and kept for as long as they are true.
+
+Kept halves would be wrong, and nothing would say so, if the weights changed unnoticed. A weight's version tells of
+every change but one: a write through `.data` (or NumPy) leaves no trace. So each use also compares a mark, the
+product of the weights with fixed random numbers. It costs one reading of the weights, a third of making a half, and
+misses no change that is larger than the rounding error of such a product. Where a comparison would make the host wait
+for the device, nothing is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+
+SMALLEST = 1 << 15
+"""Weights with fewer entries are halved anew each time: that is quicker than asking whether they changed."""
+
+Weight = Float[torch.Tensor, "..."]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was made of one weight.
+
+    Attributes:
+        weight: it, without keeping it alive.
+        stamp: its version, place and layout.
+        mark: its product with fixed random numbers.
+        halves: by sign; filled once, never changed.
+    """
+
+    weight: weakref.ref[torch.Tensor]
+    stamp: tuple[object, ...]
+    mark: torch.Tensor
+    halves: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+_kept: dict[int, _Kept] = {}
+_probes: dict[tuple[int, torch.dtype], torch.Tensor] = {}
+_lock = threading.Lock()
+
+
+def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
+    """`max(w, 0)` for sign 1, `max(-w, 0)` for sign -1; not to be written into.
+
+    Args:
+        weight: of an operation, as the network holds it now.
+        sign: which half.
+        dtype: of the result.
+    """
+    rows = _rows(weight) if weight.dtype == dtype else None
+    if rows is None:
+        return _halved(weight.to(dtype), sign)
+    mark = torch.mv(rows, _probe(rows.shape[1], dtype))
+    stamp = (weight._version, weight.data_ptr(), weight.shape, weight.stride())
+    key = id(weight)
+    with _lock:
+        found = _kept.get(key)
+    if found is None or found.weight() is not weight or found.stamp != stamp or not torch.equal(found.mark, mark):
+        found = _Kept(weakref.ref(weight, lambda reference: _forget(key, reference)), stamp, mark)
+        with _lock:
+            _kept[key] = found
+    made = found.halves.get(sign)
+    # Two threads may both make a half; either is right.
+    return made if made is not None else found.halves.setdefault(sign, _halved(weight.detach(), sign))
+
+
+def release_weights() -> int:
+    """Let go of all kept halves; the next call makes them again.
+
+    They go by themselves with the network they belong to.
+
+    Returns:
+        How many bytes were held.
+    """
+    with _lock:
+        held = sum(made.numel() * made.element_size() for kept in _kept.values() for made in kept.halves.values())
+        _kept.clear()
+    return held
+
+
+def _halved(weight: torch.Tensor, sign: int) -> torch.Tensor:
+    return weight.clamp(min=0) if sign > 0 else weight.neg().clamp_(min=0)
+
+
+def _forget(key: int, reference: weakref.ref[torch.Tensor]) -> None:
+    # Without the lock: the collector may call this in a thread that holds it. A dictionary's own steps are whole.
+    found = _kept.get(key)
+    if found is not None and found.weight is reference:
+        _kept.pop(key, None)
+
+
+def _rows(weight: torch.Tensor) -> torch.Tensor | None:
+    """The weights as a matrix over their own memory; `None` where halves are not kept."""
+    if weight.device.type != "cpu" or weight.dtype not in {torch.float32, torch.float64}:
+        return None
+    count = weight.numel()
+    if count < SMALLEST or weight.is_inference() or weight.dim() < 2:
+        return None
+    columns = math.prod(weight.shape[1:])
+    if weight.stride(0) != columns or not (weight.is_contiguous() or _dense(weight)):
+        return None
+    return weight.detach().as_strided((weight.shape[0], columns), (columns, 1))
+
+
+def _dense(weight: torch.Tensor) -> bool:
+    return (weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)) or (
+        weight.dim() == 5 and weight.is_contiguous(memory_format=torch.channels_last_3d)
+    )
+
+
+def _probe(columns: int, dtype: torch.dtype) -> torch.Tensor:
+    probe = _probes.get((columns, dtype))
+    if probe is None:
+        generator = torch.Generator().manual_seed(0)
+        # Away from zero, so that a change of any one weight is seen.
+        probe = 0.5 + torch.rand(columns, generator=generator, dtype=dtype)
+        _probes[columns, dtype] = probe
+    return probe
