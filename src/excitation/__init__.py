@@ -2,10 +2,12 @@
 
 `explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look;
 `load_model` networks by name, `load_caffe` those of Caffe; `convolutional` makes them take pictures of any size,
-`pool_first` classify after pooling; `list_methods` what there is to compare with.
+`pool_first` classify after pooling; `list_methods` what there is to compare with;
+`precompute` all classes at once.
 """
 
 from ._audit import Audit, audit
+from ._class_maps import ClassMaps
 from ._errors import (
     BypassWarning,
     EscapedTensorError,
@@ -17,6 +19,7 @@ from ._errors import (
 )
 from ._explain import Explanation, explain, explain_full
 from ._layers import LayerInfo, list_layers
+from ._precompute import precompute
 from .methods import list_methods
 from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model, pool_first
 from .propagation import Policies
@@ -26,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit",
     "BypassWarning",
+    "ClassMaps",
     "EscapedTensorError",
     "ExcitationError",
     "Explanation",
@@ -46,4 +50,5 @@ __all__ = [
     "load_caffe",
     "load_model",
     "pool_first",
+    "precompute",
 ]

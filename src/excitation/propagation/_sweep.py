@@ -24,6 +24,7 @@ def sweep(
     *,
     contrast: bool = False,
     account: Account | None = None,
+    differentiable: bool = False,
 ) -> list[Signal]:
     """Carry a signal from the top to some layers.
 
@@ -34,6 +35,7 @@ def sweep(
         rules: how signals pass operations.
         contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3).
         account: filled with the mass that passed each operation, if given.
+        differentiable: whether the result can be differentiated by the signal.
 
     Returns:
         The signal at each layer: `(polarity, target, *layer)`.
@@ -48,7 +50,11 @@ def sweep(
     lanes: tuple[dict[int, Signal], dict[int, Signal]] = ({}, {})
     begun, waiting = lanes
     (waiting if contrast else begun)[record.top.serial] = signal
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(signal.device.type, enabled=False):
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(differentiable),
+        torch.autocast(signal.device.type, enabled=False),
+    ):
         for entry in reversed(record.entries):
             if not any(value.serial in reached for value in entry.carriers):
                 continue

@@ -20,7 +20,7 @@ def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Te
         with torch.enable_grad():
             x = torch.zeros((q.shape[0], *shape), dtype=q.dtype, device=q.device, requires_grad=True)
             y = forward(x)
-        return torch.autograd.grad(y, x, q)[0]
+        return torch.autograd.grad(y, x, q, create_graph=q.requires_grad)[0]
 
     return adjoint
 

@@ -1,0 +1,238 @@
+"""`precompute`: every class of an image at once, by whichever of three ways costs fewest passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+
+from ._class_maps import ClassMaps
+from ._errors import ExcitationError
+from ._explain import _bypass, _warn_of_bypass
+from ._forward import OutputChoice, check_model, forward
+from ._layers import Layer, default_place, find_place, layer_name
+from .networks._loaded import LoadedModel
+from .propagation import ExcitationRules, Kind, Policies, Record, Value, channel_sum, sweep
+from .signals import Reading, read_positions
+
+Way = Literal["classes", "features", "positions"]
+"""One pass for each class, for each pooled feature, or two for each position of the map."""
+
+UnitMaps = Float[torch.Tensor, "image unit position"]
+FeatureMaps = Float[torch.Tensor, "image feature position"]
+
+LIVE = 8
+"""Tensors as large as the largest activation that a pass holds at once, a careful guess."""
+
+
+def precompute(
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *pixels"],
+    layer: Layer | None = None,
+    *,
+    dual: bool = True,
+    way: Way | None = None,
+    memory: int = 1 << 30,
+    signal: Reading = "response",
+    policies: Policies | None = None,
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+) -> ClassMaps:
+    """The maps of all classes, from which any target, mixture or contrast is a small product.
+
+    Excitation Backprop is linear in the top-down signal, so the maps of all classes are one matrix. It is found from
+    above, a pass for each class, or from below, where one pass and its transpose reach every class from one position.
+    Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in this way,
+    and the layer mixes it by Eq. 4 (for the contrast too: the pair is formed there).
+
+    Args:
+        model: the network in evaluation mode.
+        images: preprocessed, as the network takes them.
+        layer: where to take the maps; as in `explain`.
+        dual: whether c-MWP will be asked for.
+        way: `"classes"`, `"features"` or `"positions"`; the one with fewest passes if not given.
+        memory: bytes that the passes of one chunk may hold, beside the record and the result; an estimate.
+        signal: how a class's signal is spread over a score map.
+        policies: as in `explain`.
+        class_names: for targets by name; the loaded model's if not given.
+        output: which part of the network's output holds the class scores.
+        constants: as in `explain`.
+
+    Returns:
+        The maps; float32, or float64 if the network computes in it.
+
+    Raises:
+        ExcitationError: as `explain`; or `way` is not to be had, or `memory` is too small for one pass.
+
+    Warns:
+        BypassWarning: the layer is only one arm of the network.
+
+    Source: Zhang et al., ECCV 2016, Eq. 4, 8 and 10; the transposed sweep is this project's.
+    """
+    if way is not None and way not in get_args(Way):
+        raise ExcitationError(f"way is {way!r}; choose one of {', '.join(map(repr, get_args(Way)))}, or leave it out.")
+    if isinstance(model, LoadedModel):
+        class_names = model.class_names if class_names is None else class_names
+        output = model.output if output is None else output
+        layer = model.default_layer if layer is None else layer
+        model = model.model
+    check_model(model)
+    names = None if layer is None else [layer_name(model, layer)]
+    record = forward(model, images, names, output, constants)
+    place = default_place(record) if names is None else find_place(record, names[0])
+    join = _bypass(record, place)
+    if join is not None:
+        _warn_of_bypass(place.name, join, torch.full((1, 1), torch.nan))
+    value, scores = place.value, record.scores
+    assert value is not None
+    assert scores is not None
+    scores = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
+    rules = ExcitationRules(policies or Policies())
+    passes = _Passes(record, value, rules, memory)
+    weights = read_positions(scores, signal)
+    features = _pooled_features(record, value)
+    if way == "features" and features is None:
+        raise ExcitationError("the network does not end in a linear layer on pooled features; choose another way.")
+    way = way or _cheapest(scores, features, math.prod(value.shape[2:]), dual=dual)
+    if features is not None and way != "classes":
+        below = passes.of_units(features, None, dual=False, transposed=way == "positions")
+        mixed = _mixed(record, features, scores, below, rules, dual=dual)
+    else:
+        plain = passes.of_units(None, weights, dual=False, transposed=way == "positions")
+        mixed = plain, passes.of_units(None, weights, dual=True, transposed=way == "positions") if dual else None
+    shape = (len(images), scores.shape[1], *value.shape[2:])
+    classes = mixed[0].reshape(shape)
+    if not bool(torch.isfinite(classes).all()):
+        raise ExcitationError(f"the maps at layer {place.name!r} are not finite: an activation above it is too large.")
+    return ClassMaps(
+        layer=place.name,
+        classes=classes,
+        contrasts=None if mixed[1] is None else mixed[1].reshape(shape),
+        scores=scores.flatten(2).mean(2) if scores.dim() > 2 else scores,
+        way=way,
+        class_names=None if class_names is None else tuple(class_names),
+    )
+
+
+def _cheapest(scores: torch.Tensor, features: Value | None, positions: int, *, dual: bool) -> Way:
+    """The way with the fewest passes through the upper part."""
+    twice = 2 if dual else 1
+    passes: dict[Way, int] = {
+        "classes": twice * scores.shape[1],
+        "positions": 2 * positions * (1 if features is not None else twice),
+    }
+    if features is not None:
+        passes["features"] = features.shape[1]
+    return min(passes, key=passes.__getitem__)
+
+
+def _pooled_features(record: Record, layer: Value) -> Value | None:
+    """The input of a single linear layer that all signals pass first, if it lies above the map's layer."""
+    assert record.top is not None
+    value = record.top
+    for entry in reversed(record.entries):
+        if value.serial not in {output.serial for output in entry.outputs}:
+            continue
+        if len(entry.carriers) != 1 or value.serial == layer.serial:
+            return None
+        value = entry.carriers[0]
+        if entry.operation.weighted:
+            takers = sum(value.serial in {item.serial for item in other.carriers} for other in record.entries)
+            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1
+            return value if whole and value.serial != layer.serial else None
+    return None
+
+
+def _mixed(
+    record: Record, features: Value, scores: torch.Tensor, below: FeatureMaps, rules: ExcitationRules, *, dual: bool
+) -> tuple[UnitMaps, UnitMaps | None]:
+    """The classes' maps from those of the pooled features: Eq. 4 at the layer between."""
+    count = scores.shape[1]
+    start = torch.eye(count, dtype=scores.dtype, device=scores.device)[None, :, None].expand(1, -1, len(scores), -1)
+
+    def product(*, contrast: bool) -> UnitMaps:
+        (p,) = sweep(record, start, [features], rules, contrast=contrast)
+        # A lowered feature's maps are not asked for: pooled features and their like are not negative.
+        if p.shape[0] == 2:
+            p, maps = torch.cat([p[0], p[1]], 2), below
+        else:
+            p, maps = p[0], below[:, : features.shape[1]]
+        return torch.bmm(p.transpose(0, 1), maps)
+
+    return product(contrast=False), product(contrast=True) if dual else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Passes:
+    """Passes between units above and positions of a layer, a chunk at a time."""
+
+    record: Record
+    layer: Value
+    rules: ExcitationRules
+    memory: int
+
+    def of_units(self, base: Value | None, weights: torch.Tensor | None, *, dual: bool, transposed: bool) -> UnitMaps:
+        """Maps of unit signals.
+
+        Args:
+            base: where the signals start; the class scores if not given.
+            weights: of the positions of a score map, for signals from the class scores.
+            dual: less the dual's maps.
+            transposed: from each position of the map upwards.
+
+        Returns:
+            One map per unit of the base (raised, then lowered), or per class.
+        """
+        record = self.record if base is None else dataclasses.replace(self.record, top=base)
+        assert self.record.scores is not None
+        like = self.record.scores if weights is None else weights
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        shape = like.shape if base is None else base.shape
+        polarities = 1 if base is None or base.nonnegative else 2
+        start = torch.zeros((polarities, 1, *shape), dtype=dtype, device=like.device)
+        if transposed:
+            return self._from_below(record, start, weights, dual=dual)
+        units = polarities * shape[1]
+        found = []
+        for chunk in torch.arange(units, device=like.device).split(self._chunk()):
+            signal = start.repeat(1, len(chunk), *(1,) * len(shape))
+            for k, unit in enumerate(chunk.tolist()):
+                signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
+            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual)
+            found.append(channel_sum(p).flatten(2))
+        return torch.cat(found, 1)
+
+    def _from_below(self, record: Record, start: torch.Tensor, weights: torch.Tensor | None, *, dual: bool) -> UnitMaps:
+        """The sweep's transpose, which is the derivative of the map by the signal: the sweep is linear in it."""
+        positions = math.prod(self.layer.shape[2:])
+        found = []
+        for chunk in torch.arange(positions, device=start.device).split(self._chunk()):
+            signal = start.repeat(1, len(chunk), *(1,) * (start.dim() - 2)).requires_grad_(True)
+            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual, differentiable=True)
+            with torch.enable_grad():
+                maps = channel_sum(p).flatten(2)
+                picked = maps[:, torch.arange(len(chunk)), chunk].sum()
+            (reached,) = torch.autograd.grad(picked, signal)
+            if weights is not None:
+                reached = reached * weights
+            rows = reached.permute(2, 0, 3, 1, *range(4, reached.dim()))
+            found.append(rows.flatten(4).sum(4).flatten(1, 2) if rows.dim() > 4 else rows.flatten(1, 2))
+        return torch.cat(found, 2)
+
+    def _chunk(self) -> int:
+        """How many signals go down together."""
+        outputs = [value for entry in self.record.entries for value in entry.outputs]
+        largest = max(math.prod(value.shape) for value in [self.layer, *outputs])
+        assert self.record.scores is not None
+        size = 8 if self.record.scores.dtype == torch.float64 else 4
+        each = LIVE * largest * size
+        if self.memory < each:
+            raise ExcitationError(
+                f"memory is {self.memory} bytes; one pass of this batch needs about {each}: give more, or fewer images."
+            )
+        return self.memory // each
