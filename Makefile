@@ -11,10 +11,10 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity support clean
+.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity support bench bench-gpu clean
 
 help:  ## show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
 
@@ -86,6 +86,12 @@ sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes 
 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table
+
+bench: $(INSTALLED)  ## the engine's speed (goes on where it stopped; runs/speed)
+	$(BIN)/python -m experiments.speed
+
+bench-gpu: $(INSTALLED)  ## the same on a CUDA device
+	$(BIN)/python -m experiments.speed --device cuda --out runs/speed/cuda.json
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

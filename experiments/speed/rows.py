@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 import excitation as eb
+from experiments.speed.memory import peak_bytes
 from experiments.speed.networks import ROOT, Choice, chain, split
 from experiments.speed.timing import Ratio, take_turns
 
-MORE = 16
+MORE = 8
 """Classes that are asked for at once when a further class is timed."""
 
 
@@ -57,8 +58,34 @@ def network_rows(choice: Choice, *, batch: int, turns: int, size: int, device: t
         "c-MWP / MWP": times.ratio("c-MWP", "MWP"),
         "further class / U": times.ratio("many", "U", less="MWP", each=MORE - 1),
         "with audit / without": times.ratio("audit", "MWP"),
+        "peak memory / activations above": _memory(upper, features),
         "U, ms": _milliseconds(times.seconds["U"]),
     }
+
+
+def _memory(upper: nn.Module, features: torch.Tensor) -> Ratio:
+    """Peak of a call over a plain forward pass, as a multiple of all activations the upper part makes.
+
+    Halves of weights are kept between calls and not counted.
+    """
+    sizes: list[int] = []
+
+    def note(_module: object, _inputs: object, output: torch.Tensor) -> None:
+        sizes.append(output.numel() * output.element_size())
+
+    hooks = [module.register_forward_hook(note) for module in upper.modules() if not list(module.children())]
+
+    def forward() -> None:
+        with torch.no_grad():
+            upper(features)
+
+    forward()
+    for hook in hooks:
+        hook.remove()
+    eb.explain(upper, features, [1], layer=ROOT)
+    over = peak_bytes(lambda: eb.explain(upper, features, [1], layer=ROOT)) - peak_bytes(forward)
+    times = over / sum(sizes)
+    return Ratio(times, times, times)
 
 
 def _milliseconds(seconds: list[float]) -> Ratio:
@@ -79,15 +106,12 @@ def small_network() -> tuple[nn.Module, torch.Tensor, int]:
 def fixed_cost(turns: int) -> dict[str, Ratio]:
     """Microseconds over a plain forward pass for each operation of a network of very small ones."""
     model, images, operations = small_network()
-    policies = eb.Policies()
 
     def forward() -> None:
         with torch.no_grad():
             model(images)
 
-    times = take_turns(
-        {"plain": forward, "MWP": lambda: eb.explain(model, images, [1], layer="1", policies=policies)}, turns
-    )
+    times = take_turns({"plain": forward, "MWP": lambda: eb.explain(model, images, [1], layer="1")}, turns)
     over = sorted(1e6 * (a - b) / operations for a, b in zip(times.seconds["MWP"], times.seconds["plain"], strict=True))
     plain = sorted(1e6 * s / operations for s in times.seconds["plain"])
     return {name: Ratio(r[len(r) // 2], r[len(r) // 4], r[-1 - len(r) // 4]) for name, r in
