@@ -1,4 +1,4 @@
-"""Time against the layer at which the pass stops (the paper's Fig. 8): `python -m experiments.figures.speed_by_layer`."""
+"""Time by the layer at which the pass stops (the paper's Fig. 8): `python -m experiments.figures.speed_by_layer`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 import excitation as eb
 from experiments.figures.places import FIGURES
 from experiments.speed.networks import chain
-from experiments.speed.timing import Times, take_turns
+from experiments.speed.timing import Times, take_turns, use_clock
 
 SIZE = (224, 335)
 STOPS = ("inception5b", "inception5a", "inception4e", "inception4a", "inception3b", "inception3a", "conv2", "conv1")
@@ -23,10 +23,12 @@ STOPS = ("inception5b", "inception5a", "inception4e", "inception4a", "inception3
 def main(
     turns: Annotated[int, typer.Option(help="How often each contender runs.")] = 5,
     threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+    clock: Annotated[str, typer.Option(help="wall; processor on a busy machine, with one thread.")] = "wall",
     out: Annotated[Path, typer.Option(help="The picture.")] = FIGURES / "speed_by_layer.png",
 ) -> None:
     """Measure both passes of GoogLeNet at every stop, in the same turns, and draw them."""
     torch.set_num_threads(threads)
+    use_clock(clock)
     model = chain("googlenet")
     images = torch.randn(1, 3, *SIZE)
     contenders = {"forward": lambda: _forward(model, images)}
@@ -34,7 +36,7 @@ def main(
         contenders[f"EB {stop}"] = lambda stop=stop: eb.explain(model, images, [1], layer=stop)
         contenders[f"gradient {stop}"] = lambda stop=stop: _gradient(model, images, stop)
     times = take_turns(contenders, turns)
-    _draw(times, out, f"median of {turns} turns, {threads} threads")
+    _draw(times, out, f"{clock} time, median of {turns} turns, threads: {threads}")
 
 
 def _forward(model: nn.Module, images: torch.Tensor) -> None:

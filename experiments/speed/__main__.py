@@ -22,7 +22,7 @@ from experiments.speed.networks import CHOICES
 from experiments.speed.others import side_by_side
 from experiments.speed.rows import fixed_cost, network_rows
 from experiments.speed.table import as_markdown
-from experiments.speed.timing import Ratio
+from experiments.speed.timing import Ratio, use_clock
 
 
 def main(
@@ -32,13 +32,16 @@ def main(
     batch: Annotated[int, typer.Option(help="Images.")] = 8,
     size: Annotated[int, typer.Option(help="Their height and width.")] = 224,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    clock: Annotated[str, typer.Option(help="wall; processor on a busy machine, with one thread.")] = "wall",
     only: Annotated[str, typer.Option(help="A part of the parts' names.")] = "",
 ) -> None:
     """Measure what is not yet in the file, and write the table."""
     torch.set_num_threads(threads)
+    use_clock(clock)
     warnings.filterwarnings("ignore", category=UserWarning)  # other packages' remarks on their own hooks
     where = torch.device(device)
     settings: dict[str, Any] = {"threads": threads, "batch": batch, "size": size, "device": _device(where)}
+    settings["clock"] = clock
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"settings": settings, "parts": {}}
     if found["settings"] != settings:
         raise SystemExit(f"{out} was measured with {found['settings']}; name another file with --out.")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 import excitation as eb
 from experiments.speed.networks import ROOT, Choice, chain, split
-from experiments.speed.timing import Ratio, take_turns
+from experiments.speed.timing import Ratio, now, take_turns
 
 
 def all_classes(choice: Choice, *, size: int, device: torch.device) -> dict[str, Ratio]:
@@ -23,9 +21,9 @@ def all_classes(choice: Choice, *, size: int, device: torch.device) -> dict[str,
             upper(features)
 
     before = take_turns({"U": forward}, 5, device)
-    start = time.perf_counter()
+    start = now()
     maps = eb.precompute(upper, features, ROOT, memory=1 << 28)
-    spent = time.perf_counter() - start
+    spent = now() - start
     after = take_turns({"U": forward, "question": lambda: maps.maps([{1: 0.5, 2: 0.5}], contrast="dual")}, 15, device)
     units = sorted(before.seconds["U"] + after.seconds["U"])
     counts = sorted(spent / unit for unit in units)

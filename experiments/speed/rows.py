@@ -12,7 +12,7 @@ from experiments.speed.memory import peak_bytes
 from experiments.speed.networks import ROOT, Choice, chain, split
 from experiments.speed.timing import Ratio, take_turns
 
-MORE = 8
+MORE = 4
 """Classes that are asked for at once when a further class is timed."""
 
 

@@ -9,8 +9,8 @@ def as_markdown(found: dict[str, Any]) -> str:
     """One table for each kind of part; entries are medians with the middle half's ends."""
     settings = found["settings"]
     lines = [
-        f"`make bench`: {settings['device']}, {settings['threads']} threads, {settings['size']} x {settings['size']}"
-        f" pixels, batch {settings['batch']} unless said. Medians over turns, the middle half in brackets.",
+        f"`make bench`: {settings['device']}, threads: {settings['threads']}, {settings['clock']} time,"
+        f" {settings['size']} x {settings['size']} pixels, batch {settings['batch']} unless said. Medians over turns, the middle half in brackets.",
     ]
     titles = {
         "network": f"Batch {settings['batch']}", "one image": "One image", "others": "Side by side, over U",

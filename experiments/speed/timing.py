@@ -45,6 +45,24 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+"""On a machine that others keep busy, wall time measures them; one thread's processor time does not."""
+
+_clock = ["wall"]
+
+
+def use_clock(name: str) -> None:
+    """Choose what all turns are timed with from here on."""
+    if name not in CLOCKS:
+        raise ValueError(f"clock is {name!r}; choose one of {', '.join(map(repr, CLOCKS))}.")
+    _clock[0] = name
+
+
+def now() -> float:
+    """Seconds on the chosen clock."""
+    return CLOCKS[_clock[0]]()
+
+
 def take_turns(contenders: Mapping[str, Callable[[], object]], turns: int, device: torch.device | None = None) -> Times:
     """Run all contenders in turn.
 
@@ -56,10 +74,10 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], turns: int, devic
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(turns + 1):
         for name, contender in contenders.items():
-            start = time.perf_counter()
+            start = now()
             contender()
             if device is not None and device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(now() - start)
     return Times(seconds)

@@ -51,7 +51,7 @@ class ClassMaps:
             TargetError: no such class, or a signal that is no weighting of classes.
             ExcitationError: the dual was not precomputed.
         """
-        items = list(targets) if isinstance(targets, (list, tuple)) else [targets]
+        items: list[Target] = list(targets) if isinstance(targets, (list, tuple)) else [targets]  # type: ignore[list-item]
         if not items:
             raise TargetError("an empty list of targets was given; name at least one.")
         weights = torch.stack([self._weights(item) for item in items], 1)

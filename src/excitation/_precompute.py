@@ -199,9 +199,9 @@ class _Passes:
             return self._from_below(record, start, weights, dual=dual)
         units = polarities * shape[1]
         found = []
-        for chunk in torch.arange(units, device=like.device).split(self._chunk()):
+        for chunk in _chunks(units, self._chunk()):
             signal = start.repeat(1, len(chunk), *(1,) * len(shape))
-            for k, unit in enumerate(chunk.tolist()):
+            for k, unit in enumerate(chunk):
                 signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
             (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual)
             found.append(channel_sum(p).flatten(2))
@@ -211,12 +211,12 @@ class _Passes:
         """The sweep's transpose, which is the derivative of the map by the signal: the sweep is linear in it."""
         positions = math.prod(self.layer.shape[2:])
         found = []
-        for chunk in torch.arange(positions, device=start.device).split(self._chunk()):
+        for chunk in _chunks(positions, self._chunk()):
             signal = start.repeat(1, len(chunk), *(1,) * (start.dim() - 2)).requires_grad_(True)
             (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual, differentiable=True)
             with torch.enable_grad():
                 maps = channel_sum(p).flatten(2)
-                picked = maps[:, torch.arange(len(chunk)), chunk].sum()
+                picked = maps[:, list(range(len(chunk))), list(chunk)].sum()
             (reached,) = torch.autograd.grad(picked, signal)
             if weights is not None:
                 reached = reached * weights
@@ -236,3 +236,7 @@ class _Passes:
                 f"memory is {self.memory} bytes; one pass of this batch needs about {each}: give more, or fewer images."
             )
         return self.memory // each
+
+
+def _chunks(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]

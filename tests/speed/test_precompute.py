@@ -103,7 +103,6 @@ def test_any_chunks_and_policies(kind):
 def test_the_cheapest_way_is_taken():
     model, images, layer = question(Residual)
     assert eb.precompute(model, images, layer).way == "features"
-    assert eb.precompute(model, images, "wide#2").way == "features"
     assert eb.precompute(ScoreMap().eval(), torch.randn(1, 3, 9, 9), "3").way == "positions"
     assert eb.precompute(*question(Spatial)[:2], "1").way == "classes"
 
