@@ -10,7 +10,8 @@ def as_markdown(found: dict[str, Any]) -> str:
     settings = found["settings"]
     lines = [
         f"`make bench`: {settings['device']}, threads: {settings['threads']}, {settings['clock']} time,"
-        f" {settings['size']} x {settings['size']} pixels, batch {settings['batch']} unless said. Medians over turns, the middle half in brackets.",
+        f" {settings['size']} x {settings['size']} pixels, batch {settings['batch']} unless said."
+        " Medians over turns, the middle half in brackets.",
     ]
     titles = {
         "network": f"Batch {settings['batch']}", "one image": "One image", "others": "Side by side, over U",

@@ -100,6 +100,15 @@ def test_any_chunks_and_policies(kind):
         assert torch.allclose(found.maps([0, 5], contrast="dual", signed=True), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("way", ["classes", "positions", "features"])
+def test_single_precision_and_large_maps(way):
+    model, images = question(Residual, torch.float32)[0], torch.randn(2, 3, 41, 43)
+    found = eb.precompute(model, images, "stem", way=way)
+    for contrast in (None, "dual"):
+        expected = eb.explain(model, images, [0, 7], layer="stem", contrast=contrast, signed=True)
+        assert torch.allclose(found.maps([0, 7], contrast=contrast, signed=True), expected, atol=1e-6)
+
+
 def test_the_cheapest_way_is_taken():
     model, images, layer = question(Residual)
     assert eb.precompute(model, images, layer).way == "features"

@@ -178,8 +178,8 @@ def _living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
     if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
         return z.masked_fill_(z <= limit, math.inf)
     # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
-    for image, least in zip(z.unbind(), limit.flatten().tolist(), strict=True):
-        torch.threshold_(image, least, math.inf)
+    for index, least in enumerate(limit.flatten().tolist()):
+        torch.threshold_(z.select(0, index), least, math.inf)
     return z
 
 
