@@ -42,8 +42,8 @@ def convolution(
     n = weight.dim() - 2
     _check_weight(reading, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
-    forward, adjoint, scale = _products(input.shape, weight.shape, *settings, groups)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+    forward, adjoint, scale, turned = _products(input.shape, weight.shape, *settings, groups)
+    return Affine(scale, input, weight, forward, adjoint, turned), (input,)
 
 
 def _plain(setting: Any) -> Any:
@@ -52,13 +52,15 @@ def _plain(setting: Any) -> Any:
 
 
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Turn = Callable[[torch.Tensor], torch.Tensor]
 
 
 @functools.lru_cache(maxsize=4096)
 def _products(
     input_shape: torch.Size, weight_shape: torch.Size, stride: Any, padding: Any, dilation: Any, groups: int
-) -> tuple[Product, Product, tuple[float, ...]]:
-    """A convolution's product, its transpose, and its scale; worked out once for each geometry."""
+) -> tuple[Product, Product, tuple[float, ...], tuple[Turn, Product] | None]:
+    """A convolution's product, its transpose, its scale, and `Affine.turned`; worked out once for each geometry."""
+    turned: tuple[Turn, Product] | None = None
     n = len(weight_shape) - 2
     strides, dilations, kernel = pair(stride, n), pair(dilation, n), tuple(weight_shape[2:])
     before = after = pair(0 if isinstance(padding, str) else padding, n)
@@ -89,16 +91,24 @@ def _products(
     # general form, which the libraries lay out for training.
     if set(kernel) == {1} and not any(common):
 
+        def product(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return cut(_spread_out(convolve(q, w, None, 1, 0, 1, groups), strides, padded))
+
+        def turn(w: torch.Tensor) -> torch.Tensor:
+            return _turned(w, groups)
+
         def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            return cut(_spread_out(convolve(q, _turned(w, groups), None, 1, 0, 1, groups), strides, padded))
+            return product(q, turn(w))
+
+        turned = turn, product
 
     elif groups > 1 and (groups, 1) == weight_shape[:2] and set(dilations) == {1} and _covered(kernel, common):
         reach = tuple(p + 2 * c - k + 1 for p, c, k in zip(padded, common, kernel, strict=True))
         room = [k - 1 - c for k, c in zip(kernel, common, strict=True)]
-        turned = tuple(range(2, n + 2))
+        axes = tuple(range(2, n + 2))
 
         def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            return cut(convolve(_spread_out(q, strides, reach), w.flip(turned), None, 1, room, 1, groups))
+            return cut(convolve(_spread_out(q, strides, reach), w.flip(axes), None, 1, room, 1, groups))
 
     else:
 
@@ -107,7 +117,7 @@ def _products(
             x: torch.Tensor = INPUT_OF[n](whole, w, q, strides, common, dilations, groups)  # type: ignore[no-untyped-call]
             return cut(x)
 
-    return forward, adjoint, tuple(float(s) for s in strides)
+    return forward, adjoint, tuple(float(s) for s in strides), turned
 
 
 def _covered(kernel: tuple[int, ...], padding: tuple[int, ...]) -> bool:

@@ -65,6 +65,8 @@ class Affine(Operation):
         weight: `W` in the operation's own layout.
         forward: `(x, w) -> w x`, without bias, images first.
         adjoint: `(q, w) -> w^T q`, likewise.
+        turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
+            product with them.
     """
 
     weighted: ClassVar[bool] = True
@@ -72,6 +74,9 @@ class Affine(Operation):
     weight: torch.Tensor
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     adjoint: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    turned: (
+        tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
+    ) = None
 
 
 @dataclass(eq=False)

@@ -32,12 +32,14 @@ class _Kept:
         stamp: its version, place and layout.
         mark: its product with fixed random numbers.
         halves: by sign; filled once, never changed.
+        turned: the same with inputs and outputs exchanged.
     """
 
     weight: weakref.ref[torch.Tensor]
     stamp: tuple[object, ...]
     mark: torch.Tensor
     halves: dict[int, torch.Tensor] = field(default_factory=dict)
+    turned: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 _kept: dict[int, _Kept] = {}
@@ -53,9 +55,14 @@ def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
         sign: which half.
         dtype: of the result.
     """
+    return half_with_turned(weight, sign, dtype)[0]
+
+
+def half_with_turned(weight: Weight, sign: int, dtype: torch.dtype) -> tuple[Weight, dict[int, torch.Tensor]]:
+    """A half, and the place beside it for the same half laid out for the transposed product."""
     rows = _rows(weight) if weight.dtype == dtype else None
     if rows is None:
-        return _halved(weight.to(dtype), sign)
+        return _halved(weight.to(dtype), sign), {}
     mark = torch.mv(rows, _probe(rows.shape[1], dtype))
     stamp = (weight._version, weight.data_ptr(), weight.shape, weight.stride())
     key = id(weight)
@@ -67,7 +74,9 @@ def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
             _kept[key] = found
     made = found.halves.get(sign)
     # Two threads may both make a half; either is right.
-    return made if made is not None else found.halves.setdefault(sign, _halved(weight.detach(), sign))
+    if made is None:
+        made = found.halves.setdefault(sign, _halved(weight.detach(), sign))
+    return made, found.turned
 
 
 def release_weights() -> int:
@@ -79,7 +88,8 @@ def release_weights() -> int:
         How many bytes were held.
     """
     with _lock:
-        held = sum(made.numel() * made.element_size() for kept in _kept.values() for made in kept.halves.values())
+        every = [made for kept in _kept.values() for made in (*kept.halves.values(), *kept.turned.values())]
+        held = sum(made.numel() * made.element_size() for made in every)
         _kept.clear()
     return held
 

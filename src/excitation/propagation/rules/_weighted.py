@@ -9,7 +9,7 @@ import torch
 from .._values import Value
 from ..operations import Affine, Average, expanded
 from ..policies import Policies
-from ._halves import half
+from ._halves import half_with_turned
 from ._signals import Signal
 
 SMALL = 2048
@@ -57,10 +57,11 @@ class _Half:
         self._sign = sign
         self._dtype = dtype
         self._weight: torch.Tensor | None = None
+        self._turned: dict[int, torch.Tensor] = {}
 
     def _half(self, operation: Affine) -> torch.Tensor:
         if self._weight is None:
-            self._weight = half(operation.weight, self._sign, self._dtype)
+            self._weight, self._turned = half_with_turned(operation.weight, self._sign, self._dtype)
         return self._weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -71,10 +72,17 @@ class _Half:
     def adjoint(self, q: torch.Tensor) -> torch.Tensor:
         """The transposed product on `(target, *activation)`: targets and images are one batch to it."""
         operation, flat = self._operation, q.flatten(0, 1)
-        if isinstance(operation, Affine):
+        if not isinstance(operation, Affine):
+            back = operation.adjoint(flat)
+        elif operation.turned is None:
             back = operation.adjoint(flat, self._half(operation))
         else:
-            back = operation.adjoint(flat)
+            turn, product = operation.turned
+            weight = self._half(operation)
+            turned = self._turned.get(self._sign)
+            if turned is None:
+                turned = self._turned.setdefault(self._sign, turn(weight).contiguous())
+            back = product(flat, turned)
         return back.reshape(*q.shape[:2], *back.shape[1:])
 
     def flat(self) -> _Half:
