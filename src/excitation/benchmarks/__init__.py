@@ -3,11 +3,12 @@
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
-from ._methods import Centre, ExcitationMethod, ManyLayers, Method, describe_method
+from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
 from ._report import category_table, comparison_table, pointing_table
 from ._results import Results, merge_results, read_results
-from ._run_pointing import Progress, run_pointing
+from ._run_pointing import run_pointing
+from ._running import Progress
 from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Store, open_store
@@ -26,6 +27,7 @@ __all__ = [
     "Interval",
     "ManyLayers",
     "Method",
+    "NamedMethod",
     "Outcomes",
     "Photo",
     "Progress",

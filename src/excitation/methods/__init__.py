@@ -21,9 +21,11 @@ from ._cam import NotApplicableError
 from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
 from ._steps import STEPS, blur, enlarge, post_process
+from ._together import TOGETHER, maps_together
 
 __all__ = [
     "STEPS",
+    "TOGETHER",
     "FeedbackResult",
     "Method",
     "NotApplicableError",
@@ -32,6 +34,7 @@ __all__ = [
     "feedback_full",
     "find_method",
     "list_methods",
+    "maps_together",
     "methods_table",
     "post_process",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 
-from ..propagation import ExcitationRules, Policies, channel_sum, sweep
+from ..propagation import ExcitationRules, Policies, Record, Value, channel_sum, sweep
 from ..signals import Reading, read_positions
 from ._gradient import working
 from ._question import Maps, Question, swept_layer
@@ -77,9 +78,19 @@ def r_mwp(
     """Contrast with rivals; `signal` reads responses off the scores. `start`: the peers' ways to set rivals off."""
     layer = question.engine_layer()
     record = question.record([layer])
-    value = swept_layer(record, layer)
+    (maps,) = swept_rivals(question, record, [swept_layer(record, layer)], start, policies)
+    return maps if signed else maps.clamp(min=0)
+
+
+def swept_rivals(
+    question: Question,
+    record: Record,
+    values: Sequence[Value],
+    start: Start = "rivals",
+    policies: Policies | None = None,
+) -> list[Maps]:
+    """Signed maps of the contrast with rivals at several places of one record."""
     assert record.scores is not None
     signal = contrasted_start(question, working(record.scores), start)
-    (p,) = sweep(record, signal[None], [value], ExcitationRules(policies or Policies()))
-    maps = channel_sum(p)
-    return maps if signed else maps.clamp(min=0)
+    swept = sweep(record, signal[None], list(values), ExcitationRules(policies or Policies()))
+    return [channel_sum(p) for p in swept]
