@@ -2,16 +2,19 @@
 
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
+from ._layer_report import ChosenLayer, LayerCurve, choose_layers, layer_curves, layer_tables
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
 from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
 from ._report import category_table, comparison_table, pointing_table
+from ._report_tables import report_tables
 from ._results import Results, merge_results, read_results
 from ._run_pointing import run_pointing
 from ._running import Progress
 from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Store, open_store
+from ._sweep_layers import sweep_layers
 from ._tables import Cell, Table
 
 __all__ = [
@@ -21,10 +24,12 @@ __all__ = [
     "AlphaSearch",
     "Cell",
     "Centre",
+    "ChosenLayer",
     "Comparison",
     "Curve",
     "ExcitationMethod",
     "Interval",
+    "LayerCurve",
     "ManyLayers",
     "Method",
     "NamedMethod",
@@ -43,6 +48,7 @@ __all__ = [
     "best_overlap",
     "boxes_of_map",
     "category_table",
+    "choose_layers",
     "choose_mosaics",
     "compare",
     "comparison_table",
@@ -54,6 +60,8 @@ __all__ = [
     "interval",
     "is_hit",
     "judge",
+    "layer_curves",
+    "layer_tables",
     "make_mosaic",
     "merge_results",
     "open_store",
@@ -62,9 +70,11 @@ __all__ = [
     "pointing_table",
     "read_results",
     "region",
+    "report_tables",
     "run_pointing",
     "search_alpha",
     "share_in_box",
     "square",
+    "sweep_layers",
     "wins",
 ]
