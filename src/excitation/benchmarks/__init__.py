@@ -4,11 +4,16 @@ from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
 from ._layer_report import ChosenLayer, LayerCurve, choose_layers, layer_curves, layer_tables
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
+from ._localization_report import Localized, localization_table, localized
 from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
+from ._probabilities import Probability, probabilities
 from ._report import category_table, comparison_table, pointing_table
 from ._report_tables import report_tables
 from ._results import Results, merge_results, read_results
+from ._run_deletion import run_deletion
+from ._run_grid import run_grid, sure_photos
+from ._run_localization import run_localization
 from ._run_pointing import run_pointing
 from ._running import Progress
 from ._sqlite import Row, StoreError
@@ -30,11 +35,13 @@ __all__ = [
     "ExcitationMethod",
     "Interval",
     "LayerCurve",
+    "Localized",
     "ManyLayers",
     "Method",
     "NamedMethod",
     "Outcomes",
     "Photo",
+    "Probability",
     "Progress",
     "Results",
     "Row",
@@ -62,19 +69,26 @@ __all__ = [
     "judge",
     "layer_curves",
     "layer_tables",
+    "localization_table",
+    "localized",
     "make_mosaic",
     "merge_results",
     "open_store",
     "overlap",
     "point_of_map",
     "pointing_table",
+    "probabilities",
     "read_results",
     "region",
     "report_tables",
+    "run_deletion",
+    "run_grid",
+    "run_localization",
     "run_pointing",
     "search_alpha",
     "share_in_box",
     "square",
+    "sure_photos",
     "sweep_layers",
     "wins",
 ]

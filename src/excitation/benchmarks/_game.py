@@ -28,8 +28,8 @@ class PointingGame:
 
     model: LoadedModel
     data: AnnotatedImages
-    methods: dict[str, AnyMethod]
-    layers: dict[str, tuple[str | None, ...]]
+    methods: Mapping[str, AnyMethod]
+    layers: Mapping[str, tuple[str | None, ...]]
     classes: Classes
     difficult: Mapping[str, Collection[str]] | None
     tolerance: Tolerance

@@ -76,7 +76,6 @@ def score_table(
     average: Average = "mean",
     intervals: bool = False,
     samples: int = SAMPLES,
-    lowest: bool = False,
 ) -> Table:
     """What each method measured on each run, in percent: methods down, runs across.
 
@@ -89,7 +88,6 @@ def score_table(
         average: over categories or pairs.
         intervals: with 95 % bootstrap intervals over images.
         samples: of the bootstrap.
-        lowest: whether less is better.
 
     Raises:
         ExcitationError: no run, two that cannot be told apart, or another game.
@@ -104,7 +102,7 @@ def score_table(
         for _, measure, hard in kinds:
             found = {name: outcomes_of(tables[group].get(name, []), difficult=hard, measure=measure) for name in names}
             values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
-            best = (min if lowest else max)(values.values(), default=None)
+            best = max(values.values(), default=None)
             for name in names:
                 outcomes = found[name]
                 if outcomes is None:

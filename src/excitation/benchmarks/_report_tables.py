@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from .._errors import ExcitationError
 from ._layer_report import layer_tables
+from ._localization_report import localization_table
 from ._report import Published, pointing_table, score_table
 from ._results import Results
-from ._rows import game_of, value
+from ._rows import game_of, hit, value
 from ._statistics import SAMPLES, Average
 from ._tables import Table
 
-GAMES = ("pointing", "contrast", "layers")
+GAMES = ("pointing", "contrast", "layers", "localization", "grid", "deletion")
 """In the order of the report."""
 
 
@@ -58,6 +59,22 @@ def _tables_of(
 ) -> list[Table]:
     if game == "layers":
         return [table for run in runs for table in layer_tables(run, average=average, samples=samples)]
+    if game == "localization":
+        return [localization_table(runs, samples=samples)]
+    if game == "grid":
+        return [
+            score_table(
+                runs,
+                "Grid pointing game, in percent: maxima in the right cell, and its share of the positive attention",
+                measures=(("Hits", hit), ("Share", value)),
+                games=("grid",),
+                average="pooled",
+                intervals=True,
+                samples=samples,
+            )
+        ]
+    if game == "deletion":
+        return [_deletion_table(runs, samples)]
     title = "Contrast analysis" if game == "contrast" else "Pointing game"
     tables = [
         pointing_table(
@@ -77,6 +94,35 @@ def _tables_of(
             )
         )
     return tables
+
+
+def _deletion_table(runs: Sequence[Results], samples: int) -> Table:
+    """Areas under the curves; deletion is best low, so nothing is marked there."""
+    table = score_table(
+        runs,
+        "Deletion (low is good) and insertion (high is good): area under the curve of the score, in percent",
+        measures=(
+            ("Deletion", lambda row: row.series[0]), ("Insertion", lambda row: row.series[1]), ("Difference", value)
+        ),
+        games=("deletion",),
+        average="pooled",
+        intervals=True,
+        samples=samples,
+    )  # fmt: skip
+    columns = range(len(table.columns))
+    worst = {place for place in columns if table.columns[place][1] == "Deletion"}
+    lowest = {place: min((cells[place].value or 0.0) for _, cells in table.rows) for place in worst}
+    rows = tuple(
+        (
+            name,
+            tuple(
+                dataclasses.replace(cell, best=cell.value == lowest[place]) if place in worst else cell
+                for place, cell in enumerate(cells)
+            ),
+        )
+        for name, cells in table.rows
+    )
+    return dataclasses.replace(table, rows=rows)
 
 
 def _with_values(run: Results) -> Results:

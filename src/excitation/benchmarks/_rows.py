@@ -84,7 +84,7 @@ def heading_of(run: Results) -> str:
 
 
 def headings_of(runs: Sequence[Results]) -> list[str]:
-    """A heading for each run; where data set and network are the same, with the size of the input.
+    """A heading for each run; where data set and network are the same, with what else sets them apart.
 
     Raises:
         ExcitationError: no run, or two that cannot be told apart.
@@ -93,10 +93,7 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
         raise ExcitationError("no results were given to report.")
     plain = [heading_of(run) for run in runs]
     counts = Counter(plain)
-    full = [
-        f"{name} at {_size(run)}" if counts[name] > 1 and _size(run) else name
-        for name, run in zip(plain, runs, strict=True)
-    ]
+    full = [f"{name}{_detail(run)}" if counts[name] > 1 else name for name, run in zip(plain, runs, strict=True)]
     same = [name for name, count in Counter(full).items() if count > 1]
     if same:
         raise ExcitationError(
@@ -140,10 +137,12 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
         words += [f"{count} pairs left out since {reason}" for reason, count in sorted(reasons.items())]
         counts = Counter((row.method, row.layer) for row in run.rows)
         words += [
-            f"{method}{f' @ {layer}' if layer and layer != DEFAULT_LAYER else ''} has only {count} of the pairs"
-            for (method, layer), count in sorted(counts.items())
+            f"{_place(*key)} has only {count} of the pairs"
+            for key, count in sorted(counts.items())
             if count < len(pairs)
         ]
+        empty = Counter((row.method, row.layer) for row in run.rows if row.mass == 0)
+        words += [f"{count} maps of {_place(*key)} are empty" for key, count in sorted(empty.items())]
         if run.problems:
             words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
         if len(run.environments) > 1:
@@ -157,6 +156,10 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: _rank(name.partition(" @ ")[0]))
 
 
+def _place(method: str, layer: str) -> str:
+    return f"{method} @ {layer}" if layer and layer != DEFAULT_LAYER else method
+
+
 def _rank(method: str) -> tuple[int, str]:
     """The order of rows: the centre, other methods by name, Excitation Backprop's own, as in the paper's Table 1."""
     name = method.casefold()
@@ -166,7 +169,18 @@ def _rank(method: str) -> tuple[int, str]:
     return (2 + OWN.index(plain), name) if plain in OWN else (1, name)
 
 
-def _size(run: Results) -> str:
+def _detail(run: Results) -> str:
+    """Cells of a mosaic, or the size of the input."""
+    side = run.configuration.get("side")
+    if side is not None:
+        low, high = _limits(run)
+        return f", {side} x {side}, {low} to {high}"
     prepared = run.configuration.get("preprocessing")
     size = prepared.get("size") if isinstance(prepared, Mapping) else None
-    return f"{min(size)} px" if isinstance(size, list) and size else ""
+    return f" at {min(size)} px" if isinstance(size, list) and size else ""
+
+
+def _limits(run: Results) -> tuple[object, object]:
+    found = run.configuration["confidence"]
+    assert isinstance(found, list)
+    return found[0], found[1]

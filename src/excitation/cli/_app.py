@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .._errors import ExcitationError
-from ._bench_command import bench
+from ._bench_games import bench
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command

@@ -145,7 +145,8 @@ def layers_command(
                      " left out.", show_default=False),
     ] = None,
     held_out: Annotated[
-        int, typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses the layer; the others judge.")
+        int,
+        typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses the layer; the others judge."),
     ] = 5,
     signal: Signal = "response",
     mapping: Mapping = None,
