@@ -1,5 +1,6 @@
 """Measuring: the pointing game and its companions, the store of their results, and their tables."""
 
+from ._charts import alpha_figure, category_figure, layer_figure
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
 from ._layer_report import ChosenLayer, LayerCurve, choose_layers, layer_curves, layer_tables
@@ -8,6 +9,7 @@ from ._localization_report import Localized, localization_table, localized
 from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
 from ._probabilities import Probability, probabilities
+from ._published import PublishedFigures, paper_figures, read_published
 from ._report import category_table, comparison_table, pointing_table
 from ._report_tables import report_tables
 from ._results import Results, merge_results, read_results
@@ -43,6 +45,7 @@ __all__ = [
     "Photo",
     "Probability",
     "Progress",
+    "PublishedFigures",
     "Results",
     "Row",
     "Store",
@@ -52,8 +55,10 @@ __all__ = [
     "Verdict",
     "Wins",
     "accuracy",
+    "alpha_figure",
     "best_overlap",
     "boxes_of_map",
+    "category_figure",
     "category_table",
     "choose_layers",
     "choose_mosaics",
@@ -68,6 +73,7 @@ __all__ = [
     "is_hit",
     "judge",
     "layer_curves",
+    "layer_figure",
     "layer_tables",
     "localization_table",
     "localized",
@@ -75,9 +81,11 @@ __all__ = [
     "merge_results",
     "open_store",
     "overlap",
+    "paper_figures",
     "point_of_map",
     "pointing_table",
     "probabilities",
+    "read_published",
     "read_results",
     "region",
     "report_tables",

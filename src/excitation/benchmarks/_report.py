@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 
 from .._errors import ExcitationError
+from ._published import Published
 from ._results import Results
 from ._rows import (
     POINTING,
@@ -21,9 +23,6 @@ from ._rows import (
 )  # fmt: skip
 from ._statistics import SAMPLES, Average, accuracy, compare, interval, wins
 from ._tables import EMPTY, Cell, Table
-
-Published = Mapping[str, Mapping[tuple[str, str], float]]
-"""Figures from elsewhere: for each row's name, percent by column: data set with network as the group, and subset."""
 
 
 def pointing_table(
@@ -59,11 +58,21 @@ def pointing_table(
         runs, f"{title}: accuracy in percent, {over}", subsets=names, average=average, intervals=intervals,
         samples=samples,
     )  # fmt: skip
-    rows = list(table.rows)
-    for name, figures in (published or {}).items():
-        given = (figures.get(column) for column in table.columns)
-        rows.append((f"{name} (published)", tuple(Cell("" if f is None else f"{f:.1f}", value=f) for f in given)))
-    return Table(table.title, table.corner, table.columns, tuple(rows), table.notes)
+    return with_published(table, published) if published else table
+
+
+def with_published(table: Table, published: Published) -> Table:
+    """A table with rows of published figures below; what no run measured gets columns of its own."""
+    other = [column for figures in published.values() for column in figures if column not in table.columns]
+    groups = dict.fromkeys(group for group, _ in other)
+    columns = (*table.columns, *((group, name) for group in groups for name in dict.fromkeys(
+        name for own, name in other if own == group)))  # fmt: skip
+    empty = (EMPTY,) * (len(columns) - len(table.columns))
+    rows = [(name, (*cells, *empty)) for name, cells in table.rows]
+    for name, figures in published.items():
+        given = (figures.get(column) for column in columns)
+        rows.append((name, tuple(EMPTY if f is None else Cell(f"{f:.1f}", value=f) for f in given)))
+    return dataclasses.replace(table, columns=columns, rows=tuple(rows))
 
 
 def score_table(

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from .._errors import ExcitationError
 from ._layer_report import layer_tables
 from ._localization_report import localization_table
-from ._report import Published, pointing_table, score_table
+from ._published import PublishedFigures
+from ._report import pointing_table, score_table
 from ._results import Results
 from ._rows import game_of, hit, value
 from ._statistics import SAMPLES, Average
@@ -23,7 +24,7 @@ def report_tables(
     *,
     average: Average = "mean",
     samples: int = SAMPLES,
-    published: Published | None = None,
+    published: PublishedFigures | None = None,
 ) -> list[Table]:
     """Every table that the runs give: runs of one game share theirs.
 
@@ -31,7 +32,7 @@ def report_tables(
         runs: results of any games.
         average: over categories, as the paper, or over pairs.
         samples: of the bootstrap.
-        published: figures to set beside the pointing game's.
+        published: figures to set beside the pointing game's and the contrast analysis's.
 
     Raises:
         ExcitationError: no run, one without results, an unknown game, or two runs that cannot be told apart.
@@ -55,7 +56,7 @@ def report_tables(
 
 
 def _tables_of(
-    game: str, runs: Sequence[Results], average: Average, samples: int, published: Published | None
+    game: str, runs: Sequence[Results], average: Average, samples: int, published: PublishedFigures | None
 ) -> list[Table]:
     if game == "layers":
         return [table for run in runs for table in layer_tables(run, average=average, samples=samples)]
@@ -76,11 +77,13 @@ def _tables_of(
     if game == "deletion":
         return [_deletion_table(runs, samples)]
     title = "Contrast analysis" if game == "contrast" else "Pointing game"
-    tables = [
-        pointing_table(
-            runs, average=average, intervals=True, samples=samples, published=published, title=title
-        )
-    ]  # fmt: skip
+    beside = {} if published is None else published.games.get(game, {})
+    table = pointing_table(
+        runs, average=average, intervals=True, samples=samples, published=beside, title=title
+    )  # fmt: skip
+    if beside and published is not None:
+        table = dataclasses.replace(table, notes=(*table.notes, *published.notes))
+    tables = [table]
     if any(row.value is not None for run in runs for row in run.rows):
         tables.append(
             score_table(

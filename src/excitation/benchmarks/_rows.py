@@ -91,9 +91,10 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
     """
     if not runs:
         raise ExcitationError("no results were given to report.")
-    plain = [heading_of(run) for run in runs]
-    counts = Counter(plain)
-    full = [f"{name}{_detail(run)}" if counts[name] > 1 else name for name, run in zip(plain, runs, strict=True)]
+    full = [heading_of(run) for run in runs]
+    for detail in (_side, _limits, _size):
+        counts = Counter(full)
+        full = [name + detail(run) if counts[name] > 1 else name for name, run in zip(full, runs, strict=True)]
     same = [name for name, count in Counter(full).items() if count > 1]
     if same:
         raise ExcitationError(
@@ -141,8 +142,14 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
             for key, count in sorted(counts.items())
             if count < len(pairs)
         ]
-        empty = Counter((row.method, row.layer) for row in run.rows if row.mass == 0)
-        words += [f"{count} maps of {_place(*key)} are empty" for key, count in sorted(empty.items())]
+        empty: dict[str, Counter[str]] = {}
+        for row in run.rows:
+            if row.mass == 0:
+                empty.setdefault(row.method, Counter())[row.layer] += 1
+        for method, by_layer in sorted(empty.items()):
+            least, most = min(by_layer.values()), max(by_layer.values())
+            number = str(most) if least == most else f"{least} to {most}"
+            words.append(f"{number} maps of {method} are empty{' at each layer' if len(by_layer) > 1 else ''}")
         if run.problems:
             words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
         if len(run.environments) > 1:
@@ -169,18 +176,20 @@ def _rank(method: str) -> tuple[int, str]:
     return (2 + OWN.index(plain), name) if plain in OWN else (1, name)
 
 
-def _detail(run: Results) -> str:
-    """Cells of a mosaic, or the size of the input."""
+def _side(run: Results) -> str:
+    """Cells of a mosaic."""
     side = run.configuration.get("side")
-    if side is not None:
-        low, high = _limits(run)
-        return f", {side} x {side}, {low} to {high}"
+    return "" if side is None else f", {side} x {side}"
+
+
+def _limits(run: Results) -> str:
+    """How sure the network had to be of a mosaic's pictures."""
+    limits = run.configuration.get("confidence")
+    return f", {limits[0]:g} to {limits[1]:g}" if isinstance(limits, list) else ""
+
+
+def _size(run: Results) -> str:
+    """Of the network's input."""
     prepared = run.configuration.get("preprocessing")
     size = prepared.get("size") if isinstance(prepared, Mapping) else None
     return f" at {min(size)} px" if isinstance(size, list) and size else ""
-
-
-def _limits(run: Results) -> tuple[object, object]:
-    found = run.configuration["confidence"]
-    assert isinstance(found, list)
-    return found[0], found[1]
