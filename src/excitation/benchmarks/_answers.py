@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,9 @@ from .._errors import (
     UnsupportedOperationError,
 )
 from ..data._annotations import Problems
-from ..methods import TOGETHER, NotApplicableError, maps_together
+from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_together, maps_together
 from ..networks._loaded import LoadedModel
-from ..signals import Target
+from ..signals import Reading, Target
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
 
 AnyMethod = Method | ManyLayers | Centre
@@ -120,18 +121,36 @@ class Asker:
 
     def _together(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> Found:
         """What methods give that share a forward pass; those that fail together are asked one by one later."""
-        groups: dict[tuple[str | None, ...], list[str]] = {}
-        for name, method in self._methods.items():
-            if isinstance(method, NamedMethod) and method.name in TOGETHER and not method.options:
-                groups.setdefault(self._layers[name], []).append(name)
+        plain = {
+            name: method
+            for name, method in self._methods.items()
+            if isinstance(method, NamedMethod) and not method.options
+        }
+        swept: dict[tuple[str | None, ...], list[str]] = {}
+        derived: dict[Reading, list[str]] = {}
+        for name, method in plain.items():
+            if method.name in TOGETHER:
+                swept.setdefault(self._layers[name], []).append(name)
+            elif method.name in GRADIENTS:
+                derived.setdefault(method.signal, []).append(name)
+        targets = list(pairs.values())
+
+        def sweeps(names: list[str], layers: tuple[str | None, ...]) -> list[list[torch.Tensor]]:
+            return maps_together(
+                self._model, one, targets, [(plain[name].name, plain[name].signal) for name in names], layers
+            )  # fmt: skip
+
+        def derivatives(names: list[str], signal: Reading) -> list[list[torch.Tensor]]:
+            asked = [(plain[name].name, self._layers[name]) for name in names]
+            return gradient_maps_together(self._model, one, targets, asked, signal=signal)
+
+        groups = [(names, partial(sweeps, names, layers)) for layers, names in swept.items()]
+        groups += [(names, partial(derivatives, names, signal)) for signal, names in derived.items()]
         found: Found = {}
-        for layers, names in groups.items():
-            chosen = [item for name in names if isinstance(item := self._methods[name], NamedMethod)]
+        for names, run in groups:
             start = time.perf_counter()
             try:
-                every = maps_together(
-                    self._model, one, list(pairs.values()), [(item.name, item.signal) for item in chosen], layers
-                )
+                every = run()
             except STOPPERS:
                 raise
             except (ExcitationError, RuntimeError):

@@ -13,11 +13,12 @@ from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import AnnotatedImages, Truth
 from ..data._difficult import is_difficult
 from ..networks._loaded import LoadedModel, Preprocessing
+from ..views import enlarge_map
 from ._answers import AnyMethod, Asker
 from ._curves import energy_in_region
 from ._identity import hash_content
 from ._methods import Centre
-from ._pointing import Box, Tolerance, is_hit, point_of_map, region
+from ._pointing import Tolerance, is_hit, point_of_map, points_nowhere, region
 from ._running import Classes, LeftOut, common_configuration, pairs_of
 from ._sqlite import Row
 
@@ -83,10 +84,15 @@ class PointingGame:
             for category in pairs
         ]
         for answer in self._asker.ask(image.path, one, pairs):
-            point = point_of_map(answer.attention, image.size, box=box, blur=answer.method in self.blur)
-            row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
             mass = float(answer.attention.double().sum())
-            energy = self._energy(answer.attention, truths[answer.category], box)
+            x0, y0, x1, y1 = box_pixels(box, image.size)
+            # Enlarged once for both measures: on small networks this takes as long as the map itself.
+            enlarged = torch.from_numpy(enlarge_map(answer.attention, (y1 - y0, x1 - x0)))
+            point: tuple[int, int] | None = None
+            if not points_nowhere(answer.attention):
+                point = point_of_map(enlarged, image.size, box=box, blur=answer.method in self.blur)
+            row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
+            energy = energy_in_region(enlarged, truths[answer.category][y0:y1, x0:x1])
             rows.append(dataclasses.replace(row, mass=mass, seconds=answer.seconds, value=energy))
         return rows, left_out
 
@@ -96,18 +102,14 @@ class PointingGame:
         method: str,
         layer: str,
         category: str,
-        point: tuple[int, int],
+        point: tuple[int, int] | None,
         truths: Mapping[str, np.ndarray],
         hard: Mapping[str, bool],
         radius: float,
     ) -> Row:
-        hit = is_hit(point, truths[category], radius, self.tolerance.shape)
-        return Row(image.id, category, method, layer, *point, hit, hard[category], None, 0.0)
-
-    def _energy(self, attention: torch.Tensor, truth: np.ndarray, box: Box) -> float:
-        """The part of the positive attention on the category, of the picture's part that the network sees."""
-        x0, y0, x1, y1 = box_pixels(box, (truth.shape[0], truth.shape[1]))
-        return energy_in_region(attention, truth[y0:y1, x0:x1])
+        hit = point is not None and is_hit(point, truths[category], radius, self.tolerance.shape)
+        x, y = point or (None, None)
+        return Row(image.id, category, method, layer, x, y, hit, hard[category], None, 0.0)
 
     def _is_difficult(self, image: AnnotatedImage, category: str) -> bool:
         if self.difficult is None:
