@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing clean
+.PHONY: help venv demo test lint types pytest format train figures pointing real clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (
 		--methods mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre \
 		--layer inception_3b --out runs/pointing/run.sqlite
 	$(BIN)/excitation report runs/pointing/run.sqlite --form markdown > docs/results/pointing_symbols.md
+
+real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; goes on where it stopped)
+	$(BIN)/python -m experiments.real
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -59,8 +59,7 @@ def grad_cam(question: Question, *, signed: bool = False) -> Maps:
 
     The mean over positions is the weight of a feature where the score depends on the mean of each feature map, as at
     the last layer before a global average. Lower down it mixes places that speak for the class with places that speak
-    against it, and the map can be worse than the middle of the picture: on COCO photos 18 % of points hit at stride 8
-    of SqueezeNet, 60 % at its last layer (docs/results/real.md).
+    against it, and the map can be worse than the middle of the picture (docs/results/real.md).
     """
     return by_mean(*_asked(question), signed=signed)
 
