@@ -85,9 +85,8 @@ def main() -> None:
 
 def call(words: list[str]) -> str:
     """What an `excitation` command prints, on one core."""
-    done = subprocess.run(
-        [*EXCITATION, *words], stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*EXCITATION, *words], stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(f"`excitation {' '.join(words)}` failed; the same command goes on.")
     return done.stdout
