@@ -89,7 +89,7 @@ def _swept(
         if starts:
             signals = torch.cat(starts)[None]
             swept = sweep(record, signals, list(values), ExcitationRules(Policies()), contrast=dual)
-            each = [channel_sum(p).split([len(start) for start in starts], 1) for p in swept]
+            each = [torch.split(channel_sum(p), [len(start) for start in starts], 1) for p in swept]
             for i, *maps in zip(places, *each, strict=True):
                 found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
     for i, (name, signal) in enumerate(methods):
