@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing photos sanity support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest format train figures pointing photos real paper-mini sanity support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ bench: $(INSTALLED)  ## the engine's speed (goes on where it stopped; runs/speed
 
 bench-gpu: $(INSTALLED)  ## the same on a CUDA device
 	$(BIN)/python -m experiments.speed --device cuda --out runs/speed/cuda.json
+
+real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; goes on where it stopped)
+	$(BIN)/python -m experiments.real
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

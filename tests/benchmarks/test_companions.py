@@ -125,6 +125,8 @@ def test_a_verdict():
     assert verdict.mass == pytest.approx(-1)
     assert not judge(attention, (0, 32, 32, 64), (64, 64)).hit
     assert judge(-attention.abs(), (32, 0, 64, 32), (64, 64)).share == 0
+    assert judge(torch.zeros(4, 4) + 1e-9 * attention, (32, 0, 64, 32), (64, 64)).hit
+    assert not judge(torch.zeros(4, 4), (0, 0, 32, 32), (64, 64)).hit
 
 
 def test_deletion_and_insertion_of_a_linear_score():

@@ -61,7 +61,7 @@ def test_pooled_with_intervals_and_published_figures():
     rows = figures(table)
     assert rows["centre"][0].startswith("75.0 [")
     assert rows["mwp @ pool4"][0].startswith("50.0 [")
-    assert rows["c-MWP (published)"] == ["80.0", ""]
+    assert rows["c-MWP"] == ["80.0", ""]
     assert not any(cell.best for cell in table.rows[-1][1])
     assert "bootstrap over images with 50 samples" in table.notes[0]
 

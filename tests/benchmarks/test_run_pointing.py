@@ -137,6 +137,30 @@ def test_other_methods_plug_in(tmp_path, world):
     assert {row.method for row in results.rows} == set(methods)
 
 
+def test_a_map_that_is_the_same_everywhere_points_nowhere(tmp_path, world):
+    """The first pixel would be a hit on what lies in that corner."""
+
+    def blank(model, images, targets, *, layer=None):
+        return torch.zeros(len(images), len(targets), 6, 8)
+
+    def flat(model, images, targets, *, layer=None):
+        return torch.ones(len(images), len(targets), 6, 8)
+
+    def corner(model, images, targets, *, layer=None):
+        maps = torch.zeros(len(images), len(targets), 6, 8)
+        maps[..., 0, 0] = 1
+        return maps
+
+    tolerance = Tolerance(30)
+    results = play(
+        tmp_path / "run", world, methods={"blank": blank, "flat": flat, "corner": corner}, tolerance=tolerance
+    )
+    assert any(row.hit for row in results.rows if row.method == "corner")
+    for row in results.rows:
+        if row.method != "corner":
+            assert (row.x, row.y, row.hit) == (None, None, False)
+
+
 def test_broken_pictures_are_noted_and_the_rest_is_played(tmp_path, world):
     copy = make_data(tmp_path / "coco")
     (copy / "images/3.png").write_bytes((copy / "images/3.png").read_bytes()[:90])

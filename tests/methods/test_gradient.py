@@ -98,7 +98,7 @@ def test_the_original_programs_gradients(net, golden):
         if stored.dim() < 3 or stored.shape[2:].numel() == 1:
             continue
         tensor = watched.tensor(model.blob_layer[blob])
-        found = gradients(watched, signal[None], tensor)[0]
+        found = gradients(watched, signal[None], {blob: tensor})[0][0]
         assert float((found - stored).abs().max()) <= 1e-9 * float(stored.abs().max()), blob
         compared += 1
     assert compared >= 2

@@ -56,7 +56,7 @@ def test_the_original_programs_deconv(net, golden):
         stored = golden.array(net, "dc_onehot", blob)
         if stored.dim() < 3:
             continue
-        found = gradients(watched, signal[None], watched.tensor(model.blob_layer[blob]))[0]
+        found = gradients(watched, signal[None], {blob: watched.tensor(model.blob_layer[blob])})[0][0]
         assert float((found - stored).abs().max()) <= 1e-9 * float(stored.abs().max()), blob
         compared += 1
     assert compared >= 1

@@ -10,7 +10,8 @@ from torch import nn
 import excitation as eb
 from excitation.methods import find_method
 
-rivals = find_method("r-mwp")
+odds = find_method("r-mwp")
+rivals = find_method("r-mwp-rectified")
 
 
 def row(*values):
@@ -84,17 +85,78 @@ def test_score_maps_and_pooled_scores_are_one(images):
 def test_start_as_the_peers_do(images):
     model = deep(2)
     every = find_method("mwp")(model, images, list(range(6)), layer="6")
-    found = rivals(model, images, [1], layer="6", start="others", signed=True)
+    found = odds(model, images, [1], layer="6", start="others", signed=True)
     assert torch.allclose(found[:, 0], every[:, 1] - every[:, [0, 2, 3, 4, 5]].mean(1), atol=1e-12)
     y = model(images).softmax(1)
     weights = -y * y[:, 1:2]
     weights[:, 1] += y[:, 1]
-    found = rivals(model, images, [1], layer="6", start="softmax", signed=True)
+    found = odds(model, images, [1], layer="6", start="softmax", signed=True)
     assert torch.allclose(found[:, 0], torch.einsum("bk,bkhw->bhw", weights, every), atol=1e-12)
 
 
-def test_a_list_for_each_image(images):
+@pytest.mark.parametrize("method", [odds, rivals], ids=["odds", "rectified"])
+def test_a_list_for_each_image(images, method):
     model = deep(3)
-    found = rivals(model, images, [[0], [1, 2], [3]], layer="6", signed=True)
-    assert torch.allclose(found[1, 1], rivals(model, images[1:2], [2], layer="6", signed=True)[0, 0])
+    found = method(model, images, [[0], [1, 2], [3]], layer="6", signed=True)
+    assert torch.allclose(found[1, 1], method(model, images[1:2], [2], layer="6", signed=True)[0, 0])
     assert float(found[0, 1].abs().max()) == 0
+
+
+@pytest.mark.parametrize("target", [1, {0: 0.3, 2: 0.7}])
+def test_starts_with_the_derivative_of_the_log_odds(target, images):
+    """Autograd differentiates `log y(K) / y(not K)`; MWP is linear in its signal."""
+    model = deep(4)
+    own = torch.zeros(6, dtype=torch.bool)
+    own[[1] if target == 1 else [0, 2]] = True
+    scores = (10 * model(images)).detach().requires_grad_(True)
+    y = scores.softmax(1)
+    (y[:, own].sum(1) / y[:, ~own].sum(1)).log().sum().backward()
+    louder = deep(4)
+    with torch.no_grad():
+        for tensor in (louder[-1].weight, louder[-1].bias):
+            tensor.mul_(10)
+    every = find_method("mwp")(louder, images, list(range(6)), layer="6")
+    found = odds(louder, images, [target], layer="6", signed=True)
+    assert torch.allclose(found[:, 0], torch.einsum("bk,bkhw->bhw", scores.grad, every), atol=1e-12)
+    assert float(found.abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("shift", [-1000.0, 50.0])
+def test_odds_do_not_change_when_all_scores_rise(shift, images):
+    """Where nothing is rectified below: the same start, and no empty map for a class with a negative score."""
+    model, other = deep(5), deep(5)
+    with torch.no_grad():
+        other[-1].bias.add_(shift)
+    found, shifted = (odds(net, images, [0, {1: 0.5, 4: 0.5}], layer="6", signed=True) for net in (model, other))
+    assert torch.allclose(found, shifted, atol=1e-9)
+    if shift < 0:
+        assert bool((other(images) < 0).all())
+        assert float(rivals(other, images, [0], layer="6").sum()) == 0
+    assert bool((shifted.clamp(min=0).flatten(2).sum(2) > 0).all())
+
+
+def test_odds_of_hopeless_classes_do_not_underflow(images):
+    """In single precision `exp(-500)` is nothing, but the two classes still share the target's signal by 1 to e."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4)).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(4))
+        model[1].bias.copy_(torch.tensor([500.0, 0, -1, -2]))
+    x = torch.zeros(1, 1, 1, 4) + 1
+    found = odds(model, x, [{1: 0.5, 2: 0.5}], layer="input", signed=True)[0, 0, 0]
+    e = torch.tensor([0.0, -1.0]).softmax(0)
+    assert torch.allclose(found, torch.tensor([-1.0, float(e[0]), float(e[1]), 0.0]), atol=1e-6)
+
+
+def test_odds_on_a_score_map(images):
+    """The class's share by its mean score, its places by the signal's reading."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU()).double().eval()
+    s = model(images).detach()
+    found = odds(model, images, [2], layer="1", signal="softmax", signed=True)
+    y = s.mean((2, 3))
+    rest = torch.tensor([0, 1, 3])
+    start = torch.zeros_like(s)
+    places = s.flatten(2).softmax(2).reshape(s.shape)
+    start[:, 2] = places[:, 2]
+    start[:, rest] = -y[:, rest].softmax(1)[..., None, None] * places[:, rest]
+    assert torch.allclose(found, eb.explain(model, images, [start], layer="1"), atol=1e-12)

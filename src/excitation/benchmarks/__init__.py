@@ -1,16 +1,27 @@
 """Measuring: the pointing game and its companions, the store of their results, and their tables."""
 
+from ._charts import alpha_figure, category_figure, layer_figure
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
+from ._layer_report import ChosenLayer, LayerCurve, choose_layers, layer_curves, layer_tables
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
-from ._methods import Centre, ExcitationMethod, ManyLayers, Method, describe_method
+from ._localization_report import Localized, localization_table, localized
+from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
+from ._probabilities import Probability, probabilities
+from ._published import PublishedFigures, paper_figures, read_published
 from ._report import category_table, comparison_table, pointing_table
+from ._report_tables import report_tables
 from ._results import Results, merge_results, read_results
-from ._run_pointing import Progress, run_pointing
+from ._run_deletion import run_deletion
+from ._run_grid import run_grid, sure_photos
+from ._run_localization import run_localization
+from ._run_pointing import run_pointing
+from ._running import Progress
 from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Store, open_store
+from ._sweep_layers import sweep_layers
 from ._tables import Cell, Table
 
 __all__ = [
@@ -20,15 +31,21 @@ __all__ = [
     "AlphaSearch",
     "Cell",
     "Centre",
+    "ChosenLayer",
     "Comparison",
     "Curve",
     "ExcitationMethod",
     "Interval",
+    "LayerCurve",
+    "Localized",
     "ManyLayers",
     "Method",
+    "NamedMethod",
     "Outcomes",
     "Photo",
+    "Probability",
     "Progress",
+    "PublishedFigures",
     "Results",
     "Row",
     "Store",
@@ -38,9 +55,12 @@ __all__ = [
     "Verdict",
     "Wins",
     "accuracy",
+    "alpha_figure",
     "best_overlap",
     "boxes_of_map",
+    "category_figure",
     "category_table",
+    "choose_layers",
     "choose_mosaics",
     "compare",
     "comparison_table",
@@ -52,17 +72,31 @@ __all__ = [
     "interval",
     "is_hit",
     "judge",
+    "layer_curves",
+    "layer_figure",
+    "layer_tables",
+    "localization_table",
+    "localized",
     "make_mosaic",
     "merge_results",
     "open_store",
     "overlap",
+    "paper_figures",
     "point_of_map",
     "pointing_table",
+    "probabilities",
+    "read_published",
     "read_results",
     "region",
+    "report_tables",
+    "run_deletion",
+    "run_grid",
+    "run_localization",
     "run_pointing",
     "search_alpha",
     "share_in_box",
     "square",
+    "sure_photos",
+    "sweep_layers",
     "wins",
 ]

@@ -1,44 +1,26 @@
-"""The pointing game on one image: which pairs it has, what methods answer, and whether that is right."""
+"""The pointing game on one image: which pairs it has, and whether what methods answer is right."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from .._errors import (
-    EscapedTensorError,
-    ExcitationError,
-    LayerError,
-    TargetError,
-    TrainingModeError,
-    UnsupportedOperationError,
-)
-from ..data._annotations import AnnotatedImage
+from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import AnnotatedImages, Truth
 from ..data._difficult import is_difficult
-from ..data._mapping import category_target
-from ..methods import NotApplicableError
 from ..networks._loaded import LoadedModel, Preprocessing
-from ..signals import Target
-from ._identity import hash_content, hash_model
-from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, describe_method, maps_at
-from ._pointing import Tolerance, is_hit, point_of_map, region
+from ..views import enlarge_map
+from ._answers import AnyMethod, Asker
+from ._curves import energy_in_region
+from ._identity import hash_content
+from ._methods import Centre
+from ._pointing import Tolerance, is_hit, point_of_map, points_nowhere, region
+from ._running import Classes, LeftOut, common_configuration, pairs_of
 from ._sqlite import Row
-
-AnyMethod = Method | ManyLayers | Centre
-
-GIVE_UP = 3
-"""A method that fails on this many images and has worked on none is taken for wrong, not the images."""
-
-STOPPERS = (
-    LayerError, TargetError, TrainingModeError, UnsupportedOperationError, EscapedTensorError, NotApplicableError,
-    torch.cuda.OutOfMemoryError,
-)  # fmt: skip
-"""Errors that the next image would meet too."""
 
 
 @dataclass
@@ -47,31 +29,27 @@ class PointingGame:
 
     model: LoadedModel
     data: AnnotatedImages
-    methods: dict[str, AnyMethod]
-    layers: dict[str, tuple[str | None, ...]]
-    classes: Callable[[str], tuple[int, ...]]
+    methods: Mapping[str, AnyMethod]
+    layers: Mapping[str, tuple[str | None, ...]]
+    classes: Classes
     difficult: Mapping[str, Collection[str]] | None
     tolerance: Tolerance
     blur: frozenset[str]
     truth: Truth
     crowds: bool
     preprocessing: Preprocessing
+    game: str = "pointing"
 
     def __post_init__(self) -> None:
-        """Nothing has worked or failed yet."""
-        self._worked: set[str] = set()
-        self._failed = dict.fromkeys(self.methods, 0)
+        """Nothing has been asked yet."""
+        self._asker = Asker(self.model, self.methods, self.layers, self.data.problems)
 
     def configuration(self) -> dict[str, object]:
         """All that results depend on."""
         listed = None if self.difficult is None else {key: sorted(item) for key, item in self.difficult.items()}
         return {
-            "game": "pointing",
-            "data": {"name": self.data.name, "hash": self.data.fingerprint()},
-            "model": {"hash": hash_model(self.model.model), "output": _output(self.model)},
+            **common_configuration(self.game, self.model, self.data, self.methods, self.layers),
             "preprocessing": dataclasses.asdict(self.preprocessing),
-            "methods": {name: describe_method(method) for name, method in self.methods.items()},
-            "layers": {name: list(layers) for name, layers in self.layers.items()},
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
             "difficult": "rule" if listed is None else hash_content(listed),
             "tolerance": dataclasses.asdict(self.tolerance),
@@ -80,13 +58,13 @@ class PointingGame:
             "crowds": self.crowds,
         }
 
-    def play(self, image_id: str, device: torch.device) -> tuple[list[Row], list[tuple[str, str, str]]]:
+    def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
         """Rows of one image, and its pairs that are left out."""
         image = self.data.image(image_id)
         picture = None if image is None else self.data.read(image)
         if image is None or picture is None:
             return [], []
-        pairs, left_out = self._pairs(image)
+        pairs, left_out = pairs_of(image, self.classes, crowds=self.crowds)
         if not pairs:
             return [], left_out
         try:
@@ -99,28 +77,39 @@ class PointingGame:
         radius = self.tolerance.pixels(seen, (one.shape[2], one.shape[3]))
         truths = {category: region(image, category, self.truth, crowds=self.crowds) for category in pairs}
         hard = {category: self._is_difficult(image, category) for category in pairs}
-        rows: list[Row] = []
-        for name, method in self.methods.items():
-            for category, layer, point, mass, seconds in self._answers(name, method, image, one, pairs, box):
-                hit = is_hit(point, truths[category], radius, self.tolerance.shape)
-                rows.append(Row(image.id, category, name, layer, *point, hit, hard[category], mass, seconds))
+        rows = [
+            self._row(image, name, "", category, method.point(image.size), truths, hard, radius)
+            for name, method in self.methods.items()
+            if isinstance(method, Centre)
+            for category in pairs
+        ]
+        for answer in self._asker.ask(image.path, one, pairs):
+            mass = float(answer.attention.double().sum())
+            x0, y0, x1, y1 = box_pixels(box, image.size)
+            # Enlarged once for both measures: on small networks this takes as long as the map itself.
+            enlarged = torch.from_numpy(enlarge_map(answer.attention, (y1 - y0, x1 - x0)))
+            point: tuple[int, int] | None = None
+            if not points_nowhere(answer.attention):
+                point = point_of_map(enlarged, image.size, box=box, blur=answer.method in self.blur)
+            row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
+            energy = energy_in_region(enlarged, truths[answer.category][y0:y1, x0:x1])
+            rows.append(dataclasses.replace(row, mass=mass, seconds=answer.seconds, value=energy))
         return rows, left_out
 
-    def _pairs(self, image: AnnotatedImage) -> tuple[dict[str, Target], list[tuple[str, str, str]]]:
-        """Targets by category, and what is left out."""
-        pairs: dict[str, Target] = {}
-        left_out = []
-        for category in image.categories:
-            classes = self.classes(category)
-            instances = [item for item in image.of(category) if self.crowds or not item.crowd]
-            if not classes:
-                left_out.append((image.id, category, "the category has no classes"))
-            elif not instances:
-                reason = "only crowds of it are annotated" if image.of(category) else "it is annotated without a place"
-                left_out.append((image.id, category, reason))
-            else:
-                pairs[category] = category_target(classes)
-        return pairs, left_out
+    def _row(
+        self,
+        image: AnnotatedImage,
+        method: str,
+        layer: str,
+        category: str,
+        point: tuple[int, int] | None,
+        truths: Mapping[str, np.ndarray],
+        hard: Mapping[str, bool],
+        radius: float,
+    ) -> Row:
+        hit = point is not None and is_hit(point, truths[category], radius, self.tolerance.shape)
+        x, y = point or (None, None)
+        return Row(image.id, category, method, layer, x, y, hit, hard[category], None, 0.0)
 
     def _is_difficult(self, image: AnnotatedImage, category: str) -> bool:
         if self.difficult is None:
@@ -130,50 +119,3 @@ class PointingGame:
                 image.path, f"image {image.id!r} is not in the list of difficult images; taken for not difficult."
             )
         return category in self.difficult.get(image.id, ())
-
-    def _answers(
-        self,
-        name: str,
-        method: AnyMethod,
-        image: AnnotatedImage,
-        one: torch.Tensor,
-        pairs: Mapping[str, Target],
-        box: tuple[float, float, float, float],
-    ) -> Iterable[tuple[str, str, tuple[int, int], float | None, float]]:
-        """Category, layer, point, mass and seconds for each map of a method."""
-        if isinstance(method, Centre):
-            return [(category, "", method.point(image.size), None, 0.0) for category in pairs]
-        layers = self.layers[name]
-        start = time.perf_counter()
-        try:
-            found = maps_at(method, self.model, one, list(pairs.values()), layers)
-            maps = [item[0].detach().to("cpu") for item in found]
-        except STOPPERS:
-            raise
-        except (ExcitationError, RuntimeError) as error:
-            self._fail(name, image, error)
-            return []
-        seconds = (time.perf_counter() - start) / (len(pairs) * len(layers))
-        answers = []
-        for layer, of_layer in zip(layers, maps, strict=True):
-            for category, attention in zip(pairs, of_layer, strict=True):
-                if not bool(torch.isfinite(attention).all()):
-                    self._fail(name, image, ExcitationError(f"its map for {category} is not finite."))
-                    continue
-                point = point_of_map(attention, image.size, box=box, blur=name in self.blur)
-                answers.append((category, layer or DEFAULT_LAYER, point, float(attention.double().sum()), seconds))
-        if answers:
-            self._worked.add(name)
-        return answers
-
-    def _fail(self, name: str, image: AnnotatedImage, error: Exception) -> None:
-        self._failed[name] += 1
-        if name not in self._worked and self._failed[name] >= GIVE_UP:
-            raise ExcitationError(f"method {name!r} failed on {GIVE_UP} images and worked on none: {error}") from error
-        words = " ".join(str(error).split())
-        self.data.problems.report(image.path, f"method {name!r} failed: {words} Its results are missing.")
-
-
-def _output(model: LoadedModel) -> str | int | None:
-    chosen = model.output
-    return chosen if chosen is None or isinstance(chosen, (str, int)) else describe_method(chosen)

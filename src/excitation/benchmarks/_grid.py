@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from .._errors import ExcitationError
 from ..data._annotations import PixelBox
-from ._pointing import Box, point_of_map
+from ._pointing import Box, point_of_map, points_nowhere
 
 CELL = 224
 
@@ -38,7 +38,7 @@ class Verdict:
 
     Attributes:
         share: part of the positive attention that is in the class's cell, 0 to 1; 0 if there is none anywhere.
-        hit: whether the maximum is in the cell.
+        hit: whether the maximum is in the cell; never for a map that is the same everywhere.
         point: the maximum, in the mosaic's pixels.
         mass: sum of the map.
     """
@@ -158,7 +158,7 @@ def judge(attention: Float[torch.Tensor, "height width"], box: PixelBox, size: t
     x0, y0, x1, y1 = box
     return Verdict(
         share=share_in_box(attention, box, size),
-        hit=x0 <= x < x1 and y0 <= y < y1,
+        hit=x0 <= x < x1 and y0 <= y < y1 and not points_nowhere(attention),
         point=(x, y),
         mass=float(attention.double().sum()),
     )

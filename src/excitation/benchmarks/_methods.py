@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import Contrast, explain_full
+from ..methods import find_method
 from ..networks._loaded import LoadedModel
 from ..propagation import Policies
 from ..signals import Reading, Target
@@ -96,6 +97,34 @@ class ExcitationMethod:
         return explain_full(
             model, images, targets, layer=layers, contrast=self.contrast, signal=self.signal, policies=self.policies
         ).maps
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """A method of `excitation.methods` by name, with its signal and options.
+
+    Attributes:
+        name: as `find_method` takes it.
+        signal: how a class's signal is spread over a score map.
+        options: the method's own, by name.
+    """
+
+    name: str
+    signal: Reading = "response"
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The method's post-processing."""
+        return find_method(self.name).steps
+
+    def __call__(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
+    ) -> Float[torch.Tensor, "image target height width"]:
+        """Maps at a layer; at the method's own choice for `None`."""
+        return find_method(self.name)(
+            model, images, targets, layer=layer, signal=self.signal, **dict(self.options)
+        )  # fmt: skip
 
 
 def maps_at(

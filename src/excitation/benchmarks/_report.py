@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 
 from .._errors import ExcitationError
-from ._methods import DEFAULT_LAYER
+from ._published import Published
 from ._results import Results
-from ._sqlite import Row
-from ._statistics import SAMPLES, Average, Outcomes, accuracy, compare, interval, wins
+from ._rows import (
+    POINTING,
+    Measure,
+    all_outcomes,
+    by_method,
+    heading_of,
+    headings_of,
+    hit,
+    notes_of,
+    ordered,
+    outcomes_of,
+    with_several_layers,
+)  # fmt: skip
+from ._statistics import SAMPLES, Average, accuracy, compare, interval, wins
 from ._tables import EMPTY, Cell, Table
-
-SUBSETS = {"All": False, "Diff.": True}
-"""The two columns of each data set: all pairs, and the difficult ones."""
-
-OWN = ("mwp", "c-mwp", "r-mwp")
-"""Excitation Backprop's own methods, the last rows."""
-
-Published = Mapping[str, Mapping[tuple[str, str], float]]
-"""Figures from elsewhere: for each row's name, percent by column: data set with network as the group, and subset."""
 
 
 def pointing_table(
@@ -29,6 +32,7 @@ def pointing_table(
     intervals: bool = False,
     samples: int = SAMPLES,
     published: Published | None = None,
+    title: str = "Pointing game",
 ) -> Table:
     """Accuracy as the paper's Table 1: methods down; data sets and networks across, all pairs and difficult ones.
 
@@ -40,6 +44,7 @@ def pointing_table(
         intervals: with 95 % bootstrap intervals over images.
         samples: of the bootstrap.
         published: figures to set beside, in rows of their own.
+        title: what is shown.
 
     Returns:
         Percent; the best of each column marked, published figures aside.
@@ -47,37 +52,81 @@ def pointing_table(
     Raises:
         ExcitationError: no run, two runs of the same data set and network, or another game.
     """
-    several: set[str] = set().union(*(_with_several_layers(run) for run in runs))
-    tables = {_heading(run): by_method(run, several) for run in runs}
-    if not tables or len(tables) < len(runs):
-        same = f"two of the runs are of the same data set and network ({'; '.join(tables)}); report them apart."
-        raise ExcitationError(same if runs else "no results were given to report.")
-    names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    columns = tuple((group, subset) for group in tables for subset in SUBSETS)
-    cells: dict[str, list[Cell]] = {name: [] for name in names}
-    for group, subset in columns:
-        found = {name: _outcomes(tables[group].get(name, []), difficult=SUBSETS[subset]) for name in names}
-        values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
-        best = max(values.values(), default=None)
-        for name in names:
-            outcomes = found[name]
-            if outcomes is None:
-                cells[name].append(EMPTY)
-                continue
-            text = f"{100 * values[name]:.1f}"
-            if intervals:
-                ends = interval(outcomes, average, samples=samples)
-                text += f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
-            cells[name].append(Cell(text, values[name] == best, 100 * values[name]))
-    rows = [(name, tuple(row)) for name, row in cells.items()]
-    for name, figures in (published or {}).items():
+    names: list[tuple[str, bool]] = [("All", False), ("Diff.", True)]
+    over = "mean over categories" if average == "mean" else "pooled over pairs"
+    table = score_table(
+        runs, f"{title}: accuracy in percent, {over}", subsets=names, average=average, intervals=intervals,
+        samples=samples,
+    )  # fmt: skip
+    return with_published(table, published) if published else table
+
+
+def with_published(table: Table, published: Published) -> Table:
+    """A table with rows of published figures below; what no run measured gets columns of its own."""
+    other = [column for figures in published.values() for column in figures if column not in table.columns]
+    groups = dict.fromkeys(group for group, _ in other)
+    columns = (*table.columns, *((group, name) for group in groups for name in dict.fromkeys(
+        name for own, name in other if own == group)))  # fmt: skip
+    empty = (EMPTY,) * (len(columns) - len(table.columns))
+    rows = [(name, (*cells, *empty)) for name, cells in table.rows]
+    for name, figures in published.items():
         given = (figures.get(column) for column in columns)
-        rows.append((f"{name} (published)", tuple(Cell("" if f is None else f"{f:.1f}", value=f) for f in given)))
-    notes = list(_notes(runs))
+        rows.append((name, tuple(EMPTY if f is None else Cell(f"{f:.1f}", value=f) for f in given)))
+    return dataclasses.replace(table, columns=columns, rows=tuple(rows))
+
+
+def score_table(
+    runs: Sequence[Results],
+    title: str,
+    *,
+    subsets: Sequence[tuple[str, bool]] = (("", False),),
+    measures: Sequence[tuple[str, Measure]] = (("", hit),),
+    games: Collection[str] = POINTING,
+    average: Average = "mean",
+    intervals: bool = False,
+    samples: int = SAMPLES,
+) -> Table:
+    """What each method measured on each run, in percent: methods down, runs across.
+
+    Args:
+        runs: results of one game, each of one data set and network.
+        title: of the table.
+        subsets: name, and whether only difficult pairs count.
+        measures: name, and what is added up.
+        games: that are expected.
+        average: over categories or pairs.
+        intervals: with 95 % bootstrap intervals over images.
+        samples: of the bootstrap.
+
+    Raises:
+        ExcitationError: no run, two that cannot be told apart, or another game.
+    """
+    several: set[str] = set().union(*(with_several_layers(run) for run in runs))
+    headings = headings_of(runs)
+    tables = {name: by_method(run, several, games) for name, run in zip(headings, runs, strict=True)}
+    names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
+    kinds = [(f"{m} {s}".strip(), measure, hard) for m, measure in measures for s, hard in subsets]
+    cells: dict[str, list[Cell]] = {name: [] for name in names}
+    for group in headings:
+        for _, measure, hard in kinds:
+            found = {name: outcomes_of(tables[group].get(name, []), difficult=hard, measure=measure) for name in names}
+            values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
+            best = max(values.values(), default=None)
+            for name in names:
+                outcomes = found[name]
+                if outcomes is None:
+                    cells[name].append(EMPTY)
+                    continue
+                text = f"{100 * values[name]:.1f}"
+                if intervals:
+                    ends = interval(outcomes, average, samples=samples)
+                    text += f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+                cells[name].append(Cell(text, values[name] == best, 100 * values[name]))
+    notes = list(notes_of(runs, difficult=any(hard for _, hard in subsets)))
     if intervals:
         notes.insert(0, f"In brackets: 95 % intervals, bootstrap over images with {samples} samples.")
-    over = "mean over categories" if average == "mean" else "pooled over pairs"
-    return Table(f"Pointing game: accuracy in percent, {over}", "Method", columns, tuple(rows), tuple(notes))
+    columns = tuple((group, kind) for group in headings for kind, _, _ in kinds)
+    return Table(title, "Method", columns, tuple((name, tuple(row)) for name, row in cells.items()), tuple(notes))
 
 
 def category_table(run: Results, *, difficult: bool = False) -> Table:
@@ -90,7 +139,7 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
     Raises:
         ExcitationError: there are no such pairs.
     """
-    found = _all_outcomes(run, difficult)
+    found = all_outcomes(run, difficult)
     tables = {name: accuracy(outcomes).by_category for name, outcomes in found.items()}
     pairs = {name: dict(zip(item.categories, item.pairs.sum(0), strict=True)) for name, item in found.items()}
     categories = sorted({category for table in tables.values() for category in table})
@@ -108,11 +157,11 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
     rows.append(("best with others", (EMPTY, *(Cell(str(item.shared), value=item.shared) for item in won.values()))))
     which = "difficult pairs" if difficult else "all pairs"
     return Table(
-        f"Pointing game on {_heading(run)}: accuracy in percent by category, {which}",
+        f"Pointing game on {heading_of(run)}: accuracy in percent by category, {which}",
         "Category",
         (("", "Pairs"), *(("", name) for name in tables)),
         tuple(rows),
-        _notes([run]),
+        notes_of([run]),
     )
 
 
@@ -131,7 +180,7 @@ def comparison_table(
     Raises:
         ExcitationError: no such row, or there are no such pairs.
     """
-    found = _all_outcomes(run, difficult)
+    found = all_outcomes(run, difficult)
     if reference not in found:
         raise ExcitationError(f"{run.path}: has no row {reference!r}; there is: {', '.join(found)}.")
     rows = []
@@ -154,98 +203,13 @@ def comparison_table(
     which = "difficult pairs" if difficult else "all pairs"
     heads = ("Accuracy", f"minus {reference}", "95 % interval", "p", "Pairs")
     return Table(
-        f"Pointing game on {_heading(run)}: methods against {reference}, {which}, in percent",
+        f"Pointing game on {heading_of(run)}: methods against {reference}, {which}, in percent",
         "Method",
         tuple(("", head) for head in heads),
         tuple(rows),
         (
             f"Intervals: bootstrap over images, {samples} samples. p: methods swapped at random image by image; not"
             " corrected for the number of comparisons.",
-            *_notes([run]),
+            *notes_of([run]),
         ),
     )
-
-
-def by_method(run: Results, several: Collection[str] | None = None) -> dict[str, list[Row]]:
-    """Rows of each method; of each method and layer where it has several.
-
-    Args:
-        run: results of the pointing game.
-        several: methods whose layers are told apart; those with several layers in this run if not given.
-
-    Raises:
-        ExcitationError: another game.
-    """
-    if run.configuration.get("game") != "pointing":
-        game = run.configuration.get("game")
-        raise ExcitationError(f"{run.path}: holds results of {game!r}, not of the pointing game.")
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in run.rows:
-        found.setdefault((row.method, row.layer), []).append(row)
-    several = _with_several_layers(run) if several is None else several
-    given = run.configuration["layers"]
-    assert isinstance(given, Mapping)
-
-    def place(key: tuple[str, str]) -> tuple[int, str, int]:
-        method, layer = key
-        order = [item or DEFAULT_LAYER for item in given.get(method, ())]
-        return (*_rank(method), order.index(layer) if layer in order else -1)
-
-    return {
-        f"{method} @ {layer}" if method in several else method: found[method, layer]
-        for method, layer in sorted(found, key=place)
-    }
-
-
-def _with_several_layers(run: Results) -> set[str]:
-    counts = Counter(method for method, _ in {(row.method, row.layer) for row in run.rows})
-    return {method for method, count in counts.items() if count > 1}
-
-
-def _rank(method: str) -> tuple[int, str]:
-    """The order of rows: the centre, other methods by name, Excitation Backprop's own, as in the paper's Table 1."""
-    name = method.casefold()
-    if name in {"centre", "center"}:
-        return 0, name
-    return (2 + OWN.index(name), name) if name in OWN else (1, name)
-
-
-def _heading(run: Results) -> str:
-    data = run.configuration.get("data")
-    name = data.get("name") if isinstance(data, Mapping) else None
-    return f"{name}, {run.configuration.get('network')}"
-
-
-def _outcomes(rows: Sequence[Row], *, difficult: bool) -> Outcomes | None:
-    """Hits of all pairs, or of the difficult ones; `None` if there are none."""
-    pairs = [(row.image, row.category, row.hit) for row in rows if row.difficult or not difficult]
-    return Outcomes.from_pairs(pairs) if pairs else None
-
-
-def _all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
-    found = {name: _outcomes(rows, difficult=difficult) for name, rows in by_method(run).items()}
-    judged = {name: item for name, item in found.items() if item is not None}
-    if not judged:
-        raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
-    return judged
-
-
-def _notes(runs: Sequence[Results]) -> tuple[str, ...]:
-    """What a reader must know of each run: its size, and all that is missing."""
-    notes = []
-    for run in runs:
-        pairs = {(row.image, row.category): row.difficult for row in run.rows}
-        images = len({image for image, _ in pairs})
-        words = [f"{_heading(run)}: {len(pairs)} pairs ({sum(pairs.values())} difficult) on {images} images"]
-        if not run.complete:
-            words.append(f"NOT FINISHED, {len(run.finished)} of {run.planned} images so far")
-        reasons = Counter(reason for _, _, reason in run.left_out)
-        words += [f"{count} pairs left out since {reason}" for reason, count in sorted(reasons.items())]
-        counts = {name: len(rows) for name, rows in by_method(run).items()}
-        words += [f"{name} has only {count} of the pairs" for name, count in counts.items() if count < len(pairs)]
-        if run.problems:
-            words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
-        if len(run.environments) > 1:
-            words.append(f"made under {len(run.environments)} different sets of versions")
-        notes.append("; ".join(words) + ".")
-    return tuple(notes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._sqlite import (
+    READABLE,
     Row,
     StoreError,
     canonical,
@@ -69,7 +70,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         connection = connect(place)
         try:
             with transaction(connection, "DEFERRED"):
-                about = read_about(place, connection)
+                about = read_about(place, connection, READABLE)
                 if about is None:
                     raise StoreError(f"{place}: holds no results yet; its run was stopped before it began.")
                 environments = connection.execute("SELECT environment FROM session ORDER BY number")

@@ -4,51 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 
-import torch
-
-from .._errors import ExcitationError, TargetError
 from ..data._dataset import AnnotatedImages, Truth
 from ..networks._loaded import LoadedModel, Preprocessing
-from ..signals import class_index
-from ._game import AnyMethod, PointingGame
-from ._identity import environment
-from ._methods import Centre
+from ._answers import AnyMethod
+from ._game import PointingGame
 from ._pointing import Tolerance
-from ._results import Results, read_results
-from ._store import open_store
-
-Layers = Sequence[str | None]
+from ._results import Results
+from ._running import Layers, Progress, blurred, classes_of, layers_of, run_units
 
 SHORTEST = 224
 """Shortest side of the network's input in the pointing game (Sec. 4.1)."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        done: images finished, those of earlier sessions included.
-        planned: images in all.
-        earlier: images that were finished before this session.
-        seconds: since this session began.
-    """
-
-    done: int
-    planned: int
-    earlier: int
-    seconds: float
-
-    @property
-    def left(self) -> float | None:
-        """Seconds left, by this session's own pace; `None` before its first image."""
-        here = self.done - self.earlier
-        return self.seconds / here * (self.planned - self.done) if here else None
 
 
 def run_pointing(
@@ -68,6 +35,8 @@ def run_pointing(
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
     network: str | None = None,
+    name: str = "pointing",
+    extra: Mapping[str, object] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
     """Play the pointing game, or go on where an earlier call was stopped.
@@ -92,6 +61,8 @@ def run_pointing(
         limit: only the first images.
         shard: `(index, count)`: only every count-th image from the index-th, counted from 0.
         network: the model's name in tables; its spec if not given.
+        name: of the game, which decides how it is reported: `"pointing"`, `"layers"` or `"contrast"`.
+        extra: what else belongs to the configuration, as JSON can hold it.
         progress: called after each image.
 
     Returns:
@@ -103,89 +74,27 @@ def run_pointing(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
-    if not methods:
-        raise ExcitationError("no method was given; name at least one.")
-    if not (0 <= shard[0] < shard[1]):
-        raise ExcitationError(f"shard is {shard}; give (index, count) with an index from 0 to count - 1.")
     game = PointingGame(
         model=model,
         data=data,
         methods=dict(methods),
-        layers=_layers(methods, layers),
-        classes=_classes(model, data, mapping),
+        layers=layers_of(methods, layers),
+        classes=classes_of(model, data, mapping),
         difficult=difficult,
         tolerance=tolerance or Tolerance(),
-        blur=frozenset(_blurred(methods) if blur is None else blur),
+        blur=frozenset(blurred(methods) if blur is None else blur),
         truth=truth or data.truth,
         crowds=crowds,
         preprocessing=_preprocessing(model, shortest),
+        game=name,
     )
-    ids = data.ids[:limit][shard[0] :: shard[1]]
-    configuration = {**game.configuration(), "network": network or model.spec, "limit": limit}
-    device = _device(model)
-    start = time.perf_counter()
-    with open_store(
-        out, configuration, planned=len(ids), shard=shard, environment=environment(device)
-    ) as store:  # fmt: skip
-        earlier = len(store.finished)
-        store.note(_as_pairs(data, 0))
-        for item in ids:
-            if item in store.finished:
-                continue
-            known = len(data.problems)
-            rows, left_out = game.play(item, device)
-            store.add(item, rows, left_out=left_out, problems=_as_pairs(data, known))
-            if progress is not None:
-                progress(Progress(len(store.finished), len(ids), earlier, time.perf_counter() - start))
-    return read_results(Path(out))
-
-
-def _layers(
-    methods: Mapping[str, AnyMethod], layers: Layers | Mapping[str, Layers]
-) -> dict[str, tuple[str | None, ...]]:
-    found: dict[str, tuple[str | None, ...]] = {}
-    for name, method in methods.items():
-        if isinstance(method, Centre):
-            found[name] = ()
-            continue
-        given = layers.get(name, (None,)) if isinstance(layers, Mapping) else layers
-        found[name] = tuple(dict.fromkeys(given))
-        if not found[name] or isinstance(given, str):
-            raise ExcitationError(f"layers of {name!r} are {given!r}; give a list of at least one layer or None.")
-    return found
-
-
-def _classes(
-    model: LoadedModel, data: AnnotatedImages, mapping: Mapping[str, Collection[int]] | None
-) -> Callable[[str], tuple[int, ...]]:
-    table = mapping if mapping is not None else data.classes
-    names = model.class_names
-    if mapping is None and not table and names is not None:
-
-        def by_name(category: str) -> tuple[int, ...]:
-            try:
-                return (class_index(category, len(names), names),)
-            except TargetError:
-                return ()
-
-        return by_name
-    return lambda category: tuple(table.get(category, ()))
-
-
-def _blurred(methods: Mapping[str, AnyMethod]) -> list[str]:
-    return [name for name, method in methods.items() if "blur" in getattr(method, "steps", ())]
+    configuration = {**game.configuration(), "network": network or model.spec, "limit": limit, **(extra or {})}
+    return run_units(
+        out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
+    )
 
 
 def _preprocessing(model: LoadedModel, shortest: int | None) -> Preprocessing:
     if shortest is None:
         return model.preprocessing
     return dataclasses.replace(model.preprocessing, resize="shortest", size=(shortest, shortest), resize_to=None)
-
-
-def _device(model: LoadedModel) -> torch.device:
-    parameter = next(model.model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _as_pairs(data: AnnotatedImages, known: int) -> list[tuple[str, str]]:
-    return [(problem.path, problem.sentence) for problem in list(data.problems)[known:]]

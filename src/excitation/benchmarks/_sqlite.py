@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -12,7 +12,10 @@ from pathlib import Path
 from .._errors import ExcitationError
 
 APPLICATION = 0x45424D50  # "EBMP", in the file's header: whose file this is
-FORMAT = 1
+FORMAT = 2
+"""What is written. Format 1, which is still read, had no series."""
+
+READABLE = (1, 2)
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -21,6 +24,7 @@ CREATE TABLE unit (name TEXT PRIMARY KEY, session INTEGER NOT NULL) WITHOUT ROWI
 CREATE TABLE result (
     image TEXT NOT NULL, category TEXT NOT NULL, method TEXT NOT NULL, layer TEXT NOT NULL, x INTEGER, y INTEGER,
     hit INTEGER NOT NULL, difficult INTEGER NOT NULL, mass REAL, seconds REAL, value REAL,
+    series TEXT,
     PRIMARY KEY (image, category, method, layer)) WITHOUT ROWID;
 CREATE TABLE left_out (image TEXT NOT NULL, category TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (image, category)) WITHOUT ROWID;
@@ -48,6 +52,7 @@ class Row:
         mass: sum of the map; `None` if there is none.
         seconds: this row's equal part of the time its method took for the image.
         value: what a game measures beside a hit: a share, an overlap; else `None`.
+        series: what it measures at several thresholds or in several ways, in the game's own order.
     """
 
     image: str
@@ -61,6 +66,7 @@ class Row:
     mass: float | None
     seconds: float | None
     value: float | None = None
+    series: tuple[float, ...] = ()
 
 
 COLUMNS = ", ".join(item.name for item in fields(Row))
@@ -124,8 +130,14 @@ def told_of(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: cannot be used: {words}.") from error
 
 
-def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | None:
-    """What a file says about itself; `None` if it is new."""
+def read_about(
+    path: Path, connection: sqlite3.Connection, formats: Collection[int] = (FORMAT,)
+) -> dict[str, str] | None:
+    """What a file says about itself; `None` if it is new.
+
+    Raises:
+        StoreError: it is another kind of file, or in none of the formats.
+    """
     tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if not tables and application in {0, APPLICATION}:
@@ -133,8 +145,9 @@ def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | N
     if application != APPLICATION or "about" not in tables:
         raise StoreError(f"{path}: is a database of another program; name another file.")
     about = dict(connection.execute("SELECT name, value FROM about"))
-    if about.get("format") != json.dumps(FORMAT):
-        raise StoreError(f"{path}: is in format {about.get('format')}, this version reads format {FORMAT}.")
+    if about.get("format") not in [json.dumps(item) for item in formats]:
+        wanted = " or ".join(map(str, formats))
+        raise StoreError(f"{path}: is in format {about.get('format')}; for this, format {wanted} is needed.")
     return about
 
 
@@ -145,16 +158,24 @@ def insert(
     problems: Iterable[tuple[str, str]],
 ) -> None:
     """Add rows; problems that are known already are skipped."""
-    connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({HOLES})", [astuple(row) for row in rows])
+    connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({HOLES})", [_stored(row) for row in rows])
     connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", list(left_out))
     connection.executemany("INSERT OR IGNORE INTO problem VALUES (?, ?)", list(problems))
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
     """All results, sorted."""
-    for row in connection.execute(f"SELECT {COLUMNS} FROM result ORDER BY image, category, method, layer"):
-        image, category, method, layer, x, y, hit, difficult, *rest = row
-        yield Row(image, category, method, layer, x, y, bool(hit), bool(difficult), *rest)
+    known = {str(name) for _, name, *_ in connection.execute("PRAGMA table_info(result)")}
+    columns = COLUMNS if "series" in known else COLUMNS.replace("series", "NULL")
+    for row in connection.execute(f"SELECT {columns} FROM result ORDER BY image, category, method, layer"):
+        image, category, method, layer, x, y, hit, difficult, mass, seconds, value, series = row
+        numbers = () if series is None else tuple(json.loads(series))
+        yield Row(image, category, method, layer, x, y, bool(hit), bool(difficult), mass, seconds, value, numbers)
+
+
+def _stored(row: Row) -> tuple[object, ...]:
+    *plain, series = astuple(row)
+    return (*plain, json.dumps(series) if series else None)
 
 
 def canonical(value: Mapping[str, object]) -> str:

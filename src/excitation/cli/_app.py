@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 
 from .._errors import ExcitationError
-from ._bench_command import bench, report_command
+from ._bench_games import bench
 from ._compare_command import compare_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
+from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
 from ._symbols_command import symbols_command
 
@@ -34,6 +35,7 @@ app.command("layers")(layers_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")
 app.command("report")(report_command)
+app.command("merge")(merge_command)
 app.add_typer(sanity, name="sanity")
 app.command("symbols")(symbols_command)
 

@@ -1,17 +1,78 @@
-"""`excitation bench pointing` and `excitation report`: the pointing game, and its tables."""
+"""`excitation bench pointing`, `layers` and `contrast`: the pointing game and what the paper draws from it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .._errors import ExcitationError
+from ._bench_options import (
+    DataSpec,
+    LayerNames,
+    Limit,
+    Mapping,
+    MethodNames,
+    Network,
+    Out,
+    Shard,
+    Shortest,
+    Signal,
+    read_methods,
+    read_shard,
+    split,
+)  # fmt: skip
 from ._console import answer, progress_bar, remark
 from ._options import ModelSpec
 
+if TYPE_CHECKING:
+    from ..benchmarks import Progress, Results
+
 bench = typer.Typer(no_args_is_help=True, help="Measure methods on annotated images.", rich_markup_mode=None)
+
+CONTRAST = "mwp,c-mwp,eb-without-norm,eb-post-norm,gradient,c-gradient,deconv,c-deconv,cam,c-cam"
+"""The paper's Table 2."""
+
+LISTED = 20
+"""Problems that are told at the end of a run; `excitation report --problems` tells all."""
+
+
+class Truth(str, Enum):
+    """What counts as an instance's place."""
+
+    segments = "segments"
+    boxes = "boxes"
+
+
+class Frame(str, Enum):
+    """Whose pixels a tolerance is in."""
+
+    picture = "picture"
+    input = "input"
+
+
+class Shape(str, Enum):
+    """Of the tolerance."""
+
+    disc = "disc"
+    square = "square"
+
+
+Difficult = Annotated[
+    Path | None,
+    typer.Option("--difficult", metavar="FILE", help="A list of difficult images instead of the paper's rule: id, then"
+                 " 0 or 1 per category.", show_default=False),
+]  # fmt: skip
+Places = Annotated[
+    Truth | None, typer.Option("--truth", help="Segments or boxes; the data set's own.", show_default=False)
+]
+Radius = Annotated[float, typer.Option("--tolerance", metavar="PIXELS", min=0, help="How far a point may be off.")]
+InFrame = Annotated[Frame, typer.Option("--frame", help="Whose pixels the tolerance is in.")]
+InShape = Annotated[Shape, typer.Option("--shape", help="Disc: Euclidean distance.")]
+Crowds = Annotated[bool, typer.Option("--crowds/--no-crowds", help="Whether COCO's crowds count as instances.")]
 
 
 @bench.callback()
@@ -21,94 +82,148 @@ def _bench() -> None:
 
 @bench.command("pointing")
 def pointing_command(
-    data: Annotated[
-        str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
-    ],
+    data: DataSpec,
     model: ModelSpec,
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The file of results.", show_default=False)],
-    methods: Annotated[
-        str, typer.Option("--methods", metavar="NAMES", help="With commas between, as docs/methods.md has them, and"
-                     " centre; NAME@LAYER for a layer of its own.")
-    ] = "mwp,c-mwp,gradient,grad-cam,centre",
-    layer: Annotated[
-        str | None,
-        typer.Option("--layer", metavar="NAMES", help="Where Excitation Backprop's maps are taken, with commas"
-                     " between; all others have NAME@LAYER or their own choice.", show_default=False),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
-    ] = None,
-    shortest: Annotated[
-        int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network's input.")
-    ] = 224,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first images.", show_default=False)
-    ] = None,
-) -> None:  # fmt: skip
+    out: Out,
+    methods: MethodNames = "mwp,c-mwp,gradient,grad-cam,centre",
+    layer: LayerNames = None,
+    signal: Signal = "response",
+    mapping: Mapping = None,
+    shortest: Shortest = 224,
+    limit: Limit = None,
+    shard: Shard = None,
+    network: Network = None,
+    difficult: Difficult = None,
+    truth: Places = None,
+    tolerance: Radius = 15,
+    frame: InFrame = Frame.picture,
+    shape: InShape = Shape.disc,
+    crowds: Crowds = True,
+) -> None:
     """Play the pointing game: does each map's maximum lie on an object of its category, or within 15 pixels?
 
     Stopped at any moment, the same command goes on and repeats nothing. Bad images are listed and left out.
     """
-    from ..benchmarks import Centre, Progress, pointing_table, run_pointing
-    from ..data import open_data, read_mapping
-    from ..methods import find_method
+    _point("pointing", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
+           truth, tolerance, frame, shape, crowds)  # fmt: skip
+
+
+@bench.command("contrast")
+def contrast_command(
+    data: DataSpec,
+    model: ModelSpec,
+    out: Out,
+    methods: MethodNames = CONTRAST,
+    layer: LayerNames = None,
+    signal: Signal = "response",
+    mapping: Mapping = None,
+    shortest: Shortest = 224,
+    limit: Limit = None,
+    shard: Shard = None,
+    network: Network = None,
+    difficult: Difficult = None,
+    truth: Places = None,
+    tolerance: Radius = 15,
+    frame: InFrame = Frame.picture,
+    shape: InShape = Shape.disc,
+    crowds: Crowds = True,
+) -> None:
+    """Contrast analysis (the paper's Table 2): the pointing game with and without the dual unit, method by method."""
+    _point("contrast", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
+           truth, tolerance, frame, shape, crowds)  # fmt: skip
+
+
+@bench.command("layers")
+def layers_command(
+    data: DataSpec,
+    model: ModelSpec,
+    out: Out,
+    methods: MethodNames = "mwp,c-mwp,gradient",
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", metavar="NAMES", help="With commas between; all that all evidence passes through if"
+                     " left out.", show_default=False),
+    ] = None,
+    held_out: Annotated[
+        int,
+        typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses the layer; the others judge."),
+    ] = 5,
+    signal: Signal = "response",
+    mapping: Mapping = None,
+    shortest: Shortest = 224,
+    limit: Limit = None,
+    shard: Shard = None,
+    network: Network = None,
+    difficult: Difficult = None,
+    truth: Places = None,
+    tolerance: Radius = 15,
+    frame: InFrame = Frame.picture,
+    shape: InShape = Shape.disc,
+    crowds: Crowds = True,
+) -> None:  # fmt: skip
+    """Layer sweep (the paper's Fig. 6): the pointing game at every layer, one chosen on held-out images."""
+    _point("layers", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
+           truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
+
+
+def _point(
+    game: str, data: str, model: str, out: Path, methods: str, layer: str | None, signal: str, mapping: Path | None,
+    shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
+    truth: Truth | None, tolerance: float, frame: Frame, shape: Shape, crowds: bool, held_out: int | None = None,
+) -> None:  # fmt: skip
+    from ..benchmarks import Tolerance, run_pointing, sweep_layers
+    from ..data import open_data, read_difficult_list, read_mapping
     from ..networks._catalogue import load_model
 
-    chosen: dict[str, Any] = {}
-    places: dict[str, tuple[str | None, ...]] = {}
-    for item in filter(None, map(str.strip, methods.split(","))):
-        name, _, own = item.partition("@")
-        found = Centre() if name == "centre" else find_method(name)
-        chosen[name] = found
-        general = layer is not None and getattr(found, "family", "") == "excitation"
-        places[name] = (own,) if own else tuple(map(str.strip, str(layer).split(","))) if general else (None,)
-    with progress_bar() as progress:
-        task = progress.add_task("pointing", total=None)
-
-        def show(state: Progress) -> None:
-            progress.update(task, total=state.planned, completed=state.done)
-
-        results = run_pointing(
-            load_model(model),
-            open_data(data),
+    part = read_shard(shard)
+    chosen, places = read_methods(methods, layer, signal)
+    loaded, images = load_model(model), open_data(data)
+    if game == "layers":
+        every = tuple(split(layer)) if layer else sweep_layers(loaded, images, shortest)
+        places = {name: every if item == (None,) else item for name, item in places.items()}
+        if held_out is not None and limit is not None and limit < held_out:
+            raise ExcitationError(f"--limit {limit} leaves no held-out image; give at least --held-out {held_out}.")
+    run_with_bar(
+        game,
+        lambda show: run_pointing(
+            loaded,
+            images,
             chosen,
             places,
             out=out,
             mapping=None if mapping is None else read_mapping(mapping),
+            difficult=None if difficult is None else read_difficult_list(difficult, images.categories),
+            tolerance=Tolerance(tolerance, shape.value, frame.value),
+            truth=None if truth is None else truth.value,
+            crowds=crowds,
             shortest=shortest,
             limit=limit,
+            shard=part,
+            network=network,
+            name=game,
+            extra=None if held_out is None else {"held_out": held_out},
             progress=show,
-        )
-    answer(pointing_table([results], intervals=True).as_text().splitlines())
-    for place, problem in results.problems[:20]:
-        remark(f"{place}: {problem}")
-    remark(
-        f"{len(results.rows)} rows in {out}; {len(results.left_out)} pairs left out, {len(results.problems)} problems."
+        ),
     )
 
 
-class Form(str, Enum):
-    """How a table is written."""
+def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]) -> None:
+    """Run a game under a bar, then print its tables, and what was wrong with the data."""
+    from ..benchmarks import report_tables
 
-    text = "text"
-    markdown = "markdown"
-    latex = "latex"
-    csv = "csv"
+    with progress_bar() as progress:
+        task = progress.add_task(game, total=None)
 
+        def show(state: Progress) -> None:
+            progress.update(task, total=state.planned, completed=state.done)
 
-def report_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Files of results.", show_default=False)],
-    form: Annotated[Form, typer.Option("--form", help="How the table is written.")] = Form.text,
-) -> None:
-    """Print the pointing game's table of one or several runs: methods down, data sets and networks across."""
-    from ..benchmarks import pointing_table, read_results
-
-    table = pointing_table([read_results(run) for run in runs], intervals=True)
-    made = {
-        Form.text: table.as_text,
-        Form.markdown: table.as_markdown,
-        Form.latex: table.as_latex,
-        Form.csv: table.as_csv,
-    }
-    answer(made[form]().splitlines())
+        results = run(show)
+    if results.rows:
+        for table in report_tables([results]):
+            answer(table.as_text().splitlines())
+    for place, problem in results.problems[:LISTED]:
+        remark(f"{place}: {problem}")
+    remark(
+        f"{len(results.rows)} rows in {results.path}; {len(results.left_out)} pairs left out,"
+        f" {len(results.problems)} problems."
+    )

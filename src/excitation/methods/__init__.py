@@ -21,9 +21,12 @@ from ._cam import NotApplicableError
 from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
 from ._steps import STEPS, blur, enlarge, post_process
+from ._together import GRADIENTS, TOGETHER, gradient_maps_together, maps_together
 
 __all__ = [
+    "GRADIENTS",
     "STEPS",
+    "TOGETHER",
     "FeedbackResult",
     "Method",
     "NotApplicableError",
@@ -31,7 +34,9 @@ __all__ = [
     "enlarge",
     "feedback_full",
     "find_method",
+    "gradient_maps_together",
     "list_methods",
+    "maps_together",
     "methods_table",
     "post_process",
 ]

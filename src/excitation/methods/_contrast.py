@@ -43,7 +43,7 @@ def _contrast_of_gradients(
     starts = [watched.tensors[entry.outputs[0].serial] for entry in topmost_weighted(watched.record)]
     if not starts:
         raise LayerError("the network has no weighted operation where a contrast with the dual could be formed.")
-    unit = gradients(watched, priors, tensor, layer)
+    (unit,) = gradients(watched, priors, {layer: tensor})
     duals = []
     with torch.inference_mode(False):
         for prior in priors.to(watched.scores.dtype).clone():

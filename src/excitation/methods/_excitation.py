@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import explain_full
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
+from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, channel_sum, sweep
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ..propagation.rules._weighted import _rectified
@@ -141,17 +142,30 @@ def _parts_of_sum(p: Signal, operation: Sum) -> list[Signal]:
     return results
 
 
-def _unnormalised(question: Question, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
-    """Channel sums of unnormalised sweeps with and without the contrast, in double precision."""
+def unnormalised(
+    question: Question, record: Record, values: Sequence[Value], *contrasts: bool
+) -> list[list[Float[torch.Tensor, "image target *space"]]]:
+    """Channel sums of unnormalised sweeps, for each of `contrasts` at each place, in double precision."""
+    assert record.scores is not None
+    start = question.priors(working(record.scores))[None].double()
+    rules = UnnormalisedRules(Policies())
+    swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
+    return [[channel_sum(p) for p in found] for found in swept]
+
+
+def alone(maps: Maps, *, signed: bool) -> Maps:
+    """A contrast without normalisers, of absolute sum one, as its numbers grow without bounds; no maximum moves."""
+    size = maps.flatten(2).abs().amax(2).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
+    maps = maps / torch.where(size > 0, size, 1)
+    return contrasted(maps, torch.zeros_like(maps), signed=signed)
+
+
+def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
     layer = question.engine_layer()
     record = question.record([layer])
-    value = swept_layer(record, layer)
+    found = unnormalised(question, record, [swept_layer(record, layer)], *contrasts)
     assert record.scores is not None
-    scores = working(record.scores)
-    start = question.priors(scores)[None].double()
-    rules = UnnormalisedRules(Policies())
-    found = [sweep(record, start, [value], rules, contrast=contrast)[0] for contrast in contrasts]
-    return [channel_sum(p) for p in found], scores.dtype
+    return [maps for (maps,) in found], working(record.scores).dtype
 
 
 @method(
@@ -163,12 +177,9 @@ def _unnormalised(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     needs="operations the engine knows",
 )
 def without_norm(question: Question, *, signed: bool = False) -> Maps:
-    """Each map is divided by its absolute sum, as its numbers grow without bounds; that moves no maximum."""
-    (maps,), dtype = _unnormalised(question, True)
-    size = maps.flatten(2).abs().amax(2).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
-    maps = maps / torch.where(size > 0, size, 1)
-    result = contrasted(maps, torch.zeros_like(maps), signed=signed)
-    return result.to(dtype)
+    """`alone` says how the map is scaled."""
+    (maps,), dtype = _at_one_layer(question, True)
+    return alone(maps, signed=signed).to(dtype)
 
 
 @method(
@@ -181,5 +192,5 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
 )
 def post_norm(question: Question, *, signed: bool = False) -> Maps:
     """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""
-    (unit, difference), dtype = _unnormalised(question, False, True)
+    (unit, difference), dtype = _at_one_layer(question, False, True)
     return contrasted(unit, unit - difference, signed=signed).to(dtype)

@@ -10,12 +10,12 @@ from ._question import Maps, Question
 from ._registry import method
 
 Gradients = Float[torch.Tensor, "target image channel *space"]
+Activations = Float[torch.Tensor, "image channel *space"]
 
 
-def _asked(question: Question) -> tuple[Gradients, torch.Tensor]:
-    """Derivatives at the asked or last layer, and its activations with a target dimension in front."""
-    g, a = derivatives(question, question.last_layer())
-    return working(g), working(a)[None]
+def _asked(question: Question) -> tuple[Gradients, Activations]:
+    """Derivatives at the asked or last layer, and its activations."""
+    return derivatives(question, question.last_layer())
 
 
 def _over_space(x: torch.Tensor) -> torch.Tensor:
@@ -28,6 +28,25 @@ def _map(weighted: Gradients, *, signed: bool) -> Maps:
     return maps if signed else maps.clamp(min=0)
 
 
+def by_mean(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
+    """Grad-CAM from derivatives and activations."""
+    return _map(_over_space(working(g)) * working(a)[None], signed=signed)
+
+
+def by_positive_parts(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
+    """Grad-CAM++ from derivatives and activations."""
+    g, a = working(g), working(a)[None]
+    below = 2 * g**2 + g**3 * _over_space(a) * a.shape[3:].numel()
+    alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1), 0)
+    weights = alpha * g.clamp(min=0)
+    return _map(_over_space(weights) * a.shape[3:].numel() * a, signed=signed)
+
+
+def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
+    """LayerCAM from derivatives and activations."""
+    return _map(working(g).clamp(min=0) * working(a)[None], signed=signed)
+
+
 @method(
     "grad-cam",
     "Feature maps weighted by the mean derivative over each map, cut at zero.",
@@ -36,9 +55,13 @@ def _map(weighted: Gradients, *, signed: bool) -> Maps:
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
 def grad_cam(question: Question, *, signed: bool = False) -> Maps:
-    """At the last layer with space unless one is asked for."""
-    g, a = _asked(question)
-    return _map(_over_space(g) * a, signed=signed)
+    """At the last layer with space unless one is asked for.
+
+    The mean over positions is the weight of a feature where the score depends on the mean of each feature map, as at
+    the last layer before a global average. Lower down it mixes places that speak for the class with places that speak
+    against it, and the map can be worse than the middle of the picture (docs/results/real.md).
+    """
+    return by_mean(*_asked(question), signed=signed)
 
 
 @method(
@@ -54,11 +77,7 @@ def grad_cam_plus_plus(question: Question, *, signed: bool = False) -> Maps:
     Its score is the exponential of the network's, whose derivative has a factor `exp s` more, the same for all
     neurons: it is left out, as it overflows and changes a map by a factor only.
     """
-    g, a = _asked(question)
-    below = 2 * g**2 + g**3 * _over_space(a) * a.shape[3:].numel()
-    alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1), 0)
-    weights = alpha * g.clamp(min=0)
-    return _map(_over_space(weights) * a.shape[3:].numel() * a, signed=signed)
+    return by_positive_parts(*_asked(question), signed=signed)
 
 
 @method(
@@ -71,5 +90,4 @@ def grad_cam_plus_plus(question: Question, *, signed: bool = False) -> Maps:
 )
 def layer_cam(question: Question, *, signed: bool = False) -> Maps:
     """At the last layer with space unless one is asked for; made for lower ones."""
-    g, a = _asked(question)
-    return _map(g.clamp(min=0) * a, signed=signed)
+    return by_place(*_asked(question), signed=signed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -31,14 +32,29 @@ def magnitude(g: Float[torch.Tensor, "target image channel *space"], channels: C
     return (size.amax(2) if channels == "max" else size.mean(2)).transpose(0, 1)
 
 
+def products(
+    g: Float[torch.Tensor, "target image channel *space"], a: Float[torch.Tensor, "image channel *space"]
+) -> Maps:
+    """Maps of activation times derivative, summed over channels."""
+    return working(g * a).sum(2).transpose(0, 1)
+
+
 def derivatives(
     question: Question, layer: str, rectifier: Rectifier | None = None
 ) -> tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]:
     """Derivatives of the targets' scores by a layer's activations, and these."""
-    watched = watch(question, [layer], rectifier=rectifier)
+    return derivatives_at(question, [layer], rectifier)[layer]
+
+
+def derivatives_at(
+    question: Question, layers: Sequence[str], rectifier: Rectifier | None = None
+) -> dict[str, tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]]:
+    """`derivatives` at several layers, from one forward pass and one backward pass per target."""
+    watched = watch(question, layers, rectifier=rectifier)
     priors = question.priors(working(watched.scores.detach()))
-    tensor = watched.tensor(layer)
-    return gradients(watched, priors, tensor, layer), tensor.detach()
+    tensors = {layer: watched.tensor(layer) for layer in layers}
+    found = gradients(watched, priors, tensors)
+    return {layer: (g, tensors[layer].detach()) for layer, g in zip(layers, found, strict=True)}
 
 
 @method(
@@ -52,8 +68,7 @@ def derivatives(
 )
 def gradient(question: Question, *, channels: Channels = "max") -> Maps:
     """Absolute derivative, maximum or mean over channels; at the image unless a layer is asked for."""
-    g, _ = derivatives(question, question.layer or INPUT)
-    return magnitude(g, channels)
+    return magnitude(derivatives(question, question.layer or INPUT)[0], channels)
 
 
 @method(
@@ -66,8 +81,7 @@ def gradient(question: Question, *, channels: Channels = "max") -> Maps:
 )
 def input_times_gradient(question: Question) -> Maps:
     """Signed products with the derivative; at the image unless a layer is asked for."""
-    g, a = derivatives(question, question.layer or INPUT)
-    return working(g * a).sum(2).transpose(0, 1)
+    return products(*derivatives(question, question.layer or INPUT))
 
 
 @method(
@@ -147,7 +161,7 @@ def _own_priors(question: Question) -> torch.Tensor:
 
 def _gradient_at(question: Question, images: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
     watched = watch(question, [INPUT], images=images)
-    return working(gradients(watched, priors, watched.tensor(INPUT)))
+    return working(gradients(watched, priors, {INPUT: watched.tensor(INPUT)})[0])
 
 
 def _check_count(samples: int) -> None:

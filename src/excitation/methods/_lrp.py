@@ -115,7 +115,7 @@ def lrp(
         rule: of weighted operations. `"epsilon-plus"`: z+ for convolutions, epsilon for fully connected layers;
             `"epsilon-plus-flat"`: flat besides, at the lowest weighted operations.
         contrast: `"dual"`: less the relevance of the unit with negated weights, formed at the last weighted
-            operation; `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
+            operation; `"odds"`, `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
         signed: keep negative relevance.
         start: `"unit"` starts with the targets' signal, so that a map's sum is the share that arrived; `"score"`
             multiplies it with the scores, as LRP is most often written.

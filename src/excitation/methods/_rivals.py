@@ -1,4 +1,4 @@
-"""Contrasts that begin at the scores: against the responses of all rivals, equal parts of them, or their softmax."""
+"""Contrasts that begin at the scores: a class against all others, weighted by odds, responses, or equally."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ._registry import method
 Priors = Float[torch.Tensor, "target image classes *space"]
 Scores = Float[torch.Tensor, "image classes *space"]
 
-Start = Literal["rivals", "others", "softmax"]
-"""What is set against the target at the scores: the rivals' responses, all other classes alike (CLRP's first form),
-or the softmax's derivative (SGLRP)."""
+Start = Literal["odds", "rivals", "others", "softmax"]
+"""What is set against the target at the scores: its rivals by their probability, by their rectified scores, all other
+classes alike (CLRP's first form), or the softmax's derivative (SGLRP)."""
 
 
 def responses(scores: Scores, reading: Reading) -> Scores:
@@ -38,13 +38,19 @@ def responses(scores: Scores, reading: Reading) -> Scores:
 def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors:
     """The signal of each target with its rivals' subtracted.
 
-    `"rivals"`: `R_K - R_notK` with `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without response
-    puts no mass. `"others"`: the target's signal less one of the same mass in equal parts on all other classes.
-    `"softmax"`: the derivative of the target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and
-    `-y_K y_j` on the others'.
+    `"odds"`: `P_K - P_notK` with `P_S(j, x) = [j in S] y_j r_j(x) / sum over S and positions`, `y` the softmax of the
+    scores averaged over positions and `r_j` where the class's signal starts. On pooled scores this is the derivative of
+    `log y(K) / y(not K)`, the log-odds of the target: it does not change when all scores rise by the same amount, and
+    both sides always have mass one. `"rivals"`: `R_K - R_notK` with `R_S(j, x) = [j in S] r_j(x) / sum over S and
+    positions`; a side without response puts no mass. `"others"`: the target's signal less one of the same mass in
+    equal parts on all other classes. `"softmax"`: the derivative of the target's posterior by the scores,
+    `y_K (1 - y_K)` on a class's own score and `-y_K y_j` on the others'; on pooled scores `"odds"` up to a factor.
     """
     own = question.class_weights(scores) > 0
     own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
+    if start == "odds":
+        both = _odds(scores, own, question.signal) - _odds(scores, ~own, question.signal)
+        return torch.where(own.any(2, keepdim=True), both, 0)
     if start == "rivals":
         r = responses(scores, question.signal)
         both = _unit_mass(torch.where(own, r, 0)) - _unit_mass(torch.where(own, 0, r))
@@ -58,23 +64,44 @@ def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors
     return priors - torch.where(own, 0, whole / others * read_positions(scores, question.signal))
 
 
+def _odds(scores: Scores, side: torch.Tensor, reading: Reading) -> Priors:
+    """The probability of each class given that it is one of a side's, spread over positions; mass one in all."""
+    means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
+    chosen = torch.where(side.flatten(2).bool(), means, -math.inf)
+    # The softmax within a side, which cannot underflow as a quotient of two probabilities would.
+    y = torch.where(chosen.isneginf(), 0, (chosen - chosen.amax(2, keepdim=True).clamp(min=-1e30)).exp())
+    return _unit_mass(y.reshape(side.shape) * read_positions(scores, reading))
+
+
 def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     mass = side.flatten(2).sum(2).reshape(*side.shape[:2], *(1,) * (side.dim() - 2))
     return side / torch.where(mass > 0, mass, math.inf)
 
 
 @method(
+    "r-mwp-rectified",
+    "r-MWP with rectified scores for the weights of class and rivals.",
+    family="excitation",
+    source="beyond the paper (contrast with rivals)",
+    cost="1 F + 1 B for all targets",
+    needs="operations the engine knows; scores of which zero means something",
+    fixed={"start": "rivals"},
+)
+@method(
     "r-mwp",
-    "MWP of the class's response minus that of all other classes' responses: one signed sweep.",
+    "MWP of the class minus that of its rivals, each as probable as the network finds it: one signed sweep.",
     family="excitation",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
 )
-def r_mwp(
-    question: Question, *, start: Start = "rivals", signed: bool = False, policies: Policies | None = None
-) -> Maps:
-    """Contrast with rivals; `signal` reads responses off the scores. `start`: the peers' ways to set rivals off."""
+def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:
+    """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
+
+    The default sweeps the derivative of the target's log-odds. `"rivals"` reads responses off the scores as `signal`
+    says, `max(s, 0)` for one: it needs scores of which zero means something, as after a rectifier, and gives an empty
+    map to a class without positive score.
+    """
     layer = question.engine_layer()
     record = question.record([layer])
     value = swept_layer(record, layer)

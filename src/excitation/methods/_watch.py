@@ -7,7 +7,7 @@ can be given another derivative or a gate of their own on the way.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from .._forward import pick_scores
 from .._layers import find_place
 from ..propagation import Kind, Record, Recorder
 from ..propagation._functions import Function
-from ..propagation._recorder import INPUT
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read
 from ._question import Question
@@ -198,19 +197,16 @@ def watch(
     return Watched(record, scores, recorder.tensors)
 
 
-def gradients(
-    watched: Watched, priors: torch.Tensor, tensor: torch.Tensor, name: str = INPUT
-) -> torch.Tensor:  # fmt: skip
+def gradients(watched: Watched, priors: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Derivatives of each target's score, its signal held fixed.
 
     Args:
         watched: the forward pass.
         priors: signals `(target, *scores)`.
-        tensor: with respect to what.
-        name: of the layer, for messages.
+        tensors: with respect to what, by the layer's name; all of them by one backward pass per target.
 
     Returns:
-        `(target, *tensor)`.
+        For each tensor: `(target, *tensor)`.
 
     Raises:
         LayerError: the scores do not depend on it.
@@ -218,16 +214,20 @@ def gradients(
     with torch.inference_mode(False):
         # A copy outside inference mode can take part in a backward pass.
         signals = priors.to(watched.scores.dtype).clone()
-        results = [
-            torch.autograd.grad(watched.scores, tensor, signal, retain_graph=True, allow_unused=True)[0]
-            if watched.scores.requires_grad
-            else None
-            for signal in signals
-        ]
-    parts = [part for part in results if part is not None]
-    if len(parts) < len(results):
-        raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
-    return torch.stack(parts)
+        every: list[Sequence[torch.Tensor | None]] = [[None] * len(tensors)] * len(signals)
+        if watched.scores.requires_grad:
+            at = list(tensors.values())
+            every = [
+                torch.autograd.grad(watched.scores, at, signal, retain_graph=True, allow_unused=True)
+                for signal in signals
+            ]
+    found = []
+    for name, results in zip(tensors, zip(*every, strict=True), strict=True):
+        parts = [part for part in results if part is not None]
+        if len(parts) < len(results):
+            raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
+        found.append(torch.stack(parts))
+    return found
 
 
 def scores_at(question: Question, images: torch.Tensor, batch: int) -> torch.Tensor:

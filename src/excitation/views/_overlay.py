@@ -41,6 +41,8 @@ def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndar
         raise ValueError(f"the map is empty: its shape is {tuple(values.shape)}.")
     if not bool(torch.isfinite(values).all()):
         raise ValueError("the map has values that are not finite; there is nothing to show.")
+    if tuple(values.shape) == tuple(size):
+        return values.numpy()
     smaller = size[0] < values.shape[0] or size[1] < values.shape[1]
     enlarged = F.interpolate(values[None, None], size=size, mode="bicubic", align_corners=False, antialias=smaller)
     return enlarged[0, 0].clamp(min=0 if bool(values.min() >= 0) else -torch.inf).numpy()

@@ -1,0 +1,149 @@
+"""The paper's Tables 1 to 3 and Fig. 6 in miniature, and the grid game, on scenes of the symbol world.
+
+`python -m experiments.paper_mini` (`make paper-mini`): every game is one `excitation bench` command, split over
+processes by `--shard`, joined by `excitation merge`, printed by `excitation report`. Stopped at any moment, the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from excitation._files import write_whole
+
+EXCITATION = [sys.executable, "-c", "from excitation.cli import main; main()"]
+
+POINTING = "mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre"
+LOCALIZATION = "mwp,c-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
+GRID = "mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
+LAYERS = "inception_4c,inception_4b,inception_4a,pool3,inception_3b,inception_3a,norm2,conv2,norm1,conv1"
+
+GAMES = {
+    "pointing": ["--methods", POINTING, "--layer", "inception_3b", "--shortest", "160"],
+    "contrast": ["--layer", "inception_3b", "--shortest", "160"],
+    "layers": ["--methods", "mwp,c-mwp,r-mwp", "--layer", LAYERS, "--shortest", "160"],
+    "localization": ["--methods", LOCALIZATION, "--layer", "inception_3b", "--size", "224"],
+    "grid-2": ["--methods", GRID, "--layer", "inception_3b", "--side", "2"],
+    "grid-3": ["--methods", GRID, "--layer", "inception_3b", "--side", "3"],
+}
+"""What follows `excitation bench GAME`, beside the data, the model and the file of results."""
+
+WORLDS = {"symbol-scenes": "test", "dominant-symbols": "dominant"}
+"""Folders, as tables call them, and their splits of the symbol world."""
+
+TABLES = {
+    "table_1": ["pointing"],
+    "table_2": ["contrast"],
+    "figure_6": ["layers"],
+    "table_3": ["localization"],
+    "grid": ["grid-2", "grid-3"],
+}
+"""The runs of each file below the results."""
+
+
+def main() -> None:
+    """Play what is not played yet, then write all tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/paper_mini"))
+    parser.add_argument("--results", type=Path, default=Path("docs/results/paper_mini"))
+    given = parser.parse_args()
+    folder = given.runs / str(given.scenes)
+    clock = Clock(folder / "seconds.json")
+    with clock.measuring("scenes"):
+        worlds = [(folder / name, split) for name, split in WORLDS.items()]
+        together([["symbols", "--count", given.scenes, "--split", split, "--out", out] for out, split in worlds])
+    for name, options in GAMES.items():
+        with clock.measuring(name):
+            play(folder, name, options, given.workers, given.scenes)
+    with clock.measuring("report"):
+        report(folder, given.results)
+    write_notes(folder, given.results, clock.seconds, given.scenes, given.workers)
+
+
+class Clock:
+    """Seconds of each part, added up over interrupted sessions."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self._name = ""
+
+    def measuring(self, name: str) -> Clock:
+        """A context whose time counts for a part."""
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        taken = time.perf_counter() - self._start
+        self.seconds[self._name] = self.seconds.get(self._name, 0.0) + taken
+        write_whole(self._path, json.dumps(self.seconds, indent=1))
+
+
+def play(folder: Path, name: str, options: list[str], workers: int, scenes: int) -> None:
+    """One game in shards, and the shards joined."""
+    whole = folder / f"{name}.sqlite"
+    if whole.exists():
+        return
+    game = name.partition("-")[0]
+    world = "dominant-symbols" if game in {"localization", "grid"} else "symbol-scenes"
+    words = ["bench", game, "--data", f"coco:{folder / world}", "--model", "symbols", *options]
+    if game == "grid":
+        words += ["--cell", "160", "--probability", "sigmoid", "--mosaics", scenes // 5]
+    parts = [folder / f"{name}-{number}.sqlite" for number in range(1, workers + 1)]
+    together([[*words, "--shard", f"{number}/{workers}", "--out", part] for number, part in enumerate(parts, start=1)])
+    together([["merge", *parts, "--out", whole]])
+
+
+def report(folder: Path, results: Path) -> None:
+    """A Markdown file for each table, with its figures."""
+    for name, runs in TABLES.items():
+        files = [folder / f"{run}.sqlite" for run in runs]
+        words = ["report", *files, "--form", "markdown", "--figures", results / name]
+        done = subprocess.run([*EXCITATION, *map(str, words)], check=True, capture_output=True, text=True, env=one())
+        write_whole(results / f"{name}.md", done.stdout)
+
+
+def write_notes(folder: Path, results: Path, seconds: dict[str, float], scenes: int, workers: int) -> None:
+    """What was run, and how long it took."""
+    lines = [f"# {scenes} symbol scenes, {workers} processes", "", "| part | seconds |", "| --- | ---: |"]
+    lines += [f"| {name} | {taken:.0f} |" for name, taken in seconds.items()]
+    lines += [f"| all | {sum(seconds.values()):.0f} |", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
+    lines += ["", "```"]
+    for name, options in GAMES.items():
+        game = name.partition("-")[0]
+        lines.append(f"excitation bench {game} --data coco:{folder} --model symbols {' '.join(options)} ...")
+    write_whole(results / "README.md", "\n".join([*lines, "```", ""]))
+
+
+def together(commands: list[list[object]]) -> None:
+    """Run `excitation` commands at the same time; end the others when one fails."""
+    running = [
+        subprocess.Popen([*EXCITATION, *map(str, words)], stdout=subprocess.DEVNULL, env=one()) for words in commands
+    ]
+    try:
+        for process in running:
+            if process.wait() != 0:
+                sys.exit(f"`excitation {' '.join(map(str, process.args[3:]))}` failed; the same command goes on.")
+    finally:
+        for process in running:
+            process.terminate()
+
+
+def one() -> dict[str, str]:
+    """An environment in which each process keeps to a core."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The games on real photos: COCO-128, mosaics of ImageNet photos, kangaroos, all with SqueezeNet v1.0.
+
+`python -m experiments.real` (`make real`): every run is one `excitation bench` command over data beside the project,
+printed by `excitation report`. Stopped at any moment, the same command goes on; `--only NAME` plays some runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from excitation._files import write_whole
+
+EXCITATION = [sys.executable, "-c", "from excitation.cli import main; main()"]
+
+SHARED = Path("../shared")
+WEIGHTS = SHARED / "models/squeezenet_v1.0/squeezenet_v1.0.caffemodel"
+SCORE_MAP = ["--model", f"caffe:{SHARED}/models/squeezenet_v1.0/deploy.prototxt,{WEIGHTS}", "--network", "score-map"]
+POOLED = ["--model", f"caffe:{SHARED}/models/squeezenet_v1.0/deploy_gapfirst.prototxt,{WEIGHTS}", "--network", "pooled"]
+BEFORE_POOLING = ["--model", "experiments.real_networks:score_map", "--network", "score-map"]
+
+LAYERS = ("pool4", "fire6/concat", "fire8/concat", "pool8", "fire9/concat")
+PLUS = "+".join(LAYERS)
+COCO = [
+    "pointing", "--data", f"coco:{SHARED}/data/coco128", "--mapping", f"{SHARED}/data/coco128/coco_to_imagenet.json",
+    "--layer", ",".join(LAYERS),
+]  # fmt: skip
+AT_LAYERS = ["--methods", f"mwp,c-mwp,r-mwp,r-mwp-rectified,grad-cam@{PLUS},layer-cam@{PLUS},centre"]
+AT_PIXELS = ["--methods", "gradient@input,deconv@input,lrp-epsilon-plus@input,cam,centre"]
+READ_AS_SOFTMAX = ["--methods", "mwp,c-mwp,r-mwp", "--signal", "softmax"]
+SAMPLING = ["--methods", "rise,mwp,centre", "--limit", "30"]
+LOCALIZATION = [
+    "localization", "--data", f"voc:{SHARED}/data/kangaroo", "--mapping", "experiments/kangaroo.json",
+    "--layer", "pool4", "--methods", "mwp,c-mwp,r-mwp,grad-cam,layer-cam,cam",
+]  # fmt: skip
+GRID = [
+    "grid", "--data", f"imagenet:{SHARED}/data/imagenet_sample", "--layer", "pool4",
+    "--methods", "mwp,c-mwp,r-mwp,grad-cam,layer-cam,cam", "--side", "2", "--mosaics", "30",
+]  # fmt: skip
+SURE, UNSURE = ["--low", "0.9"], ["--low", "0.3", "--high", "0.9"]
+
+RUNS: dict[str, list[str]] = {
+    "pointing_scoremap_320": [*COCO, *AT_LAYERS, *SCORE_MAP, "--shortest", "320"],
+    "kangaroo_pooled": [*LOCALIZATION, *POOLED],
+    "grid_pooled_easy": [*GRID, *SURE, *POOLED],
+    "pointing_pooled_320": [*COCO, *AT_LAYERS, *POOLED, "--shortest", "320"],
+    "kangaroo_scoremap": [*LOCALIZATION, *SCORE_MAP],
+    "grid_scoremap_easy": [*GRID, *SURE, *SCORE_MAP],
+    "softmax_320": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "320"],
+    "pointing_scoremap_224": [*COCO, *AT_LAYERS, *SCORE_MAP, "--shortest", "224"],
+    "pointing_pooled_224": [*COCO, *AT_LAYERS, *POOLED, "--shortest", "224"],
+    "grid_scoremap_hard": [*GRID, *UNSURE, *SCORE_MAP],
+    "grid_pooled_hard": [*GRID, *UNSURE, *POOLED],
+    "softmax_224": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "224"],
+    "pixels_scoremap_224": [*COCO, *AT_PIXELS, *SCORE_MAP, "--shortest", "224"],
+    "pixels_pooled_224": [*COCO, *AT_PIXELS, *POOLED, "--shortest", "224"],
+    "rise_scoremap_224": [*COCO[:-1], "pool4", *SAMPLING, *SCORE_MAP, "--shortest", "224"],
+}
+"""What follows `excitation bench`, beside the file of results; the cheapest answers to the largest questions first."""
+
+
+def main() -> None:
+    """Play what is not played yet, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), metavar="NAME")
+    parser.add_argument("--no-play", action="store_true", help="only write the tables, of unfinished runs too")
+    parser.add_argument("--runs", type=Path, default=Path("runs/real"))
+    parser.add_argument("--results", type=Path, default=Path("docs/results/real"))
+    given = parser.parse_args()
+    if not WEIGHTS.exists():
+        print(f"Nothing to do: the photos and weights of these runs are read from {SHARED}/, and {WEIGHTS} is absent.")
+        return
+    given.runs.mkdir(parents=True, exist_ok=True)
+    for name in given.only:
+        run = given.runs / f"{name}.sqlite"
+        if not given.no_play:
+            call(["bench", *RUNS[name], "--out", str(run)])
+        if run.exists():
+            tables = call(["report", str(run), "--form", "markdown"])
+            write_whole(given.results / f"{name}.md", f"`excitation bench {' '.join(RUNS[name])}`\n\n{tables}")
+
+
+def call(words: list[str]) -> str:
+    """What an `excitation` command prints, on one core."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*EXCITATION, *words], stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"`excitation {' '.join(words)}` failed; the same command goes on.")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

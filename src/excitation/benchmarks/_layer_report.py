@@ -1,0 +1,215 @@
+"""The layer sweep (Fig. 6 of the paper): accuracy by layer, and a layer chosen on images that are not judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._errors import ExcitationError
+from ._results import Results
+from ._rows import heading_of, notes_of, ordered, outcomes_of
+from ._sqlite import Row
+from ._statistics import SAMPLES, Average, Interval, accuracy, interval
+from ._tables import EMPTY, Cell, Table
+
+
+@dataclass(frozen=True)
+class LayerCurve:
+    """A method's accuracy at each layer, on all images.
+
+    Attributes:
+        method: its name.
+        layers: as they were asked for.
+        values: accuracy at each, 0 to 1.
+        intervals: of each.
+    """
+
+    method: str
+    layers: tuple[str, ...]
+    values: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class ChosenLayer:
+    """A layer chosen on held-out images, and what it does on the others.
+
+    Attributes:
+        method: its name.
+        layer: the best on the held-out images; the first in the order of the sweep of several.
+        held_out: accuracy there.
+        judged: accuracy on the other images.
+        interval: of the latter.
+        images: how many were held out, and how many judged.
+    """
+
+    method: str
+    layer: str
+    held_out: float
+    judged: float
+    interval: Interval
+    images: tuple[int, int]
+
+
+def layer_curves(
+    run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
+) -> list[LayerCurve]:
+    """Accuracy of each method at each of its layers.
+
+    Args:
+        run: results of a layer sweep.
+        average: over categories or pairs.
+        difficult: of the difficult pairs only.
+        samples: of the bootstrap.
+
+    Raises:
+        ExcitationError: another game, or no such pairs.
+    """
+    curves = []
+    for method, by_layer in _by_layer(run).items():
+        found = {layer: outcomes_of(rows, difficult=difficult) for layer, rows in by_layer.items()}
+        judged = {layer: item for layer, item in found.items() if item is not None}
+        curves.append(
+            LayerCurve(
+                method,
+                tuple(judged),
+                tuple(float(getattr(accuracy(item), average)) for item in judged.values()),
+                tuple(interval(item, average, samples=samples) for item in judged.values()),
+            )
+        )
+    if not any(curve.layers for curve in curves):
+        raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
+    return curves
+
+
+def choose_layers(
+    run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
+) -> list[ChosenLayer]:
+    """The best layer of each method on every K-th image of the run, and its accuracy on all others.
+
+    Which images are held out depends on the sorted names of the finished images and on K alone.
+
+    Args:
+        run: results of a layer sweep; its configuration says K.
+        average: over categories or pairs.
+        difficult: of the difficult pairs only.
+        samples: of the bootstrap.
+
+    Raises:
+        ExcitationError: another game; nothing held out, or nothing left to judge.
+    """
+    step = run.configuration.get("held_out")
+    if not isinstance(step, int):
+        raise ExcitationError(f"{run.path}: holds out no images, so no layer can be chosen.")
+    held = set(run.finished[::step])
+    chosen = []
+    for method, by_layer in _by_layer(run).items():
+        scores, others = {}, {}
+        for layer, rows in by_layer.items():
+            first = outcomes_of([row for row in rows if row.image in held], difficult=difficult)
+            second = outcomes_of([row for row in rows if row.image not in held], difficult=difficult)
+            if first is not None and second is not None:
+                scores[layer], others[layer] = float(getattr(accuracy(first), average)), second
+        if not scores:
+            raise ExcitationError(
+                f"{run.path}: the {len(run.finished)} images that are finished have no pairs both among the held-out"
+                " ones and among the others."
+            )
+        layer = max(scores, key=lambda name: scores[name])
+        judged = others[layer]
+        chosen.append(
+            ChosenLayer(
+                method,
+                layer,
+                scores[layer],
+                float(getattr(accuracy(judged), average)),
+                interval(judged, average, samples=samples),
+                (len(held), len(run.finished) - len(held)),
+            )
+        )
+    return chosen
+
+
+def layer_tables(run: Results, *, average: Average = "mean", samples: int = SAMPLES) -> list[Table]:
+    """The sweep, layers down and methods across, and the chosen layers.
+
+    Args:
+        run: results of a layer sweep.
+        average: over categories or pairs.
+        samples: of the bootstrap.
+
+    Raises:
+        ExcitationError: another game, or no results.
+    """
+    curves = layer_curves(run, average=average, samples=samples)
+    layers = list(dict.fromkeys(layer for curve in curves for layer in curve.layers))
+    rows = []
+    for layer in layers:
+        cells = []
+        for curve in curves:
+            if layer not in curve.layers:
+                cells.append(EMPTY)
+                continue
+            place = curve.layers.index(layer)
+            value = curve.values[place]
+            text = f"{100 * value:.1f} {_ends(curve.intervals[place])}"
+            cells.append(Cell(text, value == max(curve.values), 100 * value))
+        rows.append((layer, tuple(cells)))
+    over = "mean over categories" if average == "mean" else "pooled over pairs"
+    sweep = Table(
+        f"Layer sweep on {heading_of(run)}: pointing accuracy in percent, {over}, all pairs",
+        "Layer",
+        tuple(("", curve.method) for curve in curves),
+        tuple(rows),
+        (f"In brackets: 95 % intervals, bootstrap over images with {samples} samples.", *notes_of([run])),
+    )
+    try:
+        chosen = choose_layers(run, average=average, samples=samples)
+    except ExcitationError as error:
+        return [
+            Table(sweep.title, sweep.corner, sweep.columns, sweep.rows, (*sweep.notes, f"No layer chosen: {error}"))
+        ]
+    held, judged = chosen[0].images
+    best = max(item.judged for item in chosen)
+    return [
+        sweep,
+        Table(
+            f"Layers chosen on {held} held-out images of {heading_of(run)}, accuracy on the {judged} others in percent",
+            "Method",
+            (("", "Layer"), ("", "Held out"), ("", "Others")),
+            tuple(
+                (
+                    item.method,
+                    (
+                        Cell(item.layer),
+                        Cell(f"{100 * item.held_out:.1f}", value=100 * item.held_out),
+                        Cell(f"{100 * item.judged:.1f} {_ends(item.interval)}", item.judged == best, 100 * item.judged),
+                    ),
+                )
+                for item in chosen
+            ),
+            (f"Every {run.configuration['held_out']}-th image was held out to choose the layer and is not judged.",),
+        ),
+    ]
+
+
+def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
+    """Rows by method and layer, in the order of the sweep."""
+    if run.configuration.get("game") != "layers":
+        raise ExcitationError(f"{run.path}: holds results of {run.configuration.get('game')!r}, not of a layer sweep.")
+    given = run.configuration["layers"]
+    assert isinstance(given, Mapping)
+    found: dict[str, dict[str, list[Row]]] = {}
+    for method in ordered(given):
+        rows = [row for row in run.rows if row.method == method]
+        places = [place for place in given[method] if place is not None] or sorted({row.layer for row in rows})
+        by_layer = {place: [row for row in rows if row.layer == place] for place in places}
+        found[method] = {place: items for place, items in by_layer.items() if items}
+    return {method: by_layer for method, by_layer in found.items() if by_layer}
+
+
+def _ends(found: Interval) -> str:
+    low, high = np.array([found.low, found.high]) * 100
+    return f"[{low:.1f}, {high:.1f}]"

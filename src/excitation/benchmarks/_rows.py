@@ -1,0 +1,195 @@
+"""Rows of results as tables need them: by method and layer, with their runs' headings and notes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from .._errors import ExcitationError
+from ._methods import DEFAULT_LAYER
+from ._results import Results
+from ._sqlite import Row
+from ._statistics import Outcomes
+
+POINTING = ("pointing", "layers", "contrast")
+"""Games whose rows are points."""
+
+OWN = ("mwp", "c-mwp", "r-mwp")
+"""Excitation Backprop's own methods, the last rows."""
+
+Measure = Callable[[Row], "float | bool"]
+"""What a table adds up: 1 or 0 for a hit, or a share."""
+
+
+def hit(row: Row) -> bool:
+    """Whether the row is right."""
+    return row.hit
+
+
+def value(row: Row) -> float:
+    """What the game measured beside the hit; 0 for a row without."""
+    return 0.0 if row.value is None else row.value
+
+
+def game_of(run: Results) -> str:
+    """Which game was played."""
+    return str(run.configuration.get("game"))
+
+
+def by_method(
+    run: Results, several: Collection[str] | None = None, games: Collection[str] = POINTING
+) -> dict[str, list[Row]]:
+    """Rows of each method; of each method and layer where it has several.
+
+    Args:
+        run: results of a game.
+        several: methods whose layers are told apart; those with several layers in this run if not given.
+        games: that are expected.
+
+    Raises:
+        ExcitationError: another game.
+    """
+    if game_of(run) not in games:
+        wanted = "the pointing game" if "pointing" in games else " or ".join(games)
+        raise ExcitationError(f"{run.path}: holds results of {game_of(run)!r}, not of {wanted}.")
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in run.rows:
+        found.setdefault((row.method, row.layer), []).append(row)
+    several = with_several_layers(run) if several is None else several
+    given = run.configuration["layers"]
+    assert isinstance(given, Mapping)
+
+    def place(key: tuple[str, str]) -> tuple[int, str, int]:
+        method, layer = key
+        order = [item or DEFAULT_LAYER for item in given.get(method, ())]
+        return (*_rank(method), order.index(layer) if layer in order else -1)
+
+    return {
+        f"{method} @ {layer}" if method in several else method: found[method, layer]
+        for method, layer in sorted(found, key=place)
+    }
+
+
+def with_several_layers(run: Results) -> set[str]:
+    """Methods whose maps were taken at more than one layer."""
+    counts = Counter(method for method, _ in {(row.method, row.layer) for row in run.rows})
+    return {method for method, count in counts.items() if count > 1}
+
+
+def heading_of(run: Results) -> str:
+    """Data set and network."""
+    data = run.configuration.get("data")
+    name = data.get("name") if isinstance(data, Mapping) else None
+    return f"{name}, {run.configuration.get('network')}"
+
+
+def headings_of(runs: Sequence[Results]) -> list[str]:
+    """A heading for each run; where data set and network are the same, with what else sets them apart.
+
+    Raises:
+        ExcitationError: no run, or two that cannot be told apart.
+    """
+    if not runs:
+        raise ExcitationError("no results were given to report.")
+    full = [heading_of(run) for run in runs]
+    for detail in (_side, _limits, _size):
+        counts = Counter(full)
+        full = [name + detail(run) if counts[name] > 1 else name for name, run in zip(full, runs, strict=True)]
+    same = [name for name, count in Counter(full).items() if count > 1]
+    if same:
+        raise ExcitationError(
+            f"two of the runs are of the same data set and network ({'; '.join(same)}); report them apart."
+        )
+    return full
+
+
+def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measure = hit) -> Outcomes | None:
+    """All pairs, or the difficult ones; `None` if there are none."""
+    pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
+    return Outcomes.from_pairs(pairs) if pairs else None
+
+
+def all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
+    """Of each method of the pointing game.
+
+    Raises:
+        ExcitationError: there are no such pairs.
+    """
+    found = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}
+    judged = {name: item for name, item in found.items() if item is not None}
+    if not judged:
+        raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
+    return judged
+
+
+def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, ...]:
+    """What a reader must know of each run: its size, and all that is missing."""
+    notes = []
+    for name, run in zip(headings_of(runs), runs, strict=True):
+        pairs = {(row.image, row.category): row.difficult for row in run.rows}
+        images = len({image for image, _ in pairs})
+        hard = f" ({sum(pairs.values())} difficult)" if difficult else ""
+        words = [f"{name}: {len(pairs)} pairs{hard} on {images} images"]
+        if run.shard[1] > 1:
+            words.append(f"SHARD {run.shard[0] + 1}/{run.shard[1]} ONLY")
+        if not run.complete:
+            words.append(f"NOT FINISHED, {len(run.finished)} of {run.planned} images so far")
+        reasons = Counter(reason for _, _, reason in run.left_out)
+        words += [f"{count} pairs left out since {reason}" for reason, count in sorted(reasons.items())]
+        counts = Counter((row.method, row.layer) for row in run.rows)
+        words += [
+            f"{_place(*key)} has only {count} of the pairs"
+            for key, count in sorted(counts.items())
+            if count < len(pairs)
+        ]
+        empty: dict[str, Counter[str]] = {}
+        for row in run.rows:
+            if row.mass == 0:
+                empty.setdefault(row.method, Counter())[row.layer] += 1
+        for method, by_layer in sorted(empty.items()):
+            least, most = min(by_layer.values()), max(by_layer.values())
+            number = str(most) if least == most else f"{least} to {most}"
+            words.append(f"{number} maps of {method} are empty{' at each layer' if len(by_layer) > 1 else ''}")
+        if run.problems:
+            words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
+        if len(run.environments) > 1:
+            words.append(f"made under {len(run.environments)} different sets of versions")
+        notes.append("; ".join(words) + ".")
+    return tuple(notes)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Methods in the order of tables; the layers of one keep theirs."""
+    return sorted(names, key=lambda name: _rank(name.partition(" @ ")[0]))
+
+
+def _place(method: str, layer: str) -> str:
+    return f"{method} @ {layer}" if layer and layer != DEFAULT_LAYER else method
+
+
+def _rank(method: str) -> tuple[int, str]:
+    """The order of rows: the centre, other methods by name, Excitation Backprop's own, as in the paper's Table 1."""
+    name = method.casefold()
+    plain = name.partition(" ")[0].partition(":")[0]
+    if plain in {"centre", "center"}:
+        return 0, name
+    return (2 + OWN.index(plain), name) if plain in OWN else (1, name)
+
+
+def _side(run: Results) -> str:
+    """Cells of a mosaic."""
+    side = run.configuration.get("side")
+    return "" if side is None else f", {side} x {side}"
+
+
+def _limits(run: Results) -> str:
+    """How sure the network had to be of a mosaic's pictures."""
+    limits = run.configuration.get("confidence")
+    return f", {limits[0]:g} to {limits[1]:g}" if isinstance(limits, list) else ""
+
+
+def _size(run: Results) -> str:
+    """Of the network's input."""
+    prepared = run.configuration.get("preprocessing")
+    size = prepared.get("size") if isinstance(prepared, Mapping) else None
+    return f" at {min(size)} px" if isinstance(size, list) and size else ""

@@ -1,0 +1,201 @@
+"""The grid pointing game on a data set: mosaics of pictures that the network is sure of, of different classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..data._dataset import AnnotatedImages
+from ..data._mapping import category_target
+from ..networks._loaded import LoadedModel, Preprocessing
+from ._answers import AnyMethod, Asker
+from ._grid import CELL, Photo, choose_mosaics, judge, make_mosaic, square
+from ._identity import hash_content
+from ._methods import Centre
+from ._probabilities import Probability, probabilities
+from ._results import Results
+from ._running import (
+    Classes,
+    Layers,
+    LeftOut,
+    Progress,
+    classes_of,
+    common_configuration,
+    device_of,
+    layers_of,
+    run_units,
+)  # fmt: skip
+from ._sqlite import Row
+
+MOSAICS = 100
+SURE = 0.9
+"""Least probability of a picture that goes into a mosaic."""
+
+
+@dataclass
+class GridGame:
+    """Everything one mosaic needs."""
+
+    model: LoadedModel
+    data: AnnotatedImages
+    methods: Mapping[str, AnyMethod]
+    layers: Mapping[str, tuple[str | None, ...]]
+    names: Mapping[int, str]
+    mosaics: Mapping[str, tuple[Photo, ...]]
+    cell: int
+    preprocessing: Preprocessing
+
+    def __post_init__(self) -> None:
+        """Nothing has been asked yet."""
+        self._asker = Asker(self.model, self.methods, self.layers, self.data.problems)
+
+    def play(self, unit: str, device: torch.device) -> tuple[list[Row], LeftOut]:
+        """Rows of one mosaic."""
+        photos = self.mosaics[unit]
+        pictures = []
+        for photo in photos:
+            image = self.data.image(photo.id)
+            picture = None if image is None else self.data.read(image)
+            if picture is None:
+                return [], [(unit, self.names[photo.index], f"picture {photo.id} can no longer be read")]
+            pictures.append(picture)
+        mosaic, cells = make_mosaic(pictures, self.cell)
+        boxes = {self.names[photo.index]: box for photo, box in zip(photos, cells, strict=True)}
+        pairs = {self.names[photo.index]: category_target((photo.index,)) for photo in photos}
+        one = self.preprocessing(mosaic)[None].to(device)
+        rows = []
+        for answer in self._asker.ask(self.data.root / unit, one, pairs):
+            verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
+            rows.append(
+                Row(unit, answer.category, answer.method, answer.layer, *verdict.point, verdict.hit, False,
+                    verdict.mass, answer.seconds, verdict.share)
+            )  # fmt: skip
+        return rows, []
+
+
+def run_grid(
+    model: LoadedModel,
+    data: AnnotatedImages,
+    methods: Mapping[str, AnyMethod],
+    layers: Layers | Mapping[str, Layers] = (None,),
+    *,
+    out: str | os.PathLike[str],
+    mapping: Mapping[str, Collection[int]] | None = None,
+    side: int = 2,
+    mosaics: int = MOSAICS,
+    lowest: float = SURE,
+    highest: float = 1.0,
+    probability: Probability = "softmax",
+    cell: int = CELL,
+    seed: int = 0,
+    limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    network: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Ask for each class of a mosaic where it is, or go on where an earlier call was stopped.
+
+    Pictures of one category with one class are cut to their middle square; those whose class has a probability within
+    the limits are laid out in mosaics, no class twice. A row's value is the share of positive attention in the right
+    cell, its hit whether the maximum lies there.
+
+    Args:
+        model: the network with its preprocessing.
+        data: pictures of one category each; others are left out.
+        methods: by the name that tables show; the centre, which has no map, is passed over.
+        layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
+        out: the file of results (see `open_store`).
+        mapping: classes of each category, as `run_pointing` takes it.
+        side: cells in a row and a column.
+        mosaics: how many.
+        lowest: least probability of a picture's class.
+        highest: up to which pictures are taken; itself only if it is 1.
+        probability: what the network's scores are.
+        cell: side of a picture in the mosaic, in pixels.
+        seed: of the draw.
+        limit: only the first pictures of the data set.
+        shard: `(index, count)`: only every count-th mosaic from the index-th, counted from 0.
+        network: the model's name in tables; its spec if not given.
+        progress: called after each mosaic.
+
+    Returns:
+        All results of the file.
+
+    Raises:
+        StoreError: the file cannot be continued.
+        ExcitationError: too few pictures are sure enough, or the model, a layer or a method cannot be used as asked.
+    """
+    asked = {name: method for name, method in methods.items() if not isinstance(method, Centre)}
+    places = layers_of(asked, layers)
+    classes = classes_of(model, data, mapping)
+    photos, names = sure_photos(model, data, classes, data.ids[:limit], cell=cell, probability=probability)
+    chosen = choose_mosaics(photos, mosaics, side=side, lowest=lowest, highest=highest, seed=seed)
+    units = {f"{side}x{side}-{number:05d}": mosaic for number, mosaic in enumerate(chosen)}
+    game = GridGame(
+        model=model,
+        data=data,
+        methods=asked,
+        layers=places,
+        names=names,
+        mosaics=units,
+        cell=cell,
+        preprocessing=_squares(model, side * cell),
+    )
+    configuration = {
+        **common_configuration("grid", model, data, asked, places),
+        "preprocessing": dataclasses.asdict(game.preprocessing),
+        "mosaics": hash_content({unit: [photo.id for photo in items] for unit, items in units.items()}),
+        "classes": hash_content({name: list(classes(name)) for name in data.categories}),
+        "side": side, "count": mosaics, "confidence": [lowest, highest], "probability": probability, "cell": cell,
+        "seed": seed, "network": network or model.spec, "limit": limit,
+    }  # fmt: skip
+    return run_units(out, configuration, list(units), game.play, model=model, data=data, shard=shard, progress=progress)
+
+
+def sure_photos(
+    model: LoadedModel,
+    data: AnnotatedImages,
+    classes: Classes,
+    ids: Sequence[str],
+    *,
+    cell: int = CELL,
+    probability: Probability = "softmax",
+) -> tuple[list[Photo], dict[int, str]]:
+    """Pictures of one category with one class, each with the probability of that class on its middle square.
+
+    Args:
+        model: the network.
+        data: annotated images; what cannot be read is left out and listed.
+        classes: of a category.
+        ids: which images.
+        cell: side of the square in pixels.
+        probability: what the network's scores are.
+
+    Returns:
+        The pictures, and the category of each class.
+    """
+    prepare = _squares(model, cell)
+    device = device_of(model)
+    photos: list[Photo] = []
+    names: dict[int, str] = {}
+    for item in ids:
+        image = data.image(item)
+        if image is None or len(image.categories) != 1 or len(classes(image.categories[0])) != 1:
+            continue
+        picture = data.read(image)
+        if picture is None:
+            continue
+        (index,) = classes(image.categories[0])
+        (found,) = probabilities(model, prepare(square(picture, cell))[None].to(device), probability)
+        # Rounded, so that the last digits of another machine's arithmetic choose no other mosaics.
+        photos.append(Photo(image.id, index, round(float(found[index]), 6)))
+        names.setdefault(index, image.categories[0])
+    return photos, names
+
+
+def _squares(model: LoadedModel, side: int) -> Preprocessing:
+    return dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None)

@@ -1,0 +1,162 @@
+"""Options of `excitation bench`, and how the texts behind them are read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from .._errors import ExcitationError
+
+if TYPE_CHECKING:
+    from ..benchmarks._answers import AnyMethod
+    from ..signals import Reading
+
+DataSpec = Annotated[
+    str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
+]
+Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="The file of results.", show_default=False)]
+MethodNames = Annotated[
+    str,
+    typer.Option(
+        "--methods",
+        metavar="NAMES",
+        help="With commas between, as docs/methods.md has them, and centre. NAME@LAYER or NAME@LAYER+LAYER for layers"
+        " of its own, NAME:OPTION=VALUE for its options, signal among them.",
+    ),
+]
+LayerNames = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        metavar="NAMES",
+        help="Where Excitation Backprop's maps are taken, with commas between; all others have NAME@LAYER or their"
+        " own choice.",
+        show_default=False,
+    ),
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
+]
+Shortest = Annotated[
+    int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network's input.")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first images.", show_default=False)
+]
+Signal = Annotated[
+    str,
+    typer.Option(
+        "--signal",
+        metavar="NAMES",
+        help="How a class is spread over a score map: response, softmax, posterior; with commas between, every method"
+        " is asked with each.",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N equal parts; `excitation merge` joins them.",
+        show_default=False,
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option("--network", metavar="NAME", help="What tables call the model.", show_default=False),
+]
+
+
+def read_shard(text: str | None) -> tuple[int, int]:
+    """`I/N`, counted from 1, as `(index, count)` counted from 0.
+
+    Raises:
+        ExcitationError: it is none.
+    """
+    if text is None:
+        return 0, 1
+    first, slash, count = text.partition("/")
+    if slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
+        return int(first) - 1, int(count)
+    raise ExcitationError(f"shard {text!r} is not of the form I/N with I from 1 to N, such as 2/4.")
+
+
+def read_methods(
+    names: str, layer: str | None, signal: str
+) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
+    """Methods by the names that tables show, and the layers of each.
+
+    Args:
+        names: of the methods, as the option has them.
+        layer: for Excitation Backprop's own.
+        signal: one or several readings; where it is not the response, the table's name says so.
+
+    Raises:
+        ExcitationError: a method, option or signal that does not exist, or a method twice.
+    """
+    from ..benchmarks import Centre, NamedMethod
+    from ..methods import find_method
+
+    methods: dict[str, AnyMethod] = {}
+    layers: dict[str, tuple[str | None, ...]] = {}
+    signals = [read_signal(item) for item in split(signal)] or ["response"]
+    for item in split(names):
+        text, _, own = item.partition("@")
+        name, *words = text.split(":")
+        if name == "centre":
+            methods[name], layers[name] = Centre(), (None,)
+            continue
+        found = find_method(name)
+        options = dict(_option(word, text) for word in words)
+        unknown = sorted(set(options) - {*found.options, "signal"})
+        if unknown:
+            known = ", ".join([*found.options, "signal"])
+            raise ExcitationError(f"method {name!r} has no option {unknown[0]!r}; its options: {known}.")
+        asked = options.pop("signal", None)
+        for reading in signals if asked is None else [read_signal(str(asked))]:
+            plain = ":".join([name, *(word for word in words if not word.startswith("signal="))])
+            shown = plain if reading == "response" else f"{plain} ({reading})"
+            places: tuple[str | None, ...] = tuple(own.split("+")) if own else (None,)
+            if not own and layer is not None and found.family == "excitation":
+                places = tuple(split(layer))
+            if shown in methods:
+                raise ExcitationError(
+                    f"method {shown!r} is named twice; give all its layers at once, NAME@LAYER+LAYER."
+                )
+            methods[shown] = NamedMethod(found.name, reading, tuple(sorted(options.items())))
+            layers[shown] = places
+    return methods, layers
+
+
+def read_signal(text: str) -> Reading:
+    """A reading by name.
+
+    Raises:
+        ExcitationError: there is none of this name.
+    """
+    from ..signals import Reading
+
+    known: tuple[Reading, ...] = get_args(Reading)
+    for reading in known:
+        if text == reading:
+            return reading
+    raise ExcitationError(f"signal {text!r} is not one of {', '.join(known)}.")
+
+
+def split(text: str) -> list[str]:
+    """Words with commas between."""
+    return [word for word in map(str.strip, text.split(",")) if word]
+
+
+def _option(word: str, text: str) -> tuple[str, object]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise ExcitationError(f"method {text!r}: {word!r} is not of the form OPTION=VALUE.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value  # a word needs no quotation marks

@@ -1,0 +1,155 @@
+"""Several methods, readings and layers from one forward pass: Excitation Backprop's, and those made of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .._errors import ExcitationError
+from ..networks._loaded import LoadedModel
+from ..propagation import INPUT, ExcitationRules, Policies, Record, Value, channel_sum, sweep
+from ..signals import Reading, Target
+from ._contrast import contrasted
+from ._excitation import alone, unnormalised
+from ._gradcam import by_mean, by_place, by_positive_parts
+from ._gradient import derivatives_at, magnitude, products, working
+from ._question import Maps, Question, ask, swept_layer
+from ._rivals import Start, contrasted_start
+
+RIVALS: dict[str, Start] = {"r-mwp": "odds", "r-mwp-rectified": "rivals"}
+"""What contrasts with rivals start with."""
+
+SWEPT = ("mwp", "c-mwp", *RIVALS)
+"""Methods that differ in their start alone."""
+
+TOGETHER = (*SWEPT, "eb-without-norm", "eb-post-norm")
+"""Methods that are sweeps over the engine's record, and so can share it."""
+
+AT_LAST = {"grad-cam": by_mean, "grad-cam++": by_positive_parts, "layer-cam": by_place}
+"""Functions of derivatives and activations, whose methods take the last layer unless one is asked for."""
+
+GRADIENTS: dict[str, Callable[[torch.Tensor, torch.Tensor], Maps]] = {
+    "gradient": lambda g, _: magnitude(g, "max"),
+    "input-x-gradient": products,
+    **AT_LAST,
+}
+"""Methods made of the plain derivatives at a layer, and so can share them."""
+
+
+def maps_together(
+    model: torch.nn.Module | LoadedModel,
+    images: torch.Tensor,
+    targets: Sequence[Target],
+    methods: Sequence[tuple[str, Reading]],
+    layers: Sequence[str | None],
+) -> list[list[Maps]]:
+    """What each method gives by itself at each layer, from one forward pass for all of them.
+
+    Args:
+        model: the network in evaluation mode.
+        images: `(image, channel, height, width)`, as the network takes them.
+        targets: what to look for in all images.
+        methods: names out of `TOGETHER`, with how a class's signal is spread over a score map.
+        layers: where to take the maps; `None` is the model's or the engine's own choice.
+
+    Returns:
+        For each method, at each layer: `(image, target, height, width)`, not negative after a contrast.
+
+    Raises:
+        ExcitationError: a method that is none of these, or as the methods raise.
+    """
+    other = [name for name, _ in methods if name not in TOGETHER]
+    if other:
+        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {TOGETHER}.")
+    question = ask(model, images, list(targets))
+    own = question.engine_layer() if None in layers else None
+    names = [own if layer is None else layer for layer in layers]
+    questions = {signal: ask(model, images, list(targets), signal=signal) for _, signal in methods}
+    with torch.inference_mode(False), torch.no_grad():
+        record = question.record([name for name in dict.fromkeys(names) if name is not None])
+        values = [swept_layer(record, name) for name in names if name is not None]
+        found = _swept(methods, questions, record, values)
+    for (name, _), of_method in zip(methods, found, strict=True):
+        if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
+            raise ExcitationError(f"the map of method {name!r} is not finite: an activation is too large.")
+    return found
+
+
+def _swept(
+    methods: Sequence[tuple[str, Reading]], questions: dict[Reading, Question], record: Record, values: Sequence[Value]
+) -> list[list[Maps]]:
+    """Maps of each method at each place; what starts plain, or with the dual, goes down in one sweep."""
+    assert record.scores is not None
+    scores = working(record.scores)
+    found: dict[int, list[Maps]] = {}
+    for dual in (False, True):
+        places = [i for i, (name, _) in enumerate(methods) if name in SWEPT and (name == "c-mwp") == dual]
+        starts = [_start(methods[i][0], questions[methods[i][1]], scores) for i in places]
+        if starts:
+            signals = torch.cat(starts)[None]
+            swept = sweep(record, signals, list(values), ExcitationRules(Policies()), contrast=dual)
+            each = [torch.split(channel_sum(p), [len(start) for start in starts], 1) for p in swept]
+            for i, *maps in zip(places, *each, strict=True):
+                found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
+    for i, (name, signal) in enumerate(methods):
+        if name == "eb-without-norm":
+            (contrasts,) = unnormalised(questions[signal], record, values, True)
+            found[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
+        elif name == "eb-post-norm":
+            units, contrasts = unnormalised(questions[signal], record, values, False, True)
+            found[i] = [
+                contrasted(unit, unit - contrast, signed=False).to(scores.dtype)
+                for unit, contrast in zip(units, contrasts, strict=True)
+            ]
+    return [found[i] for i in range(len(methods))]
+
+
+def _start(name: str, question: Question, scores: torch.Tensor) -> torch.Tensor:
+    if name in RIVALS:
+        return contrasted_start(question, scores, RIVALS[name])
+    return question.priors(scores)
+
+
+def gradient_maps_together(
+    model: torch.nn.Module | LoadedModel,
+    images: torch.Tensor,
+    targets: Sequence[Target],
+    methods: Sequence[tuple[str, Sequence[str | None]]],
+    *,
+    signal: Reading = "response",
+) -> list[list[Maps]]:
+    """What each method made of derivatives gives by itself at its layers, from one forward pass for all of them.
+
+    Args:
+        model: the network in evaluation mode.
+        images: `(image, channel, height, width)`, as the network takes them.
+        targets: what to look for in all images; one backward pass for each.
+        methods: names out of `GRADIENTS`, with the layers of each; `None` is the method's own choice.
+        signal: how a class's signal is spread over a score map.
+
+    Returns:
+        For each method, at each layer: `(image, target, height, width)`.
+
+    Raises:
+        ExcitationError: a method that is none of these, or as the methods raise.
+    """
+    other = [name for name, _ in methods if name not in GRADIENTS]
+    if other:
+        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {(*GRADIENTS,)}.")
+    question = ask(model, images, list(targets), signal=signal)
+    last = question.last_layer() if any(name in AT_LAST and None in layers for name, layers in methods) else INPUT
+    named = [
+        [(last if name in AT_LAST else INPUT) if layer is None else layer for layer in layers]
+        for name, layers in methods
+    ]
+    with torch.inference_mode(False), torch.no_grad():
+        every = derivatives_at(question, list(dict.fromkeys(layer for layers in named for layer in layers)))
+        found = [
+            [GRADIENTS[name](*every[layer]) for layer in layers]
+            for (name, _), layers in zip(methods, named, strict=True)
+        ]
+    for (name, _), of_method in zip(methods, found, strict=True):
+        if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
+            raise ExcitationError(f"the map of method {name!r} is not finite: an activation or gradient is too large.")
+    return found
