@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help venv demo test lint types pytest format train figures pointing photos real paper-mini sanity support bench bench-gpu clean
 
 help:  ## show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
 
@@ -67,6 +67,9 @@ pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (
 		--methods mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre \
 		--layer inception_3b --out runs/pointing/run.sqlite
 	$(BIN)/excitation report runs/pointing/run.sqlite --form markdown > docs/results/pointing_symbols.md
+
+paper-mini: $(INSTALLED)  ## Tables 1 to 3, Fig. 6 and the grid game on 500 symbol scenes (goes on where it stopped)
+	$(BIN)/python -m experiments.paper_mini
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos

@@ -17,7 +17,7 @@ from ...data._dataset import AnnotatedImages
 from ...data._pictures import read_picture
 from ...networks._loaded import LoadedModel
 from .._pointing import region
-from .._run_pointing import _classes
+from .._running import classes_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> I
     Raises:
         ExcitationError: not one image can be used.
     """
-    classes = _classes(model, data, None)
+    classes = classes_of(model, data, None)
     found = 0
     for image in data:
         if found == count:
