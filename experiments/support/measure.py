@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from excitation._layers import default_place
 from excitation.propagation import Record
 from excitation.propagation._record import Entry
 from excitation.propagation._values import Value
-from excitation.propagation.operations import Activation, Affine, Average, Gated, Scaled, Sum
+from excitation.propagation.operations import Activation, Affine, Average, Gated, Product, Scaled, Sum
 
 TARGET = 3
 CLOSED = 1e-4
 """How far an account may be from closing, in float32, as a fraction of the mass on top."""
+
+HALVED = "product='halves'"
+"""The policy that networks with products of two activations need."""
 
 PAPER = frozenset({"relu", "relu6", "hardtanh", "clamp", "threshold", "sigmoid", "tanh", "elu", "selu", "celu"}
                   | {"softplus", "hardsigmoid", "softmax", "log_softmax", "local_response_norm", "dropout"}
@@ -70,13 +74,16 @@ def measure(model: nn.Module, images: torch.Tensor) -> Row:
         return Row("refused", [str(error)], count)
     beyond, layer = beyond_the_paper(record), default_place(record).name
     del record  # the activations of a large network
+    # By itself the engine refuses products of two activations.
+    policies = eb.Policies(product="halves" if HALVED in beyond else "refuse")
+    spreading = dataclasses.replace(policies, normaliser="spread")
     with warnings.catch_warnings():
         warnings.simplefilter("error", eb.BypassWarning)  # a layer in the middle that all evidence passes
-        middle = eb.audit(model, images, [TARGET], layer=layer)
+        middle = eb.audit(model, images, [TARGET], layer=layer, policies=policies)
         start = time.perf_counter()
-        bottom = eb.audit(model, images, [TARGET], layer="input")
+        bottom = eb.audit(model, images, [TARGET], layer="input", policies=policies)
         seconds = time.perf_counter() - start
-        spread = eb.audit(model, images, [TARGET], layer="input", policies=eb.Policies(normaliser="spread"))
+        spread = eb.audit(model, images, [TARGET], layer="input", policies=spreading)
     closed = all(
         float(account.residue.abs().max()) < CLOSED
         and float(account.negative.abs().max()) == 0
@@ -113,6 +120,8 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
     operation = entry.operation
     if isinstance(operation, Gated):
         return "gates"
+    if isinstance(operation, Product):
+        return HALVED
     if isinstance(operation, Sum):
         return "residual sums"
     if isinstance(operation, Activation):

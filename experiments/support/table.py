@@ -37,7 +37,6 @@ MASSES = ("top", "middle", "bottom", "lost", "spread")
 REASONS = {
     "multiplies activations with each other": "attention",
     "as attention does": "attention",
-    "neither of them a gate": "product of two activations",
 }
 """The engine's sentences, in a word."""
 
@@ -82,8 +81,10 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "",
         f"Every classifier of torchvision {about['torchvision']} and one network of every convolutional family of timm"
         f" {about['timm']} (more where its operations change), with random weights and batch norms calibrated on random"
-        f" pictures, a seventh of their scales negative. One class, `Policies()`, float32, torch {about['torch']}, one"
-        " thread beside other work: the seconds (one map at the pixels with its account) are an order of size.",
+        " pictures, a seventh of their scales negative. One class, `Policies()`, with `product='halves'` where a row"
+        " says so (by itself the engine refuses products of two activations, and says this remedy); float32, torch"
+        f" {about['torch']}, one thread beside other work: the seconds (one map at the pixels with its account) are an"
+        " order of size.",
         "",
         "`make support` makes this page; `tests/engine/test_support.py` holds it against the engine.",
         "",

@@ -144,6 +144,51 @@ def test_the_mean_of_gates_is_a_gate_and_their_sum_is_none():
         pixels(gated(lambda g: g.sum((2, 3), keepdim=True)), x, signal)
 
 
+HALVES = eb.Policies(product="halves")
+
+
+def test_a_product_of_two_activations_is_halved_if_asked_and_refused_if_not():
+    """Each factor's own chain, by Eq. 4, carries half; below a negative other factor it starts lowered."""
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 4, 3, dtype=torch.float64)
+    x = torch.rand(1, 3, 2, 2).double()
+
+    def factors(x):
+        return [torch.einsum("oi,nihw->nohw", w, x) for w in (first, second)]
+
+    model = wrap(lambda x, v, w: F.conv2d(x, v) * F.conv2d(x, w), *(w[:, :, None, None] for w in (first, second)))
+    signal = torch.rand(4, 2, 2).double()
+    expected = torch.zeros(1, 2, 2).double()
+    for weight, other in zip((first, second), factors(x)[::-1], strict=True):
+        for y in range(2):
+            for z in range(2):
+                at = x[0, :, y, z]
+                signed = weight * other[0, :, y, z].sign()[:, None]  # what raised the product through this factor
+                expected[0, y, z] += 0.5 * (eq4(signed, at, signal[:, y, z])).sum()
+    assert torch.allclose(pixels(model, x, signal, policies=HALVES), expected)
+    with pytest.raises(eb.UnsupportedOperationError, match=r"Policies\(product='halves'\)"):
+        pixels(model, x, signal)
+
+
+def test_a_square_by_itself_is_the_neuron_and_keeps_its_polarity():
+    x = torch.tensor([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1).double()
+    weight = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 0.0, -1.0]])[:, :, None, None]
+
+    def square(x, w):
+        y = F.conv2d(x, w)  # below zero in both channels: x1 and x0 with x2 lowered them
+        return y * y
+
+    found = eb.explain(wrap(square, weight), x, [0, 1], layer="input", policies=HALVES)
+    assert found.shape == (1, 2, 1, 1)
+    assert torch.allclose(found.flatten(), torch.ones(2).double())
+
+
+def test_walks_do_not_halve():
+    x = torch.rand(1, 2, 3, 3).double()
+    with pytest.raises(eb.ExcitationError, match="product='refuse'"):
+        eb.explain(wrap(lambda x: x * x), x, [0], layer="input", method="sampled-winners", policies=HALVES)
+
+
 @pytest.mark.parametrize("exponent", [0.5, 1, 2, 3, 2.5])
 def test_powers_of_neurons_that_are_never_negative_pass_signals(exponent):
     x = torch.rand(1, 3, 2, 2)

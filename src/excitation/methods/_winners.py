@@ -63,6 +63,11 @@ class WinnerRules(ExcitationRules):
                 f"the policy normaliser={policies.normaliser!r} spreads probabilities, but here single inputs win;"
                 " use normaliser='lose'."
             )
+        if policies.product != "refuse":
+            raise ExcitationError(
+                f"the policy product={policies.product!r} halves probabilities, but here single inputs win;"
+                " use product='refuse'."
+            )
         self._draw = draw
         self._split = split
 

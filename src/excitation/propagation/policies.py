@@ -32,6 +32,8 @@ class Policies:
             average pooling then passes only windows with a positive sum.
         bounded: inputs bounded from below by a number under zero (tanh, ELU). `"shift"`: Eq. 5, activations counted
             from their minimum; `"original"`: as signed neurons.
+        product: of two activations, neither of them a gate. `"refuse"`: which one a winner chose is open, so there is
+            no map; `"halves"`: each takes half.
     """
 
     residual: Literal["proportional", "branch", "original"] = "proportional"
@@ -40,6 +42,7 @@ class Policies:
     threshold: float | None = None
     signed: Literal["polarity", "original"] = "polarity"
     bounded: Literal["shift", "original"] = "shift"
+    product: Literal["refuse", "halves"] = "refuse"
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))

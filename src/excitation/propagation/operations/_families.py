@@ -243,6 +243,23 @@ class Gated(Operation):
 
 
 @dataclass(eq=False)
+class Product(Operation):
+    """A product of two activations, neither of which is a gate.
+
+    Attributes:
+        factors: the two, whose signs matter.
+        where: what to call it in messages.
+    """
+
+    factors: tuple[torch.Tensor, torch.Tensor]
+    where: str
+
+    def lower(self, inputs: Sequence[Value]) -> Bound:
+        """Zero if both are non-negative."""
+        return 0.0 if all(value.nonnegative for value in inputs) else UNBOUNDED
+
+
+@dataclass(eq=False)
 class Sum(Operation):
     """A sum of branches: residual connections.
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..._errors import TrainingModeError
-from ._families import Gated, Scaled, Sum
+from ._families import Gated, Product, Scaled, Sum
 from ._reading import Number, Read, Reading, reads
 
 
@@ -95,14 +95,17 @@ def added_scaling(reading: Reading, input: Any, tensor1: Any, tensor2: Any, *, v
 
 
 def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
-    """One of two activations is the gate: what came out of a sigmoid or softmax, else the smaller one."""
+    """One of two activations is the gate, what came out of a sigmoid or softmax, else the smaller one; or neither."""
     if reading.name not in {"mul", "multiply"}:
         reading.refuse("it divides one activation by another, so which of them a winner chose is open.")
     gates = [reading.value(tensor).gate for tensor in (input, other)]
     if gates[0] == gates[1]:
         gates = [input.numel() < other.numel(), other.numel() < input.numel()]
-    if gates[0] == gates[1] or not (input.is_floating_point() and other.is_floating_point()):
-        reading.refuse("it multiplies two activations, neither of them a gate, so which one a winner chose is open.")
+    if not (input.is_floating_point() and other.is_floating_point()):
+        reading.refuse("it multiplies activations by numbers that are no activations.")
+    if gates[0] == gates[1]:
+        # Whether such a product has a rule is a policy's choice, which the record does not know.
+        return Product(scale=(1.0,), factors=(input, other), where=reading.where), (input, other)
     place = 0 if gates[1] else 1
     factor, x = ((other, input), (input, other))[place]
     return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._record import Entry
-from ..operations import Activation, Affine, Arrangement, Average, Gated, Scaled, SharedMaximum, Sum, Winner
+from ..operations import Activation, Affine, Arrangement, Average, Gated, Product, Scaled, SharedMaximum, Sum, Winner
 from ..policies import Policies
 from ._branches import residual_sum
 from ._maxima import shared_maximum, winner
-from ._neurons import activation, gated, scaled
+from ._neurons import activation, gated, product, scaled
 from ._signals import Signal, added, channel_sum, contrasted, total, with_both
 from ._weighted import affine, average
 
@@ -55,6 +55,8 @@ class ExcitationRules:
         if isinstance(operation, Gated):
             p = gated(p, operation)
             return [p, None] if operation.place == 0 else [None, p]
+        if isinstance(operation, Product):
+            return product(p, operation, policies)
         if isinstance(operation, Sum):
             return residual_sum(p, operation, entry.inputs, policies, entry.address)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..operations import Gated, Scaled
+from ..._errors import UnsupportedOperationError
+from ..operations import Gated, Product, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -37,6 +38,26 @@ def gated(p: Signal, operation: Gated) -> Signal:
     gate swaps raised and lowered.
     """
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
+
+
+def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
+    """`product`: `P(a) = P(b) = P(a b) / 2` under the policy `product="halves"`, else refused (beyond the paper).
+
+    Neither factor decides alone: `d log(a b) = d log a + d log b`, so each has an equal part in the product (the
+    uniform rule of Achtibat et al., "AttnLRP", ICML 2024, Sec. 3.3). What raised the product raised a factor if the
+    other one is positive, and lowered it if that is negative.
+
+    Raises:
+        UnsupportedOperationError: under the default policy.
+    """
+    if policies.product == "refuse":
+        raise UnsupportedOperationError(
+            f"{operation.where}: it multiplies two activations, neither of them a gate, so which one a winner chose is"
+            " open. Choose a layer above it, or let each take half with Policies(product='halves')."
+        )
+    a, b = operation.factors
+    half = p / 2
+    return [reduced_to(_by_sign(half, b), a.shape), reduced_to(_by_sign(half, a), b.shape)]
 
 
 def _by_sign(p: Signal, factor: torch.Tensor | float) -> Signal:
