@@ -60,7 +60,14 @@ def point(path: str, data: str) -> None:
     play(Path(path), Path(data))
 
 
-WRITERS = {"write_units": write_units, "hold": hold, "point": point}
+def game(name: str, path: str, data: str) -> None:
+    """Any of the games with a real network in small."""
+    from games_world import play_game
+
+    play_game(name, Path(path), Path(data))
+
+
+WRITERS = {"write_units": write_units, "hold": hold, "point": point, "game": game}
 
 
 class Writers:
@@ -104,13 +111,13 @@ class Writers:
 
 def serve() -> None:
     """The process itself."""
-    import pointing_world
+    import games_world
     import torch
 
     import excitation.benchmarks
 
     assert excitation.benchmarks
-    assert pointing_world
+    assert games_world
     torch.set_num_threads(1)
     print("ready", flush=True)
     for line in sys.stdin:
