@@ -161,7 +161,7 @@ def layers_command(
     shape: InShape = Shape.disc,
     crowds: Crowds = True,
 ) -> None:  # fmt: skip
-    """Layer sweep (the paper's Fig. 6): the pointing game at every layer, one chosen on held-out images."""
+    """Layer sweep (Figure 6 of the paper): the pointing game at every layer, one chosen on held-out images."""
     _point("layers", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
            truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
 
