@@ -31,8 +31,9 @@ def explain_command(
     ] = None,
     contrast: Annotated[
         str,
-        typer.Option("--contrast", metavar="none|dual|CLASS", help="none: MWP; dual: c-MWP; or a class to set against"
-                     " the targets."),
+        typer.Option("--contrast", metavar="none|dual|rivals|CLASS", help="none: MWP; dual: c-MWP; rivals: r-MWP,"
+                     " against all other classes by their probability; or a class to set against the targets (by its"
+                     " index, if its name is one of these words)."),
     ] = "none",
     class_names: ClassNames = None,
     signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,

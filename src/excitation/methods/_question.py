@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from .._explain import _bypass, _per_image, _priors, _warn_of_bypass
+from .._explain import _bypass, _class_weights, _per_image, _priors, _warn_of_bypass
 from .._forward import OutputChoice, _check_images, check_model, forward
 from .._layers import Layer, default_place, find_place, layer_name
 from ..networks._loaded import LoadedModel
@@ -58,9 +58,7 @@ class Question:
         self, scores: Float[torch.Tensor, "image classes *space"]
     ) -> Float[torch.Tensor, "target image classes"]:
         """The weight of each class in each target, whatever the class's response."""
-        # Read as a softmax over positions, a class's weights sum to its own.
-        weights = _priors(self.per_image, scores, self.class_names, "softmax")
-        return weights.flatten(3).sum(3) if weights.dim() > 3 else weights
+        return _class_weights(self.per_image, scores, self.class_names)
 
     def record(self, roots: Sequence[str] | None) -> Record:
         """One recorded forward pass by the engine."""
