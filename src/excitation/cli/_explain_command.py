@@ -44,9 +44,9 @@ def explain_command(
     """Show where in each picture a network finds the evidence for each class.
 
     Writes a figure (PNG) and the raw maps (NPZ) of each picture to the --out folder, and prints a line per class with
-    its score, the map's peak (x, y) in the picture's pixels, and the map's mass. A picture that is finished there is
-    not done again; results of another configuration are never overwritten. A picture that cannot be read is reported
-    and left out, and the exit code is then 2.
+    its score, the map's peak (x, y) in the picture's pixels (none, in JSON null, if the map is the same everywhere),
+    and the map's mass. A picture that is finished there is not done again; results of another configuration are never
+    overwritten. A picture that cannot be read is reported and left out, and the exit code is then 2.
     """
     from .. import __version__
     from ..data._pictures import find_pictures
