@@ -174,7 +174,9 @@ def test_contrast_rivals_of_explain_is_the_method(signed, images):
         for layer, maps in found.items():
             whole = odds(model, images, targets, layer=layer, signed=signed)
             expected = [whole[i, : len(maps[i])] for i in range(3)]
-            assert all(torch.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(maps, expected, strict=True))
+            assert all(
+                torch.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(maps, expected, strict=True)
+            )
             assert float(whole.abs().max()) > 1e-4
             assert (float(whole.min()) < -1e-4) == signed
     full = eb.explain_full(model, images, [2], contrast="rivals", signed=True)
@@ -199,7 +201,11 @@ def test_contrast_rivals_on_a_score_map_is_the_method(reading, rectified, images
     assert torch.allclose(found, odds(model, images, TARGETS, layer="0", signal=reading, signed=True), atol=1e-12)
     # The start by its formula, one unit at a time.
     s = model(images).detach()
-    places = {"response": s.clamp(min=0), "softmax": s.flatten(2).softmax(2).reshape(s.shape), "posterior": s.softmax(1)}
+    places = {
+        "response": s.clamp(min=0),
+        "softmax": s.flatten(2).softmax(2).reshape(s.shape),
+        "posterior": s.softmax(1),
+    }
     r = places[reading] / places[reading].sum((2, 3), keepdim=True).clamp(min=1e-300)
     weighed = s.mean((2, 3)).exp()[..., None, None] * r
     own = torch.tensor([1, 0, 0, 1], dtype=torch.float64)[:, None, None]

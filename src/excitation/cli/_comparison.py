@@ -239,7 +239,7 @@ def told_lines(rows: Sequence[Row], image: Path, figure: Path, jobs: Sequence[Jo
                 lines.append(json.dumps({**common, **own, **more}))
             else:
                 lines.append(
-                    f"{image}: {name}: {result.names[i]}: score {score:.4g}, {peak_in_words(peak)}, mass {mass:.4g}, all in"
-                    f" {result.seconds or 0.0:.3g} s"
+                    f"{image}: {name}: {result.names[i]}: score {score:.4g}, {peak_in_words(peak)}, mass {mass:.4g},"
+                    f" all in {result.seconds or 0.0:.3g} s"
                 )
     return lines

@@ -57,7 +57,10 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
     size = (picture.height, picture.width)
     peaks = {name: [find_peak(attention, size) for attention in maps_of(result)] for name, result in found.items()}
     hits = {
-        name: [peak is not None and is_hit(peak, instance.mask) for peak, instance in zip(points, scene.instances, strict=True)]
+        name: [
+            peak is not None and is_hit(peak, instance.mask)
+            for peak, instance in zip(points, scene.instances, strict=True)
+        ]
         for name, points in peaks.items()
     }
     out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -70,13 +71,15 @@ class Question:
             return self.layer
         if self.preferred is not None:
             return layer_name(self.model, self.preferred)
-        return default_place(self._first()).name
+        return default_place(self.first).name
 
     def last_layer(self) -> str:
         """The asked layer, else the last one with space that all evidence passes through (found with one image)."""
-        return self.layer if self.layer is not None else last_place(self._first()).name
+        return self.layer if self.layer is not None else last_place(self.first).name
 
-    def _first(self) -> Record:
+    @cached_property
+    def first(self) -> Record:
+        """One recorded forward pass of the first image alone, of all that lies between image and scores."""
         return forward(self.model, self.images[:1], None, self.output, self.constants)
 
 

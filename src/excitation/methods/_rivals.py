@@ -11,6 +11,7 @@ from jaxtyping import Float
 from ..propagation import ExcitationRules, Policies, channel_sum, sweep
 from ..signals import Reading, read_positions, rivals_signal
 from ._gradient import working
+from ._needs import knows_above
 from ._question import Maps, Question, swept_layer
 from ._registry import method
 
@@ -73,6 +74,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows; scores of which zero means something",
+    applies=knows_above,
     fixed={"start": "rivals"},
 )
 @method(
@@ -82,13 +84,14 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:
     """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
 
-    The default is `excitation.explain(..., contrast="rivals")`. It sweeps the derivative of the target's log-odds. `"rivals"` reads responses off the scores as `signal`
-    says, `max(s, 0)` for one: it needs scores of which zero means something, as after a rectifier, and gives an empty
-    map to a class without positive score.
+    The default is `excitation.explain(..., contrast="rivals")`: it sweeps the derivative of the target's log-odds.
+    `"rivals"` reads responses off the scores as `signal` says, `max(s, 0)` for one: it needs scores of which zero means
+    something, as after a rectifier, and gives an empty map to a class without positive score.
     """
     layer = question.engine_layer()
     record = question.record([layer])
