@@ -93,7 +93,7 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     """c-Gradient is zero everywhere, and blurring does not change that."""
     words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--methods", "c-gradient,mwp", "--out", tmp_path)
     code, lines, errors = run(*words, "--json")
-    assert (code, errors.count("excitation: figure")) == (0, 1)
+    assert (code, errors) == (0, "")
     empty, full = map(json.loads, lines.splitlines())
     assert (empty["peak"], empty["mass"]) == (None, 0.0)
     assert near(full["peak"], 20, 20)

@@ -10,6 +10,7 @@ from PIL import Image
 
 import excitation as eb
 from excitation.data._pictures import read_picture
+from excitation.methods import find_method
 
 NAMED = ("--model", "toy_models:named")
 
@@ -192,7 +193,7 @@ def test_against_rivals(run, folder, tmp_path, toys):
     loaded = toys.named()
     images = loaded.preprocessing(read_picture(folder / "a.png"))[None]
     with np.load(row["maps"]) as stored:
-        expected = eb.explain(loaded, images, [1], method="r-mwp", signed=True)[0]
+        expected = find_method("r-mwp")(loaded, images, [1], signed=True)[0]
         np.testing.assert_allclose(stored["maps"], expected.numpy(), rtol=0, atol=1e-6)
 
 
