@@ -125,9 +125,9 @@ def _pets(heads: dict[str, LoadedModel], photo: Path, work: Path) -> list[str]:
 
 
 def _where(attention: torch.Tensor, picture: Image.Image) -> str:
-    x, y = find_peak(attention, (picture.height, picture.width))
+    peak = find_peak(attention, (picture.height, picture.width))
     left = attention[:, : attention.shape[1] // 2].sum() / attention.sum()
-    return f"{100 * float(left):.0f} | ({x}, {y})"
+    return f"{100 * float(left):.0f} | {peak or 'none'}"
 
 
 if __name__ == "__main__":

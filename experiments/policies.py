@@ -59,7 +59,7 @@ def main(
                 for target, attention in zip(targets, maps.clamp(min=0), strict=True):
                     there = np.any([item.mask for item in scene.instances if item.symbol == target], axis=0)
                     peak = find_peak(attention, scene.image.shape[:2])
-                    hits.setdefault((residual, norm, kind), []).append(is_hit(peak, there))
+                    hits.setdefault((residual, norm, kind), []).append(peak is not None and is_hit(peak, there))
     count = len(next(iter(hits.values())))
     lines = [
         "# Residual and batch-norm policies, by evidence",

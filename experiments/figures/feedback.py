@@ -56,10 +56,10 @@ def draw(picture: Image.Image, first: torch.Tensor, best: torch.Tensor, found: F
             axes.set_axis_off()
             axes.set_title(title, fontsize=10)
         for axes, attention in zip(row[1:3], (first[k], best[k]), strict=True):
-            x, y = find_peak(attention, (shown.height, shown.width))
-            for colour, width in (("black", 2.8), ("white", 1.4)):
+            peak = find_peak(attention, (shown.height, shown.width))
+            for colour, width in (("black", 2.8), ("white", 1.4)) if peak else ():
                 axes.plot(
-                    x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width
+                    *peak, "o", markersize=9, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width
                 )
         _course(row[3], found.scores[0, k], found.shut[0, k], at, last=k == len(NAMES) - 1)
     return drawn

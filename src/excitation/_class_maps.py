@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ._errors import ExcitationError, TargetError
 from ._explain import Contrast
-from .signals import Target, class_weights
+from .signals import Target, class_weights, rivals_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,8 @@ class ClassMaps:
         scores: the network's class scores (averaged over positions).
         way: how they were found.
         class_names: for targets by name.
+        masses: of each class's signal on a score map: one, or zero where the class answers nowhere; `None` if all are
+            one.
     """
 
     layer: str
@@ -32,6 +34,7 @@ class ClassMaps:
     scores: Float[torch.Tensor, "image class"]
     way: str
     class_names: tuple[str, ...] | None = None
+    masses: Float[torch.Tensor, "image class"] | None = None
 
     def maps(
         self, targets: Target | Sequence[Target], *, contrast: Contrast = None, signed: bool = False
@@ -41,7 +44,7 @@ class ClassMaps:
         Args:
             targets: classes by index or name, weights by class, or tensors `(classes,)` or `(image, classes)`; one, or
                 a list.
-            contrast: `None`, `"dual"`, another target, or a list of classes, as in `explain`.
+            contrast: `None`, `"dual"`, `"rivals"`, another target, or a list of classes, as in `explain`.
             signed: keep negative values of a contrast.
 
         Returns:
@@ -60,6 +63,9 @@ class ClassMaps:
             if self.contrasts is None:
                 raise ExcitationError("these maps were precomputed with dual=False; precompute them with dual=True.")
             source = self.contrasts
+        elif isinstance(contrast, str) and contrast == "rivals":
+            masses = torch.ones_like(self.scores) if self.masses is None else self.masses
+            weights = rivals_weights(weights.transpose(0, 1) > 0, self.scores, masses).transpose(0, 1)
         elif contrast is not None:
             if isinstance(contrast, (list, tuple, set, frozenset)):
                 if not contrast:

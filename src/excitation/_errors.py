@@ -27,5 +27,9 @@ class TargetError(ExcitationError):
     """A target names no output unit, or a top-down signal has the wrong shape."""
 
 
+class NotApplicableError(ExcitationError):
+    """A method does not apply to a network."""
+
+
 class BypassWarning(UserWarning):
     """The chosen layer is only one arm of the network: its map is a share of the probability mass, not the whole."""

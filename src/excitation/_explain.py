@@ -16,7 +16,7 @@ from ._forward import OutputChoice, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
-from .signals import Reading, Target, top_down_signal
+from .signals import Reading, Target, rivals_signal, top_down_signal
 
 Maps = Float[torch.Tensor, "image target ..."]
 """`(image, target, height, width)`."""
@@ -24,8 +24,9 @@ Maps = Float[torch.Tensor, "image target ..."]
 MapList = list[Float[torch.Tensor, "_ ..."]]
 """`(target, height, width)` for each image."""
 
-Contrast = Literal["dual"] | Target | Sequence[int | str] | None
-"""`None` (MWP), `"dual"` (c-MWP), or what to set against the target: another target, or several classes alike."""
+Contrast = Literal["dual", "rivals"] | Target | Sequence[int | str] | None
+"""`None` (MWP), `"dual"` (c-MWP), `"rivals"` (r-MWP), or what to set against the target: another target, or several
+classes alike. A class that is called "dual" or "rivals" is meant by its index, or by weights: `{"rivals": 1}`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def explain(
         method: a name out of `list_methods()`, to compare with; Excitation Backprop if not given. `contrast` and
             `signed` belong to the latter; as methods, c-MWP and others have names of their own.
         contrast: `None` for MWP (Eq. 2); `"dual"` for c-MWP (Sec. 3.3): unit minus dual unit, formed at the last
-            weighted layer; or another target, or a list of classes, whose MWP is subtracted.
+            weighted layer; `"rivals"` for r-MWP (beyond the paper, `signals.rivals_signal`): all other classes are
+            subtracted, each as probable as the network finds it; or another target, or a list of classes, whose MWP
+            is subtracted. For a class that is itself called "dual" or "rivals" give its index, or `{"rivals": 1}`.
         signed: keep negative values of a contrast; otherwise they are cut at zero, as Sec. 3.3 defines it.
         signal: how a class's signal is spread over a score map, for networks that return one.
         policies: choices the paper leaves open; `Policies()` if not given.
@@ -192,8 +195,11 @@ def explain_full(
     scores = scores.to(working)
     per_image, counts = _per_image(targets, len(images))
     prior = _priors(per_image, scores, class_names, signal)
-    against = _against(contrast, scores, class_names, signal)
-    start = prior if against is None else prior - against
+    if isinstance(contrast, str) and contrast == "rivals":
+        start = rivals_signal(_class_weights(per_image, scores, class_names) > 0, scores, signal)
+    else:
+        against = _against(contrast, scores, class_names, signal)
+        start = prior if against is None else prior - against
     keep = Account() if account else None
     signals = sweep(
         record,
@@ -277,6 +283,15 @@ def _priors(
             one = top_down_signal(item, scores[i : i + 1], class_names=class_names, reading=reading)
             whole[k, i] = one[0]
     return whole
+
+
+def _class_weights(
+    per_image: list[list[Target]], scores: torch.Tensor, class_names: Sequence[str] | None
+) -> Float[torch.Tensor, "target image classes"]:
+    """The weight of each class in each target, whatever the class's response."""
+    # Read as a softmax over positions, a class's weights sum to its own.
+    weights = _priors(per_image, scores, class_names, "softmax")
+    return weights.flatten(3).sum(3) if weights.dim() > 3 else weights
 
 
 def _against(

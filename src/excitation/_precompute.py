@@ -116,6 +116,7 @@ def precompute(
         scores=scores.flatten(2).mean(2) if scores.dim() > 2 else scores,
         way=way,
         class_names=None if class_names is None else tuple(class_names),
+        masses=weights.flatten(2).sum(2) if scores.dim() > 2 else None,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ._errors import TargetError
 
@@ -44,6 +45,60 @@ def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading:
         whole = parts.sum(2, keepdim=True)
         weights = torch.where(whole > 0, parts / torch.where(whole > 0, whole, 1), 0)
     return weights.reshape(scores.shape)
+
+
+def rivals_signal(
+    own: Bool[torch.Tensor, "target image classes"],
+    scores: Float[torch.Tensor, "image classes *space"],
+    reading: Reading = "response",
+) -> Float[torch.Tensor, "target image classes *space"]:
+    """The signal of targets with their rivals' subtracted: where r-MWP starts (beyond the paper).
+
+    `P_K - P_notK` with `P_S(j, x) = [j in S] y_j r_j(x) / sum over S and positions`: `K` are a target's classes, `y`
+    is the softmax of the scores averaged over positions, `r_j` where the class's signal starts (`read_positions`). On
+    pooled scores this is the derivative of `log y(K) / y(not K)`, the log-odds of the target. It does not change when
+    all scores rise by the same amount, and each side has mass one unless none of its classes answers anywhere.
+
+    Args:
+        own: whether a class is one of the target's; a target without any gets no signal.
+        scores: the network's output.
+        reading: how classes spread over a score map's positions.
+
+    Returns:
+        Signed mass on each output unit.
+    """
+    places = read_positions(scores, reading)
+    means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
+    weights = rivals_weights(own, means, places.flatten(2).sum(2) if scores.dim() > 2 else places)
+    return weights.reshape(*weights.shape, *(1,) * (scores.dim() - 2)) * places
+
+
+def rivals_weights(
+    own: Bool[torch.Tensor, "target image classes"],
+    scores: Float[torch.Tensor, "image classes"],
+    masses: Float[torch.Tensor, "image classes"],
+) -> Float[torch.Tensor, "target image classes"]:
+    """The factor each class's own signal has in `rivals_signal`: positive for a target's classes, negative for others.
+
+    Args:
+        own: whether a class is one of the target's.
+        scores: class scores, averaged over positions.
+        masses: of the classes' own signals: one, or zero where a class answers nowhere.
+
+    Returns:
+        Weights over classes.
+    """
+    both = _shares(own, scores, masses) - _shares(~own, scores, masses)
+    return torch.where(own.any(2, keepdim=True), both, 0)
+
+
+def _shares(side: torch.Tensor, scores: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
+    """The probability of each class given that it is one of a side's, for signals of these masses: mass one in all."""
+    chosen = torch.where(side, scores, -math.inf)
+    # The softmax within a side, which cannot underflow as a quotient of two probabilities would.
+    y = torch.where(chosen.isneginf(), 0, (chosen - chosen.amax(2, keepdim=True).clamp(min=-1e30)).exp())
+    mass = (y * masses).sum(2, keepdim=True)
+    return y / torch.where(mass > 0, mass, math.inf)
 
 
 def top_down_signal(

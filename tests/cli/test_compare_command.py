@@ -89,6 +89,19 @@ def test_a_method_that_does_not_apply_is_told_with_its_reason(run, folder, tmp_p
     assert "none of the methods applies. cam: CAM does not apply" in errors
 
 
+def test_an_empty_map_has_no_peak(run, folder, tmp_path):
+    """c-Gradient is zero everywhere, and blurring does not change that."""
+    words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--methods", "c-gradient,mwp", "--out", tmp_path)
+    code, lines, errors = run(*words, "--json")
+    assert (code, errors) == (0, "")
+    empty, full = map(json.loads, lines.splitlines())
+    assert (empty["peak"], empty["mass"]) == (None, 0.0)
+    assert near(full["peak"], 20, 20)
+    first, second = run(*words)[1].splitlines()
+    assert ", no peak, mass 0, " in first
+    assert ", peak (" in second
+
+
 def test_what_an_earlier_run_found_is_not_done_again(run, folder, tmp_path, toys):
     words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--out", tmp_path)
     assert run(*words, "--methods", "mwp")[0] == 0

@@ -10,6 +10,7 @@ from PIL import Image
 
 import excitation as eb
 from excitation.data._pictures import read_picture
+from excitation.methods import find_method
 
 NAMED = ("--model", "toy_models:named")
 
@@ -180,6 +181,41 @@ def test_signed_and_against_a_class(run, folder, tmp_path):
         assert near(json.loads(lines)["peak"], 20, 20)
         with np.load(out / "a.npz") as stored:
             assert (stored["maps"].min() < -0.01) == bool(extra)
+
+
+def test_against_rivals(run, folder, tmp_path, toys):
+    words = ("explain", folder / "a.png", *NAMED, "--target", "1", "--contrast", "rivals", "--signed", "--json")
+    code, lines, errors = run(*words, "--out", tmp_path)
+    assert (code, errors) == (0, "")
+    row = json.loads(lines)
+    assert near(row["peak"], 70, 15)
+    assert abs(row["mass"]) < 1e-6
+    loaded = toys.named()
+    images = loaded.preprocessing(read_picture(folder / "a.png"))[None]
+    with np.load(row["maps"]) as stored:
+        expected = find_method("r-mwp")(loaded, images, [1], signed=True)[0]
+        np.testing.assert_allclose(stored["maps"], expected.numpy(), rtol=0, atol=1e-6)
+
+
+def test_an_empty_map_has_no_peak(run, folder, tmp_path, monkeypatch):
+    """A class against itself: nothing is left, and the corner is not named for it."""
+    from excitation.views import _figure
+
+    rings = []
+    monkeypatch.setattr(_figure, "ring", lambda axes, peak, *more: rings.append(peak))
+    words = ("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "1", "--contrast", "0")
+    code, lines, errors = run(*words, "--out", tmp_path)
+    assert (code, errors) == (0, "")
+    first, second = lines.splitlines()
+    assert first.endswith(", no peak, mass 0.0000")
+    assert ", peak (" in second
+    assert rings[0] is None
+    assert near(rings[1], 70, 15)
+    again = run(*words, "--out", tmp_path, "--json")[1].splitlines()  # from the file
+    assert json.loads(again[0])["peak"] is None
+    assert near(json.loads(again[1])["peak"], 70, 15)
+    with np.load(tmp_path / "a.npz") as stored:
+        assert stored["peaks"][0].tolist() == [-1, -1]
 
 
 def test_the_map_of_a_crop_lies_in_the_crop(run, tmp_path, toys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from method_networks import deep, pooled
+from method_networks import Counting, deep, pooled
 from torch import nn
 
 import excitation as eb
@@ -64,15 +64,6 @@ def test_heads_cam_applies_to(head, images):
 
 
 def test_cam_refuses_after_one_image(images):
-    class Counting(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner, self.seen = inner, []
-
-        def forward(self, x):
-            self.seen.append(x.shape[0])
-            return self.inner(x)
-
     model = Counting(deep())
     with pytest.raises(eb.ExcitationError, match=r"CAM does not apply.*'inner\.12:relu'.*Grad-CAM"):
         cam(model, images, [0])

@@ -160,3 +160,67 @@ def test_odds_on_a_score_map(images):
     start[:, 2] = places[:, 2]
     start[:, rest] = -y[:, rest].softmax(1)[..., None, None] * places[:, rest]
     assert torch.allclose(found, eb.explain(model, images, [start], layer="1"), atol=1e-12)
+
+
+TARGETS = [2, {0: 0.3, 3: 0.7}, {1: 1.0, 2: -0.5}]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_contrast_rivals_of_explain_is_the_method(signed, images):
+    """Of several layers from one sweep, of mixtures, and of a list of targets for each image."""
+    model = deep(6)
+    for targets in (TARGETS, [[0], [1, {2: 0.5, 4: 0.5}], [3]]):
+        found = eb.explain(model, images, targets, layer=["6", "3"], contrast="rivals", signed=signed)
+        for layer, maps in found.items():
+            whole = odds(model, images, targets, layer=layer, signed=signed)
+            expected = [whole[i, : len(maps[i])] for i in range(3)]
+            assert all(
+                torch.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(maps, expected, strict=True)
+            )
+            assert float(whole.abs().max()) > 1e-4
+            assert (float(whole.min()) < -1e-4) == signed
+    full = eb.explain_full(model, images, [2], contrast="rivals", signed=True)
+    ((name, maps),) = full.maps.items()
+    assert torch.allclose(maps, odds(model, images, [2], signed=True), rtol=0, atol=1e-12), name
+    assert float(maps.sum((2, 3)).abs().max()) < 1e-9
+    assert bool(full.share[name].isnan().all())
+    assert torch.equal(full.top, torch.ones(3, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("reading", ["response", "softmax", "posterior"])
+@pytest.mark.parametrize("rectified", [False, True])
+def test_contrast_rivals_on_a_score_map_is_the_method(reading, rectified, images):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).double().eval()
+    with torch.no_grad():
+        model[2].weight[3] = -model[2].weight[3].abs()  # a class that answers nowhere
+        model[2].bias[3] = -1
+    if rectified:
+        model.append(nn.ReLU())
+    found = eb.explain(model, images, TARGETS, layer="0", contrast="rivals", signal=reading, signed=True)
+    assert torch.allclose(found, odds(model, images, TARGETS, layer="0", signal=reading, signed=True), atol=1e-12)
+    # The start by its formula, one unit at a time.
+    s = model(images).detach()
+    places = {
+        "response": s.clamp(min=0),
+        "softmax": s.flatten(2).softmax(2).reshape(s.shape),
+        "posterior": s.softmax(1),
+    }
+    r = places[reading] / places[reading].sum((2, 3), keepdim=True).clamp(min=1e-300)
+    weighed = s.mean((2, 3)).exp()[..., None, None] * r
+    own = torch.tensor([1, 0, 0, 1], dtype=torch.float64)[:, None, None]
+    sides = [weighed * side / (weighed * side).sum((1, 2, 3), keepdim=True) for side in (own, 1 - own)]
+    by_hand = eb.explain(model, images, [sides[0] - sides[1]], layer="0")
+    assert torch.allclose(found[:, 1:2], by_hand, atol=1e-12)
+    assert float(by_hand.abs().max()) > 1e-4
+
+
+def test_a_class_that_is_called_rivals(images):
+    """The word is the contrast; the class goes by its index or by weights."""
+    model, names = deep(7), ["a", "b", "rivals", "dual", "c", "d"]
+    ask = {"layer": "6", "class_names": names, "signed": True}
+    against = eb.explain(model, images, ["a"], contrast=2, **ask)
+    assert torch.equal(eb.explain(model, images, ["a"], contrast={"rivals": 1}, **ask), against)
+    everyone = eb.explain(model, images, ["a"], contrast="rivals", **ask)
+    assert torch.allclose(everyone, odds(model, images, [0], layer="6", signed=True), atol=1e-12)
+    assert not torch.allclose(everyone, against, atol=1e-3)

@@ -79,7 +79,7 @@ def test_equal_to_explain_for_every_class(kind, way):
     found = eb.precompute(model, images, layer, way=way)
     every = list(range(CLASSES))
     assert found.way == way
-    for contrast in (None, "dual", 3, [1, 2]):
+    for contrast in (None, "dual", "rivals", 3, [1, 2]):
         expected = eb.explain(model, images, every, layer=layer, contrast=contrast, signed=True)
         assert float(expected.abs().max()) > 1e-3
         got = found.maps(every, contrast=contrast, signed=True)
@@ -88,6 +88,22 @@ def test_equal_to_explain_for_every_class(kind, way):
     cut = found.maps(mixture, contrast="dual")
     assert torch.allclose(cut, eb.explain(model, images, mixture, layer=layer, contrast="dual"), atol=1e-12)
     assert float(cut.min()) == 0
+    mixture = [{2: 0.5, 4: 0.25}, {1: 1.0, 3: -1.0}, torch.eye(CLASSES, dtype=torch.float64)[5]]
+    expected = eb.explain(model, images, mixture, layer=layer, contrast="rivals")
+    assert torch.allclose(found.maps(mixture, contrast="rivals"), expected, atol=1e-12)
+    assert float(expected.max()) > 1e-3
+
+
+@pytest.mark.parametrize("reading", ["response", "softmax", "posterior"])
+def test_rivals_of_which_some_answer_nowhere(reading):
+    model, images, layer = question(ScoreMap)
+    with torch.no_grad():
+        model[-1].bias[3:6] = -100.0
+    found = eb.precompute(model, images, layer, dual=False, signal=reading)
+    every = list(range(CLASSES))
+    expected = eb.explain(model, images, every, layer=layer, contrast="rivals", signal=reading, signed=True)
+    assert torch.allclose(found.maps(every, contrast="rivals", signed=True), expected, atol=1e-12)
+    assert bool(found.masses[:, 3:6].eq(0).all()) == (reading == "response")
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from excitation.views import enlarge_map, find_peak, overlay
+from excitation.views import enlarge_map, find_peak, overlay, points_nowhere
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
 
@@ -83,6 +83,20 @@ def test_the_peak_lies_in_the_middle_of_its_cell(y, x):
     bx, by = find_peak(spot(3, 4, y, x), (60, 80), box=(40.0, 30.0, 80.0, 60.0))
     assert abs(bx - (40 + px / 2)) <= 1
     assert abs(by - (30 + py / 2)) <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -2.0])
+def test_a_map_that_is_the_same_everywhere_has_no_peak(value):
+    for attention in (np.full((3, 4), value), torch.full((3, 4), value)):
+        assert points_nowhere(attention)
+        assert find_peak(attention, (60, 80)) is None
+        assert find_peak(attention, (60, 80), box=(40.0, 30.0, 80.0, 60.0)) is None
+        attention[2, 1] += 1e-3
+        assert not points_nowhere(attention)
+        x, y = find_peak(attention, (60, 80))
+        assert (x // 20, y // 20) == (1, 2)
+    with pytest.raises(ValueError, match="not finite"):
+        find_peak(np.full((3, 4), np.inf), (60, 80))
 
 
 def test_the_peak_of_the_overlay_is_the_peak():

@@ -13,12 +13,12 @@ from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import AnnotatedImages, Truth
 from ..data._difficult import is_difficult
 from ..networks._loaded import LoadedModel, Preprocessing
-from ..views import enlarge_map
+from ..views import enlarge_map, points_nowhere
 from ._answers import AnyMethod, Asker
 from ._curves import energy_in_region
 from ._identity import hash_content
 from ._methods import Centre
-from ._pointing import Tolerance, is_hit, point_of_map, points_nowhere, region
+from ._pointing import Tolerance, is_hit, point_of_map, region
 from ._running import Classes, LeftOut, common_configuration, pairs_of
 from ._sqlite import Row
 

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from .._errors import ExcitationError
 from ..data._annotations import PixelBox
-from ._pointing import Box, point_of_map, points_nowhere
+from ..views import points_nowhere
+from ._pointing import Box, point_of_map
 
 CELL = 224
 

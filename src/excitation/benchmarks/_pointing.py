@@ -67,14 +67,6 @@ class Tolerance:
         return float(self.radius) * math.sqrt(size[0] * size[1] / (input_size[0] * input_size[1]))
 
 
-def points_nowhere(attention: Float[torch.Tensor, "height width"]) -> bool:
-    """Whether a map is the same everywhere, as an empty one is.
-
-    Its maximum is every place at once. The first of them, a corner of the picture, would be a hit on whatever is there.
-    """
-    return bool(attention.min() == attention.max())
-
-
 def point_of_map(
     attention: Float[torch.Tensor, "height width"],
     size: tuple[int, int],

@@ -17,10 +17,11 @@ from .._errors import ExcitationError, TargetError
 from .._layers import layer_name
 from ..methods import Method, find_method, post_process
 from ..networks._loaded import LoadedModel
-from ..views import Compared, comparison, find_peak, save_figure
+from ..views import Compared, comparison, save_figure
+from ._finish import peaks_of
 from ._inputs import Prepared, scores_of
 from ._question import Question
-from ._results import Job, Result, ResultError
+from ._results import Job, Result, ResultError, peak_in_words
 
 TITLES = {
     "gradient": "Grad", "deconv": "Deconv", "deconvnet": "DeconvNet", "smoothgrad": "SmoothGrad", "lrp": "LRP",
@@ -149,7 +150,7 @@ def _result(
         names=tuple(question.names(loaded.class_names)),
         scores=scores.numpy(),
         masses=maps.sum((1, 2), dtype=np.float64),
-        peaks=np.array([find_peak(one, size, box=box) for one in shown_maps(asked, maps, images.shape[2:])]),
+        peaks=peaks_of(shown_maps(asked, maps, images.shape[2:]), size, box),
         layer=asked.layer or "",
         box=box,
         picture_size=size,
@@ -175,10 +176,14 @@ def _timed(run: Callable[[], torch.Tensor]) -> tuple[Float[np.ndarray, "target h
 def shown_maps(
     asked: Asked, maps: Float[np.ndarray, "target height width"], size: Sequence[int]
 ) -> Float[np.ndarray, "target new_height new_width"]:
-    """Maps after the steps the paper gives the method; those without negative values get none."""
+    """Maps after the steps the paper gives the method.
+
+    Those without negative values get none, and one that is the same everywhere stays so, whatever rounding does.
+    """
     shown = post_process(torch.from_numpy(maps)[None], asked.method.steps, size)[0].numpy()
     lowest = maps.min(axis=(1, 2), keepdims=True)
-    return np.where(lowest >= 0, shown.clip(min=0), shown)
+    shown = np.where(lowest >= 0, shown.clip(min=0), shown)
+    return np.where(lowest == maps.max(axis=(1, 2), keepdims=True), lowest, shown)
 
 
 def draw_comparison(loaded: LoadedModel, item: Prepared, question: Question, rows: Sequence[Row], place: Path) -> None:
@@ -227,14 +232,14 @@ def told_lines(rows: Sequence[Row], image: Path, figure: Path, jobs: Sequence[Jo
         if result is None:
             lines.append(json.dumps({**common, "problem": row.reason}) if as_json else f"{image}: {name}: {row.reason}")
             continue
-        for i, (score, (x, y), mass) in enumerate(result.rows()):
+        for i, (score, peak, mass) in enumerate(result.rows()):
             if as_json:
-                own = {"target": result.targets[i], "name": result.names[i], "score": score, "peak": [x, y]}
+                own = {"target": result.targets[i], "name": result.names[i], "score": score, "peak": peak}
                 more = {"mass": mass, "seconds": result.seconds, "maps": str(job.maps), "index": i}
                 lines.append(json.dumps({**common, **own, **more}))
             else:
                 lines.append(
-                    f"{image}: {name}: {result.names[i]}: score {score:.4g}, peak ({x}, {y}), mass {mass:.4g}, all in"
-                    f" {result.seconds or 0.0:.3g} s"
+                    f"{image}: {name}: {result.names[i]}: score {score:.4g}, {peak_in_words(peak)}, mass {mass:.4g},"
+                    f" all in {result.seconds or 0.0:.3g} s"
                 )
     return lines

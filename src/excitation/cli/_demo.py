@@ -57,7 +57,10 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
     size = (picture.height, picture.width)
     peaks = {name: [find_peak(attention, size) for attention in maps_of(result)] for name, result in found.items()}
     hits = {
-        name: [is_hit(peak, instance.mask) for peak, instance in zip(points, scene.instances, strict=True)]
+        name: [
+            peak is not None and is_hit(peak, instance.mask)
+            for peak, instance in zip(points, scene.instances, strict=True)
+        ]
         for name, points in peaks.items()
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
     yield f"scene {scene.index} of world {seed}, explained at {next(iter(found['MWP'].maps))}"
     yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}"
     for i, instance in enumerate(scene.instances):
-        verdicts = [f"{peaks[name][i]!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
+        verdicts = [f"{peaks[name][i] or 'nowhere'!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
         yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}"
     yield (
         f"a hit is within {TOLERANCE} pixels of the object; "

@@ -31,8 +31,9 @@ def explain_command(
     ] = None,
     contrast: Annotated[
         str,
-        typer.Option("--contrast", metavar="none|dual|CLASS", help="none: MWP; dual: c-MWP; or a class to set against"
-                     " the targets."),
+        typer.Option("--contrast", metavar="none|dual|rivals|CLASS", help="none: MWP; dual: c-MWP; rivals: r-MWP,"
+                     " against all other classes by their probability; or a class to set against the targets (by its"
+                     " index, if its name is one of these words)."),
     ] = "none",
     class_names: ClassNames = None,
     signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,
@@ -43,9 +44,9 @@ def explain_command(
     """Show where in each picture a network finds the evidence for each class.
 
     Writes a figure (PNG) and the raw maps (NPZ) of each picture to the --out folder, and prints a line per class with
-    its score, the map's peak (x, y) in the picture's pixels, and the map's mass. A picture that is finished there is
-    not done again; results of another configuration are never overwritten. A picture that cannot be read is reported
-    and left out, and the exit code is then 2.
+    its score, the map's peak (x, y) in the picture's pixels (none, in JSON null, if the map is the same everywhere),
+    and the map's mass. A picture that is finished there is not done again; results of another configuration are never
+    overwritten. A picture that cannot be read is reported and left out, and the exit code is then 2.
     """
     from .. import __version__
     from ..data._pictures import find_pictures

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from ..networks._loaded import LoadedModel
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
 from ._inputs import Explained, Prepared
 from ._question import Question
 from ._results import Job, Result
+
+
+def peaks_of(
+    maps: Float[np.ndarray, "target height width"], size: tuple[int, int], box: tuple[float, float, float, float]
+) -> Int[np.ndarray, "target 2"]:
+    """The peak of each map in its picture, as `Result` keeps them."""
+    return np.array([find_peak(one, size, box=box) or (-1, -1) for one in maps])
 
 
 def finish_job(
@@ -27,7 +35,7 @@ def finish_job(
         names=tuple(names),
         scores=scores,
         masses=maps.sum((1, 2), dtype=np.float64),
-        peaks=np.array([find_peak(one, size, box=box) for one in maps]),
+        peaks=peaks_of(maps, size, box),
         layer=explained.layer,
         box=box,
         picture_size=size,

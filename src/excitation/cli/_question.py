@@ -13,7 +13,7 @@ class Question:
     Attributes:
         targets: class indices or names.
         layer: where to take the maps; `None` for the default.
-        contrast: `"none"`, `"dual"`, or a class.
+        contrast: `"none"`, `"dual"`, `"rivals"`, or a class.
         signed: whether negative values are kept.
     """
 
@@ -38,7 +38,7 @@ class Question:
 
     def kind(self, class_names: Sequence[str] | None) -> str:
         """What the maps are called."""
-        known = {"none": "MWP", "dual": "c-MWP"}
+        known = {"none": "MWP", "dual": "c-MWP", "rivals": "r-MWP"}
         return known.get(self.contrast) or f"MWP against {_readable(self.contrast, class_names)}"
 
 

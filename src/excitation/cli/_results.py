@@ -31,7 +31,8 @@ class Result:
         names: the same for people.
         scores: the network's score of each target.
         masses: sum of each map.
-        peaks: `(x, y)` of each map's largest value, in the picture's pixels.
+        peaks: `(x, y)` of each map's largest value, in the picture's pixels; `(-1, -1)` where a map is the same
+            everywhere and so has none.
         layer: where the maps were taken.
         box: the part of the picture they cover, `(x0, y0, x1, y1)` in its pixels.
         picture_size: `(height, width)` of the picture.
@@ -91,9 +92,9 @@ class Result:
                 seconds=float(stored["seconds"]) if "seconds" in stored else None,
             )
 
-    def rows(self) -> list[tuple[float, tuple[int, int], float]]:
-        """Score, peak and mass of each target."""
-        peaks = [(int(x), int(y)) for x, y in self.peaks]
+    def rows(self) -> list[tuple[float, tuple[int, int] | None, float]]:
+        """Score, peak (if there is one) and mass of each target."""
+        peaks = [None if x < 0 else (int(x), int(y)) for x, y in self.peaks]
         return list(zip(self.scores.tolist(), peaks, self.masses.tolist(), strict=True))
 
     def lines(self, job: Job, as_json: bool) -> list[str]:
@@ -102,8 +103,8 @@ class Result:
         if not as_json:
             return [
                 # Adding zero turns -0.0 into 0.0.
-                f"{job.picture}: {name}: score {score:.4g}, peak ({x}, {y}), mass {round(mass, 4) + 0.0:.4f}"
-                for name, (score, (x, y), mass) in zip(self.names, rows, strict=True)
+                f"{job.picture}: {name}: score {score:.4g}, {peak_in_words(peak)}, mass {round(mass, 4) + 0.0:.4f}"
+                for name, (score, peak, mass) in zip(self.names, rows, strict=True)
             ]
         files = {"figure": str(job.figure), "maps": str(job.maps)}
         return [
@@ -113,6 +114,11 @@ class Result:
             )
             for i, (score, peak, mass) in enumerate(rows)
         ]  # fmt: skip
+
+
+def peak_in_words(peak: tuple[int, int] | None) -> str:
+    """A peak in a line for people."""
+    return "no peak" if peak is None else f"peak {peak}"
 
 
 @dataclass(frozen=True)

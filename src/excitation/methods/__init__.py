@@ -3,6 +3,7 @@
 Each is a rule set on the engine's record, or a small function on gradients through the untouched network.
 """
 
+from .._errors import NotApplicableError
 from . import (
     _cam,
     _centre,
@@ -17,7 +18,6 @@ from . import (
     _rivals,
     _winners,
 )  # fmt: skip
-from ._cam import NotApplicableError
 from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
 from ._steps import STEPS, blur, enlarge, post_process

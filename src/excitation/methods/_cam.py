@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .._errors import ExcitationError
-from .._forward import forward
+from .._errors import NotApplicableError
 from .._layers import find_place
 from ..propagation import Entry, Record, Value
 from ..propagation.operations import Activation, Affine, Arrangement, Average
@@ -17,10 +16,6 @@ from ._registry import method
 ZHOU = "Zhou et al., CVPR 2016"
 IDENTITIES = frozenset({"dropout", "alpha_dropout", "feature_dropout", "dropout2d", "contiguous", "clone", "detach"})
 ON_TOP = frozenset({"softmax", "log_softmax", "sigmoid", "relu"})
-
-
-class NotApplicableError(ExcitationError):
-    """A method does not apply to a network."""
 
 
 def _refuse(found: str) -> NotApplicableError:
@@ -78,6 +73,26 @@ def _positions(value: Value) -> int:
     return value.shape[2:].numel() if len(value.shape) > 2 else 1
 
 
+def has_classifier(question: Question) -> None:
+    """Refuse networks without a classifier on pooled features, and other layers than its features.
+
+    Raises:
+        NotApplicableError: the network ends in another way, or another layer was asked for.
+    """
+    _at_features(question, question.first)
+
+
+def _at_features(question: Question, record: Record) -> tuple[Entry, Value]:
+    """`classifier`, for the layer that was asked for."""
+    entry, features = classifier(record)
+    if question.layer is not None and find_place(record, question.layer).value is not features:
+        name = next((name for name, place in record.places.items() if place.value is features), features.address)
+        raise NotApplicableError(
+            f"CAM's features are the output of {name!r}, but layer {question.layer!r} was asked for; leave `layer` out."
+        )
+    return entry, features
+
+
 @method(
     "cam",
     "The class's weights applied to the features of each position.",
@@ -85,21 +100,12 @@ def _positions(value: Value) -> int:
     source=ZHOU,
     cost="1 F",
     needs="one linear layer on globally averaged features, or scores at each position",
+    applies=has_classifier,
 )
 def cam(question: Question) -> Maps:
-    """Signed maps without the bias; for networks that score positions, the score map itself.
-
-    Whether the network is one CAM applies to is found on the first image, before all others.
-    """
-    one = forward(question.model, question.images[:1], None, question.output, question.constants)
-    classifier(one)
-    record = one if len(question.images) == 1 else question.record(None)
-    entry, features = classifier(record)
-    if question.layer is not None and find_place(record, question.layer).value is not features:
-        name = next((name for name, place in record.places.items() if place.value is features), features.address)
-        raise NotApplicableError(
-            f"CAM's features are the output of {name!r}, but layer {question.layer!r} was asked for; leave `layer` out."
-        )
+    """Signed maps without the bias; for networks that score positions, the score map itself."""
+    record = question.record(None)
+    entry, _ = _at_features(question, record)
     operation = entry.operation
     assert isinstance(operation, Affine)
     assert record.scores is not None
@@ -125,6 +131,7 @@ def cam(question: Question) -> Maps:
     source="Table 2 of the paper (c-CAM)",
     cost="1 F",
     needs="one linear layer on globally averaged features, or scores at each position",
+    applies=has_classifier,
 )
 def contrastive_cam(question: Question, *, signed: bool = False) -> Maps:
     """The dual's weights have the other sign, and so does its map."""

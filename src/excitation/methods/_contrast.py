@@ -11,6 +11,7 @@ from ..propagation import INPUT
 from ._calls import topmost_weighted
 from ._gradient import Channels, magnitude, working
 from ._guided import guided
+from ._needs import knows_all, knows_all_and_has_rectifiers
 from ._question import Maps, Question
 from ._registry import method
 from ._watch import Rectifier, gradients, watch
@@ -68,6 +69,7 @@ def _contrast_of_gradients(
     source="Table 2 of the paper (c-Grad)",
     cost="1 F + 2 T B",
     needs="operations the engine knows",
+    applies=knows_all,
     steps=("blur",),
 )
 def contrastive_gradient(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:
@@ -82,6 +84,7 @@ def contrastive_gradient(question: Question, *, channels: Channels = "max", sign
     source="Table 2 of the paper (c-Deconv)",
     cost="1 F + 2 T B",
     needs="operations the engine knows; rectified linear units",
+    applies=knows_all_and_has_rectifiers,
     steps=("blur",),
 )
 def contrastive_deconv(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:

@@ -18,6 +18,7 @@ from ..signals import read_positions
 from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
 from ._gradient import working
+from ._needs import knows_above
 from ._question import Maps, Question, swept_layer
 from ._registry import method
 
@@ -41,6 +42,7 @@ def _explained(question: Question, contrast: str | None, *, signed: bool, polici
     source=f"{PAPER}, Sec. 3.2",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
     aliases=("eb",),
 )
 def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
@@ -55,6 +57,7 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
     source=f"{PAPER}, Sec. 3.3",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
     aliases=("c-eb",),
 )
 def c_mwp(
@@ -175,6 +178,7 @@ def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     source=f"{PAPER}, Table 2 (w/o norm)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def without_norm(question: Question, *, signed: bool = False) -> Maps:
     """`alone` says how the map is scaled."""
@@ -189,6 +193,7 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
     source=f"{PAPER}, Table 2 (post-norm)",
     cost="1 F + 2 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def post_norm(question: Question, *, signed: bool = False) -> Maps:
     """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""

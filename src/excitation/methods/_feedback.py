@@ -16,6 +16,7 @@ from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
 from ..signals import Reading, Target
 from ._gradient import Channels, magnitude, working
+from ._needs import has_rectifiers
 from ._question import Maps, Question, ask
 from ._registry import method
 from ._watch import watch
@@ -67,8 +68,6 @@ def _optimised(
     for step in range(iterations + 1):
         gates = _Gates(values)
         watched = watch(question, [layer], rectifier=gates)
-        if not gates.values:
-            raise ExcitationError("the network has no rectified linear unit a feedback gate could stand at.")
         tensor = watched.tensor(layer)
         with torch.inference_mode(False), torch.enable_grad():
             if prior is None:
@@ -129,6 +128,7 @@ def _feedback(
     source="Cao et al., ICCV 2015 (reference 7 of the paper)",
     cost="T (iterations + 1) (F + B)",
     needs="rectified linear units",
+    applies=has_rectifiers,
     steps=("blur",),
 )
 def feedback(
@@ -168,10 +168,12 @@ def feedback_full(
         Maps, and each target's score after each number of updates; `scores[..., best]` is never below the first.
 
     Raises:
-        ExcitationError: the network has no rectifier, or an argument does not fit.
+        ExcitationError: the network has no rectifier (seen on the first image), or an argument does not fit.
     """
     common: dict[str, Any] = {
         "layer": layer, "signal": signal, "class_names": class_names, "output": output, "constants": constants,
     }  # fmt: skip
     question = ask(model, images, targets, **common)
+    if len(images) > 1:
+        has_rectifiers(question)
     return _feedback(question, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels)

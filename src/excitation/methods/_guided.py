@@ -8,6 +8,7 @@ import torch
 
 from ..propagation import INPUT
 from ._gradient import Channels, derivatives, magnitude
+from ._needs import has_rectifiers
 from ._question import Maps, Question
 from ._registry import method
 
@@ -46,6 +47,7 @@ def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     source="Springenberg et al., 2014 (reference 20 of the paper, its Deconv)",
     cost="1 F + T B",
     needs="rectified linear units",
+    applies=has_rectifiers,
     steps=("blur",),
     aliases=("guided-backprop",),
 )
@@ -62,6 +64,7 @@ def deconv(question: Question, *, channels: Channels = "max") -> Maps:
     source="Zeiler, Fergus, ECCV 2014",
     cost="1 F + T B",
     needs="rectified linear units",
+    applies=has_rectifiers,
     steps=("blur",),
     aliases=("zeiler-fergus",),
 )

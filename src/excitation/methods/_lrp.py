@@ -15,6 +15,7 @@ from ._calls import record_calls
 from ._folding import weighted_operations
 from ._gradient import working
 from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_rule, flat_rule, gamma_rule, stable
+from ._needs import knows_from_input
 from ._question import Maps, Question, swept_layer
 from ._registry import Function, method
 from ._rivals import Start, contrasted_start
@@ -160,6 +161,7 @@ def _register(name: str, sentence: str, source: str, **fixed: Any) -> Function:
         source=source,
         cost="1 F + 1 B for all targets",
         needs="operations the engine knows",
+        applies=knows_from_input,
         steps=("blur",),
         fixed=fixed,
         hidden=(*hidden, *(() if "alpha" in fixed else ("alpha", "beta"))),
@@ -173,6 +175,7 @@ method(
     source=f"{BACH} (reference 9 of the paper); {MONTAVON}",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_from_input,
     steps=("blur",),
 )(lrp)
 _register("lrp-epsilon", "Relevance in proportion to signed contributions.", BACH, rule="epsilon")

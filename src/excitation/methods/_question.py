@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from .._explain import _bypass, _per_image, _priors, _warn_of_bypass
+from .._explain import _bypass, _class_weights, _per_image, _priors, _warn_of_bypass
 from .._forward import OutputChoice, _check_images, check_model, forward
 from .._layers import Layer, default_place, find_place, layer_name
 from ..networks._loaded import LoadedModel
@@ -58,9 +59,7 @@ class Question:
         self, scores: Float[torch.Tensor, "image classes *space"]
     ) -> Float[torch.Tensor, "target image classes"]:
         """The weight of each class in each target, whatever the class's response."""
-        # Read as a softmax over positions, a class's weights sum to its own.
-        weights = _priors(self.per_image, scores, self.class_names, "softmax")
-        return weights.flatten(3).sum(3) if weights.dim() > 3 else weights
+        return _class_weights(self.per_image, scores, self.class_names)
 
     def record(self, roots: Sequence[str] | None) -> Record:
         """One recorded forward pass by the engine."""
@@ -72,13 +71,15 @@ class Question:
             return self.layer
         if self.preferred is not None:
             return layer_name(self.model, self.preferred)
-        return default_place(self._first()).name
+        return default_place(self.first).name
 
     def last_layer(self) -> str:
         """The asked layer, else the last one with space that all evidence passes through (found with one image)."""
-        return self.layer if self.layer is not None else last_place(self._first()).name
+        return self.layer if self.layer is not None else last_place(self.first).name
 
-    def _first(self) -> Record:
+    @cached_property
+    def first(self) -> Record:
+        """One recorded forward pass of the first image alone, of all that lies between image and scores."""
         return forward(self.model, self.images[:1], None, self.output, self.constants)
 
 

@@ -41,6 +41,7 @@ class Method:
         aliases: other names.
         options: names and defaults of its own keyword arguments.
         choices: the values an option can have, where they are few.
+        applies: raises an error for networks the method does not apply to, with one forward pass of the first image.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Method:
     aliases: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    applies: Callable[[Question], None] | None = None
 
     def __call__(
         self,
@@ -69,6 +71,8 @@ class Method:
         **options: Any,
     ) -> Maps:
         """Maps of each target on each image.
+
+        Whether the method applies to the network is seen on the first image, before a batch of several runs.
 
         Args:
             model: the network in evaluation mode, untouched by the call.
@@ -101,6 +105,9 @@ class Method:
         )  # fmt: skip
         # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
         with torch.inference_mode(False), torch.no_grad():
+            # Of one image the method itself says so as early.
+            if self.applies is not None and len(images) > 1:
+                self.applies(question)
             maps = self.function(question, **options)
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(
@@ -127,6 +134,7 @@ def method(
     aliases: tuple[str, ...] = (),
     fixed: dict[str, Any] | None = None,
     hidden: tuple[str, ...] = (),
+    applies: Callable[[Question], None] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as a method.
 
@@ -141,7 +149,9 @@ def method(
         aliases: other names.
         fixed: options this name stands for; they can no longer be given.
         hidden: options without a meaning under this name.
+        applies: looks at the first image and refuses networks without what the method `needs`.
     """
+    assert (applies is None) == (needs == "any network"), name
     assert family in FAMILIES, family
     fixed = fixed or {}
 
@@ -155,7 +165,7 @@ def method(
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
-        found = Method(name, family, sentence, source, cost, needs, fitted, steps, aliases, options, choices)
+        found = Method(name, family, sentence, source, cost, needs, fitted, steps, aliases, options, choices, applies)
         _METHODS.update(dict.fromkeys((name, *aliases), found))
         return function
 

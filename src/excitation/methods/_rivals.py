@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 
 from ..propagation import ExcitationRules, Policies, channel_sum, sweep
-from ..signals import Reading, read_positions
+from ..signals import Reading, read_positions, rivals_signal
 from ._gradient import working
+from ._needs import knows_above
 from ._question import Maps, Question, swept_layer
 from ._registry import method
 
@@ -38,19 +39,16 @@ def responses(scores: Scores, reading: Reading) -> Scores:
 def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors:
     """The signal of each target with its rivals' subtracted.
 
-    `"odds"`: `P_K - P_notK` with `P_S(j, x) = [j in S] y_j r_j(x) / sum over S and positions`, `y` the softmax of the
-    scores averaged over positions and `r_j` where the class's signal starts. On pooled scores this is the derivative of
-    `log y(K) / y(not K)`, the log-odds of the target: it does not change when all scores rise by the same amount, and
-    both sides always have mass one. `"rivals"`: `R_K - R_notK` with `R_S(j, x) = [j in S] r_j(x) / sum over S and
-    positions`; a side without response puts no mass. `"others"`: the target's signal less one of the same mass in
-    equal parts on all other classes. `"softmax"`: the derivative of the target's posterior by the scores,
-    `y_K (1 - y_K)` on a class's own score and `-y_K y_j` on the others'; on pooled scores `"odds"` up to a factor.
+    `"odds"`: `signals.rivals_signal`, the derivative of the target's log-odds. `"rivals"`: `R_K - R_notK` with
+    `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without response puts no mass. `"others"`: the
+    target's signal less one of the same mass in equal parts on all other classes. `"softmax"`: the derivative of the
+    target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and `-y_K y_j` on the others'; on pooled
+    scores `"odds"` up to a factor.
     """
     own = question.class_weights(scores) > 0
-    own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
     if start == "odds":
-        both = _odds(scores, own, question.signal) - _odds(scores, ~own, question.signal)
-        return torch.where(own.any(2, keepdim=True), both, 0)
+        return rivals_signal(own, scores, question.signal)
+    own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
     if start == "rivals":
         r = responses(scores, question.signal)
         both = _unit_mass(torch.where(own, r, 0)) - _unit_mass(torch.where(own, 0, r))
@@ -62,15 +60,6 @@ def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors
     others = (~own).sum(2, keepdim=True).clamp(min=1)
     whole = priors.flatten(2).sum(2).reshape(*priors.shape[:2], *(1,) * (priors.dim() - 2))
     return priors - torch.where(own, 0, whole / others * read_positions(scores, question.signal))
-
-
-def _odds(scores: Scores, side: torch.Tensor, reading: Reading) -> Priors:
-    """The probability of each class given that it is one of a side's, spread over positions; mass one in all."""
-    means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
-    chosen = torch.where(side.flatten(2).bool(), means, -math.inf)
-    # The softmax within a side, which cannot underflow as a quotient of two probabilities would.
-    y = torch.where(chosen.isneginf(), 0, (chosen - chosen.amax(2, keepdim=True).clamp(min=-1e30)).exp())
-    return _unit_mass(y.reshape(side.shape) * read_positions(scores, reading))
 
 
 def _unit_mass(side: torch.Tensor) -> torch.Tensor:
@@ -85,6 +74,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows; scores of which zero means something",
+    applies=knows_above,
     fixed={"start": "rivals"},
 )
 @method(
@@ -94,13 +84,14 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:
     """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
 
-    The default sweeps the derivative of the target's log-odds. `"rivals"` reads responses off the scores as `signal`
-    says, `max(s, 0)` for one: it needs scores of which zero means something, as after a rectifier, and gives an empty
-    map to a class without positive score.
+    The default is `excitation.explain(..., contrast="rivals")`: it sweeps the derivative of the target's log-odds.
+    `"rivals"` reads responses off the scores as `signal` says, `max(s, 0)` for one: it needs scores of which zero means
+    something, as after a rectifier, and gives an empty map to a class without positive score.
     """
     layer = question.engine_layer()
     record = question.record([layer])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .._errors import ExcitationError, LayerError, UnsupportedOperationError
+from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
 from .._forward import pick_scores
 from .._layers import find_place
 from ..propagation import Kind, Record, Recorder
@@ -50,6 +50,7 @@ class Watch(Recorder):
         super().__init__(model, None if rules else (), constants)
         self._keep = keep
         self._rectifier = rectifier
+        self.rectified = 0
         self._started = False
         self._grad = grad
         self.tensors: dict[int, torch.Tensor] = {}
@@ -81,6 +82,7 @@ class Watch(Recorder):
         rectifier = self._rectifier
         if rectifier is not None and rectifies(how.name, args, kwargs):
             plain = how.twin
+            self.rectified += 1
 
             def twin(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
                 return rectifier(x, plain(x, *rest, **options))
@@ -173,6 +175,7 @@ def watch(
         grad: whether autograd's graph is kept.
 
     Raises:
+        NotApplicableError: a `rectifier` is given, and the network has none it could stand in for.
         ExcitationError: for outputs that are no class scores.
     """
     with torch.inference_mode(False):
@@ -181,6 +184,11 @@ def watch(
         found: list[torch.Tensor] = []
         count = len(pixels)
         record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, question.output)))
+        if rectifier is not None and not recorder.rectified:
+            raise NotApplicableError(
+                "the network has no rectified linear unit (ReLU in any spelling), where this method does all it does;"
+                " choose another, such as gradient or c-mwp."
+            )
         scores, value = recorder.final(found[-1])
     if value is None:
         raise ExcitationError(

@@ -14,6 +14,7 @@ from ..propagation.rules._maxima import shared_maximum
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ..propagation.rules._weighted import _rectified
 from ._gradient import working
+from ._needs import knows_above
 from ._question import Maps, Question, swept_layer
 from ._registry import method
 
@@ -174,6 +175,7 @@ def _walked(
     source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
     cost="1 F + 1 B for each winner",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def selective_tuning(question: Question, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
     """One where a winner stands in any channel, else zero.
@@ -215,6 +217,7 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
     source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",
     cost="1 F + 1 B for each winner",
     needs="operations the engine knows",
+    applies=knows_above,
 )
 def sampled_winners(
     question: Question, *, walks: int = 100, seed: int = 0, policies: Policies | None = None

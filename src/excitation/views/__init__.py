@@ -3,7 +3,7 @@
 from ._chart import Line, LinePanel, line_chart
 from ._comparison import Compared, comparison
 from ._figure import FigureRow, Panel, figure, save_figure
-from ._overlay import enlarge_map, find_peak, overlay
+from ._overlay import enlarge_map, find_peak, overlay, points_nowhere
 
 __all__ = [
     "Compared",
@@ -17,5 +17,6 @@ __all__ = [
     "find_peak",
     "line_chart",
     "overlay",
+    "points_nowhere",
     "save_figure",
 ]

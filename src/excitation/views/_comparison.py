@@ -109,7 +109,7 @@ def comparison(
                 colours = _two_sided() if signed else None
                 laid = overlay(shown, attention, signed=signed, colour_map=colours, box=shown_box)
                 axes = _show(drawn, grid, i, top, picture, laid)
-                if mark_peaks and bool(np.asarray(attention).any()):
+                if mark_peaks:
                     ring(axes, find_peak(attention, (picture.height, picture.width), box=box), 6.5)
                 if row.captions:
                     write(drawn, [row.captions[i]], grid.middle(i), top + grid.tall, CAPTION, colour=GREY)

@@ -101,8 +101,10 @@ def put_picture(
     return axes
 
 
-def ring(axes: Axes, peak: tuple[int, int], points: float = 9.0) -> None:
-    """A ring around a pixel, `points` wide, that shows on dark and on light."""
+def ring(axes: Axes, peak: tuple[int, int] | None, points: float = 9.0) -> None:
+    """A ring around a pixel, `points` wide, that shows on dark and on light; none where there is no peak."""
+    if peak is None:
+        return
     x, y = peak[0] + 0.5, peak[1] + 0.5
     for colour, line in (("black", 2.8 * points / 9), ("white", 1.4 * points / 9)):
         axes.plot([x], [y], "o", markersize=points, markerfacecolor="none", markeredgecolor=colour,

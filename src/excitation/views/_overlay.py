@@ -48,7 +48,15 @@ def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndar
     return enlarged[0, 0].clamp(min=0 if bool(values.min() >= 0) else -torch.inf).numpy()
 
 
-def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None = None) -> tuple[int, int]:
+def points_nowhere(attention: AttentionMap) -> bool:
+    """Whether a map is the same everywhere, as an empty one is.
+
+    Its maximum is every place at once. The first of them, a corner of the picture, would be a hit on whatever is there.
+    """
+    return bool(attention.min() == attention.max())
+
+
+def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None = None) -> tuple[int, int] | None:
     """Where a map is largest, in its picture's pixels; the first in reading order if several are.
 
     Args:
@@ -57,13 +65,15 @@ def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None
         box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
 
     Returns:
-        `(x, y)`, counted from the upper left corner.
+        `(x, y)`, counted from the upper left corner; `None` for a map that is the same everywhere.
 
     Raises:
         ValueError: as `enlarge_map`, or a box outside the picture.
     """
     x0, y0, x1, y1 = _whole_pixels(box, size)
     values = enlarge_map(attention, (y1 - y0, x1 - x0))
+    if points_nowhere(attention):
+        return None
     y, x = np.unravel_index(int(values.argmax()), values.shape)
     return x0 + int(x), y0 + int(y)
 
