@@ -78,7 +78,7 @@ def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
 @reads("hardtanh")
 def hard_tanh(
     reading: Reading, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
-) -> Read:
+) -> Read | None:
     """A gate between two numbers."""
     del inplace
     return clamp(reading, input, min_val, max_val)
