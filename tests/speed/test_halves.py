@@ -133,3 +133,24 @@ def test_threads_share_halves_and_agree():
         thread.join()
     assert len(found) == 4
     assert all(torch.equal(item, expected) for item in found)
+
+
+class Grouped(nn.Module):
+    """One weight in two convolutions, whose groups differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(256, 256, 1, 1))
+        self.conv, self.head = nn.Conv2d(3, 512, 1), nn.Linear(256, 8)
+
+    def forward(self, x):
+        x = nn.functional.conv2d(self.conv(x).relu(), self.weight, groups=2).relu()
+        return self.head(nn.functional.conv2d(x, self.weight).relu().mean((2, 3)))
+
+
+def test_a_weight_shared_by_different_groups_is_laid_out_for_each(monkeypatch):
+    torch.manual_seed(0)
+    model, images = Grouped().eval(), torch.rand(1, 3, 3, 3)
+    found = eb.explain(model, images, [1], layer="conv")
+    monkeypatch.setattr(_halves, "SMALLEST", 1 << 40)
+    assert torch.allclose(found, eb.explain(model, images, [1], layer="conv"), rtol=1e-5)

@@ -165,9 +165,8 @@ class Recorder(TorchFunctionMode):
         find = self._book.get
         values = [find(tensor) or self._value(tensor, how) for tensor in tensors]
         if self._stale:
-            for tensor, value in zip(tensors, values, strict=True):
-                if value.kind is not Kind.CONSTANT:
-                    self._check_stale(tensor, how)
+            for tensor in tensors:
+                self._check_stale(tensor, how)
         kind = Kind.CONSTANT
         for value in values:
             if value.kind > kind:
@@ -203,7 +202,7 @@ class Recorder(TorchFunctionMode):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
-        if how.shape_only:
+        if how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:]):
             result = how.twin(*args, **kwargs)
             self._book.add(result, Kind.CONSTANT)
             return result
@@ -219,7 +218,7 @@ class Recorder(TorchFunctionMode):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
             for tensor in results:
-                self._book.add(tensor, kind)
+                self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
             return result
         if read is None and kind is Kind.TRACKED and problem is None:
             problem = UnsupportedOperationError(
@@ -301,11 +300,16 @@ class Recorder(TorchFunctionMode):
             lowers = operation.lowers(inputs) or (inputs[0].lower,) * len(results)
             valids = operation.valids(inputs) or (None,) * len(results)
         else:
-            # Beside a maximum come its indices, which are no neurons.
             lowers = (operation.lower(inputs), *(UNBOUNDED,) * (len(results) - 1))
             valids = (operation.valid(inputs), *(None,) * (len(results) - 1))
         images = self._record.images
         assert images is not None
+        # Beside a maximum come its indices; a signal that reached them would be lost.
+        indices = (
+            None
+            if all(tensor.is_floating_point() for tensor in results)
+            else _no_neurons(f"operation {address!r}", kind)
+        )
         return [
             self._book.add(
                 tensor,
@@ -316,7 +320,7 @@ class Recorder(TorchFunctionMode):
                 weighted=weighted,
                 address=address,
                 gate=gate,
-                problem=problem,
+                problem=problem if indices is None or tensor.is_floating_point() else problem or indices,
             )
             for tensor, lower, valid in zip(results, lowers, valids, strict=True)
         ]
@@ -370,12 +374,13 @@ class Recorder(TorchFunctionMode):
         key, redirects = id(old), self._redirects
         # When nothing can ask for `old` any more, what it became is no longer held for its sake.
         redirects[key] = (weakref.ref(old, lambda _: redirects.pop(key, None)), new)
-        value = self._book.get(old)
-        if value is None or value.kind is not Kind.CONSTANT:
+        if old.layout is torch.strided:
             storage = old.untyped_storage()
             self._stale[storage._cdata] = (_weak(storage), self._where(how.name))
 
     def _check_stale(self, tensor: torch.Tensor, how: Function) -> None:
+        if tensor.layout is not torch.strided:
+            return
         found = self._stale.get(tensor.untyped_storage()._cdata)
         if found is not None:
             raise UnsupportedOperationError(
@@ -395,6 +400,16 @@ def _constants_of(model: torch.nn.Module) -> dict[int, torch.Tensor]:
                     if isinstance(item, torch.Tensor):
                         constants[id(item)] = item
     return constants
+
+
+def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
+    """Why no signal can pass below whole numbers and masks, which may steer the network but not add to it."""
+    if kind is not Kind.TRACKED:
+        return None
+    return UnsupportedOperationError(
+        f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
+        " Choose a layer above that, or replace it in the model."
+    )
 
 
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:

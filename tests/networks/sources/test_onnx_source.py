@@ -106,3 +106,26 @@ def test_what_is_refused(tmp_path):
         eb.load_model(f"onnx:{saved(tmp_path, operation='Shrink')}")
     with pytest.raises(ModelError, match=r"takes 1 inputs \(n x 1 x 24 x 32\); one of pictures"):
         eb.load_model(f"onnx:{saved(tmp_path, channels=1)}")
+
+
+@pytest.mark.parametrize("name", ["../weights.bin", "/dev/zero"])
+def test_external_data_outside_the_folder_are_never_opened(tmp_path, name):
+    content = network()
+    (tmp_path / "inside").mkdir()
+    path = tmp_path / "inside" / "net.onnx"
+    tensor = content.graph.initializer[0]
+    (tmp_path / "weights.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=name)
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(ModelError, match="do not lie in its own folder"):
+        model_files(f"onnx:{path}")
+    with pytest.raises(ModelError, match="is not whole"):
+        eb.load_model(f"onnx:{path}")
+
+
+def test_files_of_a_damaged_one_are_a_clear_error(tmp_path):
+    (tmp_path / "noise.onnx").write_bytes(b"\xff" * 64)
+    with pytest.raises(ModelError, match="is not whole"):
+        model_files(f"onnx:{tmp_path / 'noise.onnx'}")

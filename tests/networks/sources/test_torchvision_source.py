@@ -130,6 +130,7 @@ def test_weights_that_do_not_fit(tmp_path, trained):
     for name, content, words in [
         ("empty.pth", b"", "not a whole file of torch.save"),
         ("noise.pth", bytes(range(256)), "more than tensors|not a whole file"),
+        ("stack.pth", b"\x80\x02.", "more than tensors|not a whole file"),
         ("noise.safetensors", bytes(range(256)), "not a whole safetensors file"),
     ]:
         (tmp_path / name).write_bytes(content)

@@ -50,15 +50,33 @@ def load_onnx(rest: str) -> LoadedModel:
 
 
 def onnx_files(rest: str) -> list[Path]:
-    """The file, and those that hold its external data."""
+    """The file, and those that hold its external data.
+
+    Raises:
+        ModelError: it is not whole, or names data outside its own folder.
+    """
     path = Path(rest)
     if not path.is_file():
         return [path]
-    content = needed("onnx", "onnx").load(path, load_external_data=False)
+    content = _parsed(needed("onnx", "onnx"), path)
     beside = {
         entry.value for tensor in content.graph.initializer for entry in tensor.external_data if entry.key == "location"
     }
+    for name in sorted(beside):
+        # A file from elsewhere could otherwise have any file of this machine read for its hash, or a device for ever.
+        if not (path.parent / name).resolve().is_relative_to(path.parent.resolve()):
+            raise ModelError(f"ONNX file {path} names external data {name!r}, which do not lie in its own folder.")
     return [path, *(path.parent / name for name in sorted(beside))]
+
+
+def _parsed(onnx: Any, path: Path) -> Any:
+    """The file without its external data."""
+    from google.protobuf.message import DecodeError  # comes with onnx
+
+    try:
+        return onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise ModelError(f"ONNX file {path} is not whole: {' '.join(str(error).split())[:300]}") from error
 
 
 def _read(onnx: Any, path: Path) -> Any:

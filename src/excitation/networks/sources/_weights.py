@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from safetensors import SafetensorError
 from .._loaded import ModelError
 
 State = dict[str, torch.Tensor]
+
+DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError, struct.error)
+"""What reading a damaged file of `torch.save` runs into: its reader checks little before it acts."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts keep the weights beside other things."""
@@ -43,7 +47,7 @@ def read_weights(path: Path) -> State:
             f"weights {path} hold more than tensors, which would have to be run to be read; save the state_dict alone,"
             " or as safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
     return _tensors(found, path)
 

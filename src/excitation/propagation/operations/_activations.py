@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import math
 from typing import Any
 
 import torch
 
 from ..._errors import TrainingModeError
+from .._values import UNBOUNDED
 from ._families import Activation
 from ._reading import Number, Read, Reading, reads
 
@@ -75,21 +78,24 @@ def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
 @reads("hardtanh")
 def hard_tanh(
     reading: Reading, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
-) -> Read:
+) -> Read | None:
     """A gate between two numbers."""
-    del reading, max_val, inplace
-    return _gate(input, float(min_val))
+    del inplace
+    return clamp(reading, input, min_val, max_val)
 
 
 @reads("clamp", "clip", "clamp_min", "clamp_max")
 def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:
-    """A gate between two numbers, either of them open."""
-    del max
+    """A gate between two numbers, either of them open; it does to a bound what it does to a neuron."""
     if reading.name == "clamp_max":
-        min = None
-    if isinstance(min, torch.Tensor):
+        min, max = None, min if max is None else max
+    if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
         reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
-    return _gate(input, None if min is None else float(min))
+    least, most = -math.inf if min is None else float(min), math.inf if max is None else float(max)
+    lower = reading.value(input).lower
+    if isinstance(lower, torch.Tensor):
+        return _gate(input, None if min is None else least)
+    return _gate(input, builtins.min(builtins.max(least, lower), most) if lower > -math.inf else least)
 
 
 @reads("threshold", "_threshold")
@@ -110,14 +116,22 @@ def softmax(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
-    return _gate(input, 0.0 if reading.name == "softmax" else None, zero_only=True, gates=reading.name == "softmax")
+    gate = reading.name == "softmax"
+    return _gate(input, 0.0 if gate else UNBOUNDED, gates=gate)
 
 
-@reads("log_sigmoid", "logsigmoid", "logit", "log", "log1p", "sqrt")
-def monotone(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Rising functions without a bound of their own."""
+@reads("log1p", "sqrt")
+def rising_from_zero(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Rising functions without a bound of their own, zero at zero."""
     del reading, args, kwargs
     return _gate(input, None, zero_only=True)
+
+
+@reads("log_sigmoid", "logsigmoid", "logit", "log")
+def rising(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Rising functions without a bound, negative also where their input is not."""
+    del reading, args, kwargs
+    return _gate(input, UNBOUNDED)
 
 
 @reads("pow", "square")

@@ -32,14 +32,14 @@ class _Kept:
         stamp: its version, place and layout.
         mark: its product with fixed random numbers.
         halves: by sign; filled once, never changed.
-        turned: the same with inputs and outputs exchanged.
+        turned: the same with inputs and outputs exchanged, by sign and number of inputs, which tells the groups.
     """
 
     weight: weakref.ref[torch.Tensor]
     stamp: tuple[object, ...]
     mark: torch.Tensor
     halves: dict[int, torch.Tensor] = field(default_factory=dict)
-    turned: dict[int, torch.Tensor] = field(default_factory=dict)
+    turned: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
 
 _kept: dict[int, _Kept] = {}
@@ -58,7 +58,9 @@ def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
     return half_with_turned(weight, sign, dtype)[0]
 
 
-def half_with_turned(weight: Weight, sign: int, dtype: torch.dtype) -> tuple[Weight, dict[int, torch.Tensor]]:
+def half_with_turned(
+    weight: Weight, sign: int, dtype: torch.dtype
+) -> tuple[Weight, dict[tuple[int, int], torch.Tensor]]:
     """A half, and the place beside it for the same half laid out for the transposed product."""
     rows = _rows(weight) if weight.dtype == dtype else None
     if rows is None:

@@ -57,7 +57,7 @@ class _Half:
         self._sign = sign
         self._dtype = dtype
         self._weight: torch.Tensor | None = None
-        self._turned: dict[int, torch.Tensor] = {}
+        self._turned: dict[tuple[int, int], torch.Tensor] = {}
 
     def _half(self, operation: Affine) -> torch.Tensor:
         if self._weight is None:
@@ -79,9 +79,11 @@ class _Half:
         else:
             turn, product = operation.turned
             weight = self._half(operation)
-            turned = self._turned.get(self._sign)
+            # Modules that share a weight may part its channels into different groups, and lay it out differently then.
+            key = self._sign, operation.input.shape[1]
+            turned = self._turned.get(key)
             if turned is None:
-                turned = self._turned.setdefault(self._sign, turn(weight).contiguous())
+                turned = self._turned.setdefault(key, turn(weight).contiguous())
             back = product(flat, turned)
         return back.reshape(*q.shape[:2], *back.shape[1:])
 

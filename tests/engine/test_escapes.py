@@ -1,0 +1,101 @@
+"""Information that leaves the activations and comes back is refused; nothing runs on other numbers than the model's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import excitation as eb
+from engine.test_recording import net
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 8, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+MASKS = {
+    "mask added": lambda x: x + (x > 0.1),
+    "mask as numbers": lambda x: x + (x > 0.1) * 1.0,
+    "winner's place": lambda x: x + x.argmax(1, keepdim=True) * 0.1,
+    "place beside its maximum": lambda x: x + x.max(1, keepdim=True).indices * 0.1,
+    "rounded": lambda x: x + (x * 10).int() / 10,
+    "joined": lambda x: torch.cat([x[:, :3], x[:, 3:] > 0.1], 1),
+    "counted": lambda x: x + (x > 0.1).sum(1, keepdim=True, dtype=x.dtype),
+    "one hot": lambda x: x + F.one_hot(x.argmax(1), 6).permute(0, 3, 1, 2),
+}
+COPIES = {
+    "full_like": lambda x: x + torch.full_like(x, x.mean()),
+    "new_full": lambda x: x + x.new_full(x.shape, x.mean()),
+}
+LIMITS = {
+    "clamp": lambda x: torch.clamp(x, max=x.flip(1)),
+    "clamp_max": lambda x: torch.clamp_max(x, x.flip(1)),
+}
+
+
+def refused(function, images, match, **options):
+    model = net(lambda self, x: function(F.relu(self.conv2(x))))
+    with pytest.raises(eb.UnsupportedOperationError, match=match):
+        eb.explain(model, images, [0], layer="relu", **options)
+
+
+@pytest.mark.parametrize("method", [None, "lrp"])
+@pytest.mark.parametrize("case", MASKS)
+def test_masks_and_whole_numbers_that_become_activations(case, method, images):
+    refused(MASKS[case], images, "makes whole numbers or a mask", method=method)
+
+
+@pytest.mark.parametrize("case", COPIES)
+def test_numbers_copied_into_a_new_tensor(case, images):
+    refused(COPIES[case], images, "carries information and has no rule")
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_limits_that_are_activations(case, images):
+    refused(LIMITS[case], images, "limits given as tensors")
+
+
+def copied(x):
+    room = torch.zeros_like(x)
+    room[:, :3].copy_(x[:, :3])
+    return room + x
+
+
+def added(x):
+    room = torch.zeros_like(x)
+    part = room.narrow(1, 0, 3)
+    part += x[:, :3]
+    return room + x
+
+
+def constant(x):
+    room = torch.zeros_like(x)
+    room.view(-1)[5:100].fill_(3.0)
+    return x + room
+
+
+@pytest.mark.parametrize("function", [copied, added, constant])
+def test_a_view_changed_in_place_does_not_leave_its_base_behind(function, images):
+    """The recorded network would otherwise run on, with the base as it was: another network's scores and maps."""
+    refused(function, images, "shares memory with one changed in place")
+
+
+@pytest.mark.parametrize("function", [torch.log, F.logsigmoid, lambda x: F.log_softmax(x, 1)])
+def test_logarithms_of_non_negative_neurons_have_both_signs(function, images):
+    model = net(lambda self, x: F.relu(self.conv2(function(x + 0.01))))
+    found = eb.explain_full(model, images, [0], layer="relu", account=True)
+    lost = sum(row.lost for row in found.account.rows)
+    assert float(found.maps["relu"].min()) >= 0
+    assert float(found.share["relu"].min()) > 0.5
+    assert torch.allclose(found.share["relu"] + lost, torch.ones(2, 1, dtype=torch.float64), atol=1e-9)
+
+
+@pytest.mark.parametrize("clamp", [lambda x: x.clamp(min=-5), lambda x: F.hardtanh(x, -5, 50), torch.nn.Identity()])
+def test_a_limit_below_what_a_neuron_reaches_is_none(clamp, images):
+    """Eq. 5 counts from the smallest activation, not from a limit further down."""
+    plain = net(lambda self, x: F.relu(self.conv2(x)))
+    clamped = net(lambda self, x: F.relu(self.conv2(clamp(x))))
+    maps = [eb.explain(model, images, [1], layer="conv1") for model in (plain, clamped)]
+    assert torch.allclose(*maps, rtol=1e-12)
