@@ -90,16 +90,23 @@ class Clock:
         write_whole(self._path, json.dumps(self.seconds, indent=1))
 
 
+def words_of(name: str, options: list[str], folder: Path, scenes: int) -> list[object]:
+    """The `excitation` command of one game, without its file of results."""
+    game = name.partition("-")[0]
+    world = "dominant-symbols" if game in {"localization", "grid"} else "symbol-scenes"
+    words: list[object] = ["bench", game, "--data", f"coco:{folder / world}", "--model", "symbols", *options]
+    if game == "grid":
+        side = int(options[options.index("--side") + 1])  # larger mosaics cost more: as many cells of either kind
+        words += ["--cell", "160", "--probability", "sigmoid", "--mosaics", 4 * scenes // (5 * side**2)]
+    return words
+
+
 def play(folder: Path, name: str, options: list[str], workers: int, scenes: int) -> None:
     """One game in shards, and the shards joined."""
     whole = folder / f"{name}.sqlite"
     if whole.exists():
         return
-    game = name.partition("-")[0]
-    world = "dominant-symbols" if game in {"localization", "grid"} else "symbol-scenes"
-    words = ["bench", game, "--data", f"coco:{folder / world}", "--model", "symbols", *options]
-    if game == "grid":
-        words += ["--cell", "160", "--probability", "sigmoid", "--mosaics", scenes // 5]
+    words = words_of(name, options, folder, scenes)
     parts = [folder / f"{name}-{number}.sqlite" for number in range(1, workers + 1)]
     together([[*words, "--shard", f"{number}/{workers}", "--out", part] for number, part in enumerate(parts, start=1)])
     together([["merge", *parts, "--out", whole]])
@@ -121,8 +128,7 @@ def write_notes(folder: Path, results: Path, seconds: dict[str, float], scenes: 
     lines += [f"| all | {sum(seconds.values()):.0f} |", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
     lines += ["", "```"]
     for name, options in GAMES.items():
-        game = name.partition("-")[0]
-        lines.append(f"excitation bench {game} --data coco:{folder} --model symbols {' '.join(options)} ...")
+        lines.append(" ".join(["excitation", *map(str, words_of(name, options, folder, scenes)), "--out ..."]))
     write_whole(results / "README.md", "\n".join([*lines, "```", ""]))
 
 

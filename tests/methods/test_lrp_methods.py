@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from method_networks import deep
 from torch import nn
 
@@ -49,7 +50,7 @@ def relevance(model, images, target, composite, classes=6):
 def test_zennit(name, seed, images, untouched):
     model = deep(seed)
     check = untouched(model)
-    found = find_method(name)(model, images, list(range(6)))
+    found = find_method(name)(model, images, list(range(6)), start="unit")
     check()
     for target in range(6):
         truth = relevance(deep(seed, inplace=False), images, target, composite(name))
@@ -77,7 +78,7 @@ def normed(seed):
 @pytest.mark.parametrize("name", ["lrp-epsilon", "lrp-alpha2-beta1", "lrp-gamma", "lrp-epsilon-plus-flat"])
 def test_batch_normalisation_is_folded_as_zennit_does(name, images):
     model = normed(0)
-    found = find_method(name)(model, images, [0, 3])
+    found = find_method(name)(model, images, [0, 3], start="unit")
     for k, target in enumerate((0, 3)):
         if name.startswith("lrp-epsilon-plus"):
             truth = relevance(normed(0), images, target, EpsilonPlusFlat(canonizers=[SequentialMergeBatchNorm()]))
@@ -109,6 +110,21 @@ def test_transposed_convolutions_are_folded(images):
         assert torch.allclose(find_method(name)(model, images, [0]), find_method(name)(folded, images, [0]), atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["lrp-epsilon", "lrp-gamma", "lrp-epsilon-plus", "lrp-z-plus"])
+def test_a_negative_score_does_not_turn_the_map(name, images):
+    """What speaks for a class is positive whatever the sign of its score; a bias alone changes that sign here."""
+    maps = []
+    for shift in (5.0, -5.0):
+        model = deep(1)
+        with torch.no_grad():
+            model[-1].bias += shift
+        assert bool((model(images)[:, 0] * shift > 0).all())
+        maps.append(find_method(name)(model, images, [0], epsilon=1e-9))
+    positive, negative = maps
+    agreement = F.cosine_similarity(positive.flatten(2), negative.flatten(2), dim=2)
+    assert float(agreement.min()) > 0.9, agreement
+
+
 @pytest.mark.parametrize("name", [*RULES, "lrp-epsilon-plus", "lrp-epsilon-plus-flat"])
 def test_relevance_is_conserved_at_every_layer_without_biases(name, images):
     model = deep(1, bias=False)
@@ -117,7 +133,7 @@ def test_relevance_is_conserved_at_every_layer_without_biases(name, images):
         model = model[:10].append(nn.AdaptiveMaxPool2d(1)).append(nn.Flatten()).append(nn.Linear(12, 6).double()).eval()
     options = {} if name == "lrp-z-plus" else {"biases": False}
     for layer in ("9", "6", "3", "0", "input"):
-        maps = find_method(name)(model, images, [0, 2, 5], layer=layer, epsilon=1e-12, **options)
+        maps = find_method(name)(model, images, [0, 2, 5], layer=layer, epsilon=1e-12, start="unit", **options)
         assert torch.allclose(maps.sum((2, 3)), torch.ones(3, 3, dtype=torch.float64), atol=1e-6), layer
 
 

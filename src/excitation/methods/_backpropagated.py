@@ -43,13 +43,7 @@ def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: boo
         record = question.record(None)
         assert record.scores is not None
         scores = working(record.scores)
-        if rivals:
-            start = contrasted_start(question, scores, "rivals")
-            # A class without a response has only rivals to speak of, and they are nearly the same for all classes.
-            own = start.clamp(min=0).flatten(2).sum(2) > 0
-            start = torch.where(own.reshape(*own.shape, *(1,) * (scores.dim() - 1)), start, 0)
-        else:
-            start = question.priors(scores)
+        start = contrasted_start(question, scores, "odds") if rivals else question.priors(scores)
         rules = ExcitationRules(Policies()) if normalised else UnnormalisedRules(Policies())
         start = start if normalised else start.double()
         return sweep(record, start[None], _values(record, layers), rules, contrast=contrast)

@@ -96,13 +96,17 @@ def _chooser(rule: Composite, epsilon: float, gamma: float, alpha: float, beta: 
     return by_depth
 
 
+SIGNED_ON_TOP = frozenset({"epsilon", "gamma", "epsilon-plus", "epsilon-plus-flat"})
+"""Rules under which relevance leaves a unit divided by its own signed value."""
+
+
 def lrp(
     question: Question,
     *,
     rule: Composite = "epsilon-plus-flat",
     contrast: Literal["dual"] | Start | None = None,
     signed: bool = True,
-    start: Literal["unit", "score"] = "unit",
+    start: Literal["auto", "unit", "score"] = "auto",
     epsilon: float = 1e-6,
     gamma: float = 0.25,
     alpha: float = 2.0,
@@ -119,7 +123,9 @@ def lrp(
             operation; `"odds"`, `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
         signed: keep negative relevance.
         start: `"unit"` starts with the targets' signal, so that a map's sum is the share that arrived; `"score"`
-            multiplies it with the scores, as LRP is most often written.
+            multiplies it with the scores, as LRP is most often written. `"auto"`: without a contrast, the scores for
+            rules that divide by the score on top, whose sign would turn the whole map (epsilon, gamma, the composites);
+            else the signal, of which rules that only share what raised a unit keep the sign.
         epsilon: moves denominators away from zero.
         gamma: of LRP-gamma.
         alpha: of LRP-alpha-beta; `alpha - beta` must be one.
@@ -142,7 +148,7 @@ def lrp(
         signal = question.priors(scores)
     else:
         signal = contrasted_start(question, scores, contrast)
-    if start == "score":
+    if start == "score" or (start == "auto" and contrast is None and rule in SIGNED_ON_TOP):
         signal = signal * scores
     choose = _chooser(rule, epsilon, gamma, alpha, beta)
     with torch.no_grad():
