@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures pointing photos real paper-mini sanity support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini sanity support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,13 +60,6 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
 		--target clover --target crown --target "recycling sign" --out out/compare && \
 		cp out/compare/picture.png docs/figures/compare.png
-
-pointing: $(INSTALLED)  ## the pointing game on 500 scenes of the symbol world (goes on where it stopped)
-	$(BIN)/excitation symbols --count 500 --out runs/pointing/world
-	$(BIN)/excitation bench pointing --data coco:runs/pointing/world --model symbols --shortest 160 \
-		--methods mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre \
-		--layer inception_3b --out runs/pointing/run.sqlite
-	$(BIN)/excitation report runs/pointing/run.sqlite --form markdown > docs/results/pointing_symbols.md
 
 paper-mini: $(INSTALLED)  ## Tables 1 to 3, Fig. 6 and the grid game on 500 symbol scenes (goes on where it stopped)
 	$(BIN)/python -m experiments.paper_mini
