@@ -43,7 +43,17 @@ def forward(
     count = len(images)
 
     def network(recorder: Recorder) -> Record:
-        return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
+        try:
+            return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
+        except ExcitationError:
+            raise
+        except (ValueError, RuntimeError, IndexError, TypeError) as error:
+            if images.dim() != 3:
+                raise
+            raise ExcitationError(
+                f"images have shape {tuple(images.shape)}, with which the network fails ({error}); if this is one"
+                " picture, add the image dimension with images[None]."
+            ) from error
 
     recorder = Recorder(model, roots, constants)
     try:

@@ -139,5 +139,6 @@ def default_place(record: Record) -> Place:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.4)
-    return f" Nearest: {', '.join(repr(item) for item in near)}." if near else ""
+    near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.5)
+    nearest = f" Nearest: {', '.join(repr(item) for item in near)}." if near else ""
+    return f"{nearest} list_layers (`excitation layers`) names all."

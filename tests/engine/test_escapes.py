@@ -99,3 +99,10 @@ def test_a_limit_below_what_a_neuron_reaches_is_none(clamp, images):
     clamped = net(lambda self, x: F.relu(self.conv2(clamp(x))))
     maps = [eb.explain(model, images, [1], layer="conv1") for model in (plain, clamped)]
     assert torch.allclose(*maps, rtol=1e-12)
+
+
+def test_statistics_of_the_images_are_no_scale(images):
+    def normalised(x):
+        return F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)))
+
+    refused(normalised, images, "statistics are computed from the images")

@@ -473,3 +473,9 @@ def test_other_methods_take_the_same_arguments(model, images):
         eb.explain(model, images, [0], layer="pool", method="gradient", depth=2)
     with pytest.raises(TypeError, match="no argument 'lyer'"):
         eb.explain(model, images, [0], lyer="conv2")
+
+
+def test_a_forgotten_image_dimension_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    with pytest.raises(eb.ExcitationError, match=r"\(3, 8, 8\).*images\[None\]"):
+        eb.explain(model, torch.rand(3, 8, 8), [0])

@@ -24,14 +24,14 @@ def batch_norm(
     **kwargs: Any,
 ) -> Read:
     """Batch normalisation by stored statistics: a scale and a shift for each channel."""
-    del args, kwargs, running_mean, running_var
+    del args, kwargs
     if training:
         raise TrainingModeError(
             f"{reading.where} normalises by the statistics of this batch; call model.eval() first"
             " (a batch norm without running statistics cannot be explained)."
         )
-    if reading.carries(weight) or reading.carries(bias):
-        reading.refuse("its scale is computed from the images.")
+    if any(map(reading.carries, (running_mean, running_var, weight, bias))):
+        reading.refuse("its scale or its statistics are computed from the images.")
     factor: torch.Tensor | float = 1.0
     if weight is not None:
         factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
