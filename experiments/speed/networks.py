@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from experiments.support.operators import declare_missing_operators
+
 ROOT = "root"
 """The name of the upper part's first module, at whose output maps are taken."""
-
-
-def declare_missing_operators() -> None:
-    """Let torchvision be imported beside a torch build that its compiled operators do not match (see tests)."""
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        raise SystemExit("torchvision is not installed; `make venv` does it.")
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        for library in Path(spec.origin).parent.glob(f"_C{suffix}"):
-            try:
-                torch.ops.load_library(str(library))
-            except OSError:
-                continue
-            return
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(operators)
-
-
-_KEPT: list[torch.library.Library] = []
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,9 @@ CHOICES = (
 
 def chain(name: str) -> nn.Sequential:
     """A network as one chain of modules under their torchvision names, flattening included; batch norm calibrated."""
-    declare_missing_operators() if not _KEPT else None
+    if importlib.util.find_spec("torchvision") is None:
+        raise SystemExit("torchvision is not installed; `make venv` does it.")
+    declare_missing_operators()
     import torchvision
 
     torch.manual_seed(0)
