@@ -304,7 +304,12 @@ def _against(
         if not contrast:
             raise TargetError("contrast is an empty list of classes; name at least one.")
         contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
-    return top_down_signal(contrast, scores, class_names=class_names, reading=reading)  # type: ignore[arg-type]
+    try:
+        return top_down_signal(contrast, scores, class_names=class_names, reading=reading)  # type: ignore[arg-type]
+    except TargetError as error:
+        if not isinstance(contrast, str):
+            raise
+        raise TargetError(f"contrast: {error} Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP).") from error
 
 
 def _target_scores(

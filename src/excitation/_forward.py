@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 
 from ._errors import ExcitationError
 from .propagation import Kind, LateRootError, Record, Recorder, tensors_in
+
+WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
+"""How torch says that a convolution's input has the wrong number of channels."""
 
 OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
 """Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
@@ -48,6 +52,12 @@ def forward(
         except ExcitationError:
             raise
         except (ValueError, RuntimeError, IndexError, TypeError) as error:
+            if channels := WRONG_CHANNELS.search(str(error)):
+                raise ExcitationError(
+                    f"images have shape {tuple(images.shape)}, with which the network fails: a convolution met"
+                    f" {channels[2]} channels where its weights have {channels[1]}; (image, channel, height, width)"
+                    " with the network's own number of channels is expected (a grey picture is repeated three times)."
+                ) from error
             if images.dim() != 3:
                 raise
             raise ExcitationError(

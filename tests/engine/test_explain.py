@@ -337,6 +337,7 @@ def test_no_gradient_and_no_change_of_the_images(model, images):
         (lambda x: x.float(), r"images are torch.float32, the model's parameters torch.float64"),
         (lambda x: x * float("nan"), "NaN or infinite for image 0, 1, 2"),
         (lambda x: torch.cat([x[:1], x[1:2] / 0, x[2:]]), "NaN or infinite for image 1 of"),
+        (lambda x: x[:, :2], r"a convolution met 2 channels where its weights have 3"),
         (lambda x: x.to("meta"), "images are on meta, the model on cpu"),
     ],
 )

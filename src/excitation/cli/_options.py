@@ -13,9 +13,9 @@ ModelSpec = Annotated[
         "--model",
         metavar="SPEC",
         help="symbols, which comes along; torchvision:NAME[@WEIGHTS]; timm:NAME[@WEIGHTS]; hf:REPO_OR_FOLDER;"
-        " onnx:FILE; caffe:PROTOTXT,CAFFEMODEL; paper:NAME@WEIGHTS; or package.module:factory, called without"
-        " arguments, with @weights.safetensors after it where it needs them. Before any of these, convolutional: lets"
-        " its head slide over larger pictures, pool-first: pools before it classifies.",
+        " onnx:FILE; caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]; paper:NAME@WEIGHTS; or package.module:factory,"
+        " called without arguments, with @weights.safetensors after it where it needs them. Before any of these,"
+        " convolutional: lets its head slide over larger pictures, pool-first: pools before it classifies.",
         show_default=False,
     ),
 ]

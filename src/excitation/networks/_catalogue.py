@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +82,19 @@ def _resolve(spec: str) -> tuple[Scheme, str]:
     if not colon:
         forms = "; ".join(scheme.form for scheme in SCHEMES.values())
         raise ModelError(f"model {spec!r} is not understood; expected one of: {forms}.")
+    meant = difflib.get_close_matches(head.strip().lower(), SCHEMES, n=1)
+    if meant and not _is_module(head):
+        raise ModelError(
+            f"model {spec!r}: there is no source and no Python module {head!r}; did you mean {SCHEMES[meant[0]].form}?"
+        )
     return SCHEMES["python"], spec
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # a package above it is missing, or it is no name of a module
+        return False
 
 
 def _factory_files(rest: str) -> list[Path]:

@@ -36,6 +36,7 @@ def load_transformers(rest: str) -> LoadedModel:
     transformers = needed("transformers", "hf")
     if not rest:
         raise ModelError(f"model 'hf:' names no repository or folder; expected {FORM}.")
+    _check_folder(rest)
     try:
         model = transformers.AutoModelForImageClassification.from_pretrained(
             rest, use_safetensors=True, trust_remote_code=False
@@ -61,8 +62,15 @@ def transformers_files(rest: str) -> list[Path]:
     folder = Path(rest)
     if folder.is_dir():
         return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
+    _check_folder(rest)
     cached = needed("huggingface_hub", "hf").try_to_load_from_cache
     return [Path(found) for name in FILES if isinstance(found := cached(rest, name), str)]
+
+
+def _check_folder(rest: str) -> None:
+    """Say it here: the hub calls a path that is not there a badly written repository."""
+    if rest.startswith((".", "/", "~")) and not Path(rest).is_dir():
+        raise ModelError(f"there is no folder {rest!r}; expected {FORM}.")
 
 
 def _class_names(names: Mapping[int, str]) -> tuple[str, ...] | None:
