@@ -31,7 +31,6 @@ from experiments.symbols.scenes import CLASSES, Scenes, render
 BATCH = 32
 WARM_UP = 200  # steps in which the step size rises
 EVERY = 250  # steps between checkpoints
-COARSE, REDUCED = 0.4, 0.75  # this share of the steps, the first, sees whole scenes at this size: half the work
 
 # Forty shapes are learned much sooner from pictures of one object: twice as many of them at half the size in a step,
 # often at first, seldom later. Since just one symbol is there, they are also told apart by a softmax; with the
@@ -43,7 +42,7 @@ OFTEN, SELDOM, LESS = 0.9, 0.1, 0.4  # share of steps with them: at first, in th
 
 def train(
     network: Annotated[Literal["googlenet", "resnet"], typer.Option(help="Which of the two networks.")] = "googlenet",
-    steps: Annotated[int, typer.Option(help="Batches.")] = 3600,
+    steps: Annotated[int, typer.Option(help="Batches.")] = 4200,
     scenes: Annotated[int, typer.Option(help="Different training scenes.")] = 12000,
     rate: Annotated[float, typer.Option(help="Largest step size.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
@@ -54,7 +53,7 @@ def train(
     torch.set_num_threads(threads)
     configuration = {
         "network": network, "steps": steps, "scenes": scenes, "rate": rate, "seed": seed, "batch": BATCH,
-        "share of steps at a smaller size": COARSE, "smaller size": REDUCED, "classes": list(CLASSES),
+        "classes": list(CLASSES),
     }  # fmt: skip
     begun_at = time.perf_counter()
     groups = render("train", scenes, 0, out / "scenes", threads)
@@ -67,7 +66,7 @@ def train(
     quicken(model)
     nn.init.constant_(model.get_submodule("classifier").bias, -2.5)  # most classes are absent from most pictures
     model = model.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(_groups(model), lr=rate)
+    optimiser = torch.optim.AdamW(_groups(model), lr=rate, fused=True)
     place = out / f"{network}.checkpoint.pt"
     begun, history, seconds = _resume(place, model, optimiser, configuration)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,8 +80,7 @@ def train(
             if rng.random() < SELDOM + (OFTEN - SELDOM) * max(0.0, 1 - step / (LESS * steps)):
                 loss = _step(model, optimiser, easy, 2 * BATCH, rng, size=0.5, single=True)
             else:
-                size = REDUCED if step < COARSE * steps else 1
-                loss = _step(model, optimiser, groups, BATCH, rng, size=size, single=False)
+                loss = _step(model, optimiser, groups, BATCH, rng, size=1, single=False)
             seconds += time.perf_counter() - start
             history["loss"].append(loss)
             if (step + 1) % EVERY == 0 or step + 1 == steps:
