@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from excitation._files import whole_file
 
@@ -24,6 +25,8 @@ def draw_curve(history: dict[str, list], place: Path) -> None:
     smooth = np.convolve(loss, np.ones(width) / width, mode="valid")
     left.plot(np.arange(width, len(loss) + 1), smooth, color="#c44e52", label="training loss")
     left.set_yscale("log")
+    for ticks in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        ticks(StrMethodFormatter("{x:g}"))
     left.set_xlabel("training step")
     left.set_ylabel("multi-label cross-entropy", color="#c44e52")
     right = left.twinx()

@@ -23,6 +23,7 @@ from torch import nn
 from excitation._files import whole_file, write_whole
 from excitation.data.symbols import PAIRS, SYMBOL_NAMES
 from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
+from experiments.symbols.allocation import keep_memory
 from experiments.symbols.curve import draw_curve
 from experiments.symbols.norm import quicken
 from experiments.symbols.precision import mean_average_precision
@@ -42,7 +43,7 @@ OFTEN, SELDOM, LESS = 0.9, 0.1, 0.4  # share of steps with them: at first, in th
 
 def train(
     network: Annotated[Literal["googlenet", "resnet"], typer.Option(help="Which of the two networks.")] = "googlenet",
-    steps: Annotated[int, typer.Option(help="Batches.")] = 4200,
+    steps: Annotated[int, typer.Option(help="Batches.")] = 5000,
     scenes: Annotated[int, typer.Option(help="Different training scenes.")] = 12000,
     rate: Annotated[float, typer.Option(help="Largest step size.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
@@ -51,6 +52,7 @@ def train(
 ) -> None:
     """Train, evaluate and write `NETWORK.safetensors`, `NETWORK.json` and `NETWORK.png`."""
     torch.set_num_threads(threads)
+    keep_memory()
     configuration = {
         "network": network, "steps": steps, "scenes": scenes, "rate": rate, "seed": seed, "batch": BATCH,
         "classes": list(CLASSES),
@@ -78,9 +80,9 @@ def train(
                 group["lr"] = _rate(step, steps, rate)
             rng = np.random.default_rng([seed, step])
             if rng.random() < SELDOM + (OFTEN - SELDOM) * max(0.0, 1 - step / (LESS * steps)):
-                loss = _step(model, optimiser, easy, 2 * BATCH, rng, size=0.5, single=True)
+                loss = _step(model, optimiser, easy, 2 * BATCH, rng, single=True)
             else:
-                loss = _step(model, optimiser, groups, BATCH, rng, size=1, single=False)
+                loss = _step(model, optimiser, groups, BATCH, rng, single=False)
             seconds += time.perf_counter() - start
             history["loss"].append(loss)
             if (step + 1) % EVERY == 0 or step + 1 == steps:
@@ -140,17 +142,17 @@ def _step(
     batch: int,
     rng: np.random.Generator,
     *,
-    size: float,
     single: bool,
 ) -> float:
-    """One step on pictures made smaller, with a single symbol in each or with many; its mean multi-label loss."""
+    """One step on pictures of one size, with a single symbol in each or with many; its mean multi-label loss."""
     counts = np.array([len(group.images) for group in groups])
     group = groups[rng.choice(len(groups), p=counts / counts.sum())]
     chosen = np.sort(rng.choice(len(group.images), batch, replace=False))
     labels = torch.from_numpy((group.shares[chosen] > 0).astype(np.float32))
     model.train()
     optimiser.zero_grad(set_to_none=True)
-    logits = model(_augmented(group.images[chosen], rng, size))
+    images = _augmented(group.images[chosen], rng)
+    logits = model(F.avg_pool2d(images, 2) if single else images)
     multi_label = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / batch
     symbols = slice(len(SYMBOL_NAMES))
     softmax = F.cross_entropy(logits[:, symbols], labels[:, symbols].argmax(1)) if single else 0
@@ -159,11 +161,9 @@ def _step(
     return float(multi_label.detach()) / len(CLASSES)
 
 
-def _augmented(pictures: np.ndarray, rng: np.random.Generator, size: float) -> torch.Tensor:
-    """At another size, turned, mirrored, zoomed, shifted and exposed a little differently; -1 to 1, channels last."""
+def _augmented(pictures: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    """Turned, mirrored, zoomed, shifted and exposed a little differently; -1 to 1, channels last."""
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    if size != 1:
-        images = F.interpolate(images, scale_factor=size, mode="bilinear", antialias=True)
     count, _, height, width = images.shape
     angle = torch.from_numpy(rng.uniform(-0.25, 0.25, count))
     zoom = torch.from_numpy(np.exp(rng.uniform(-0.25, 0.2, count)))
