@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,59 +17,79 @@ import torch
 import typer
 
 from excitation._files import write_whole
-from experiments.speed.all_classes import all_classes
-from experiments.speed.networks import CHOICES
-from experiments.speed.others import side_by_side
-from experiments.speed.rows import fixed_cost, network_rows
+from experiments.speed.parts import Part, Plan, parts
 from experiments.speed.table import as_markdown
-from experiments.speed.timing import Ratio, use_clock
+from experiments.speed.timing import CLOCKS, use_clock
 
 
 def main(
     out: Annotated[Path, typer.Option(help="The JSON file; the table goes beside it.")] = Path("runs/speed/cpu.json"),
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-    turns: Annotated[int, typer.Option(help="How often each contender runs.")] = 9,
+    threads: Annotated[str, typer.Option(help="Of torch, one number or several: everything is measured with each.")] = (
+        "1,2"
+    ),
+    turns: Annotated[int, typer.Option(help="How often each contender runs.")] = 5,
     batch: Annotated[int, typer.Option(help="Images.")] = 8,
     size: Annotated[int, typer.Option(help="Their height and width.")] = 224,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    clock: Annotated[str, typer.Option(help="wall; processor on a busy machine, with one thread.")] = "wall",
-    only: Annotated[str, typer.Option(help="A part of the parts' names.")] = "",
+    clock: Annotated[
+        str, typer.Option(help="wall, processor, or auto: one thread's processor time, wall time with more.")
+    ] = "auto",
+    only: Annotated[str, typer.Option(help="Parts whose names have this in them.")] = "",
 ) -> None:
     """Measure what is not yet in the file, and write the table."""
-    torch.set_num_threads(threads)
-    use_clock(clock)
     warnings.filterwarnings("ignore", category=UserWarning)  # other packages' remarks on their own hooks
     where = torch.device(device)
-    settings: dict[str, Any] = {"threads": threads, "batch": batch, "size": size, "device": _device(where)}
-    settings["clock"] = clock
-    found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"settings": settings, "parts": {}}
+    counts = _counts(threads)
+    settings: dict[str, Any] = {"device": _device(where), "batch": batch, "size": size}
+    found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"settings": settings, "runs": {}}
     if found["settings"] != settings:
         raise SystemExit(f"{out} was measured with {found['settings']}; name another file with --out.")
-    common: dict[str, Any] = {"turns": turns, "size": size, "device": where}
-    parts: dict[str, Callable[[], Any]] = {"fixed": lambda: _plain(fixed_cost(20 * turns))}
-    for choice in CHOICES:
-        parts[f"network {choice.title}"] = lambda c=choice: _plain(network_rows(c, batch=batch, **common))
-        parts[f"one image {choice.title}"] = lambda c=choice: _plain(network_rows(c, batch=1, **common))
-        parts[f"others {choice.title}"] = lambda c=choice: _plain(*side_by_side(c, batch=batch, **common))
-    for choice in CHOICES:
-        if choice.name in {"googlenet", "resnet50"}:
-            parts[f"all classes {choice.title}"] = lambda c=choice: _plain(all_classes(c, size=size, device=where))
-    for name, part in parts.items():
-        if name not in found["parts"] and only in name:
-            print(f"{name} ...", flush=True)
-            before = os.getloadavg()[0]
-            result = part()
-            load = [round(before, 1), round(os.getloadavg()[0], 1)]
-            found["parts"][name] = {**result, "turns": turns, "load": load, "torch": torch.__version__}
-            write_whole(out, json.dumps(found, indent=1) + "\n")
+    for count in counts:
+        plan = Plan(
+            threads=count, clock=_clock(clock, count, where), turns=turns, batch=batch, size=size, device=where,
+            once=count == counts[0], rates=where.type == "cuda" or "rates" in only,
+        )  # fmt: skip
+        torch.set_num_threads(count)
+        use_clock(plan.clock)
+        kept = found["runs"].setdefault(plan.name, {"threads": count, "clock": plan.clock, "parts": {}})["parts"]
+        for name, part in parts(plan).items():
+            if name not in kept and only in name:
+                print(f"{plan.name}: {name} ...", flush=True)
+                kept[name] = {**_watched(part), "turns": turns, "torch": torch.__version__}
+                write_whole(out, json.dumps(found, indent=1) + "\n")
     table = as_markdown(found)
     write_whole(out.with_suffix(".md"), table)
     print(table)
 
 
-def _plain(ratios: dict[str, Ratio], refused: dict[str, str] | None = None) -> dict[str, Any]:
-    rows = {name: [round(r.median, 3), round(r.low, 3), round(r.high, 3)] for name, r in ratios.items()}
-    return {"rows": rows, "refused": refused or {}}
+def _watched(part: Part) -> dict[str, Any]:
+    """A part's result, with what else there was to do: the load, and how many cores this process got meanwhile."""
+    before, wall, processor = os.getloadavg()[0], time.perf_counter(), time.process_time()
+    result = part()
+    spent = time.perf_counter() - wall
+    cores = (time.process_time() - processor) / spent
+    load = [round(before, 1), round(os.getloadavg()[0], 1)]
+    return {**result, "load": load, "cores": round(cores, 2), "seconds": round(spent, 1)}
+
+
+def _counts(threads: str) -> list[int]:
+    try:
+        counts = [int(item) for item in threads.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise SystemExit(f"--threads is {threads!r}; give one number or several, such as 1,2.")
+    return counts
+
+
+def _clock(clock: str, threads: int, device: torch.device) -> str:
+    if clock != "auto" and clock not in CLOCKS:
+        raise SystemExit(f"--clock is {clock!r}; choose one of auto, {', '.join(CLOCKS)}.")
+    if clock == "auto":
+        return "processor" if threads == 1 and device.type == "cpu" else "wall"
+    if clock == "processor" and (threads > 1 or device.type != "cpu"):
+        raise SystemExit("--clock processor counts what all threads did, and nothing of a GPU; use it with one thread.")
+    return clock
 
 
 def _device(device: torch.device) -> str:

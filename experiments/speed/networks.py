@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -41,6 +42,21 @@ CHOICES = (
 )
 
 
+class Pooled(nn.Module):
+    """The last pooling and the flattening behind it, which torchvision's networks do by a function, not a module.
+
+    Captum's LRP knows no rule for a module that flattens, and would refuse all of them on that account.
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(image, channel, height, width)` to `(image, features)`."""
+        return torch.flatten(self.pool(x), 1)
+
+
 def chain(name: str) -> nn.Sequential:
     """A network as one chain of modules under their torchvision names, flattening included; batch norm calibrated."""
     if importlib.util.find_spec("torchvision") is None:
@@ -55,16 +71,15 @@ def chain(name: str) -> nn.Sequential:
     for child, module in model.named_children():
         if isinstance(module, nn.Sequential) and child in {"features", "classifier"}:
             if child == "classifier" and name == "mobilenet_v2":
-                steps["avgpool"] = nn.AdaptiveAvgPool2d(1)
-            if child == "classifier" and name != "squeezenet1_0":
-                steps["flatten"] = nn.Flatten(1)
+                steps["avgpool"] = Pooled(nn.AdaptiveAvgPool2d(1))
             steps.update((f"{child}.{index}", part) for index, part in module.named_children())
+        elif child == "avgpool":
+            steps[child] = Pooled(module)
         elif module is not None and not child.startswith("aux"):
             steps[child] = module
-        if child == "avgpool" and name in {"resnet50", "googlenet"}:
-            steps["flatten"] = nn.Flatten(1)
     if name == "squeezenet1_0":
-        steps["flatten"] = nn.Flatten(1)
+        last = next(reversed(steps))
+        steps[last] = Pooled(steps[last])
     whole = _sequence(steps)
     _calibrate(whole)
     return whole
@@ -96,3 +111,31 @@ def split(whole: nn.Sequential, layer: str, *, signed: bool = False) -> tuple[nn
     root: nn.Module = nn.Identity() if signed else nn.ReLU()
     upper = nn.Sequential(OrderedDict([(ROOT, root), *steps[at:]]))
     return nn.Sequential(OrderedDict(steps[:at])).eval(), upper.eval()
+
+
+@functools.lru_cache(maxsize=1)
+def parts_of(choice: Choice, device: torch.device) -> tuple[nn.Sequential, nn.Sequential]:
+    """`split` of a network on a device; one is kept, as several measurements follow one another on each."""
+    lower, upper = split(chain(choice.name), choice.layer, signed=choice.signed)
+    return lower.to(device), upper.to(device)
+
+
+def features_of(lower: nn.Module, *, batch: int, size: int, device: torch.device) -> torch.Tensor:
+    """What the part above the layer takes, for images of noise."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return lower(torch.randn(batch, 3, size, size, device=device))  # type: ignore[no-any-return]
+
+
+def plain_forward(model: nn.Module, images: torch.Tensor) -> None:
+    """A forward pass as one makes it to classify."""
+    with torch.no_grad():
+        model(images)
+
+
+def plain_gradient(model: nn.Module, images: torch.Tensor, targets: tuple[int, ...] = (1,)) -> None:
+    """The derivatives of some class scores by the images, by autograd: one forward pass, one pass down for each."""
+    x = images.clone().requires_grad_(True)
+    scores = model(x)
+    for place, target in enumerate(targets, 1):
+        torch.autograd.grad(scores[:, target].sum(), x, retain_graph=place < len(targets))

@@ -9,8 +9,8 @@ from torch import nn
 
 import excitation as eb
 from experiments.speed.memory import peak_bytes
-from experiments.speed.networks import ROOT, Choice, chain, split
-from experiments.speed.timing import Ratio, take_turns
+from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward, plain_gradient
+from experiments.speed.timing import Ratio, spread, take_turns
 
 MORE = 4
 """Classes that are asked for at once when a further class is timed."""
@@ -22,28 +22,17 @@ def network_rows(choice: Choice, *, batch: int, turns: int, size: int, device: t
     `U` is the forward pass above the chosen layer, timed by running that part alone. A map's cost is that of explaining
     the upper part at its root: recorded forward pass and sweep.
     """
-    lower, upper = split(chain(choice.name), choice.layer, signed=choice.signed)
-    lower, upper = lower.to(device), upper.to(device)
-    images = torch.randn(batch, 3, size, size, device=device)
-    with torch.no_grad():
-        features = lower(images)
+    lower, upper = parts_of(choice, device)
+    features = features_of(lower, batch=batch, size=size, device=device)
     few, many = [1], list(range(1, 1 + MORE))
-
-    def forward() -> None:
-        with torch.no_grad():
-            upper(features)
-
-    def gradient() -> None:
-        x = features.clone().requires_grad_(True)
-        torch.autograd.grad(upper(x)[:, 1].sum(), x)
 
     def explained(**options: object) -> Callable[[], object]:
         return lambda: eb.explain_full(upper, features, few, layer=ROOT, **options)  # type: ignore[arg-type]
 
     times = take_turns(
         {
-            "U": forward,
-            "gradient": gradient,
+            "U": lambda: plain_forward(upper, features),
+            "gradient": lambda: plain_gradient(upper, features),
             "MWP": explained(),
             "c-MWP": explained(contrast="dual"),
             "audit": explained(account=True),
@@ -59,7 +48,7 @@ def network_rows(choice: Choice, *, batch: int, turns: int, size: int, device: t
         "further class / U": times.ratio("many", "U", less="MWP", each=MORE - 1),
         "with audit / without": times.ratio("audit", "MWP"),
         "peak memory / activations above": _memory(upper, features),
-        "U, ms": _milliseconds(times.seconds["U"]),
+        "U, ms": times.milliseconds("U"),
     }
 
 
@@ -74,23 +63,13 @@ def _memory(upper: nn.Module, features: torch.Tensor) -> Ratio:
         sizes.append(output.numel() * output.element_size())
 
     hooks = [module.register_forward_hook(note) for module in upper.modules() if not list(module.children())]
-
-    def forward() -> None:
-        with torch.no_grad():
-            upper(features)
-
-    forward()
+    plain_forward(upper, features)
     for hook in hooks:
         hook.remove()
     eb.explain(upper, features, [1], layer=ROOT)
-    over = peak_bytes(lambda: eb.explain(upper, features, [1], layer=ROOT)) - peak_bytes(forward)
-    times = over / sum(sizes)
+    explained = peak_bytes(lambda: eb.explain(upper, features, [1], layer=ROOT))
+    times = (explained - peak_bytes(lambda: plain_forward(upper, features))) / sum(sizes)
     return Ratio(times, times, times)
-
-
-def _milliseconds(seconds: list[float]) -> Ratio:
-    ordered = sorted(1e3 * s for s in seconds)
-    return Ratio(ordered[len(ordered) // 2], ordered[len(ordered) // 4], ordered[-1 - len(ordered) // 4])
 
 
 def small_network() -> tuple[nn.Module, torch.Tensor, int]:
@@ -103,16 +82,17 @@ def small_network() -> tuple[nn.Module, torch.Tensor, int]:
     return model, torch.rand(1, 3, 4, 4), len(model)
 
 
-def fixed_cost(turns: int) -> dict[str, Ratio]:
+def fixed_cost(turns: int, device: torch.device) -> dict[str, Ratio]:
     """Microseconds over a plain forward pass for each operation of a network of very small ones."""
     model, images, operations = small_network()
-
-    def forward() -> None:
-        with torch.no_grad():
-            model(images)
-
-    times = take_turns({"plain": forward, "MWP": lambda: eb.explain(model, images, [1], layer="1")}, turns)
-    over = sorted(1e6 * (a - b) / operations for a, b in zip(times.seconds["MWP"], times.seconds["plain"], strict=True))
-    plain = sorted(1e6 * s / operations for s in times.seconds["plain"])
-    return {name: Ratio(r[len(r) // 2], r[len(r) // 4], r[-1 - len(r) // 4]) for name, r in
-            {"over a plain forward pass": over, "plain forward pass": plain}.items()}  # fmt: skip
+    model, images = model.to(device), images.to(device)
+    contenders: dict[str, Callable[[], object]] = {
+        "plain": lambda: plain_forward(model, images),
+        "MWP": lambda: eb.explain(model, images, [1], layer="1"),
+    }
+    seconds = take_turns(contenders, turns, device).seconds
+    over = [1e6 * (a - b) / operations for a, b in zip(seconds["MWP"], seconds["plain"], strict=True)]
+    return {
+        "over a plain forward pass": spread(over),
+        "plain forward pass": spread([1e6 * s / operations for s in seconds["plain"]]),
+    }

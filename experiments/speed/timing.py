@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +28,11 @@ class Times:
         """Median over turns of `(name - less) / base / each`."""
         spent = self.seconds[less] if less else [0.0] * len(self.seconds[name])
         turns = zip(self.seconds[name], spent, self.seconds[base], strict=True)
-        ratios = sorted((a - b) / c / each for a, b, c in turns)
-        quarter = len(ratios) // 4
-        return Ratio(statistics.median(ratios), ratios[quarter], ratios[-1 - quarter])
+        return spread([(a - b) / c / each for a, b, c in turns])
+
+    def milliseconds(self, name: str, *, each: int = 1) -> Ratio:
+        """Milliseconds of one contender, for each of so many things it did."""
+        return spread([1e3 * s / each for s in self.seconds[name]])
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def spread(numbers: Sequence[float]) -> Ratio:
+    """Median and the middle half's ends."""
+    ordered = sorted(numbers)
+    quarter = len(ordered) // 4
+    return Ratio(statistics.median(ordered), ordered[quarter], ordered[-1 - quarter])
 
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -58,8 +67,10 @@ def use_clock(name: str) -> None:
     _clock[0] = name
 
 
-def now() -> float:
-    """Seconds on the chosen clock."""
+def now(device: torch.device | None = None) -> float:
+    """Seconds on the chosen clock, once a device that works on its own time has done what it was given."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
     return CLOCKS[_clock[0]]()
 
 
@@ -69,15 +80,13 @@ def take_turns(contenders: Mapping[str, Callable[[], object]], turns: int, devic
     Args:
         contenders: by name.
         turns: how often each runs, after one turn that is not counted.
-        device: waited for after each run, if it works on its own time.
+        device: waited for before and after each run, if it works on its own time.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(turns + 1):
         for name, contender in contenders.items():
-            start = now()
+            start = now(device)
             contender()
-            if device is not None and device.type == "cuda":
-                torch.cuda.synchronize(device)
             if turn:
-                seconds[name].append(now() - start)
+                seconds[name].append(now(device) - start)
     return Times(seconds)

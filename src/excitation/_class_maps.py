@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ._errors import ExcitationError, TargetError
 from ._explain import Contrast
+from ._precision import own_precision
 from .signals import Target, class_weights, rivals_weights
 
 
@@ -72,7 +73,8 @@ class ClassMaps:
                     raise TargetError("contrast is an empty list of classes; name at least one.")
                 contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
             weights = weights - self._weights(contrast)[:, None]  # type: ignore[arg-type]
-        found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
+        with own_precision(source):
+            found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
         return found if contrast is None or signed else found.clamp(min=0)
 
     def _weights(self, target: Target) -> Float[torch.Tensor, "image class"]:

@@ -15,6 +15,7 @@ from ._errors import ExcitationError
 from ._explain import _bypass, _warn_of_bypass
 from ._forward import OutputChoice, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
+from ._precision import own_precision
 from .networks._loaded import LoadedModel
 from .propagation import ExcitationRules, Kind, Policies, Record, Value, channel_sum, sweep
 from .signals import Reading, read_positions
@@ -163,7 +164,8 @@ def _mixed(
             p, maps = torch.cat([p[0], p[1]], 2), below
         else:
             p, maps = p[0], below[:, : features.shape[1]]
-        return torch.bmm(p.transpose(0, 1), maps)
+        with own_precision(maps):
+            return torch.bmm(p.transpose(0, 1), maps)
 
     return product(contrast=False), product(contrast=True) if dual else None
 

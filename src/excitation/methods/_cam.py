@@ -6,6 +6,7 @@ import torch
 
 from .._errors import NotApplicableError
 from .._layers import find_place
+from .._precision import own_precision
 from ..propagation import Entry, Record, Value
 from ..propagation.operations import Activation, Affine, Arrangement, Average
 from ._contrast import contrasted
@@ -111,17 +112,17 @@ def cam(question: Question) -> Maps:
     assert record.scores is not None
     scores = working(record.scores)
     weights = question.class_weights(scores)
-    if _positions(entry.outputs[0]) > 1:
-        every = operation.forward(operation.input, operation.weight).to(scores.dtype)
-    else:
-        makers = {value.serial: made for made in record.entries for value in made.outputs}
-        below = makers[entry.inputs[0].serial]
-        while not isinstance(below.operation, Average):
-            below = makers[below.inputs[0].serial]
-        every = torch.einsum(
-            "kc,bc...->bk...", operation.weight.to(scores.dtype).flatten(1), below.operation.input.to(scores.dtype)
-        )
-    return torch.einsum("tbk,bk...->bt...", weights, every)
+    matrix = operation.weight.to(scores.dtype)
+    with own_precision(scores):
+        if _positions(entry.outputs[0]) > 1:
+            every = operation.forward(operation.input.to(scores.dtype), matrix)
+        else:
+            makers = {value.serial: made for made in record.entries for value in made.outputs}
+            below = makers[entry.inputs[0].serial]
+            while not isinstance(below.operation, Average):
+                below = makers[below.inputs[0].serial]
+            every = torch.einsum("kc,bc...->bk...", matrix.flatten(1), below.operation.input.to(scores.dtype))
+        return torch.einsum("tbk,bk...->bt...", weights, every)
 
 
 @method(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 
 from .._errors import ExcitationError
+from .._precision import own_precision
 from ._gradient import working
 from ._question import Maps, Question, only_at_input
 from ._registry import method
@@ -63,7 +64,8 @@ def score_cam(question: Question, *, of: Of = "score", batch: int = 32, signed: 
     weights = torch.stack(responses)  # (image, channel, target)
     weights = weights.masked_fill(flat[..., 0], -torch.inf)
     weights = torch.where(flat.all(1), 0, weights.softmax(1))
-    maps = torch.einsum("bct,bchw->bthw", weights, features)
+    with own_precision(features):
+        maps = torch.einsum("bct,bchw->bthw", weights, features)
     return maps if signed else maps.clamp(min=0)
 
 

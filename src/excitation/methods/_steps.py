@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import _resized
+from .._precision import own_precision
 
 Maps = Float[torch.Tensor, "image target *space"]
 SIGMA = 0.02
@@ -34,7 +35,8 @@ def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image targ
     for dim in range(2, maps.dim()):
         lines = maps.movedim(dim, -1)
         flat = lines.reshape(-1, 1, lines.shape[-1])
-        flat = F.conv1d(F.pad(flat, (reach, reach), mode="replicate"), kernel[None, None])
+        with own_precision(flat):
+            flat = F.conv1d(F.pad(flat, (reach, reach), mode="replicate"), kernel[None, None])
         maps = flat.reshape(lines.shape).movedim(-1, dim)
     return maps
 

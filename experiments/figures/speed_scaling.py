@@ -1,0 +1,119 @@
+"""How the time of a map grows, drawn from the committed figures: `python -m experiments.figures.speed_scaling`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import typer
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from experiments.figures.places import FIGURES
+from experiments.speed.page import FIGURES as MEASURED
+from experiments.speed.table import Part, parts_of_kind
+
+STYLES = {
+    "VGG16": ("#b2182b", "o"),
+    "GoogLeNet": ("#2166ac", "s"),
+    "SqueezeNet 1.0": ("#e08214", "^"),
+    "ResNet-50": ("#1b7837", "D"),
+    "MobileNetV2": ("#762a83", "v"),
+}
+"""Colour and mark of each network, in all panels; they can be told apart in grey, too."""
+
+
+def main(
+    measured: Annotated[Path, typer.Option(help="What `make bench` found.")] = MEASURED,
+    out: Annotated[Path, typer.Option(help="The picture.")] = FIGURES / "speed_scaling.png",
+) -> None:
+    """Draw time against classes, images, pixels and threads."""
+    runs = list(json.loads(measured.read_text())["runs"].values())
+    with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
+        picture, ((classes, batch), (size, threads)) = plt.subplots(2, 2, figsize=(6.8, 5.2), layout="constrained")
+        _classes(classes, _parts(runs, "classes"))
+        _curves(batch, _parts(runs, "batch"), r"MWP / U, batch (\d+)")
+        batch.set_xlabel("images in one call")
+        batch.set_title("(b) images", loc="left", fontsize=9)
+        _curves(size, _parts(runs, "size"), r"MWP / U, (\d+) pixels")
+        size.set_xlabel("height and width of one image, pixels")
+        size.set_title("(c) pixels", loc="left", fontsize=9)
+        _threads(threads, _parts(runs, "threads"))
+        for axes in (batch, size):
+            axes.set_ylabel("time of an MWP map / U")
+            axes.set_ylim(bottom=0)
+            axes.axhline(3, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+            axes.annotate("F + 2U", (1, 3), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.45")
+        lines = [Line2D([], [], color=c, marker=m, markersize=4, label=name) for name, (c, m) in STYLES.items()]
+        picture.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
+        picture.savefig(out, dpi=200)
+        plt.close(picture)
+
+
+def _parts(runs: list[dict[str, Any]], kind: str) -> dict[str, Part]:
+    found = [parts for run in runs if (parts := parts_of_kind(run, kind))]
+    if not found:
+        raise SystemExit(f"nothing of the kind {kind!r} was measured; `make bench` does it.")
+    return {name: found[0][name] for name in STYLES if name in found[0]}
+
+
+def _points(part: Part, pattern: str) -> tuple[list[int], list[list[float]]]:
+    found = [(int(match[1]), row) for name, row in part["rows"].items() if (match := re.fullmatch(pattern, name))]
+    return [at for at, _ in found], [row for _, row in found]
+
+
+def _curves(axes: Axes, parts: dict[str, Part], pattern: str, line: str = "-") -> None:
+    """A line through the medians; bars for the middle half of the turns."""
+    ticks: list[int] = []
+    for name, part in parts.items():
+        colour, mark = STYLES[name]
+        ticks, rows = _points(part, pattern)
+        middle = [median for median, _, _ in rows]
+        reach = [[m - low for m, low, _ in rows], [high - m for m, _, high in rows]]
+        axes.errorbar(
+            ticks, middle, reach, color=colour, marker=mark, markersize=4, linewidth=1.2, linestyle=line,
+            elinewidth=0.8, markerfacecolor=colour if line == "-" else "white",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def _classes(axes: Axes, parts: dict[str, Part]) -> None:
+    _curves(axes, parts, r"gradient / U, (\d+) classes", ":")
+    _curves(axes, parts, r"MWP / U, (\d+) classes")
+    axes.set_yscale("log")
+    axes.set_xlabel("classes of one image in one call")
+    axes.set_ylabel("time of the call / U")
+    axes.set_title("(a) classes", loc="left", fontsize=9)
+    styles = [
+        Line2D([], [], color="0.3", marker="o", markersize=4, label="MWP"),
+        Line2D([], [], color="0.3", linestyle=":", marker="o", markersize=4, markerfacecolor="white", label="gradient"),
+    ]
+    axes.legend(handles=styles, frameon=False, loc="upper left")
+
+
+def _threads(axes: Axes, parts: dict[str, Part]) -> None:
+    """Bars for two threads; where there are more cores, for as many as were measured."""
+    pattern = r"{}, times as fast, (\d+) threads"
+    works = {"U": "0.75", "gradient": "0.5", "MWP": "0.15"}
+    most = max(_points(next(iter(parts.values())), pattern.format("U"))[0])
+    for place, (work, shade) in enumerate(works.items()):
+        rows = [_points(part, pattern.format(work))[1][-1] for part in parts.values()]
+        at = [index + (place - 1) * 0.26 for index in range(len(rows))]
+        reach = [[m - low for m, low, _ in rows], [high - m for m, _, high in rows]]
+        axes.bar(at, [row[0] for row in rows], 0.24, yerr=reach, color=shade, label=work, error_kw={"elinewidth": 0.8})
+    axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(parts)), [name.replace(" 1.0", "") for name in parts], rotation=20, ha="right")
+    axes.set_ylabel(f"times as fast, {most} threads over 1")
+    axes.set_title("(d) threads", loc="left", fontsize=9)
+    axes.set_ylim(0, most * 1.25)
+    axes.legend(frameon=False, ncols=3, loc="upper center")
+
+
+if __name__ == "__main__":
+    typer.run(main)
