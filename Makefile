@@ -83,10 +83,15 @@ sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table
 
-bench: $(INSTALLED)  ## the engine's speed (goes on where it stopped; runs/speed)
+bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on where it stopped; runs/speed)
+	$(PIP) install --quiet --no-deps --requirement requirements-bench.txt || \
+		echo 'OpenCV is not to be had: pytorch-grad-cam will be left out.'
 	$(BIN)/python -m experiments.speed
+	cp runs/speed/cpu.json docs/results/speed.json
+	$(BIN)/python -m experiments.speed.page
+	$(BIN)/python -m experiments.figures.speed_scaling
 
-bench-gpu: $(INSTALLED)  ## the same on a CUDA device
+bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps a second
 	$(BIN)/python -m experiments.speed --device cuda --out runs/speed/cuda.json
 
 real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; goes on where it stopped)

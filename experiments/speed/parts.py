@@ -15,7 +15,7 @@ from experiments.speed.others import side_by_side
 from experiments.speed.precision import has_reference, random_network, symbol_network, trained_squeezenet
 from experiments.speed.rows import fixed_cost, network_rows
 from experiments.speed.scaling import by_batch, by_classes, by_size, by_threads
-from experiments.speed.throughput import throughput
+from experiments.speed.throughput import BATCHES, throughput
 from experiments.speed.timing import Ratio
 
 Part = Callable[[], dict[str, Any]]
@@ -77,7 +77,9 @@ def parts(plan: Plan) -> dict[str, Part]:
             found[f"{kind} {choice.title}"] = lambda work=work: _plain(work())
         found[f"others {choice.title}"] = lambda c=choice: _plain(*side_by_side(c, batch=plan.batch, **sized))
         if plan.rates and choice.name in DEEP:
-            found[f"rates {choice.title}"] = lambda c=choice: _plain(*throughput(c, **sized))
+            # On a CPU only to see that the way through the code is whole.
+            batches = BATCHES if plan.device.type == "cuda" else BATCHES[:1]
+            found[f"rates {choice.title}"] = lambda c=choice, b=batches: _plain(*throughput(c, batches=b, **sized))
     if plan.once and plan.device.type == "cpu":
         for choice in CHOICES:
             found[f"precision {choice.title}"] = lambda c=choice: _plain(random_network(c, size=160))

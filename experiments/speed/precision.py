@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -120,12 +121,18 @@ def _best(model: nn.Module, images: torch.Tensor) -> list[list[int]]:
         return model(images).topk(2).indices.tolist()  # type: ignore[no-any-return]
 
 
+def symbol_scenes(count: int) -> tuple[eb.LoadedModel, torch.Tensor, list[list[int]]]:
+    """The bundled classifier, the first scenes of its world that are wider than high, and the symbols in each."""
+    loaded = eb.load_model("symbols")
+    every = (make_scene(index, 0, "test") for index in itertools.count())
+    wide = [*itertools.islice((s for s in every if s.image.shape[1] > s.image.shape[0]), count)]
+    images = torch.stack([loaded.preprocessing(Image.fromarray(scene.image)) for scene in wide])
+    return loaded, images, [sorted({instance.symbol for instance in scene.instances}) for scene in wide]
+
+
 def symbol_network() -> dict[str, Ratio]:
     """The bundled classifier on scenes of its world, for every symbol that is there."""
-    loaded = eb.load_model("symbols")
-    scenes = [make_scene(index, 0, "test") for index in range(SHOWN)]
-    images = torch.stack([loaded.preprocessing(Image.fromarray(scene.image)) for scene in scenes])
-    targets = [sorted({instance.symbol for instance in scene.instances}) for scene in scenes]
+    loaded, images, targets = symbol_scenes(SHOWN)
     assert isinstance(loaded.default_layer, str)
     return precision_rows(loaded.model, images, targets, loaded.default_layer)
 
