@@ -39,6 +39,9 @@ IMAGES = 4
 SHOWN = 8
 """Pictures a trained network is shown."""
 
+FORMAT = (160, 240)
+"""Height and width of the symbol world's scenes that are taken: a batch has one size."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
@@ -122,12 +125,18 @@ def _best(model: nn.Module, images: torch.Tensor) -> list[list[int]]:
 
 
 def symbol_scenes(count: int) -> tuple[eb.LoadedModel, torch.Tensor, list[list[int]]]:
-    """The bundled classifier, the first scenes of its world that are wider than high, and the symbols in each."""
+    """The bundled classifier, the first scenes of its world in the commonest format, and the symbols in each."""
     loaded = eb.load_model("symbols")
-    every = (make_scene(index, 0, "test") for index in itertools.count())
-    wide = [*itertools.islice((s for s in every if s.image.shape[1] > s.image.shape[0]), count)]
-    images = torch.stack([loaded.preprocessing(Image.fromarray(scene.image)) for scene in wide])
-    return loaded, images, [sorted({instance.symbol for instance in scene.instances}) for scene in wide]
+    images, targets = [], []
+    for index in itertools.count():
+        scene = make_scene(index, 0, "test")
+        image = loaded.preprocessing(Image.fromarray(scene.image))
+        if image.shape[1:] == FORMAT:
+            images.append(image)
+            targets.append(sorted({instance.symbol for instance in scene.instances}))
+        if len(images) == count:
+            break
+    return loaded, torch.stack(images), targets
 
 
 def symbol_network() -> dict[str, Ratio]:

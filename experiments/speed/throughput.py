@@ -58,9 +58,11 @@ def throughput(
                     times = take_turns(_work(model, images, choice), turns, device)
             except torch.OutOfMemoryError as error:
                 refused[title] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
-                torch.cuda.empty_cache()
             else:
                 rows |= {f"{title}: {name}": ratio for name, ratio in _rates(times, batch).items()}
+            # Out here, where the exception no longer keeps what did not fit.
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     return rows, refused
 
 
