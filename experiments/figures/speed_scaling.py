@@ -47,7 +47,7 @@ def main(
             axes.set_ylabel("time of an MWP map / U")
             axes.set_ylim(bottom=0)
             axes.axhline(3, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-            axes.annotate("F + 2U", (1, 3), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.45")
+            axes.annotate("3 U", (1.01, 3), xycoords=("axes fraction", "data"), va="center", color="0.45")
         lines = [Line2D([], [], color=c, marker=m, markersize=4, label=name) for name, (c, m) in STYLES.items()]
         picture.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
         picture.savefig(out, dpi=200)

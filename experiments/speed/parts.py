@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from experiments.speed.all_classes import all_classes
+from experiments.speed.compiled import compiled_rows, has_compiler
 from experiments.speed.networks import CHOICES
 from experiments.speed.others import side_by_side
 from experiments.speed.precision import has_reference, random_network, symbol_network, trained_squeezenet
@@ -81,11 +82,14 @@ def parts(plan: Plan) -> dict[str, Part]:
             batches = BATCHES if plan.device.type == "cuda" else BATCHES[:1]
             found[f"rates {choice.title}"] = lambda c=choice, b=batches: _plain(*throughput(c, batches=b, **sized))
     if plan.once and plan.device.type == "cpu":
+        if has_compiler():
+            (resnet,) = (choice for choice in CHOICES if choice.name == "resnet50")
+            found["compile ResNet-50"] = lambda: _plain(compiled_rows(resnet, batch=plan.batch, **sized))
         for choice in CHOICES:
-            found[f"precision {choice.title}"] = lambda c=choice: _plain(random_network(c, size=160))
-        found["precision symbols, trained"] = lambda: _plain(symbol_network())
+            found[f"precision {choice.title}"] = lambda c=choice: _plain(*random_network(c, size=160))
+        found["precision symbols, trained"] = lambda: _plain(*symbol_network())
         if has_reference():
-            found["precision SqueezeNet v1.0, trained"] = lambda: _plain(trained_squeezenet())
+            found["precision SqueezeNet v1.0, trained"] = lambda: _plain(*trained_squeezenet())
     return found
 
 

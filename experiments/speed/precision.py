@@ -35,6 +35,9 @@ PRECISIONS: dict[Precision, tuple[torch.dtype, torch.dtype | None]] = {
 """By name: what weights and images are kept in, and what autocast computes in."""
 
 SHARED = Path("../shared")
+Found = tuple[dict[str, Ratio], dict[str, str]]
+"""Rows, and why some refused."""
+
 IMAGES = 4
 SHOWN = 8
 """Pictures a trained network is shown."""
@@ -91,19 +94,25 @@ def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
 
 
-def precision_rows(model: nn.Module, images: torch.Tensor, targets: Any, layer: str) -> dict[str, Ratio]:
-    """Errors of MWP and of signed c-MWP in each precision: the median map, the least and the most."""
+def precision_rows(model: nn.Module, images: torch.Tensor, targets: Any, layer: str) -> Found:
+    """Errors of MWP and of signed c-MWP in each precision: the median map, the least and the most; why some refused."""
     rows: dict[str, Ratio] = {}
+    refused: dict[str, str] = {}
     for name, options in {"MWP": {}, "c-MWP": {"contrast": "dual", "signed": True}}.items():
         wide = eb.explain(copy.deepcopy(model).double(), images.double(), targets, layer=layer, **options)  # type: ignore[arg-type]
         exact = [one for image in wide for one in image]
         for precision in PRECISIONS:
-            found = errors(in_precision(precision, model, images, targets, layer=layer, **options), exact)
+            try:
+                maps = in_precision(precision, model, images, targets, layer=layer, **options)
+            except eb.ExcitationError as error:
+                refused[f"{name}, {precision}"] = str(error)
+                continue
+            found = errors(maps, exact)
             for what, numbers in vars(found).items():
                 rows[f"{name}, {precision}, {what}"] = _all(numbers)
             rows[f"{name}, {precision}, maps whose maximum moved"] = _all([float(sum(n > 0 for n in found.moved))])
             rows[f"{name}, {precision}, maps"] = _all([float(len(found.moved))])
-    return rows
+    return rows, refused
 
 
 def _all(numbers: list[float]) -> Ratio:
@@ -111,7 +120,7 @@ def _all(numbers: list[float]) -> Ratio:
     return Ratio(ordered[len(ordered) // 2], ordered[0], ordered[-1])
 
 
-def random_network(choice: Choice, *, size: int) -> dict[str, Ratio]:
+def random_network(choice: Choice, *, size: int) -> Found:
     """A network with random weights on noise, for its two highest scores."""
     model = chain(choice.name)
     torch.manual_seed(0)
@@ -139,7 +148,7 @@ def symbol_scenes(count: int) -> tuple[eb.LoadedModel, torch.Tensor, list[list[i
     return loaded, torch.stack(images), targets
 
 
-def symbol_network() -> dict[str, Ratio]:
+def symbol_network() -> Found:
     """The bundled classifier on scenes of its world, for every symbol that is there."""
     loaded, images, targets = symbol_scenes(SHOWN)
     assert isinstance(loaded.default_layer, str)
@@ -151,7 +160,7 @@ def has_reference() -> bool:
     return (SHARED / "models" / "squeezenet_v1.0").is_dir()
 
 
-def trained_squeezenet() -> dict[str, Ratio]:
+def trained_squeezenet() -> Found:
     """SqueezeNet v1.0, which pools and then classifies, on ImageNet's photos, for each photo's own class."""
     folder = SHARED / "models" / "squeezenet_v1.0"
     loaded = eb.load_model(f"caffe:{folder / 'deploy.prototxt'},{folder / 'squeezenet_v1.0.caffemodel'}")

@@ -60,7 +60,9 @@ def others(found: dict[str, Any]) -> str:
         if not parts:
             continue
         rows = [row for part in parts.values() for row in [*part["rows"], *part["refused"]]]
-        order = sorted(dict.fromkeys(rows), key=lambda row: (not row.startswith("excitation"), row))
+        order = sorted(
+            dict.fromkeys(rows), key=lambda row: (not row.startswith("excitation"), not row.startswith("gradient"), row)
+        )
         lines += ["", *header([f"over U, {name}", *parts])]
         for row in order:
             marks = ["refused" if row in part["refused"] else cell(part, row) for part in parts.values()]
@@ -103,7 +105,9 @@ def scaling(found: dict[str, Any]) -> str:
 
 def precision(found: dict[str, Any]) -> str:
     """The worst map of each network; in half precision by weights or by autocast, whichever is worse."""
-    (parts,) = [kept for run in found["runs"].values() if (kept := parts_of_kind(run, "precision"))]
+    parts = next((kept for run in found["runs"].values() if (kept := parts_of_kind(run, "precision"))), {})
+    if not parts:
+        return ""
     kinds = ("bfloat16", "float16")
     lines = header(
         ["largest error; correlation; maxima moved", *(f"{m}, {k}" for m in ("MWP", "c-MWP") for k in kinds)]
@@ -114,6 +118,7 @@ def precision(found: dict[str, Any]) -> str:
         for method in ("MWP", "c-MWP"):
             for kind in kinds:
                 both = [f"{method}, {way}" for way in (kind, f"{kind} by autocast")]
+                both = [way for way in both if way not in part["refused"]]
                 largest = max(rows[f"{way}, largest"][2] for way in both)
                 correlation = min(rows[f"{way}, correlation"][1] for way in both)
                 moved = max(rows[f"{way}, maps whose maximum moved"][0] for way in both)

@@ -51,6 +51,13 @@ def forward(
             return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
         except ExcitationError:
             raise
+        except NotImplementedError as error:
+            if images.dtype not in {torch.bfloat16, torch.float16}:
+                raise
+            raise ExcitationError(
+                f"the network cannot run in {images.dtype} on {images.device.type!r} ({error}); run it in"
+                " torch.float32, or under torch.autocast."
+            ) from error
         except (ValueError, RuntimeError, IndexError, TypeError) as error:
             if channels := WRONG_CHANNELS.search(str(error)):
                 raise ExcitationError(

@@ -20,6 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import EscapedTensorError, UnsupportedOperationError
+from ._eager import uncompiled
 from ._functions import Function, function
 from ._record import Entry, Place, Record
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
@@ -84,6 +85,7 @@ class Recorder(TorchFunctionMode):
         ]
         with ExitStack() as stack:
             stack.callback(_restore, before)
+            stack.enter_context(uncompiled())
             stack.enter_context(_hook(register_module_forward_pre_hook, self._enter))
             stack.enter_context(_hook(register_module_forward_hook, self._leave, always_call=True))
             stack.enter_context(torch.inference_mode(False))

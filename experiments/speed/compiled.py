@@ -1,0 +1,94 @@
+"""What `torch.compile` would gain: on the forward pass above the layer, and on the steps between the products."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import excitation as eb
+from excitation.propagation.policies import Policies
+from excitation.propagation.rules._branches import _proportional
+from excitation.propagation.rules._weighted import _living
+from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward
+from experiments.speed.timing import Ratio, now, spread, take_turns
+
+PRODUCTS = ("conv", "mm", "linear", "matmul", "pool", "mv")
+"""Parts of the names of kernels that a compiler leaves to the libraries as they are."""
+
+
+def has_compiler() -> bool:
+    """Whether there is what `torch.compile` needs on a CPU."""
+    return shutil.which("g++") is not None or shutil.which("clang++") is not None
+
+
+def compiled_rows(choice: Choice, *, batch: int, turns: int, size: int, device: torch.device) -> dict[str, Ratio]:
+    """Compiled over plain, for the forward pass and for two steps of the sweep; and the steps' part of a map."""
+    lower, upper = parts_of(choice, device)
+    features = features_of(lower, batch=batch, size=size, device=device)
+    policies, threshold = Policies(), Policies().zero_threshold(torch.float32)
+    z, p, a, b = torch.rand((4, *features.shape), device=device)
+    limits = z.amax((1, 2, 3), keepdim=True) * threshold
+
+    def divided() -> torch.Tensor:
+        return p / _living(z, policies, own=True)
+
+    def shared() -> list[torch.Tensor]:
+        return _proportional(p[None, None], [a, b])
+
+    quick_forward, quick_divided, quick_shared = (torch.compile(f) for f in (upper, _divided, _shared))
+    rows: dict[str, Ratio] = {}
+    first: dict[str, Callable[[], object]] = {
+        "forward": lambda: plain_forward(quick_forward, features),
+        "steps": lambda: (quick_divided(p, z, limits), quick_shared(p, a, b)),
+    }
+    for name, work in first.items():
+        start = now(device)
+        work()
+        rows[f"{name}: compiling, s"] = spread([now(device) - start])
+    assert torch.allclose(quick_divided(p, z, limits), divided(), rtol=1e-5)
+    assert all(torch.allclose(x, y[0, 0], rtol=1e-5) for x, y in zip(quick_shared(p, a, b), shared(), strict=True))
+    times = take_turns(
+        {
+            "U": lambda: plain_forward(upper, features),
+            "forward": lambda: plain_forward(quick_forward, features),
+            "divided": divided,
+            "quick divided": lambda: quick_divided(p, z, limits),
+            "shared": shared,
+            "quick shared": lambda: quick_shared(p, a, b),
+        },
+        turns,
+        device,
+    )
+    return rows | {
+        "forward: compiled / U": times.ratio("forward", "U"),
+        "normalisers and division, ms": times.milliseconds("divided"),
+        "normalisers and division: compiled over plain": times.ratio("quick divided", "divided"),
+        "residual sum, ms": times.milliseconds("shared"),
+        "residual sum: compiled over plain": times.ratio("quick shared", "shared"),
+        "steps between the products, % of a map": spread([_between(upper, features) for _ in range(turns)]),
+    }
+
+
+def _divided(p: torch.Tensor, z: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """`p / z` where `z` counts, zero elsewhere: one pass, if the compiler joins it."""
+    return torch.where(z > limits, p / z, 0)
+
+
+def _shared(p: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A signal's shares by the positive parts of two terms, halves where both are silent."""
+    a, b = a.clamp(min=0), b.clamp(min=0)
+    to_a = p * torch.where(a + b > 0, a / (a + b), 0.5)
+    return to_a, p - to_a
+
+
+def _between(upper: torch.nn.Module, features: torch.Tensor) -> float:
+    """The part of a map's time, forward pass included, that no product or pooling takes, in percent."""
+    eb.explain(upper, features, [1], layer=ROOT)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        eb.explain(upper, features, [1], layer=ROOT)
+    times = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    left = sum(spent for name, spent in times.items() if not any(part in name for part in PRODUCTS))
+    return 100 * left / sum(times.values())
