@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,8 @@ STYLES = {
 }
 """Colour and mark of each network, in all panels; they can be told apart in grey, too."""
 
+TITLES = {"classes": "classes", "batch": "images", "size": "pixels", "threads": "threads"}
+
 
 def main(
     measured: Annotated[Path, typer.Option(help="What `make bench` found.")] = MEASURED,
@@ -33,32 +36,29 @@ def main(
 ) -> None:
     """Draw time against classes, images, pixels and threads."""
     runs = list(json.loads(measured.read_text())["runs"].values())
+    draw = {"classes": _classes, "batch": _batch, "size": _size, "threads": _threads}
+    found = {kind: parts for kind in draw if (parts := _parts(runs, kind))}
+    if not found:
+        raise SystemExit(f"{measured} has nothing on scaling; `make bench` measures it.")
+    rows = math.ceil(len(found) / 2)
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        picture, ((classes, batch), (size, threads)) = plt.subplots(2, 2, figsize=(6.8, 5.2), layout="constrained")
-        _classes(classes, _parts(runs, "classes"))
-        _curves(batch, _parts(runs, "batch"), r"MWP / U, batch (\d+)")
-        batch.set_xlabel("images in one call")
-        batch.set_title("(b) images", loc="left", fontsize=9)
-        _curves(size, _parts(runs, "size"), r"MWP / U, (\d+) pixels")
-        size.set_xlabel("height and width of one image, pixels")
-        size.set_title("(c) pixels", loc="left", fontsize=9)
-        _threads(threads, _parts(runs, "threads"))
-        for axes in (batch, size):
-            axes.set_ylabel("time of an MWP map / U")
-            axes.set_ylim(bottom=0)
-            axes.axhline(3, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-            axes.annotate("3 U", (1.01, 3), xycoords=("axes fraction", "data"), va="center", color="0.45")
-        lines = [Line2D([], [], color=c, marker=m, markersize=4, label=name) for name, (c, m) in STYLES.items()]
+        picture, grid = plt.subplots(rows, 2, figsize=(6.8, 0.3 + 2.45 * rows), layout="constrained", squeeze=False)
+        for axes in grid.flat[len(found) :]:
+            axes.set_axis_off()
+        for letter, (kind, parts), axes in zip("abcd", found.items(), grid.flat, strict=False):
+            draw[kind](axes, parts)
+            axes.set_title(f"({letter}) {TITLES[kind]}", loc="left", fontsize=9)
+        shown = [name for name in STYLES if any(name in parts for parts in found.values())]
+        lines = [Line2D([], [], color=STYLES[n][0], marker=STYLES[n][1], markersize=4, label=n) for n in shown]
         picture.legend(handles=lines, loc="outside upper center", ncols=len(lines), frameon=False)
         picture.savefig(out, dpi=200)
         plt.close(picture)
 
 
 def _parts(runs: list[dict[str, Any]], kind: str) -> dict[str, Part]:
-    found = [parts for run in runs if (parts := parts_of_kind(run, kind))]
-    if not found:
-        raise SystemExit(f"nothing of the kind {kind!r} was measured; `make bench` does it.")
-    return {name: found[0][name] for name in STYLES if name in found[0]}
+    """What was measured of a kind, by the first run that did, in the order of the legend."""
+    found = next((parts for run in runs if (parts := parts_of_kind(run, kind))), {})
+    return {name: found[name] for name in STYLES if name in found}
 
 
 def _points(part: Part, pattern: str) -> tuple[list[int], list[list[float]]]:
@@ -89,12 +89,31 @@ def _classes(axes: Axes, parts: dict[str, Part]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("classes of one image in one call")
     axes.set_ylabel("time of the call / U")
-    axes.set_title("(a) classes", loc="left", fontsize=9)
     styles = [
         Line2D([], [], color="0.3", marker="o", markersize=4, label="MWP"),
         Line2D([], [], color="0.3", linestyle=":", marker="o", markersize=4, markerfacecolor="white", label="gradient"),
     ]
     axes.legend(handles=styles, frameon=False, loc="upper left")
+
+
+def _batch(axes: Axes, parts: dict[str, Part]) -> None:
+    _curves(axes, parts, r"MWP / U, batch (\d+)")
+    axes.set_xlabel("images in one call")
+    _one_map(axes)
+
+
+def _size(axes: Axes, parts: dict[str, Part]) -> None:
+    _curves(axes, parts, r"MWP / U, (\d+) pixels")
+    axes.set_xlabel("height and width of one image, pixels")
+    _one_map(axes)
+
+
+def _one_map(axes: Axes) -> None:
+    """The axis of one map's cost, and what it is by arithmetic."""
+    axes.set_ylabel("time of an MWP map / U")
+    axes.set_ylim(bottom=0)
+    axes.axhline(3, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    axes.annotate("3 U", (1.01, 3), xycoords=("axes fraction", "data"), va="center", color="0.45")
 
 
 def _threads(axes: Axes, parts: dict[str, Part]) -> None:
@@ -110,7 +129,6 @@ def _threads(axes: Axes, parts: dict[str, Part]) -> None:
     axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(parts)), [name.replace(" 1.0", "") for name in parts], rotation=20, ha="right")
     axes.set_ylabel(f"times as fast, {most} threads over 1")
-    axes.set_title("(d) threads", loc="left", fontsize=9)
     axes.set_ylim(0, most * 1.25)
     axes.legend(frameon=False, ncols=3, loc="upper center")
 

@@ -45,7 +45,9 @@ def table(parts: dict[str, Part]) -> list[str]:
         lines.append(line([row, *(cell(part, row) for part in parts.values())]))
     loads = [f"{min(part['load']):.1f} to {max(part['load']):.1f}" for part in parts.values()]
     lines.append(line(["machine's load", *loads]))
-    lines.append(line(["cores this process had", *(f"{part['cores']:.2f}" for part in parts.values())]))
+    if any("cores" in part for part in parts.values()):
+        cores = [f"{part['cores']:.2f}" if "cores" in part else "" for part in parts.values()]
+        lines.append(line(["cores this process had", *cores]))
     lines.append(line(["turns", *(str(part["turns"]) for part in parts.values())]))
     return lines
 
