@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -13,7 +12,7 @@ from excitation.propagation.policies import Policies
 from excitation.propagation.rules._branches import _proportional
 from excitation.propagation.rules._weighted import _living
 from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward
-from experiments.speed.timing import Ratio, now, spread, take_turns
+from experiments.speed.timing import Ratio, spread, take_turns
 
 PRODUCTS = ("conv", "mm", "linear", "matmul", "pool", "mv")
 """Parts of the names of kernels that a compiler leaves to the libraries as they are."""
@@ -39,15 +38,6 @@ def compiled_rows(choice: Choice, *, batch: int, turns: int, size: int, device: 
         return _proportional(p[None, None], [a, b])
 
     quick_forward, quick_divided, quick_shared = (torch.compile(f) for f in (upper, _divided, _shared))
-    rows: dict[str, Ratio] = {}
-    first: dict[str, Callable[[], object]] = {
-        "forward": lambda: plain_forward(quick_forward, features),
-        "steps": lambda: (quick_divided(p, z, limits), quick_shared(p, a, b)),
-    }
-    for name, work in first.items():
-        start = now(device)
-        work()
-        rows[f"{name}: compiling, s"] = spread([now(device) - start])
     assert torch.allclose(quick_divided(p, z, limits), divided(), rtol=1e-5)
     assert all(torch.allclose(x, y[0, 0], rtol=1e-5) for x, y in zip(quick_shared(p, a, b), shared(), strict=True))
     times = take_turns(
@@ -62,7 +52,7 @@ def compiled_rows(choice: Choice, *, batch: int, turns: int, size: int, device: 
         turns,
         device,
     )
-    return rows | {
+    return {
         "forward: compiled / U": times.ratio("forward", "U"),
         "normalisers and division, ms": times.milliseconds("divided"),
         "normalisers and division: compiled over plain": times.ratio("quick divided", "divided"),

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from excitation._files import write_whole
-from experiments.speed.short_tables import others, precision, reached, scaling
+from experiments.speed.short_tables import compiled, others, precision, reached, scaling
 from experiments.speed.table import as_markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "others": others,
     "scaling": scaling,
     "precision": precision,
+    "compile": compiled,
     "all": as_markdown,
 }
 

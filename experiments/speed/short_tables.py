@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.speed.table import Run, cell, header, line, number, parts_of_kind
+from experiments.speed.table import Run, cell, header, line, number, parts_of_kind, table
 
 FOUR = ("VGG16", "GoogLeNet", "SqueezeNet 1.0", "ResNet-50")
 ORDER = (*FOUR, "MobileNetV2")
@@ -101,6 +101,12 @@ def scaling(found: dict[str, Any]) -> str:
             )
         lines.append(line([what, *cells]))
     return "\n".join(lines)
+
+
+def compiled(found: dict[str, Any]) -> str:
+    """What `torch.compile` would gain, as it was measured."""
+    parts = next((kept for run in found["runs"].values() if (kept := parts_of_kind(run, "compile"))), {})
+    return "\n".join(table(parts)) if parts else ""
 
 
 def precision(found: dict[str, Any]) -> str:

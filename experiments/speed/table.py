@@ -23,7 +23,7 @@ def as_markdown(found: dict[str, Any]) -> str:
         "all classes": "All 1000 classes of one image", "fixed": "Fixed cost, microseconds per operation",
         "classes": "One image, so many classes in one call", "batch": "So many images in one call",
         "size": "One image of so many pixels", "threads": f"Wall time by threads, batch {settings['batch']}",
-        "rates": "Whole networks", "compile": "torch.compile",
+        "rates": "Whole networks",
     }  # fmt: skip
     lines = [
         f"`make bench`: {settings['device']}, {settings['size']} x {settings['size']} pixels, batch"
