@@ -130,7 +130,7 @@ def precision(found: dict[str, Any]) -> str:
                 correlation = min(rows[f"{way}, correlation"][1] for way in both)
                 moved = max(rows[f"{way}, maps whose maximum moved"][0] for way in both)
                 count = rows[f"{both[0]}, maps"][0]
-                cells.append(f"{_percent(largest)}; {correlation:.4f}; {moved:.0f} of {count:.0f}")
+                cells.append(f"{_percent(largest)}; {_like(correlation)}; {moved:.0f} of {count:.0f}")
         lines.append(line([title, *cells]))
     every = [(name, row) for part in parts.values() for name, row in part["rows"].items()]
     single = max(row[2] for name, row in every if name.endswith("float32, largest"))
@@ -149,4 +149,9 @@ def precision(found: dict[str, Any]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _like(correlation: float) -> str:
+    """Four digits, never rounded up to one."""
+    return f"{correlation:.4f}" if correlation < 0.99995 else "over 0.9999"
