@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini sanity support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini deletion-mini sanity support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 
 paper-mini: $(INSTALLED)  ## Tables 1 to 3, Fig. 6 and the grid game on 500 symbol scenes (goes on where it stopped)
 	$(BIN)/python -m experiments.paper_mini
+
+deletion-mini: $(INSTALLED)  ## deletion and insertion on 50 symbol scenes, beside those tables (goes on where it stopped)
+	$(BIN)/python -m experiments.paper_mini --only deletion
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos

@@ -1,8 +1,9 @@
-"""The paper's Tables 1 to 3 and Fig. 6 in miniature, and the grid game, on scenes of the symbol world.
+"""The paper's Tables 1 to 3 and Fig. 6 in miniature, and their companions, on scenes of the symbol world.
 
 `python -m experiments.paper_mini` (`make paper-mini`): every game is one `excitation bench` command, split over
 processes by `--shard`, joined by `excitation merge`, printed by `excitation report`. Stopped at any moment, the same
-command goes on.
+command goes on. `--only NAME` plays some games; deletion and insertion, which the paper has not and which costs most
+for a scene, is played only when named (`make deletion-mini`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ GAMES = {
     "localization": ["--methods", LOCALIZATION, "--layer", "inception_3b", "--size", "224"],
     "grid-2": ["--methods", GRID, "--layer", "inception_3b", "--side", "2"],
     "grid-3": ["--methods", GRID, "--layer", "inception_3b", "--side", "3"],
+    "deletion": ["--methods", GRID, "--layer", "inception_3b", "--shortest", "160", "--steps", "20"],
 }
 """What follows `excitation bench GAME`, beside the data, the model and the file of results."""
+
+USUAL = [name for name in GAMES if name != "deletion"]
 
 WORLDS = {"symbol-scenes": "test", "dominant-symbols": "dominant"}
 """Folders, as tables call them, and their splits of the symbol world."""
@@ -43,13 +47,15 @@ TABLES = {
     "figure_6": ["layers"],
     "table_3": ["localization"],
     "grid": ["grid-2", "grid-3"],
+    "deletion": ["deletion"],
 }
 """The runs of each file below the results."""
 
 
 def main() -> None:
-    """Play what is not played yet, then write all tables and figures."""
+    """Play what is not played yet, then write the tables and figures of all that has been played."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=GAMES, default=USUAL, metavar="NAME")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/paper_mini"))
@@ -60,9 +66,9 @@ def main() -> None:
     with clock.measuring("scenes"):
         worlds = [(folder / name, split) for name, split in WORLDS.items()]
         together([["symbols", "--count", given.scenes, "--split", split, "--out", out] for out, split in worlds])
-    for name, options in GAMES.items():
+    for name in given.only:
         with clock.measuring(name):
-            play(folder, name, options, given.workers, given.scenes)
+            play(folder, name, GAMES[name], given.workers, given.scenes)
     with clock.measuring("report"):
         report(folder, given.results)
     write_notes(folder, given.results, clock.seconds, given.scenes, given.workers)
@@ -93,11 +99,13 @@ class Clock:
 def words_of(name: str, options: list[str], folder: Path, scenes: int) -> list[object]:
     """The `excitation` command of one game, without its file of results."""
     game = name.partition("-")[0]
-    world = "dominant-symbols" if game in {"localization", "grid"} else "symbol-scenes"
+    world = "dominant-symbols" if game in {"localization", "grid", "deletion"} else "symbol-scenes"
     words: list[object] = ["bench", game, "--data", f"coco:{folder / world}", "--model", "symbols", *options]
     if game == "grid":
         side = int(options[options.index("--side") + 1])  # larger mosaics cost more: as many cells of either kind
         words += ["--cell", "160", "--probability", "sigmoid", "--mosaics", 4 * scenes // (5 * side**2)]
+    if game == "deletion":
+        words += ["--probability", "sigmoid", "--limit", max(1, scenes // 10)]
     return words
 
 
@@ -113,9 +121,11 @@ def play(folder: Path, name: str, options: list[str], workers: int, scenes: int)
 
 
 def report(folder: Path, results: Path) -> None:
-    """A Markdown file for each table, with its figures."""
+    """A Markdown file for each table whose runs are there, with its figures."""
     for name, runs in TABLES.items():
         files = [folder / f"{run}.sqlite" for run in runs]
+        if not all(file.exists() for file in files):
+            continue
         words = ["report", *files, "--form", "markdown", "--figures", results / name]
         done = subprocess.run([*EXCITATION, *map(str, words)], check=True, capture_output=True, text=True, env=one())
         write_whole(results / f"{name}.md", done.stdout)
@@ -127,8 +137,9 @@ def write_notes(folder: Path, results: Path, seconds: dict[str, float], scenes: 
     lines += [f"| {name} | {taken:.0f} |" for name, taken in seconds.items()]
     lines += [f"| all | {sum(seconds.values()):.0f} |", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
     lines += ["", "```"]
-    for name, options in GAMES.items():
-        lines.append(" ".join(["excitation", *map(str, words_of(name, options, folder, scenes)), "--out ..."]))
+    for name in GAMES:
+        if (folder / f"{name}.sqlite").exists():
+            lines.append(" ".join(["excitation", *map(str, words_of(name, GAMES[name], folder, scenes)), "--out ..."]))
     write_whole(results / "README.md", "\n".join([*lines, "```", ""]))
 
 
