@@ -29,9 +29,9 @@ COCO = [
     "--layer", ",".join(LAYERS),
 ]  # fmt: skip
 AT_LAYERS = ["--methods", f"mwp,c-mwp,r-mwp,r-mwp-rectified,grad-cam@{PLUS},layer-cam@{PLUS},centre"]
-AT_PIXELS = ["--methods", "gradient@input,deconv@input,lrp-epsilon-plus@input,cam,centre"]
+BACKPROPAGATED = ["--methods", f"gradient@input+{PLUS},deconv@input,lrp-epsilon-plus@input+pool4,cam,centre"]
 READ_AS_SOFTMAX = ["--methods", "mwp,c-mwp,r-mwp", "--signal", "softmax"]
-SAMPLING = ["--methods", "rise,mwp,centre", "--limit", "30"]
+SAMPLING = ["--methods", "rise:samples=500,mwp,centre", "--limit", "30"]
 LOCALIZATION = [
     "localization", "--data", f"voc:{SHARED}/data/kangaroo", "--mapping", "experiments/kangaroo.json",
     "--layer", "pool4", "--methods", "mwp,c-mwp,r-mwp,grad-cam,layer-cam,cam",
@@ -40,6 +40,11 @@ GRID = [
     "grid", "--data", f"imagenet:{SHARED}/data/imagenet_sample", "--layer", "pool4",
     "--methods", "mwp,c-mwp,r-mwp,grad-cam,layer-cam,cam", "--side", "2", "--mosaics", "30",
 ]  # fmt: skip
+DELETION = [
+    "deletion", "--data", f"imagenet:{SHARED}/data/imagenet_sample", "--layer", "pool4", "--methods",
+    "mwp,c-mwp,r-mwp,grad-cam,layer-cam,gradient@input", "--limit", "40", "--steps", "20", "--shortest", "224",
+]  # fmt: skip
+NINE = [*GRID[:-4], "--side", "3", "--mosaics", "14"]
 SURE, UNSURE = ["--low", "0.9"], ["--low", "0.3", "--high", "0.9"]
 
 RUNS: dict[str, list[str]] = {
@@ -49,15 +54,22 @@ RUNS: dict[str, list[str]] = {
     "pointing_pooled_320": [*COCO, *AT_LAYERS, *POOLED, "--shortest", "320"],
     "kangaroo_scoremap": [*LOCALIZATION, *SCORE_MAP],
     "grid_scoremap_easy": [*GRID, *SURE, *SCORE_MAP],
-    "softmax_320": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "320"],
     "pointing_scoremap_224": [*COCO, *AT_LAYERS, *SCORE_MAP, "--shortest", "224"],
     "pointing_pooled_224": [*COCO, *AT_LAYERS, *POOLED, "--shortest", "224"],
     "grid_scoremap_hard": [*GRID, *UNSURE, *SCORE_MAP],
     "grid_pooled_hard": [*GRID, *UNSURE, *POOLED],
+    "softmax_320": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "320"],
+    "backprop_scoremap_320": [*COCO, *BACKPROPAGATED, *SCORE_MAP, "--shortest", "320"],
+    "backprop_pooled_320": [*COCO, *BACKPROPAGATED, *POOLED, "--shortest", "320"],
+    "deletion_pooled": [*DELETION, *POOLED],
+    "nine_pooled_easy": [*NINE, *SURE, *POOLED],
+    "nine_scoremap_easy": [*NINE, *SURE, *SCORE_MAP],
     "softmax_224": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "224"],
-    "pixels_scoremap_224": [*COCO, *AT_PIXELS, *SCORE_MAP, "--shortest", "224"],
-    "pixels_pooled_224": [*COCO, *AT_PIXELS, *POOLED, "--shortest", "224"],
+    "backprop_scoremap_224": [*COCO, *BACKPROPAGATED, *SCORE_MAP, "--shortest", "224"],
+    "backprop_pooled_224": [*COCO, *BACKPROPAGATED, *POOLED, "--shortest", "224"],
     "rise_scoremap_224": [*COCO[:-1], "pool4", *SAMPLING, *SCORE_MAP, "--shortest", "224"],
+    "deletion_scoremap": [*DELETION, *SCORE_MAP],
+    "nine_pooled_hard": [*NINE, *UNSURE, *POOLED],
 }
 """What follows `excitation bench`, beside the file of results; the cheapest answers to the largest questions first."""
 

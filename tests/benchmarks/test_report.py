@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from excitation import ExcitationError
-from excitation.benchmarks import Cell, Results, Row, Table, category_table, comparison_table, pointing_table
+from excitation.benchmarks import (
+    Cell,
+    Results,
+    Row,
+    Table,
+    as_sweep,
+    category_table,
+    choose_layers,
+    comparison_table,
+    pointing_table,
+)  # fmt: skip
 
 HITS = {  # by method and layer: image, category, hit; image 1 is not difficult
     ("c-mwp", "pool4"): [("1", "cat", 1), ("2", "cat", 1), ("2", "dog", 1), ("3", "dog", 0)],
@@ -143,3 +153,25 @@ def test_latex_columns_without_a_group_keep_their_place():
     brackets = Table("t [b]x[/b]", "[red]", (("", "[1]"),), (("[bold]r", (Cell("[2]"),)),))
     assert "[bold]r" in brackets.as_text()
     assert "[red]" in brackets.as_text()
+
+
+def test_a_layer_is_chosen_on_images_that_do_not_judge_it():
+    # pool2 is right on the held-out images 1 and 3 and wrong on 2, pool4 the other way round.
+    hits = {
+        ("mwp", "pool4"): [("1", "cat", 0), ("2", "cat", 1), ("2", "dog", 1), ("3", "dog", 0)],
+        ("mwp", "pool2"): [("1", "cat", 1), ("2", "cat", 0), ("2", "dog", 1), ("3", "dog", 1)],
+        ("c-mwp", "pool4"): [("1", "cat", 1)],
+    }
+    (chosen,) = choose_layers(as_sweep(results(hits=hits), 2), samples=20)
+    assert (chosen.method, chosen.layer, chosen.images) == ("mwp", "pool2", (2, 1))
+    assert (chosen.held_out, chosen.judged) == (1.0, 0.5)
+
+
+def test_what_is_no_sweep():
+    with pytest.raises(ExcitationError, match="no method at several layers"):
+        as_sweep(results(hits={("c-mwp", "pool4"): [("1", "cat", 1)]}), 2)
+    with pytest.raises(ExcitationError, match="every 1-th image"):
+        as_sweep(results(), 1)
+    other = {**results().configuration, "game": "grid"}
+    with pytest.raises(ExcitationError, match="'grid'"):
+        as_sweep(results(configuration=other), 2)

@@ -3,7 +3,7 @@
 from ._charts import alpha_figure, category_figure, layer_figure
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
-from ._layer_report import ChosenLayer, LayerCurve, choose_layers, layer_curves, layer_tables
+from ._layer_report import ChosenLayer, LayerCurve, as_sweep, choose_layers, layer_curves, layer_tables
 from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
 from ._localization_report import Localized, localization_table, localized
 from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
@@ -56,6 +56,7 @@ __all__ = [
     "Wins",
     "accuracy",
     "alpha_figure",
+    "as_sweep",
     "best_overlap",
     "boxes_of_map",
     "category_figure",

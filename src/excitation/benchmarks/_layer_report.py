@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from .._errors import ExcitationError
 from ._results import Results
-from ._rows import heading_of, notes_of, ordered, outcomes_of
+from ._rows import game_of, heading_of, notes_of, ordered, outcomes_of, with_several_layers
 from ._sqlite import Row
 from ._statistics import SAMPLES, Average, Interval, accuracy, interval
 from ._tables import EMPTY, Cell, Table
@@ -51,6 +52,33 @@ class ChosenLayer:
     judged: float
     interval: Interval
     images: tuple[int, int]
+
+
+def as_sweep(run: Results, held_out: int) -> Results:
+    """A pointing game that was played at several layers, read as a layer sweep.
+
+    Args:
+        run: results of the pointing game; methods of a single layer are left out.
+        held_out: K: every K-th image chooses the layer, the others judge it.
+
+    Raises:
+        ExcitationError: another game, no method with several layers, or K under 2.
+    """
+    if held_out < 2:
+        raise ExcitationError(
+            f"every {held_out}-th image was to be held out; give at least 2, or none is left to judge."
+        )
+    if game_of(run) != "pointing":
+        raise ExcitationError(f"{run.path}: holds results of {game_of(run)!r}; layers are chosen from a pointing game.")
+    several = with_several_layers(run)
+    if not several:
+        raise ExcitationError(f"{run.path}: has no method at several layers, so there is none to choose.")
+    given = run.configuration["layers"]
+    assert isinstance(given, Mapping)
+    layers = {method: places for method, places in given.items() if method in several}
+    configuration = {**run.configuration, "game": "layers", "held_out": held_out, "layers": layers}
+    rows = tuple(row for row in run.rows if row.method in several)
+    return dataclasses.replace(run, configuration=configuration, rows=rows)
 
 
 def layer_curves(

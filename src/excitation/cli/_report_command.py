@@ -50,6 +50,11 @@ def report_command(
         str | None,
         typer.Option("--against", metavar="METHOD", help="Also every method against this one.", show_default=False),
     ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option("--held-out", metavar="K", min=2, help="Also a layer for each method of a pointing game at several"
+                     " layers, chosen on every K-th image and judged on the others.", show_default=False),
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Set the paper's own figures beside.")] = False,
     published: Annotated[
         Path | None,
@@ -61,11 +66,13 @@ def report_command(
     ] = None,
     ending: Annotated[Ending, typer.Option("--figure-form", help="Of the figures.")] = Ending.png,
     problems: Annotated[bool, typer.Option("--problems", help="List what was wrong with the data instead.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Print the tables of runs: methods down, data sets and networks across."""
     from ..benchmarks import (
+        as_sweep,
         category_table,
         comparison_table,
+        layer_tables,
         paper_figures,
         read_published,
         read_results,
@@ -82,6 +89,9 @@ def report_command(
     other = paper_figures() if paper else None
     beside = other if published is None else read_published(published)
     tables = report_tables(results, average=average.value, published=beside)
+    if held_out is not None:
+        sweeps = [as_sweep(run, held_out) for run in results if game_of(run) == "pointing"]
+        tables += [table for run in sweeps for table in layer_tables(run, average=average.value)[1:]]
     for run in results:
         if game_of(run) in POINTING and categories:
             tables.append(category_table(run))
