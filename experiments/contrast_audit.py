@@ -1,0 +1,150 @@
+"""How much mass c-MWP's contrast moves where features are pooled first, and where positions are classified first.
+
+`python -m experiments.contrast_audit`: SqueezeNet v1.0 with its two heads on photos of COCO-128 (where `../shared` is
+there), and the bundled classifier with its own head and as a classifier of positions on symbol scenes. Writes the table
+and the figure that docs/results/real.md shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from excitation import convolutional, explain, explain_full, load_caffe
+from excitation._files import write_whole
+from excitation.benchmarks._running import classes_of, pairs_of
+from excitation.data import open_data, read_mapping
+from excitation.data.symbols import make_scene
+from excitation.networks import LoadedModel
+from excitation.networks.symbols import load_symbols
+from excitation.signals import Target
+from excitation.views import FigureRow, Panel, figure, save_figure
+from experiments.figures.places import FIGURES, chosen_scene
+
+NAMES = ("keyboard", "snowman")
+SHARED = Path("../shared")
+SQUEEZENET = SHARED / "models/squeezenet_v1.0"
+PHOTO_LAYERS = ("fire9/concat", "pool8", "fire8/concat", "fire6/concat", "pool4")
+SYMBOL_LAYERS = ("inception_4c", "inception_4b", "inception_4a", "inception_3b")
+STRIDE = (16, 16)
+"""Input of the bundled classifier whose last feature map has one position."""
+
+Asked = tuple[torch.Tensor, list[Target]]
+
+
+def main() -> None:
+    """Measure, write the table, draw the maps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=20)
+    parser.add_argument("--scenes", type=int, default=20)
+    given = parser.parse_args()
+    pooled = load_symbols()
+    positions = convolutional(pooled, STRIDE)
+    rows: list[list[str]] = []
+    for head, loaded, prefix in (("pooled", pooled, ""), ("score map", positions, "model.")):
+        layers = {prefix + layer: layer for layer in SYMBOL_LAYERS}
+        rows += _rows(f"symbols, {head}", loaded, symbols(loaded, given.scenes), layers)
+    if SQUEEZENET.exists():
+        for head, prototxt in (("pooled", "deploy_gapfirst.prototxt"), ("score map", "deploy.prototxt")):
+            loaded = load_caffe(SQUEEZENET / prototxt, SQUEEZENET / "squeezenet_v1.0.caffemodel")
+            layers = {layer: layer for layer in PHOTO_LAYERS}
+            rows += _rows(f"SqueezeNet, {head}", loaded, photos(loaded, given.photos), layers)
+    write_whole(Path("docs/results/real/contrast_audit.md"), _table(rows, given.photos, given.scenes))
+    draw(pooled, positions)
+
+
+def moved(loaded: LoadedModel, asked: Iterable[Asked], layers: Sequence[str]) -> dict[str, np.ndarray]:
+    """By layer, for each pair: the absolute sum of the contrast's channel sums, and their sum.
+
+    Both as parts of the unit's mass at the top. Had unit and dual nothing in common, the first would be 2; at each
+    position of a score map that both leave with the same mass it is 0. The second is what the dual lost and the unit
+    did not.
+    """
+    found: dict[str, list[tuple[float, float]]] = {layer: [] for layer in layers}
+    for images, targets in asked:
+        maps = explain_full(loaded, images, targets, layer=list(layers), contrast="dual", signed=True).maps
+        for layer, attention in maps.items():
+            sums = attention[0].flatten(1)
+            found[layer] += zip(sums.abs().sum(1).tolist(), sums.sum(1).tolist(), strict=True)
+    return {layer: np.array(values) for layer, values in found.items()}
+
+
+def symbols(loaded: LoadedModel, count: int) -> Iterator[Asked]:
+    """Test scenes and the symbols in each."""
+    for index in range(count):
+        scene = make_scene(index, 0, "test")
+        names: list[Target] = list(dict.fromkeys(instance.name for instance in scene.instances))
+        yield loaded.preprocessing(Image.fromarray(scene.image))[None].double(), names
+
+
+def photos(loaded: LoadedModel, count: int) -> Iterator[Asked]:
+    """Photos of COCO-128 with the categories that have classes, up to `count` that have any."""
+    data = open_data(f"coco:{SHARED / 'data/coco128'}")
+    classes = classes_of(loaded, data, read_mapping(SHARED / "data/coco128/coco_to_imagenet.json"))
+    left = count
+    for item in data.ids:
+        image = data.image(item)
+        picture = None if image is None else data.read(image)
+        if image is None or picture is None or not left:
+            continue
+        pairs, _ = pairs_of(image, classes)
+        if pairs:
+            left -= 1
+            yield loaded.preprocessing(picture)[None].double(), list(pairs.values())
+
+
+def _rows(
+    name: str, loaded: LoadedModel, asked: Iterable[Asked], layers: Mapping[str, str]
+) -> list[list[str]]:  # fmt: skip
+    loaded.model.double()
+    found = moved(loaded, asked, list(layers))
+    loaded.model.float()
+    rows = []
+    for layer, values in found.items():
+        low, middle, high = np.quantile(values[:, 0], (0.25, 0.5, 0.75))
+        rows.append([name, layers[layer], str(len(values)), f"{middle:.2g} [{low:.2g}, {high:.2g}]",
+                     f"{np.median(values[:, 1]):.2g}", str(int((values[:, 0] < 1e-9).sum()))])  # fmt: skip
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]], photos: int, scenes: int) -> str:
+    heads = ["network, head", "layer", "pairs", "absolute sum", "sum", "pairs under 1e-9"]
+    lines = [f"`python -m experiments.contrast_audit --photos {photos} --scenes {scenes}`", ""]
+    lines += [
+        "c-MWP before it is cut at zero, as parts of the unit's mass, in float64: median [quartiles] over pairs of"
+    ]
+    lines += ["the absolute sum over positions, median of the sum.", ""]
+    lines += [f"| {' | '.join(heads)} |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, ""])
+
+
+def draw(pooled: LoadedModel, positions: LoadedModel) -> None:
+    """MWP and c-MWP of two symbols of a scene: the same weights and layer, the two heads."""
+    picture = Image.fromarray(chosen_scene(NAMES).image)
+    rows = []
+    for head, loaded, layer in (
+        ("pools features, then classifies", pooled, "inception_3b"),
+        ("classifies positions, then pools", positions, "model.inception_3b"),
+    ):
+        images = loaded.preprocessing(picture)[None]
+        plain = explain(loaded, images, list(NAMES), layer=layer)[0]
+        contrasted = explain(loaded, images, list(NAMES), layer=layer, contrast="dual")[0]
+        panels = [
+            Panel(attention, f"{kind}, {name}", f"mass {float(attention.sum()):.2g}")
+            for name, pair in zip(NAMES, zip(plain, contrasted, strict=True), strict=True)
+            for kind, attention in zip(("MWP", "c-MWP"), pair, strict=True)
+        ]
+        rows.append(FigureRow(picture, panels, head))
+    place = FIGURES / "score_map.png"
+    save_figure(figure(rows, mark_peaks=True), place)
+    print(place)
+
+
+if __name__ == "__main__":
+    main()
