@@ -31,7 +31,10 @@ class PublishedFigures:
 
 
 def paper_figures() -> PublishedFigures:
-    """What is known for certain of the paper's tables."""
+    """What could be read of the paper's tables, and what others measured on the paper's networks.
+
+    Each row's name says whose figure it is; the notes say where it stands.
+    """
     return _figures(json.loads((files(__package__) / "paper.json").read_text(encoding="utf-8")), "paper.json")
 
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 
+from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
-from ..networks._loaded import LoadedModel, Preprocessing
-from ..views import enlarge_map
-from ._answers import AnyMethod, Asker
+from ..networks._loaded import LoadedModel
+from ._answers import AnyMethod
 from ._curves import deletion, insertion
-from ._identity import hash_content
-from ._methods import Centre
-from ._pointing import BLUR, gaussian_blur
 from ._probabilities import Probability, probabilities
 from ._results import Results
 from ._run_pointing import SHORTEST
-from ._running import (
-    Classes,
-    Layers,
-    LeftOut,
-    Progress,
-    blurred,
-    classes_of,
-    common_configuration,
-    layers_of,
-    pairs_of,
-    run_units,
-)  # fmt: skip
+from ._running import Layers, LeftOut, Progress, run_units
+from ._setup import Pairs, Setup, set_up, shortest_side
 from ._sqlite import Row
 
 STEPS = 50
@@ -42,58 +28,31 @@ STEPS = 50
 class DeletionGame:
     """Everything one image needs."""
 
-    model: LoadedModel
-    data: AnnotatedImages
-    methods: Mapping[str, AnyMethod]
-    layers: Mapping[str, tuple[str | None, ...]]
-    classes: Classes
-    blur: frozenset[str]
-    preprocessing: Preprocessing
+    setup: Setup
     probability: Probability
     steps: int
 
-    def __post_init__(self) -> None:
-        """Nothing has been asked yet."""
-        self._asker = Asker(self.model, self.methods, self.layers, self.data.problems)
-
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
         """Rows of one image, and its pairs that are left out."""
-        image = self.data.image(image_id)
-        picture = None if image is None else self.data.read(image)
-        if image is None or picture is None:
-            return [], []
-        pairs, left_out = pairs_of(image, self.classes, places=False)
-        if not pairs:
-            return [], left_out
-        try:
-            one = self.preprocessing(picture)[None].to(device)
-        except ValueError as error:
-            self.data.problems.report(image.path, f"cannot be made an input: {error} Image left out.")
-            return [], left_out
-        rows = []
-        for answer in self._asker.ask(image.path, one, pairs):
-            classes = list(self.classes(answer.category))
-            attention = self._smoothed(answer.attention, one) if answer.method in self.blur else answer.attention
+        return self.setup.play(image_id, device, self._rows, places=False)
+
+    def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
+        for answer in self.setup.asker.ask(image.path, one, pairs):
+            classes = list(self.setup.classes(answer.category))
+            attention = self.setup.smoothed(answer, (one.shape[2], one.shape[3]))
 
             def score(
                 inputs: Float[torch.Tensor, "step channel height width"], classes: list[int] = classes
             ) -> Float[torch.Tensor, " step"]:
-                return probabilities(self.model, inputs, self.probability)[:, classes].sum(1)
+                return probabilities(self.setup.model, inputs, self.probability)[:, classes].sum(1)
 
             gone = deletion(score, one[0], attention, steps=self.steps).area
             come = insertion(score, one[0], attention, steps=self.steps).area
             mass = float(answer.attention.double().sum())
-            rows.append(
-                Row(image.id, answer.category, answer.method, answer.layer, None, None, come > gone, False, mass,
-                    answer.seconds, come - gone, (gone, come))
+            yield Row(
+                image.id, answer.category, answer.method, answer.layer, None, None, come > gone, False, mass,
+                answer.seconds, come - gone, (gone, come),
             )  # fmt: skip
-        return rows, left_out
-
-    def _smoothed(
-        self, attention: Float[torch.Tensor, "height width"], one: torch.Tensor
-    ) -> Float[torch.Tensor, "_ _"]:
-        size = (one.shape[2], one.shape[3])
-        return gaussian_blur(torch.from_numpy(enlarge_map(attention, size)), BLUR * max(size))
 
 
 def run_deletion(
@@ -143,28 +102,9 @@ def run_deletion(
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """
-    asked = {name: method for name, method in methods.items() if not isinstance(method, Centre)}
-    prepare = model.preprocessing
-    if shortest is not None:
-        prepare = dataclasses.replace(prepare, resize="shortest", size=(shortest, shortest), resize_to=None)
-    game = DeletionGame(
-        model=model,
-        data=data,
-        methods=asked,
-        layers=layers_of(asked, layers),
-        classes=classes_of(model, data, mapping),
-        blur=frozenset(blurred(asked) if blur is None else blur),
-        preprocessing=prepare,
-        probability=probability,
-        steps=steps,
-    )
-    configuration = {
-        **common_configuration("deletion", model, data, asked, game.layers),
-        "preprocessing": dataclasses.asdict(prepare),
-        "classes": hash_content({name: list(game.classes(name)) for name in data.categories}),
-        "blur": sorted(game.blur), "probability": probability, "steps": steps, "network": network or model.spec,
-        "limit": limit,
-    }  # fmt: skip
+    setup = set_up(model, data, methods, layers, mapping, shortest_side(model, shortest), blur=blur)
+    game = DeletionGame(setup, probability, steps)
+    configuration = {**setup.configuration("deletion", network, limit), "probability": probability, "steps": steps}
     return run_units(
         out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,24 +10,14 @@ import torch
 
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
-from ..networks._loaded import LoadedModel, Preprocessing
-from ._answers import AnyMethod, Asker
+from ..networks._loaded import LoadedModel
+from ._answers import AnyMethod
 from ._grid import CELL, Photo, choose_mosaics, judge, make_mosaic, square
 from ._identity import hash_content
-from ._methods import Centre
 from ._probabilities import Probability, probabilities
 from ._results import Results
-from ._running import (
-    Classes,
-    Layers,
-    LeftOut,
-    Progress,
-    classes_of,
-    common_configuration,
-    device_of,
-    layers_of,
-    run_units,
-)  # fmt: skip
+from ._running import Classes, Layers, LeftOut, Progress, device_of, run_units
+from ._setup import Setup, set_up, squashed
 from ._sqlite import Row
 
 MOSAICS = 100
@@ -40,35 +29,27 @@ SURE = 0.9
 class GridGame:
     """Everything one mosaic needs."""
 
-    model: LoadedModel
-    data: AnnotatedImages
-    methods: Mapping[str, AnyMethod]
-    layers: Mapping[str, tuple[str | None, ...]]
+    setup: Setup
     names: Mapping[int, str]
     mosaics: Mapping[str, tuple[Photo, ...]]
     cell: int
-    preprocessing: Preprocessing
-
-    def __post_init__(self) -> None:
-        """Nothing has been asked yet."""
-        self._asker = Asker(self.model, self.methods, self.layers, self.data.problems)
 
     def play(self, unit: str, device: torch.device) -> tuple[list[Row], LeftOut]:
         """Rows of one mosaic."""
-        photos = self.mosaics[unit]
+        photos, data = self.mosaics[unit], self.setup.data
         pictures = []
         for photo in photos:
-            image = self.data.image(photo.id)
-            picture = None if image is None else self.data.read(image)
+            image = data.image(photo.id)
+            picture = None if image is None else data.read(image)
             if picture is None:
                 return [], [(unit, self.names[photo.index], f"picture {photo.id} can no longer be read")]
             pictures.append(picture)
         mosaic, cells = make_mosaic(pictures, self.cell)
         boxes = {self.names[photo.index]: box for photo, box in zip(photos, cells, strict=True)}
         pairs = {self.names[photo.index]: category_target((photo.index,)) for photo in photos}
-        one = self.preprocessing(mosaic)[None].to(device)
+        one = self.setup.preprocessing(mosaic)[None].to(device)
         rows = []
-        for answer in self._asker.ask(self.data.root / unit, one, pairs):
+        for answer in self.setup.asker.ask(data.root / unit, one, pairs):
             verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
             rows.append(
                 Row(unit, answer.category, answer.method, answer.layer, *verdict.point, verdict.hit, False,
@@ -129,29 +110,16 @@ def run_grid(
         StoreError: the file cannot be continued.
         ExcitationError: too few pictures are sure enough, or the model, a layer or a method cannot be used as asked.
     """
-    asked = {name: method for name, method in methods.items() if not isinstance(method, Centre)}
-    places = layers_of(asked, layers)
-    classes = classes_of(model, data, mapping)
-    photos, names = sure_photos(model, data, classes, data.ids[:limit], cell=cell, probability=probability)
+    setup = set_up(model, data, methods, layers, mapping, squashed(model, side * cell), smooth=False)
+    photos, names = sure_photos(model, data, setup.classes, data.ids[:limit], cell=cell, probability=probability)
     chosen = choose_mosaics(photos, mosaics, side=side, lowest=lowest, highest=highest, seed=seed)
     units = {f"{side}x{side}-{number:05d}": mosaic for number, mosaic in enumerate(chosen)}
-    game = GridGame(
-        model=model,
-        data=data,
-        methods=asked,
-        layers=places,
-        names=names,
-        mosaics=units,
-        cell=cell,
-        preprocessing=_squares(model, side * cell),
-    )
+    game = GridGame(setup, names, units, cell)
     configuration = {
-        **common_configuration("grid", model, data, asked, places),
-        "preprocessing": dataclasses.asdict(game.preprocessing),
+        **setup.configuration("grid", network, limit),
         "mosaics": hash_content({unit: [photo.id for photo in items] for unit, items in units.items()}),
-        "classes": hash_content({name: list(classes(name)) for name in data.categories}),
         "side": side, "count": mosaics, "confidence": [lowest, highest], "probability": probability, "cell": cell,
-        "seed": seed, "network": network or model.spec, "limit": limit,
+        "seed": seed,
     }  # fmt: skip
     return run_units(out, configuration, list(units), game.play, model=model, data=data, shard=shard, progress=progress)
 
@@ -178,7 +146,7 @@ def sure_photos(
     Returns:
         The pictures, and the category of each class.
     """
-    prepare = _squares(model, cell)
+    prepare = squashed(model, cell)
     device = device_of(model)
     photos: list[Photo] = []
     names: dict[int, str] = {}
@@ -195,7 +163,3 @@ def sure_photos(
         photos.append(Photo(image.id, index, round(float(found[index]), 6)))
         names.setdefault(index, image.categories[0])
     return photos, names
-
-
-def _squares(model: LoadedModel, side: int) -> Preprocessing:
-    return dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None)

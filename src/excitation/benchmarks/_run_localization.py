@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
-from ..networks._loaded import LoadedModel, Preprocessing
-from ..views import enlarge_map
-from ._answers import AnyMethod, Asker
-from ._identity import hash_content
+from ..networks._loaded import LoadedModel
+from ._answers import AnyMethod
 from ._localization import ALPHAS, OVERLAP, SIDE, best_overlap, boxes_of_map
-from ._methods import Centre
-from ._pointing import BLUR, gaussian_blur
 from ._results import Results
-from ._running import (
-    Classes,
-    Layers,
-    LeftOut,
-    Progress,
-    blurred,
-    classes_of,
-    common_configuration,
-    layers_of,
-    pairs_of,
-    run_units,
-)  # fmt: skip
+from ._running import Layers, LeftOut, Progress, run_units
+from ._setup import Pairs, Setup, set_up, squashed
 from ._sqlite import Row
 
 HELD_OUT = 5
@@ -42,58 +26,24 @@ HELD_OUT = 5
 class LocalizationGame:
     """Everything one image needs."""
 
-    model: LoadedModel
-    data: AnnotatedImages
-    methods: Mapping[str, AnyMethod]
-    layers: Mapping[str, tuple[str | None, ...]]
-    classes: Classes
-    blur: frozenset[str]
-    preprocessing: Preprocessing
-
-    def __post_init__(self) -> None:
-        """Nothing has been asked yet."""
-        self._asker = Asker(self.model, self.methods, self.layers, self.data.problems)
-
-    def configuration(self) -> dict[str, object]:
-        """All that results depend on."""
-        return {
-            **common_configuration("localization", self.model, self.data, self.methods, self.layers),
-            "preprocessing": dataclasses.asdict(self.preprocessing),
-            "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
-            "blur": sorted(self.blur),
-            "alphas": list(ALPHAS),
-            "overlap": OVERLAP,
-        }
+    setup: Setup
 
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
         """Rows of one image, and its pairs that are left out."""
-        image = self.data.image(image_id)
-        picture = None if image is None else self.data.read(image)
-        if image is None or picture is None:
-            return [], []
-        pairs, left_out = pairs_of(image, self.classes, crowds=False)
-        if not pairs:
-            return [], left_out
-        one = self.preprocessing(picture)[None].to(device)
-        rows = []
-        for answer in self._asker.ask(image.path, one, pairs):
-            overlaps = self._overlaps(answer.attention, image, answer.category, smooth=answer.method in self.blur)
+        return self.setup.play(image_id, device, self._rows, crowds=False)
+
+    def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
+        grid = self.setup.preprocessing.size
+        for answer in self.setup.asker.ask(image.path, one, pairs):
+            boxes = boxes_of_map(self.setup.smoothed(answer, grid), image.size, ALPHAS, grid=grid)
+            truths = [item.box for item in image.of(answer.category) if not item.crowd]
+            overlaps = tuple(best_overlap(box, truths) for box in boxes)
             best = max(overlaps)
             mass = float(answer.attention.double().sum())
-            rows.append(
-                Row(image.id, answer.category, answer.method, answer.layer, None, None, best >= OVERLAP, False, mass,
-                    answer.seconds, best, overlaps)
+            yield Row(
+                image.id, answer.category, answer.method, answer.layer, None, None, best >= OVERLAP, False, mass,
+                answer.seconds, best, overlaps,
             )  # fmt: skip
-        return rows, left_out
-
-    def _overlaps(
-        self, attention: Float[torch.Tensor, "height width"], image: AnnotatedImage, category: str, *, smooth: bool
-    ) -> tuple[float, ...]:
-        grid = self.preprocessing.size
-        if smooth:
-            attention = gaussian_blur(torch.from_numpy(enlarge_map(attention, grid)), BLUR * max(grid))
-        truths = [item.box for item in image.of(category) if not item.crowd]
-        return tuple(best_overlap(box, truths) for box in boxes_of_map(attention, image.size, ALPHAS, grid=grid))
 
 
 def run_localization(
@@ -142,19 +92,10 @@ def run_localization(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.2.
     """
-    asked = {name: method for name, method in methods.items() if not isinstance(method, Centre)}
-    game = LocalizationGame(
-        model=model,
-        data=data,
-        methods=asked,
-        layers=layers_of(asked, layers),
-        classes=classes_of(model, data, mapping),
-        blur=frozenset(blurred(asked) if blur is None else blur),
-        preprocessing=dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None),
-    )
+    setup = set_up(model, data, methods, layers, mapping, squashed(model, side), blur=blur)
     configuration = {
-        **game.configuration(), "network": network or model.spec, "limit": limit, "held_out": held_out,
+        **setup.configuration("localization", network, limit),
+        "alphas": list(ALPHAS), "overlap": OVERLAP, "held_out": held_out,
     }  # fmt: skip
-    return run_units(
-        out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
-    )
+    play = LocalizationGame(setup).play
+    return run_units(out, configuration, data.ids[:limit], play, model=model, data=data, shard=shard, progress=progress)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping
 
 from ..data._dataset import AnnotatedImages, Truth
-from ..networks._loaded import LoadedModel, Preprocessing
+from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
 from ._game import PointingGame
 from ._pointing import Tolerance
 from ._results import Results
-from ._running import Layers, Progress, blurred, classes_of, layers_of, run_units
+from ._running import Layers, Progress, run_units
+from ._setup import set_up, shortest_side
 
 SHORTEST = 224
 """Shortest side of the network's input in the pointing game (Sec. 4.1)."""
@@ -74,27 +74,9 @@ def run_pointing(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
-    game = PointingGame(
-        model=model,
-        data=data,
-        methods=dict(methods),
-        layers=layers_of(methods, layers),
-        classes=classes_of(model, data, mapping),
-        difficult=difficult,
-        tolerance=tolerance or Tolerance(),
-        blur=frozenset(blurred(methods) if blur is None else blur),
-        truth=truth or data.truth,
-        crowds=crowds,
-        preprocessing=_preprocessing(model, shortest),
-        game=name,
-    )
-    configuration = {**game.configuration(), "network": network or model.spec, "limit": limit, **(extra or {})}
+    setup = set_up(model, data, methods, layers, mapping, shortest_side(model, shortest), blur=blur, centre=True)
+    game = PointingGame(setup, difficult, tolerance or Tolerance(), truth or data.truth, crowds)
+    configuration = {**game.configuration(name, network, limit), **(extra or {})}
     return run_units(
         out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
     )
-
-
-def _preprocessing(model: LoadedModel, shortest: int | None) -> Preprocessing:
-    if shortest is None:
-        return model.preprocessing
-    return dataclasses.replace(model.preprocessing, resize="shortest", size=(shortest, shortest), resize_to=None)

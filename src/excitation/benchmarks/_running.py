@@ -1,10 +1,10 @@
-"""What the runs of all games share: units one after another into one file, and what they are asked with."""
+"""What the runs of all games share: units one after another into one file; layers, classes and pairs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
 from ..signals import Target, class_index
 from ._answers import AnyMethod
-from ._identity import environment, hash_model
-from ._methods import Centre, describe_method
+from ._identity import environment
+from ._methods import Centre
 from ._results import Results, read_results
 from ._sqlite import Row
 from ._store import open_store
@@ -107,23 +107,6 @@ def run_units(
     return read_results(Path(out))
 
 
-def common_configuration(
-    game: str,
-    model: LoadedModel,
-    data: AnnotatedImages,
-    methods: Mapping[str, AnyMethod],
-    layers: Mapping[str, tuple[str | None, ...]],
-) -> dict[str, object]:
-    """What results of every game depend on."""
-    return {
-        "game": game,
-        "data": {"name": data.name, "hash": data.fingerprint()},
-        "model": {"hash": hash_model(model.model), "output": _output(model)},
-        "methods": {name: describe_method(method) for name, method in methods.items()},
-        "layers": {name: list(places) for name, places in layers.items()},
-    }
-
-
 def layers_of(
     methods: Mapping[str, AnyMethod], layers: Layers | Mapping[str, Layers]
 ) -> dict[str, tuple[str | None, ...]]:
@@ -188,20 +171,10 @@ def pairs_of(
     return pairs, left_out
 
 
-def blurred(methods: Mapping[str, AnyMethod]) -> Iterable[str]:
-    """Names of the methods whose maps the paper smooths first."""
-    return [name for name, method in methods.items() if "blur" in getattr(method, "steps", ())]
-
-
 def device_of(model: LoadedModel) -> torch.device:
     """Where the network is."""
     parameter = next(model.model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _output(model: LoadedModel) -> str | int | None:
-    chosen = model.output
-    return chosen if chosen is None or isinstance(chosen, (str, int)) else describe_method(chosen)
 
 
 def _as_pairs(data: AnnotatedImages, known: int) -> list[tuple[str, str]]:

@@ -80,57 +80,52 @@ def _bench() -> None:
     """Measure methods on annotated images."""
 
 
-@bench.command("pointing")
-def pointing_command(
-    data: DataSpec,
-    model: ModelSpec,
-    out: Out,
-    methods: MethodNames = "mwp,c-mwp,gradient,grad-cam,centre",
-    layer: LayerNames = None,
-    signal: Signal = "response",
-    mapping: Mapping = None,
-    shortest: Shortest = 224,
-    limit: Limit = None,
-    shard: Shard = None,
-    network: Network = None,
-    difficult: Difficult = None,
-    truth: Places = None,
-    tolerance: Radius = 15,
-    frame: InFrame = Frame.picture,
-    shape: InShape = Shape.disc,
-    crowds: Crowds = True,
-) -> None:
+def _add_pointing(game: str, usual: str, told: str) -> None:
+    """Add a command that plays the pointing game.
+
+    Args:
+        game: its name.
+        usual: methods that are asked if none are named.
+        told: what it does, for the help.
+    """
+
+    @bench.command(game, help=told)
+    def command(
+        data: DataSpec,
+        model: ModelSpec,
+        out: Out,
+        methods: MethodNames = usual,
+        layer: LayerNames = None,
+        signal: Signal = "response",
+        mapping: Mapping = None,
+        shortest: Shortest = 224,
+        limit: Limit = None,
+        shard: Shard = None,
+        network: Network = None,
+        difficult: Difficult = None,
+        truth: Places = None,
+        tolerance: Radius = 15,
+        frame: InFrame = Frame.picture,
+        shape: InShape = Shape.disc,
+        crowds: Crowds = True,
+    ) -> None:
+        _point(game, data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
+               truth, tolerance, frame, shape, crowds)  # fmt: skip
+
+
+_add_pointing(
+    "pointing",
+    "mwp,c-mwp,gradient,grad-cam,centre",
     """Play the pointing game: does each map's maximum lie on an object of its category, or within 15 pixels?
 
     Stopped at any moment, the same command goes on and repeats nothing. Bad images are listed and left out.
-    """
-    _point("pointing", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-           truth, tolerance, frame, shape, crowds)  # fmt: skip
-
-
-@bench.command("contrast")
-def contrast_command(
-    data: DataSpec,
-    model: ModelSpec,
-    out: Out,
-    methods: MethodNames = CONTRAST,
-    layer: LayerNames = None,
-    signal: Signal = "response",
-    mapping: Mapping = None,
-    shortest: Shortest = 224,
-    limit: Limit = None,
-    shard: Shard = None,
-    network: Network = None,
-    difficult: Difficult = None,
-    truth: Places = None,
-    tolerance: Radius = 15,
-    frame: InFrame = Frame.picture,
-    shape: InShape = Shape.disc,
-    crowds: Crowds = True,
-) -> None:
-    """Contrast analysis (the paper's Table 2): the pointing game with and without the dual unit, method by method."""
-    _point("contrast", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-           truth, tolerance, frame, shape, crowds)  # fmt: skip
+    """,
+)
+_add_pointing(
+    "contrast",
+    CONTRAST,
+    "Contrast analysis (the paper's Table 2): the pointing game with and without the dual unit, method by method.",
+)
 
 
 @bench.command("layers")
