@@ -18,15 +18,15 @@ from PIL import Image
 from excitation import convolutional, explain, explain_full, load_caffe
 from excitation._files import write_whole
 from excitation.benchmarks._running import classes_of, pairs_of
+from excitation.cli._demo import crowded_scene
 from excitation.data import open_data, read_mapping
 from excitation.data.symbols import make_scene
 from excitation.networks import LoadedModel
 from excitation.networks.symbols import load_symbols
 from excitation.signals import Target
 from excitation.views import FigureRow, Panel, figure, save_figure
-from experiments.figures.places import FIGURES, chosen_scene
+from experiments.figures.places import FIGURES
 
-NAMES = ("keyboard", "snowman")
 SHARED = Path("../shared")
 SQUEEZENET = SHARED / "models/squeezenet_v1.0"
 PHOTO_LAYERS = ("fire9/concat", "pool8", "fire8/concat", "fire6/concat", "pool4")
@@ -126,18 +126,21 @@ def _table(rows: Sequence[Sequence[str]], photos: int, scenes: int) -> str:
 
 def draw(pooled: LoadedModel, positions: LoadedModel) -> None:
     """MWP and c-MWP of two symbols of a scene: the same weights and layer, the two heads."""
-    picture = Image.fromarray(chosen_scene(NAMES).image)
+    scene = crowded_scene(0)
+    largest = sorted(scene.instances, key=lambda instance: instance.share)[-2:]
+    names: list[Target] = [instance.symbol for instance in largest]
+    picture = Image.fromarray(scene.image)
     rows = []
     for head, loaded, layer in (
         ("pools features, then classifies", pooled, "inception_3b"),
         ("classifies positions, then pools", positions, "model.inception_3b"),
     ):
         images = loaded.preprocessing(picture)[None]
-        plain = explain(loaded, images, list(NAMES), layer=layer)[0]
-        contrasted = explain(loaded, images, list(NAMES), layer=layer, contrast="dual")[0]
+        plain = explain(loaded, images, names, layer=layer)[0]
+        contrasted = explain(loaded, images, names, layer=layer, contrast="dual")[0]
         panels = [
             Panel(attention, f"{kind}, {name}", f"mass {float(attention.sum()):.2g}")
-            for name, pair in zip(NAMES, zip(plain, contrasted, strict=True), strict=True)
+            for name, pair in zip(names, zip(plain, contrasted, strict=True), strict=True)
             for kind, attention in zip(("MWP", "c-MWP"), pair, strict=True)
         ]
         rows.append(FigureRow(picture, panels, head))

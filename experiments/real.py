@@ -45,6 +45,9 @@ DELETION = [
     "mwp,c-mwp,r-mwp,grad-cam,layer-cam,gradient@input", "--limit", "40", "--steps", "20", "--shortest", "224",
 ]  # fmt: skip
 NINE = [*GRID[:-4], "--side", "3", "--mosaics", "14"]
+HELD_OUT = "4"
+"""Every fourth photo chooses a layer for each method, the others judge it."""
+
 SURE, UNSURE = ["--low", "0.9"], ["--low", "0.3", "--high", "0.9"]
 
 RUNS: dict[str, list[str]] = {
@@ -91,7 +94,8 @@ def main() -> None:
         if not given.no_play:
             call(["bench", *RUNS[name], "--out", str(run)])
         if run.exists():
-            tables = call(["report", str(run), "--form", "markdown"])
+            choosing = ["--held-out", HELD_OUT] if RUNS[name][: len(COCO)] == COCO else []
+            tables = call(["report", str(run), "--form", "markdown", *choosing])
             write_whole(given.results / f"{name}.md", f"`excitation bench {' '.join(RUNS[name])}`\n\n{tables}")
 
 
