@@ -38,13 +38,14 @@ Asked = tuple[torch.Tensor, list[Target]]
 
 
 def main() -> None:
-    """Measure, write the table, draw the maps."""
+    """Draw the maps, measure, write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=20)
     parser.add_argument("--scenes", type=int, default=20)
     given = parser.parse_args()
     pooled = load_symbols()
     positions = convolutional(pooled, STRIDE)
+    draw(pooled, positions)
     rows: list[list[str]] = []
     for head, loaded, prefix in (("pooled", pooled, ""), ("score map", positions, "model.")):
         layers = {prefix + layer: layer for layer in SYMBOL_LAYERS}
@@ -55,7 +56,6 @@ def main() -> None:
             layers = {layer: layer for layer in PHOTO_LAYERS}
             rows += _rows(f"SqueezeNet, {head}", loaded, photos(loaded, given.photos), layers)
     write_whole(Path("docs/results/real/contrast_audit.md"), _table(rows, given.photos, given.scenes))
-    draw(pooled, positions)
 
 
 def moved(loaded: LoadedModel, asked: Iterable[Asked], layers: Sequence[str]) -> dict[str, np.ndarray]:
@@ -125,25 +125,23 @@ def _table(rows: Sequence[Sequence[str]], photos: int, scenes: int) -> str:
 
 
 def draw(pooled: LoadedModel, positions: LoadedModel) -> None:
-    """MWP and c-MWP of two symbols of a scene: the same weights and layer, the two heads."""
+    """MWP and c-MWP of the largest symbol of a scene at two layers: the same weights, the two heads."""
     scene = crowded_scene(0)
-    largest = sorted(scene.instances, key=lambda instance: instance.share)[-2:]
-    names: list[Target] = [instance.symbol for instance in largest]
+    name = max(scene.instances, key=lambda instance: instance.share).name
     picture = Image.fromarray(scene.image)
     rows = []
-    for head, loaded, layer in (
-        ("pools features, then classifies", pooled, "inception_3b"),
-        ("classifies positions, then pools", positions, "model.inception_3b"),
+    for head, loaded, prefix in (
+        ("pools features, then classifies", pooled, ""),
+        ("classifies positions, then pools", positions, "model."),
     ):
         images = loaded.preprocessing(picture)[None]
-        plain = explain(loaded, images, names, layer=layer)[0]
-        contrasted = explain(loaded, images, names, layer=layer, contrast="dual")[0]
-        panels = [
-            Panel(attention, f"{kind}, {name}", f"mass {float(attention.sum()):.2g}")
-            for name, pair in zip(names, zip(plain, contrasted, strict=True), strict=True)
-            for kind, attention in zip(("MWP", "c-MWP"), pair, strict=True)
-        ]
-        rows.append(FigureRow(picture, panels, head))
+        panels = []
+        for layer in (SYMBOL_LAYERS[0], SYMBOL_LAYERS[-1]):
+            for kind, contrast in (("MWP", None), ("c-MWP", "dual")):
+                attention = explain(loaded, images, name, layer=prefix + layer, contrast=contrast)[0, 0]
+                mass = f"mass {float(attention.sum()):.1g}"
+                panels.append(Panel(attention, f"{kind}, {layer}", mass))
+        rows.append(FigureRow(picture, panels, f"{name}: {head}"))
     place = FIGURES / "score_map.png"
     save_figure(figure(rows, mark_peaks=True), place)
     print(place)
