@@ -20,13 +20,20 @@ def test_both_checks_on_a_scene(run, tmp_path):
     made = {path.name for path in out.iterdir()}
     assert made == {
         "randomisation.json", "randomisation.md", "randomisation-grid.png", "randomisation-absolute.png",
-        "randomisation-ssim.png", "strip.png",
+        "randomisation-ssim.png", "randomisation-hog.png", "strip.png",
     }  # fmt: skip
     found = json.loads((out / "randomisation.json").read_text())
     assert found["configuration"]["stages"][0] == "classifier"
     assert len(found["images"]) == 1
     assert all(entry["methods"]["centre"]["9"]["rank"] == 1 for entry in found["images"].values())
     assert run(*words)[1] == table
+    code, _, err = run(*words, "--order", "independent", "--methods", "mwp")
+    assert code == 0, err
+    assert {path.name for path in out.iterdir()} - made == {
+        "independent.json", "independent.md", "independent-grid.png", "independent-absolute.png",
+        "independent-ssim.png", "independent-hog.png",
+    }  # fmt: skip
+    assert json.loads((out / "independent.json").read_text())["configuration"]["order"] == "independent"
     words = ["sanity", "convergence", "--data", f"coco:{world}", "--model", "symbols", "--out", out, "--pairs", 1]
     code, table, _ = run(*words, "--methods", "mwp,gradient")
     assert code == 0

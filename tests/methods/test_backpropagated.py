@@ -25,7 +25,7 @@ def test_a_map_is_its_signals_sum_over_channels(name, network, layers, images, u
     signals = backpropagated(name, model, images, targets, layers)
     check()
     for layer, p in zip(layers, signals, strict=True):
-        options = {"signed": True} if name in SIGNED else {"start": "unit"} if name.startswith("lrp") else {}
+        options = {"signed": True} if name in SIGNED else {}
         maps = find_method(name)(model, images, targets, layer=layer, **options)
         gradient = find_method(name).family == "gradient"
         own = p[0].abs().amax(2).transpose(0, 1) if gradient else channel_sum(p)

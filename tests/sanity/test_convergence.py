@@ -90,8 +90,7 @@ def test_a_run_is_the_median_over_pairs_and_goes_on(tmp_path):
         assert entry["methods"]["mwp"]["cosine"] == pytest.approx(np.median(rows, 0), abs=1e-5)
         rows = np.abs(class_cosines(model, subject.values, "gradient", entry["classes"], layers))
         assert entry["methods"]["gradient"]["absolute"] == pytest.approx(np.median(rows, 0), abs=1e-5)
-        assert all(float(subject.scores[index]) > 0 for pair in entry["responding"] for index in pair)
-        assert (entry["methods"]["r-mwp"]["cosine"] == [None] * 3) == (not entry["responding"])
+        assert None not in entry["methods"]["r-mwp"]["cosine"]
     with pytest.raises(ExcitationError, match="another configuration \\(seed\\)"):
         run_convergence(model, asked, names, out=path, pairs=3, seed=1)
     with pytest.raises(ExcitationError, match="carries no signal"):

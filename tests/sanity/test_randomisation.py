@@ -11,10 +11,12 @@ import pytest
 import torch
 from sanity_networks import pooled, subjects
 from scipy.stats import spearmanr
+from torch import nn
 
 from excitation import ExcitationError
 from excitation.benchmarks.sanity import (
     Checked,
+    applicable,
     cascade,
     choose_methods,
     convergence_chart,
@@ -28,21 +30,23 @@ from excitation.benchmarks.sanity import (
     summarise,
 )
 from excitation.methods import list_methods
+from excitation.networks._loaded import LoadedModel, Preprocessing
 from excitation.views import save_figure
 
 METHODS = "mwp,gradient,centre,feedback"
 
 
-def test_cam_after_each_stage_by_hand(tmp_path):
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+def test_cam_after_each_stage_by_hand(order, tmp_path):
     model = pooled()
     before = copy.deepcopy(model.model.state_dict())
     asked = subjects(model, 2)
-    found = run_randomisation(model, asked, choose_methods("cam"), out=tmp_path / "r.json", seed=5)
+    found = run_randomisation(model, asked, choose_methods("cam"), out=tmp_path / "r.json", seed=5, order=order)
     assert found.configuration["stages"] == ["7", "3", "0"]
     stages = list_stages(model.model, asked[0].values)
     for index, subject in enumerate(asked):
         maps = []
-        for _, network in cascade(model, stages, 5, index):
+        for _, network in cascade(model, stages, 5, index, order):
             features = network.model[:5](subject.values)[0]
             weights = network.model[7].weight[subject.target]
             maps.append((weights[:, None, None] * features).sum(0).detach().numpy().ravel())
@@ -60,10 +64,10 @@ def test_the_trained_map_is_like_itself_and_the_centre_learns_nothing(tmp_path):
     found = run_randomisation(model, subjects(model, 2), choose_methods(METHODS), out=tmp_path / "r.json", expensive=1)
     for entry in found.images.values():
         for name in ("mwp", "gradient"):
-            assert all(entry["methods"][name]["0"][key] == 1 for key in ("grid", "absolute", "rank", "ssim"))
+            assert all(entry["methods"][name]["0"][key] == 1 for key in ("grid", "absolute", "rank", "ssim", "hog"))
             assert set(entry["methods"][name]) == {"0", "1", "2", "3"}
         for stage in entry["methods"]["centre"].values():
-            assert [stage[key] for key in ("grid", "absolute", "rank", "ssim")] == [1, 1, 1, 1]
+            assert [stage[key] for key in ("grid", "absolute", "rank", "ssim", "hog")] == [1] * 5
     assert [set(entry["methods"].get("feedback", ())) for entry in found.images.values()] == [{"0", "3"}, set()]
 
 
@@ -77,6 +81,16 @@ def test_hits_are_counted_where_the_targets_place_is_known(tmp_path):
     found = run_randomisation(model, asked, choose_methods("mwp"), out=tmp_path / "r.json")
     hits = [[stage["hit"] for stage in entry["methods"]["mwp"].values()] for entry in found.images.values()]
     assert hits == [[1.0] * 4, [0.0] * 4]
+
+
+def test_a_map_that_is_the_same_everywhere_points_nowhere(tmp_path):
+    """Its first maximum is a corner, which would be a hit where the target fills the picture."""
+    model = pooled()
+    asked = [dataclasses.replace(item, pixels=np.ones((16, 16), dtype=bool)) for item in subjects(model, 1)]
+    found = run_randomisation(model, asked, choose_methods("c-gradient"), out=tmp_path / "r.json")
+    stages = found.images["image0"]["methods"]["c-gradient"].values()
+    assert [stage["hit"] for stage in stages] == [0.0] * 4
+    assert [stage["grid"] for stage in stages] == [None] * 4
 
 
 def test_a_run_that_was_stopped_goes_on_and_another_configuration_is_refused(tmp_path):
@@ -101,7 +115,13 @@ def test_fewer_stages_are_measured_where_asked(tmp_path):
     found = run_randomisation(model, subjects(model, 1), choose_methods("mwp"), out=tmp_path / "r.json", every=2)
     whole = run_randomisation(model, subjects(model, 1), choose_methods("mwp"), out=tmp_path / "w.json")
     few, all_stages = (item.images["image0"]["methods"]["mwp"] for item in (found, whole))
-    assert few == {key: all_stages[key] for key in ("0", "2", "3")}
+    assert few == all_stages
+    fewer = run_randomisation(model, subjects(model, 1), choose_methods("mwp"), out=tmp_path / "f.json", every=3)
+    few = fewer.images["image0"]["methods"]["mwp"]
+    assert few == {key: all_stages[key] for key in ("0", "1", "3")}
+    heads = [" ".join(head) for head in randomisation_table(fewer).columns]
+    assert len(set(heads)) == len(heads)
+    assert heads[:2] == ["common grid to 7", "common grid all"]
 
 
 def test_methods_are_chosen_by_name_with_their_layers():
@@ -113,6 +133,21 @@ def test_methods_are_chosen_by_name_with_their_layers():
     for words in ("", "mwpp"):
         with pytest.raises(ExcitationError):
             choose_methods(words)
+
+
+def test_methods_that_do_not_apply_are_left_out_with_the_reason(tmp_path):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 14 * 14, 5)).eval()
+    model = LoadedModel(layers, "tanh", Preprocessing(size=(16, 16)))
+    asked = subjects(model, 1)
+    kept, reasons = applicable(choose_methods("mwp,gradient,cam,deconv,feedback"), model, asked[0].values)
+    assert list(kept) == ["mwp", "gradient"]
+    assert list(reasons) == ["cam", "deconv", "feedback"]
+    about = {"left_out": reasons}
+    found = run_randomisation(model, asked, kept, out=tmp_path / "r.json", order="independent", about=about)
+    table = randomisation_table(found)
+    assert f"cam does not apply: {reasons['cam']}" in table.notes[-1]
+    assert [" ".join(head) for head in table.columns][:2] == ["common grid only 3", "common grid only 0"]
 
 
 def test_summaries_know_what_is_missing():

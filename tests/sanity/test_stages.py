@@ -88,6 +88,11 @@ def test_the_cascade_goes_down_on_a_copy_and_is_seeded():
         changed = [not torch.equal(state[name], before[name]) for name in names]
         assert changed == [k < count for k in range(3)]
     assert all(torch.equal(a[name], b[name]) for a, b in zip(steps, weights(0, 0), strict=True) for name in names)
+    alone = [copy.deepcopy(model.model.state_dict()) for _, model in cascade(loaded, stages, 0, 0, "independent")]
+    for count, state in enumerate(alone):
+        for k, name in enumerate(names, 1):
+            expected = steps[-1] if k == count else before
+            assert torch.equal(state[name], expected[name])
     for other in (weights(1, 0), weights(0, 1)):
         assert not any(torch.equal(steps[-1][name], other[-1][name]) for name in names)
     assert all(torch.equal(before[name], tensor) for name, tensor in loaded.model.state_dict().items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,13 +55,18 @@ def randomisation_command(
         str | None,
         typer.Option("--layer", metavar="NAME", help="Where Excitation Backprop's maps are taken.", show_default=False)
     ] = None,
+    order: Annotated[
+        Literal["cascading", "independent"], typer.Option("--order", help="All layers from the top down, or one at a"
+                                                          " time.")
+    ] = "cascading",
     count: Count = 10,
     expensive: Annotated[
         int, typer.Option("--expensive", metavar="N", min=0, help="Images that expensive methods see; 0 leaves them"
                           " out.")
     ] = 2,
     every: Annotated[
-        int, typer.Option("--every", metavar="N", min=1, help="Take maps after every so many layers, and the last.")
+        int, typer.Option("--every", metavar="N", min=1, help="Take maps after the first layer, every so many, and the"
+                          " last.")
     ] = 1,
     strip: Annotated[
         str, typer.Option("--strip", metavar="NAMES", help="Methods of the figure of maps.")
@@ -69,10 +74,12 @@ def randomisation_command(
     seed: Seed = 0,
     out: Out = Path("sanity"),
 ) -> None:  # fmt: skip
-    """Randomise the network's layers from the top down: a map that stays the same was not about what it had learned.
+    """Randomise the network's layers: a map that stays the same was not about what the network had learned.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Writes randomisation.json (all numbers with their
-    configuration; an interrupted run goes on), .md, charts, and strip.png with the first image's maps.
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Writes randomisation.json (independent.json for
+    one layer at a time; all numbers with their configuration; an interrupted run goes on), .md, charts, and strip.png
+    with the first image's maps while layers are randomised from the top down. Methods that do not apply to the network
+    are left out of all, and the table says so.
     """
     from .._files import write_whole
     from ..benchmarks import sanity as checks
@@ -82,16 +89,20 @@ def randomisation_command(
     if not expensive:
         chosen = {name: item for name, item in chosen.items() if not item.expensive}
     shown = {name: item for name, item in checks.choose_methods(strip, layer).items() if name in chosen}
+    stem = "randomisation" if order == "cascading" else order
     with _subjects(model, data, images, count) as (loaded, subjects, about):
+        if methods.strip() == "all":
+            chosen, about["left_out"] = checks.applicable(chosen, loaded, next(subjects()).values)
+            shown = {name: item for name, item in shown.items() if name in chosen}
         with _progress("randomising", count) as show:
             found = checks.run_randomisation(
-                loaded, subjects(), chosen, out=out / "randomisation.json", seed=seed, expensive=expensive,
+                loaded, subjects(), chosen, out=out / f"{stem}.json", order=order, seed=seed, expensive=expensive,
                 every=every, about=about, progress=show,
             )  # fmt: skip
-        write_whole(out / "randomisation.md", checks.randomisation_table(found).as_markdown())
-        for measure in ("grid", "absolute", "ssim"):
-            save_figure(checks.randomisation_chart(found, measure), out / f"randomisation-{measure}.png")
-        if shown:
+        write_whole(out / f"{stem}.md", checks.randomisation_table(found).as_markdown())
+        for measure in ("grid", "absolute", "ssim", "hog"):
+            save_figure(checks.randomisation_chart(found, measure), out / f"{stem}-{measure}.png")
+        if shown and order == "cascading":
             save_figure(checks.strip_figure(loaded, next(subjects()), shown, seed=seed), out / "strip.png", dpi=60.0)
     answer(checks.randomisation_table(found).as_text().splitlines())
     remark(f"{len(found.images)} images, {len(chosen)} methods; numbers, table and figures in {out}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -11,21 +10,17 @@ from .._errors import ExcitationError, LayerError
 from ..networks._loaded import LoadedModel
 from ..propagation import ExcitationRules, Policies, Record, Signal, Value, sweep
 from ..signals import Target
-from ._calls import record_calls
 from ._excitation import UnnormalisedRules
-from ._folding import weighted_operations
 from ._gradient import working
 from ._guided import deconvolving, guided
-from ._lrp import RelevanceRules, _chooser
+from ._lrp import NAMED
 from ._question import Question, ask
+from ._relevance import Relevance, relevance
 from ._rivals import contrasted_start
 from ._watch import Rectifier, watch
 
 Layers = Sequence[str]
 Backpropagation = Callable[[Question, Layers], list[Signal]]
-
-EPSILON, GAMMA = 1e-6, 0.25
-"""Defaults of the relevance methods."""
 
 
 def _values(record: Record, layers: Layers) -> list[Value]:
@@ -51,16 +46,9 @@ def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: boo
     return run
 
 
-def _relevance(
-    rule: Any, *, contrast: bool = False, biases: bool = True, alpha: float = 2.0, beta: float = 1.0
-) -> Backpropagation:
+def _relevance(asked: Relevance) -> Backpropagation:
     def run(question: Question, layers: Layers) -> list[Signal]:
-        record, calls = record_calls(question, None)
-        assert record.scores is not None
-        choose = _chooser(rule, EPSILON, GAMMA, alpha, beta)
-        rules = RelevanceRules(weighted_operations(record, calls), choose, EPSILON, biases)
-        start = question.priors(working(record.scores))
-        return sweep(record, start[None], _values(record, layers), rules, contrast=contrast)
+        return relevance(question, None, lambda record: _values(record, layers), asked)
 
     return run
 
@@ -85,15 +73,7 @@ BACKPROPAGATED: dict[str, Backpropagation] = {
     "gradient": _derivative(),
     "deconv": _derivative(guided),
     "deconvnet": _derivative(deconvolving),
-    "lrp-epsilon": _relevance("epsilon"),
-    "lrp-alpha1-beta0": _relevance("alpha-beta", alpha=1.0, beta=0.0),
-    "lrp-alpha2-beta1": _relevance("alpha-beta"),
-    "lrp-z-plus": _relevance("z-plus", biases=False),
-    "lrp-gamma": _relevance("gamma"),
-    "lrp-flat": _relevance("flat"),
-    "lrp-epsilon-plus": _relevance("epsilon-plus"),
-    "lrp-epsilon-plus-flat": _relevance("epsilon-plus-flat"),
-    "c-lrp": _relevance("z-plus", contrast=True, biases=False),
+    **{name: _relevance(Relevance(**options)) for name, options in NAMED.items()},
 }
 """Methods that carry a signal from layer to layer, with their default options, by name."""
 

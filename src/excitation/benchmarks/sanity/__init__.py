@@ -1,12 +1,13 @@
 """Sanity checks of attention methods: randomisation of what was learned, convergence to one map for all classes."""
 
-from ._choice import LEFT_OUT, REDUCED, Checked, choose_methods
+from ._choice import LEFT_OUT, REDUCED, Checked, applicable, choose_methods
 from ._convergence import class_cosines, run_convergence
 from ._findings import Findings, Summary, read_findings, summarise
+from ._histograms import gradient_histograms, gradient_similarity
 from ._randomisation import MEASURES, maps_by_stage, run_randomisation
 from ._report import convergence_chart, convergence_table, randomisation_chart, randomisation_table
 from ._similarity import cosine, on_grid, rank_correlation, structural_similarity
-from ._stages import Stage, cascade, list_stages, randomise
+from ._stages import Order, Stage, cascade, list_stages, randomise
 from ._strip import strip_figure
 from ._subjects import Subject, subjects_of_data, subjects_of_pictures
 
@@ -16,15 +17,19 @@ __all__ = [
     "REDUCED",
     "Checked",
     "Findings",
+    "Order",
     "Stage",
     "Subject",
     "Summary",
+    "applicable",
     "cascade",
     "choose_methods",
     "class_cosines",
     "convergence_chart",
     "convergence_table",
     "cosine",
+    "gradient_histograms",
+    "gradient_similarity",
     "list_stages",
     "maps_by_stage",
     "on_grid",

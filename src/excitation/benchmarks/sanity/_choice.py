@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..._errors import ExcitationError
+import torch
+from jaxtyping import Float
+
+from ..._errors import ExcitationError, NotApplicableError, UnsupportedOperationError
 from ...methods import Method, find_method, list_methods
+from ...methods._question import ask
+from ...networks._loaded import LoadedModel
 
 LEFT_OUT = {
     "lrp": "is lrp-epsilon-plus-flat under a name that takes options",
-    "lrp-z-plus": "is MWP down to the pixels, but for the images' negative values",
     "c-gradient": "is zero everywhere",
-    "c-cam": "is CAM up to a factor",
+    "c-cam": "is CAM up to a factor, cut at zero",
     "sampled-winners": "estimates MWP",
 }
 """Methods that `all` leaves out: their maps are another method's, or nothing."""
@@ -74,3 +78,27 @@ def choose_methods(names: str = "all", layer: str | None = None) -> dict[str, Ch
         place = own or (layer if method.family == "excitation" else None)
         chosen[method.name] = Checked(method, place, REDUCED.get(method.name, {}), method.name in REDUCED)
     return chosen
+
+
+def applicable(
+    chosen: Mapping[str, Checked], model: LoadedModel, image: Float[torch.Tensor, "1 channels height width"]
+) -> tuple[dict[str, Checked], dict[str, str]]:
+    """The methods that apply to a network, and why the others do not; one forward pass for each.
+
+    Args:
+        chosen: as `choose_methods` gives them.
+        model: the network.
+        image: one, as the network takes it.
+    """
+    kept, reasons = {}, {}
+    for name, item in chosen.items():
+        question = ask(model, image, [0], layer=item.layer)
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                if item.method.applies is not None:
+                    item.method.applies(question)
+        except (NotApplicableError, UnsupportedOperationError) as error:
+            reasons[name] = str(error)
+        else:
+            kept[name] = item
+    return kept, reasons

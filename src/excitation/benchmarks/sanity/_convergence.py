@@ -48,8 +48,7 @@ def run_convergence(
     Returns:
         Results: for each image and method, by stage from the top down, the median over the pairs of the `cosine` of
         the whole signals (all channels, signs kept) just below the stage, and of its `absolute` value: two signals
-        that differ in sign alone have one direction left between them; `null` where a signal is zero. r-MWP is asked
-        for classes of positive score only: it says nothing of others (`null` where there are not two).
+        that differ in sign alone have one direction left between them; `null` where a signal is zero.
 
     Raises:
         ExcitationError: the file cannot be continued, a method carries no signal, or no image is given.
@@ -83,12 +82,10 @@ def run_convergence(
         if subject.name in findings.images:
             continue
         rng = np.random.default_rng([seed, index])
-        classes = _drawn(rng, np.arange(len(subject.scores)), pairs)
-        responding = _drawn(rng, np.flatnonzero(subject.scores.cpu() > 0), pairs)
+        classes = [[int(item) for item in rng.choice(len(subject.scores), 2, replace=False)] for _ in range(pairs)]
         found: dict[str, dict[str, list[float | None]]] = {}
         for done, name in enumerate(methods, 1):
-            asked = responding if name == "r-mwp" else classes
-            cosines = class_cosines(model, subject.values, name, asked, layers) if asked else []
+            cosines = class_cosines(model, subject.values, name, classes, layers)
             columns = [[row[k] for row in cosines] for k in range(len(layers))]
             found[name] = {
                 "cosine": [_median(column) for column in columns],
@@ -96,7 +93,7 @@ def run_convergence(
             }
             if progress is not None:
                 progress(subject.name, done / len(methods))
-        findings.add(subject.name, {"classes": classes, "responding": responding, "methods": found})
+        findings.add(subject.name, {"classes": classes, "methods": found})
     if findings is None:
         raise ExcitationError("no image was given; a sanity check needs at least one.")
     return findings
@@ -124,13 +121,6 @@ def class_cosines(
         first, second = (asked.index(index) for index in pair)
         rows.append([cosine(p[:, first], p[:, second]) for p in signals])
     return rows
-
-
-def _drawn(rng: np.random.Generator, among: np.ndarray, pairs: int) -> list[list[int]]:
-    """Pairs of different classes; none where there are not two."""
-    if len(among) < 2:
-        return []
-    return [[int(item) for item in rng.choice(among, 2, replace=False)] for _ in range(pairs)]
 
 
 def _median(values: list[float]) -> float | None:

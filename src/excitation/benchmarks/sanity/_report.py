@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from ...methods import find_method
 from ...views import Line, LinePanel, line_chart
 from .._tables import Cell, Table
-from ._choice import REDUCED
 from ._findings import Findings, Summary, summarise
 from ._randomisation import MEASURES
 
@@ -43,7 +42,7 @@ def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
         _panels(list(findings.configuration["methods"]), len(stages), at),
         stages,
         ylabel=label,
-        xlabel="randomised from the top down to",
+        xlabel=f"randomised {'alone' if _alone(findings) else 'from the top down to'}",
         limits=(0.0, 1.02) if measure == "hit" else (-0.45, 1.02),
     )
 
@@ -65,34 +64,40 @@ def convergence_chart(findings: Findings) -> Figure:
 
 
 def randomisation_table(findings: Findings) -> Table:
-    """Similarity after the top layer, after half of the stages and after all of them; pointing before and after."""
-    stages = findings.configuration["stages"]
+    """Similarity at the top stage, half-way down and at the lowest, where all measures are shown; pointing if known."""
+    stages, alone = findings.configuration["stages"], _alone(findings)
     last, every = len(stages), findings.configuration["every"]
-    half = min(range(every, last + 1, every), key=lambda stage: abs(2 * stage - last), default=last)
-    first = min(every, last)
-    columns = (
-        ("common grid", f"to {stages[first - 1]}"), ("common grid", f"to {stages[half - 1]}"), ("common grid", "all"),
-        ("own size, all", "absolute"), ("own size, all", "signed"), ("own size, all", "SSIM"),
-        ("on target, %", "trained"), ("on target, %", "all random"), ("", "images"), ("", "constant"),
-    )  # fmt: skip
+    half = min({1, last, *range(every, last, every)}, key=lambda stage: (abs(2 * stage - last), stage))
+    shown = sorted({1, half, last})
+    end = f"only {stages[-1]}" if alone else "all"
+    names = [f"only {stages[stage - 1]}" if alone else f"to {stages[stage - 1]}" for stage in shown[:-1]]
+    pointing = any("hit" in item and item["hit"] is not None for item in _entries(findings, 0))
+    columns = [
+        *(("common grid", name) for name in (*names, end)), (f"common grid, {end}", "HOG"),
+        *((f"own size, {end}", measure) for measure in ("absolute", "signed", "SSIM")),
+        *((("on target, %", "trained"), ("on target, %", f"{end} random")) if pointing else ()),
+        ("", "images"), ("", "constant"),
+    ]  # fmt: skip
     rows = []
     for name in findings.configuration["methods"]:
-        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in (first, half, last)]
-        own = [summarise(_measured(findings, name, last, measure)) for measure in ("absolute", "rank", "ssim")]
-        hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)]
-        cells = [_cell(grid[0]), _cell(grid[1]), _cell(grid[2], interval=True)]
-        cells += [_cell(item) for item in own]
+        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in shown]
+        whole = [summarise(_measured(findings, name, last, measure)) for measure in ("hog", "absolute", "rank", "ssim")]
+        hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)] if pointing else []
+        cells = [_cell(item, interval=stage == last) for stage, item in zip(shown, grid, strict=True)]
+        cells += [_cell(item) for item in whole]
         cells += [_cell(item, scale=100.0, digits=0) for item in hits]
-        cells += [_count(grid[2].count + grid[2].missing), _count(grid[2].missing)]
+        cells += [_count(grid[-1].count + grid[-1].missing), _count(grid[-1].missing)]
         rows.append((_called(findings, name), tuple(cells)))
     notes = (
         "Means over images; in brackets 95 % intervals, bootstrap over images, each of which has random networks of its"
-        " own. 1: the map does not change; 0: nothing of it is left. Constant: maps without any order after all layers"
-        " are randomised, for which no similarity is defined.",
+        " own. 1: the map does not change; 0: nothing of it is left. Constant: maps without any order at the last of"
+        " these stages, for which no similarity is defined; they miss the target.",
         _reduced(findings),
+        _left_out(findings),
     )
-    title = f"Cascading randomisation of {_network(findings)}: similarity to the trained map"
-    return Table(title, "Method", columns, tuple(rows), tuple(filter(None, notes)))
+    kind = "Randomisation of one stage at a time" if alone else "Cascading randomisation"
+    title = f"{kind} in {_network(findings)}: similarity to the trained map"
+    return Table(title, "Method", tuple(columns), tuple(rows), tuple(filter(None, notes)))
 
 
 def convergence_table(findings: Findings) -> Table:
@@ -118,6 +123,16 @@ def convergence_table(findings: Findings) -> Table:
 def _network(findings: Findings) -> str:
     """The model's spec, without the folders of its files."""
     return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
+
+
+def _alone(findings: Findings) -> bool:
+    return bool(findings.configuration["order"] == "independent")
+
+
+def _entries(findings: Findings, stage: int) -> list[dict[str, Any]]:
+    """What was measured at a stage, of all methods and images."""
+    methods = [entry for item in findings.images.values() for entry in item["methods"].values()]
+    return [entry[str(stage)] for entry in methods if str(stage) in entry]
 
 
 def _measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
@@ -176,15 +191,20 @@ def _called(findings: Findings, name: str) -> str:
 
 
 def _reduced(findings: Findings) -> str:
-    named = [name for name in findings.configuration["methods"] if name in REDUCED]
-    if not named:
-        return ""
     said = []
-    for name in named:
-        options = ", ".join(f"{key} = {value}" for key, value in REDUCED[name].items())
-        said.append(f"{name} ({options})" if options else name)
+    for name, item in findings.configuration["methods"].items():
+        options = ", ".join(f"{key} = {value}" for key, value in item["options"].items())
+        if item["expensive"]:
+            said.append(f"{name} ({options})" if options else name)
+    if not said:
+        return ""
     limit = findings.configuration["expensive"]
     return (
         f"Expensive methods see {limit['images']} images, one in {limit['every']} stages and the last:"
         f" {'; '.join(said)}."
     )
+
+
+def _left_out(findings: Findings) -> str:
+    reasons = findings.configuration.get("left_out", {})
+    return " ".join(f"{name} does not apply: {reason}" for name, reason in reasons.items())

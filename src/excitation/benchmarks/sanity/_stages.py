@@ -1,4 +1,4 @@
-"""The steps of a cascading randomisation: a network's weighted layers from the top down, and untrained numbers."""
+"""The steps of a randomisation: a network's weighted layers from the top down, and untrained numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from ..._forward import OutputChoice, forward
 from ...networks._loaded import LoadedModel
 from ...propagation import Entry, Record, Value
 from ...propagation.operations import Scaled
+
+Order = Literal["cascading", "independent"]
+"""Whether layers stay random when the next is randomised, or one at a time is (Adebayo et al., 2018, Sec. 3.1, 3.2)."""
 
 ADDED = frozenset({"bias", "running_mean", "mean"})
 """What normalisations call the numbers they add or take away; all others are factors."""
@@ -110,23 +114,32 @@ def randomise(model: torch.nn.Module, stage: Stage, generator: torch.Generator) 
                     tensor.fill_(0.0 if key in ADDED else 1.0)
 
 
-def cascade(model: LoadedModel, stages: list[Stage], seed: int, index: int) -> Iterator[tuple[int, LoadedModel]]:
-    """A network with more and more of its layers randomised, from the top down (Adebayo et al., 2018, Sec. 3.1).
+def cascade(
+    model: LoadedModel, stages: list[Stage], seed: int, index: int, order: Order = "cascading"
+) -> Iterator[tuple[int, LoadedModel]]:
+    """A network with more and more of its layers randomised, or each by itself, from the top down.
 
     Args:
         model: left as it is.
         stages: its own, as `list_stages` gives them.
         seed: of the random networks.
         index: of the image; each has random networks of its own.
+        order: `"cascading"` keeps what has been randomised; `"independent"` takes back the stage before. A stage gets
+            the same numbers in both.
 
     Yields:
-        How many stages are randomised, from 0, and the network: the given one first, then one copy, which changes.
+        How far down the randomisation has come, from 0, and the network: the given one first, then one copy, which
+        changes.
+
+    Source: Adebayo et al., 2018, Sec. 3.1 (cascading) and 3.2 (independent).
     """
     yield 0, model
     generator = torch.Generator()
     generator.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]))
     changed = dataclasses.replace(model, model=copy.deepcopy(model.model))
     for count, stage in enumerate(stages, 1):
+        if order == "independent":
+            changed.model.load_state_dict(model.model.state_dict())
         randomise(changed.model, stage, generator)
         yield count, changed
 

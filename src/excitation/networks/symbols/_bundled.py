@@ -8,11 +8,14 @@ import safetensors.torch
 
 from ...data.symbols import COLOUR_NAMES, SYMBOL_NAMES
 from .._loaded import LoadedModel, ModelError, Preprocessing
-from ._architecture import SymbolNet
+from ._architecture import SymbolNet, SymbolResNet
 
 WEIGHTS = "googlenet.safetensors"
 CLASS_NAMES = (*SYMBOL_NAMES, *COLOUR_NAMES)
 """The outputs: forty symbols, then eight colours."""
+
+PREPROCESSING = Preprocessing(size=(160, 160), scale=1 / 127.5, mean=(1.0, 1.0, 1.0))
+"""Pictures keep their size up to a shortest side of 160 pixels, on which the networks were trained."""
 
 
 def load_symbols(rest: str = "") -> LoadedModel:
@@ -22,7 +25,7 @@ def load_symbols(rest: str = "") -> LoadedModel:
         rest: what follows `symbols:` in a spec; nothing may.
 
     Returns:
-        Scores are logits. Pictures keep their size up to a shortest side of 160 pixels, which it was trained on.
+        Scores are logits. Pictures are prepared as `PREPROCESSING` says.
 
     Raises:
         ModelError: something follows the name.
@@ -33,5 +36,13 @@ def load_symbols(rest: str = "") -> LoadedModel:
     with as_file(files(__package__) / WEIGHTS) as path:
         safetensors.torch.load_model(model, path, strict=True)
     model.eval()
-    preprocessing = Preprocessing(size=(160, 160), scale=1 / 127.5, mean=(1.0, 1.0, 1.0))
-    return LoadedModel(model, "symbols", preprocessing, CLASS_NAMES, default_layer="inception_3b")
+    return LoadedModel(model, "symbols", PREPROCESSING, CLASS_NAMES, default_layer="inception_3b")
+
+
+def symbol_resnet() -> LoadedModel:
+    """The symbol world's residual network, untrained: a factory for `--model` and weights that `make train` writes.
+
+    `excitation.networks.symbols:symbol_resnet@runs/symbols/resnet.safetensors`. Scores are logits.
+    """
+    model = SymbolResNet(len(CLASS_NAMES)).eval()
+    return LoadedModel(model, "symbol_resnet", PREPROCESSING, CLASS_NAMES, default_layer="layer2")

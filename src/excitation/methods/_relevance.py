@@ -1,0 +1,171 @@
+"""Relevance as rule sets on the engine's record: its options, and the signals at several layers of one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from .._errors import ExcitationError
+from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
+from ..propagation.operations import Affine, Average, Gated, Scaled, Sum
+from ..propagation.rules._signals import reduced_to
+from ._calls import record_calls
+from ._folding import weighted_operations
+from ._gradient import working
+from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_rule, flat_rule, gamma_rule, stable
+from ._question import Question
+from ._rivals import Start, contrasted_start
+
+Composite = Literal["epsilon", "alpha-beta", "z-plus", "gamma", "flat", "epsilon-plus", "epsilon-plus-flat"]
+"""Which rule weighted operations have; the last two choose by depth and kind."""
+
+SIGNED_ON_TOP = frozenset({"epsilon", "gamma", "epsilon-plus", "epsilon-plus-flat"})
+"""Rules under which relevance leaves a unit divided by its own signed value."""
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Which relevance is asked for; the one place of its defaults.
+
+    Attributes:
+        rule: of weighted operations. `"epsilon-plus"`: z+ for convolutions, epsilon for fully connected layers;
+            `"epsilon-plus-flat"`: flat besides, at the lowest weighted operations.
+        contrast: `"dual"`: less the relevance of the unit with negated weights, formed at the last weighted
+            operation; `"odds"`, `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
+        start: `"unit"` starts with the targets' signal, so that a map's sum is the share that arrived; `"score"`
+            multiplies it with the scores, as LRP is most often written. `"auto"`: without a contrast, the scores for
+            rules that divide by the score on top, whose sign would turn the whole map (epsilon, gamma, the composites);
+            else the signal, of which rules that only share what raised a unit keep the sign.
+        epsilon: moves denominators away from zero.
+        gamma: of LRP-gamma.
+        alpha: of LRP-alpha-beta; `alpha - beta` must be one.
+        beta: of LRP-alpha-beta.
+        biases: whether biases take their share of relevance.
+
+    Raises:
+        ExcitationError: numbers that do not keep relevance.
+    """
+
+    rule: Composite = "epsilon-plus-flat"
+    contrast: Literal["dual"] | Start | None = None
+    start: Literal["auto", "unit", "score"] = "auto"
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    alpha: float = 2.0
+    beta: float = 1.0
+    biases: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what does not keep relevance."""
+        if abs(self.alpha - self.beta - 1) > 1e-9 or self.beta < 0:
+            raise ExcitationError(
+                f"alpha is {self.alpha}, beta {self.beta}; alpha - beta = 1 and beta >= 0 are needed to keep relevance."
+            )
+        if self.epsilon <= 0 or self.gamma < 0:
+            raise ExcitationError(
+                f"epsilon is {self.epsilon}, gamma {self.gamma}; epsilon > 0 and gamma >= 0 are needed."
+            )
+
+    def chooser(self) -> Callable[[Entry], Rule]:
+        """From a weighted operation to its rule."""
+        simple: dict[str, Rule] = {
+            "epsilon": epsilon_rule(self.epsilon),
+            "alpha-beta": alpha_beta_rule(self.alpha, self.beta, self.epsilon),
+            "z-plus": alpha_beta_rule(1.0, 0.0, self.epsilon),
+            "gamma": gamma_rule(self.gamma, self.epsilon),
+            "flat": flat_rule(self.epsilon),
+        }
+        if self.rule in simple:
+            return lambda _: simple[self.rule]
+
+        def by_depth(entry: Entry) -> Rule:
+            if self.rule == "epsilon-plus-flat" and entry.inputs[0].weighted == 0:
+                return simple["flat"]
+            return simple["z-plus" if entry.name.startswith("conv") else "epsilon"]
+
+        return by_depth
+
+    def signal(self, question: Question, scores: torch.Tensor) -> torch.Tensor:
+        """What the sweep starts with at the scores: `(target, *scores)`."""
+        if self.contrast is None or self.contrast == "dual":
+            signal = question.priors(scores)
+        else:
+            signal = contrasted_start(question, scores, self.contrast)
+        by_score = self.contrast is None and self.rule in SIGNED_ON_TOP
+        return signal * scores if self.start == "score" or (self.start == "auto" and by_score) else signal
+
+
+def relevance(
+    question: Question, roots: Sequence[str] | None, places: Callable[[Record], list[Value]], asked: Relevance
+) -> list[Signal]:
+    """Relevance neuron by neuron at several places of one recorded pass.
+
+    Args:
+        question: what is asked.
+        roots: layers from which on the pass is recorded; `None` for all of it.
+        places: from the record to where relevance is wanted.
+        asked: which relevance.
+
+    Returns:
+        `(1, target, image, *neurons)` at each place.
+    """
+    record, calls = record_calls(question, roots)
+    values = places(record)
+    assert record.scores is not None
+    signal = asked.signal(question, working(record.scores))
+    with torch.no_grad():
+        rules = RelevanceRules(weighted_operations(record, calls), asked.chooser(), asked.epsilon, asked.biases)
+        return sweep(record, signal[None], values, rules, contrast=asked.contrast == "dual")
+
+
+class RelevanceRules(ExcitationRules):
+    """Relevance through every family of operations.
+
+    Weighted operations by `choose`; averages and sums of branches in proportion to their terms (LRP-epsilon);
+    everything from neuron to neuron unchanged, maxima to the winner, a product with a gate to the gated operand.
+    """
+
+    def __init__(
+        self, weighted: dict[Entry, Weighted], choose: Callable[[Entry], Rule], epsilon: float, biases: bool
+    ) -> None:
+        super().__init__(Policies())
+        self._weighted = weighted
+        self._choose = choose
+        self._epsilon = epsilon
+        self._biases = biases
+
+    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
+        """Pass relevance on an operation's outputs to its inputs."""
+        operation, p = entry.operation, signals[0]
+        if isinstance(operation, Affine):
+            assert p is not None
+            return [self._affine(p, entry)]
+        if isinstance(operation, Average):
+            assert p is not None
+            return [average_rule(p[0], operation, self._epsilon)[None]]
+        if isinstance(operation, Scaled):
+            assert p is not None
+            return [reduced_to(p, operation.shape)]
+        if isinstance(operation, Gated):
+            assert p is not None
+            p = reduced_to(p, operation.shape)
+            return [p, None] if operation.place == 0 else [None, p]
+        if isinstance(operation, Sum):
+            assert p is not None
+            terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
+            q = p / stable(sum(terms[1:], terms[0]), self._epsilon)
+            return [reduced_to(q * a, term.shape) for a, term in zip(terms, operation.terms, strict=True)]
+        return super().__call__(entry, signals)
+
+    def _affine(self, p: Signal, entry: Entry) -> Signal:
+        found, rule = self._weighted[entry], self._choose(entry)
+        bias = found.bias.to(p.dtype)
+        op = Weighted(
+            found.operation, found.x.to(p.dtype), found.weight.to(p.dtype), bias if self._biases else 0 * bias
+        )
+        result = rule(p[0], op)
+        # A contrast comes with the dual's share, which leaves through weights and bias of the other sign.
+        return (result if len(p) == 1 else result + rule(p[1], op.negated()))[None]
