@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini deletion-mini sanity support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini deletion-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,17 +71,13 @@ photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and
 	$(BIN)/python -m experiments.photos
 
 sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
-	$(BIN)/excitation symbols --count 30 --out runs/sanity/world
-	$(BIN)/excitation sanity randomisation --data coco:runs/sanity/world --model symbols --out runs/sanity/symbols
-	$(BIN)/excitation sanity convergence --data coco:runs/sanity/world --model symbols --count 10 --pairs 3 \
-		--out runs/sanity/symbols
-	for check in randomisation convergence; do \
-		cp runs/sanity/symbols/$$check.json docs/results/sanity_symbols_$$check.json && \
-		cp runs/sanity/symbols/$$check.md docs/results/sanity_symbols_$$check.md || exit; \
-	done
-	cp runs/sanity/symbols/randomisation-grid.png docs/figures/sanity_symbols_randomisation.png
-	cp runs/sanity/symbols/convergence.png docs/figures/sanity_symbols_convergence.png
-	cp runs/sanity/symbols/strip.png docs/figures/sanity_symbols_strip.png
+	$(BIN)/python -m experiments.sanity symbols
+
+sanity-resnet: $(INSTALLED)  ## the same with the symbol world's residual network (after make train)
+	$(BIN)/python -m experiments.sanity resnet
+
+sanity-photos: $(INSTALLED)  ## the same with SqueezeNet, both heads, on photos (needs ../shared)
+	$(BIN)/python -m experiments.sanity squeezenet
 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table

@@ -45,7 +45,8 @@ def test_scikit_images_histograms():
             values, orientations=9, pixels_per_cell=(4, 4), cells_per_block=(3, 3), block_norm="L2-Hys",
             feature_vector=False,
         )  # fmt: skip
-        assert gradient_histograms(torch.from_numpy(values)).numpy() == pytest.approx(truth, abs=1e-6)  # it counts in float32
+        # scikit-image counts in float32.
+        assert gradient_histograms(torch.from_numpy(values)).numpy() == pytest.approx(truth, abs=1e-6)
 
 
 def test_a_slope_has_one_direction():

@@ -171,10 +171,10 @@ def _subjects(
             remark(str(problem))
         return
     assert images is not None
-    paths = find_pictures(images).pictures[:count]
+    paths = find_pictures(images).pictures
     loaded = load_model(spec)
     known = {path.name: digest(path) for path in paths}
-    yield loaded, lambda: subjects_of_pictures(loaded, paths), {"images": known}
+    yield loaded, lambda: subjects_of_pictures(loaded, paths[:count]), {"images": known}
 
 
 @contextmanager
