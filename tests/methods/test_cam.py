@@ -58,6 +58,10 @@ def test_heads_cam_applies_to(head, images):
         weight = model.fc.weight if head == "mean" else model.conv.weight.flatten(1)
         truth = torch.einsum("kc,bchw->bkhw", weight, model.body(images))
     assert torch.allclose(cam(model, images, [0, 1, 2, 3]), truth, atol=1e-12)
+    contrasted = find_method("c-cam")(model, images, [0, 1, 2, 3])
+    unmoved = truth.flatten(2).amax(2) > 0  # where all of CAM is negative, what is cut at zero leaves nothing
+    assert bool(unmoved.any())
+    assert torch.equal(contrasted.flatten(2).argmax(2)[unmoved], truth.flatten(2).argmax(2)[unmoved])
     named = {"mean": "body", "conv on pooled": "body", "map": "body"}.get(head)
     if named:
         assert torch.allclose(cam(model, images, [1], layer=named)[:, 0], truth[:, 1])

@@ -90,7 +90,8 @@ def applicable(
         model: the network.
         image: one, as the network takes it.
     """
-    kept, reasons = {}, {}
+    kept: dict[str, Checked] = {}
+    reasons: dict[str, str] = {}
     for name, item in chosen.items():
         question = ask(model, image, [0], layer=item.layer)
         try:
