@@ -51,7 +51,7 @@ class Checks:
         randomisation = ["sanity", "randomisation", *shared, "--every", self.every]
         return [
             [*randomisation, "--expensive", self.expensive],
-            [*randomisation, "--order", "independent", "--expensive", 0],
+            [*randomisation, "--independent", "--expensive", 0],
             ["sanity", "convergence", *shared, "--pairs", 3],
         ]
 

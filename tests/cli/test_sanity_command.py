@@ -27,7 +27,7 @@ def test_both_checks_on_a_scene(run, tmp_path):
     assert len(found["images"]) == 1
     assert all(entry["methods"]["centre"]["9"]["rank"] == 1 for entry in found["images"].values())
     assert run(*words)[1] == table
-    code, _, err = run(*words, "--order", "independent", "--methods", "mwp")
+    code, _, err = run(*words, "--independent", "--methods", "mwp")
     assert code == 0, err
     assert {path.name for path in out.iterdir()} - made == {
         "independent.json", "independent.md", "independent-grid.png", "independent-absolute.png",

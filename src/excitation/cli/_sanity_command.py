@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,10 +55,9 @@ def randomisation_command(
         str | None,
         typer.Option("--layer", metavar="NAME", help="Where Excitation Backprop's maps are taken.", show_default=False)
     ] = None,
-    order: Annotated[
-        Literal["cascading", "independent"], typer.Option("--order", help="All layers from the top down, or one at a"
-                                                          " time.")
-    ] = "cascading",
+    independent: Annotated[
+        bool, typer.Option("--independent", help="One layer at a time, all others as they were trained.")
+    ] = False,
     count: Count = 10,
     expensive: Annotated[
         int, typer.Option("--expensive", metavar="N", min=0, help="Images that expensive methods see; 0 leaves them"
@@ -89,7 +88,8 @@ def randomisation_command(
     if not expensive:
         chosen = {name: item for name, item in chosen.items() if not item.expensive}
     shown = {name: item for name, item in checks.choose_methods(strip, layer).items() if name in chosen}
-    stem = "randomisation" if order == "cascading" else order
+    order: checks.Order = "independent" if independent else "cascading"
+    stem = "independent" if independent else "randomisation"
     with _subjects(model, data, images, count) as (loaded, subjects, about):
         if methods.strip() == "all":
             chosen, about["left_out"] = checks.applicable(chosen, loaded, next(subjects()).values)
@@ -102,7 +102,7 @@ def randomisation_command(
         write_whole(out / f"{stem}.md", checks.randomisation_table(found).as_markdown())
         for measure in ("grid", "absolute", "ssim", "hog"):
             save_figure(checks.randomisation_chart(found, measure), out / f"{stem}-{measure}.png")
-        if shown and order == "cascading":
+        if shown and not independent:
             save_figure(checks.strip_figure(loaded, next(subjects()), shown, seed=seed), out / "strip.png", dpi=60.0)
     answer(checks.randomisation_table(found).as_text().splitlines())
     remark(f"{len(found.images)} images, {len(chosen)} methods; numbers, table and figures in {out}.")
