@@ -170,7 +170,7 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     assert list(rows) == ["mwp", "gradient", "centre", "feedback"]
     values = [entry["methods"]["mwp"]["3"]["grid"] for entry in found.images.values()]
     assert rows["mwp"][2].value == pytest.approx(np.mean(values))
-    assert rows["feedback"][8].value == 1
+    assert rows["feedback"][7].value == 1
     assert "1 images, one in 3 stages and the last: feedback (iterations = 5)" in table.notes[1]
     meeting = run_convergence(model, asked, ["mwp", "gradient"], out=tmp_path / "c.json")
     medians = [entry["methods"]["gradient"]["absolute"][2] for entry in meeting.images.values()]

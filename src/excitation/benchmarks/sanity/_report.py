@@ -67,7 +67,7 @@ def randomisation_table(findings: Findings) -> Table:
     """Similarity at the top stage, half-way down and at the lowest, where all measures are shown; pointing if known."""
     stages, alone = findings.configuration["stages"], _alone(findings)
     last, every = len(stages), findings.configuration["every"]
-    half = min({1, last, *range(every, last, every)}, key=lambda stage: (abs(2 * stage - last), stage))
+    half = min({1, last, *range(every, last, every)}, key=lambda stage: (abs(2 * stage - last), -stage))
     shown = sorted({1, half, last})
     end = f"only {stages[-1]}" if alone else "all"
     names = [f"only {stages[stage - 1]}" if alone else f"to {stages[stage - 1]}" for stage in shown[:-1]]
