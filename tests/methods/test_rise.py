@@ -89,7 +89,7 @@ def test_all_masks_give_the_expectation(seed, image, each_once):
     found = find_method("rise")(model, image, [0, 1, 2, 3], samples=each_once, cells=CELLS, batch=10)
     truth, _ = expectation(model, image, 0.5)
     assert found[0].numpy() == pytest.approx(truth, abs=1e-12)
-    assert float((found.amax((2, 3)) / found.amin((2, 3))).min()) > 1.05
+    assert float((found.amax((2, 3)) / found.amin((2, 3))).max()) > 1.1
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7])
