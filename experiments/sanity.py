@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excitation._files import write_whole
+from excitation.benchmarks.sanity import read_findings, summary_table
 from experiments.paper_mini import Clock, together
 
 WORLD = Path("runs/sanity/world")
@@ -56,6 +57,8 @@ class Checks:
         ]
 
 
+CHECKS = ("randomisation", "independent", "convergence")
+
 ON_PHOTOS = tuple(word for path in PHOTOS for word in ("--images", path))
 NETWORKS = {
     "symbols": {"symbols": Checks("symbols")},
@@ -91,7 +94,9 @@ def main() -> None:
 
 def keep(run: Path, docs: Path, name: str) -> None:
     """Copy what the documentation shows; maps on photos stay where they are."""
-    for check in ("randomisation", "independent", "convergence"):
+    summary = summary_table(*(read_findings(run / f"{check}.json") for check in CHECKS))
+    write_whole(docs / "results" / f"sanity_{name}.md", summary.as_markdown())
+    for check in CHECKS:
         for kind in ("json", "md"):
             write_whole(docs / "results" / f"sanity_{name}_{check}.{kind}", (run / f"{check}.{kind}").read_text())
         chart = run / ("convergence.png" if check == "convergence" else f"{check}-grid.png")

@@ -28,6 +28,7 @@ from excitation.benchmarks.sanity import (
     run_randomisation,
     strip_figure,
     summarise,
+    summary_table,
 )
 from excitation.methods import list_methods
 from excitation.networks._loaded import LoadedModel, Preprocessing
@@ -175,6 +176,13 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     meeting = run_convergence(model, asked, ["mwp", "gradient"], out=tmp_path / "c.json")
     medians = [entry["methods"]["gradient"]["absolute"][2] for entry in meeting.images.values()]
     assert dict(convergence_table(meeting).rows)["gradient"][2].value == pytest.approx(np.median(medians))
+    alone = run_randomisation(model, asked, choose_methods("mwp"), out=tmp_path / "i.json", order="independent")
+    whole = dict(summary_table(found, alone, meeting).rows)
+    assert whole["mwp"][1].value == pytest.approx(np.mean(values))
+    stages = [[entry["methods"]["mwp"][key]["grid"] for key in "123"] for entry in alone.images.values()]
+    assert whole["mwp"][3].value == pytest.approx(np.mean(stages))
+    assert whole["gradient"][4].value == pytest.approx(np.median(medians))
+    assert [cell.text for cell in whole["centre"][3:]] == ["", ""]
     chart = randomisation_chart(found, "grid")
     drawn = {line.get_label(): line.get_ydata() for axes in chart.axes for line in axes.lines}
     assert set(methods) <= set(drawn)

@@ -10,6 +10,7 @@ from ._similarity import cosine, on_grid, rank_correlation, structural_similarit
 from ._stages import Order, Stage, cascade, list_stages, randomise
 from ._strip import strip_figure
 from ._subjects import Subject, subjects_of_data, subjects_of_pictures
+from ._summary import summary_table
 
 __all__ = [
     "LEFT_OUT",
@@ -45,4 +46,5 @@ __all__ = [
     "subjects_of_data",
     "subjects_of_pictures",
     "summarise",
+    "summary_table",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ...methods import find_method
 from ...views import Line, LinePanel, line_chart
-from .._tables import Cell, Table
+from .._tables import Table
+from ._cells import as_cell, as_count, called, cosines, measured, network_of
 from ._findings import Findings, Summary, summarise
 from ._randomisation import MEASURES
 
@@ -35,7 +34,7 @@ def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
     stages = ["trained", *findings.configuration["stages"]]
 
     def at(name: str, stage: int) -> Summary:
-        return summarise(_measured(findings, name, stage, measure))
+        return summarise(measured(findings, name, stage, measure))
 
     label = "hits" if measure == "hit" else MEASURES[measure]
     return line_chart(
@@ -52,7 +51,7 @@ def convergence_chart(findings: Findings) -> Figure:
     stages = findings.configuration["stages"]
 
     def at(name: str, stage: int) -> Summary:
-        return summarise(_cosines(findings, name, stage, "absolute"), "median")
+        return summarise(cosines(findings, name, stage, "absolute"), "median")
 
     return line_chart(
         _panels(list(findings.configuration["methods"]), len(stages), at),
@@ -80,14 +79,14 @@ def randomisation_table(findings: Findings) -> Table:
     ]  # fmt: skip
     rows = []
     for name in findings.configuration["methods"]:
-        grid = [summarise(_measured(findings, name, stage, "grid")) for stage in shown]
-        whole = [summarise(_measured(findings, name, last, measure)) for measure in ("hog", "absolute", "rank", "ssim")]
-        hits = [summarise(_measured(findings, name, stage, "hit")) for stage in (0, last)] if pointing else []
-        cells = [_cell(item, interval=stage == last) for stage, item in zip(shown, grid, strict=True)]
-        cells += [_cell(item) for item in whole]
-        cells += [_cell(item, scale=100.0, digits=0) for item in hits]
-        cells += [_count(grid[-1].count + grid[-1].missing), _count(grid[-1].missing)]
-        rows.append((_called(findings, name), tuple(cells)))
+        grid = [summarise(measured(findings, name, stage, "grid")) for stage in shown]
+        whole = [summarise(measured(findings, name, last, measure)) for measure in ("hog", "absolute", "rank", "ssim")]
+        hits = [summarise(measured(findings, name, stage, "hit")) for stage in (0, last)] if pointing else []
+        cells = [as_cell(item, interval=stage == last) for stage, item in zip(shown, grid, strict=True)]
+        cells += [as_cell(item) for item in whole]
+        cells += [as_cell(item, scale=100.0, digits=0) for item in hits]
+        cells += [as_count(grid[-1].count + grid[-1].missing), as_count(grid[-1].missing)]
+        rows.append((called(findings, name), tuple(cells)))
     notes = (
         "Means over images; in brackets 95 % intervals, bootstrap over images, each of which has random networks of its"
         " own. 1: the map does not change; 0: nothing of it is left. Constant: maps without any order at the last of"
@@ -96,7 +95,7 @@ def randomisation_table(findings: Findings) -> Table:
         _left_out(findings),
     )
     kind = "Randomisation of one stage at a time" if alone else "Cascading randomisation"
-    title = f"{kind} in {_network(findings)}: similarity to the trained map"
+    title = f"{kind} in {network_of(findings)}: similarity to the trained map"
     return Table(title, "Method", tuple(columns), tuple(rows), tuple(filter(None, notes)))
 
 
@@ -106,23 +105,18 @@ def convergence_table(findings: Findings) -> Table:
     shown = sorted({0, 1, len(stages) // 2, len(stages) - 2, len(stages) - 1} & set(range(len(stages))))
     rows = []
     for name in findings.configuration["methods"]:
-        found = [summarise(_cosines(findings, name, stage, "absolute"), "median") for stage in shown]
-        signed = summarise(_cosines(findings, name, shown[-1], "cosine"), "median")
-        cells = [_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
-        rows.append((name, (*cells, _cell(signed), _count(found[-1].count))))
+        found = [summarise(cosines(findings, name, stage, "absolute"), "median") for stage in shown]
+        signed = summarise(cosines(findings, name, shown[-1], "cosine"), "median")
+        cells = [as_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
+        rows.append((name, (*cells, as_cell(signed), as_count(found[-1].count))))
     columns = (*(("below", stages[stage]) for stage in shown), (stages[-1], "with sign"), ("", "images"))
     note = (
         f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
         " brackets 95 % intervals, bootstrap over images. 1: one direction, whatever the"
         " class. With sign, −1 stands for signals of one direction and opposite sign."
     )
-    title = f"Convergence in {_network(findings)}: absolute cosine of two classes' signals"
+    title = f"Convergence in {network_of(findings)}: absolute cosine of two classes' signals"
     return Table(title, "Method", columns, tuple(rows), (note,))
-
-
-def _network(findings: Findings) -> str:
-    """The model's spec, without the folders of its files."""
-    return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
 
 
 def _alone(findings: Findings) -> bool:
@@ -133,17 +127,6 @@ def _entries(findings: Findings, stage: int) -> list[dict[str, Any]]:
     """What was measured at a stage, of all methods and images."""
     methods = [entry for item in findings.images.values() for entry in item["methods"].values()]
     return [entry[str(stage)] for entry in methods if str(stage) in entry]
-
-
-def _measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
-    """One number per image that was asked at this stage; `None` where a map was constant or missing."""
-    found = (item["methods"][name] for item in findings.images.values() if name in item["methods"])
-    asked: list[dict[str, Any]] = [item for item in found if str(stage) in item]
-    return [item[str(stage)][measure] for item in asked]
-
-
-def _cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float | None]:
-    return [item["methods"][name][kind][stage] for item in findings.images.values()]
 
 
 def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary]) -> list[LinePanel]:
@@ -165,29 +148,6 @@ def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary])
         if lines:
             panels.append(LinePanel(title, lines))
     return panels
-
-
-def _cell(found: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
-    if math.isnan(found.value):
-        return Cell("")
-    value, low, high = (
-        _number(scale * number, digits) for number in (found.value, found.interval.low, found.interval.high)
-    )
-    return Cell(f"{value} [{low}, {high}]" if interval else value, value=found.value)
-
-
-def _number(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _count(number: int) -> Cell:
-    return Cell(str(number), value=number)
-
-
-def _called(findings: Findings, name: str) -> str:
-    layer = findings.configuration["methods"][name]["layer"]
-    return name if layer is None else f"{name} at {layer}"
 
 
 def _reduced(findings: Findings) -> str:
