@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -15,19 +14,14 @@ from ._errors import ExcitationError
 from ._explain import _bypass, _warn_of_bypass
 from ._forward import OutputChoice, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
+from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
-from .propagation import ExcitationRules, Kind, Policies, Record, Value, channel_sum, sweep
+from .propagation import ExcitationRules, Kind, Policies, Record, Value, last_layer
 from .signals import Reading, read_positions
 
 Way = Literal["classes", "features", "positions"]
-"""One pass for each class, for each pooled feature, or two for each position of the map."""
-
-UnitMaps = Float[torch.Tensor, "image unit position"]
-FeatureMaps = Float[torch.Tensor, "image feature position"]
-
-LIVE = 8
-"""Tensors as large as the largest activation that a pass holds at once, a careful guess."""
+"""One pass for each class, for each pooled feature, or for each position of the map."""
 
 
 def precompute(
@@ -47,7 +41,7 @@ def precompute(
     """The maps of all classes, from which any target, mixture or contrast is a small product.
 
     Excitation Backprop is linear in the top-down signal, so the maps of all classes are one matrix. It is found from
-    above, a pass for each class, or from below, where one pass and its transpose reach every class from one position.
+    above, a pass for each class, or from below, where one pass upwards reaches every class from one position.
     Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in this way,
     and the layer mixes it by Eq. 4 (for the contrast too: the pair is formed there).
 
@@ -94,18 +88,23 @@ def precompute(
     assert scores is not None
     scores = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
     rules = ExcitationRules(policies or Policies())
-    passes = _Passes(record, value, rules, memory)
+    passes = Passes(record, value, rules, memory)
     weights = read_positions(scores, signal)
     features = _pooled_features(record, value)
     if way == "features" and features is None:
         raise ExcitationError("the network does not end in a linear layer on pooled features; choose another way.")
     way = way or _cheapest(scores, features, math.prod(value.shape[2:]), dual=dual)
     if features is not None and way != "classes":
-        below = passes.of_units(features, None, dual=False, transposed=way == "positions")
+        below = passes.from_below(features)[0] if way == "positions" else passes.from_above(features)
         mixed = _mixed(record, features, scores, below, rules, dual=dual)
     else:
-        plain = passes.of_units(None, weights, dual=False, transposed=way == "positions")
-        mixed = plain, passes.of_units(None, weights, dual=True, transposed=way == "positions") if dual else None
+        if way == "positions":
+            mixed = passes.from_below(None, weights, dual=dual)
+        else:
+            mixed = (
+                passes.from_above(None, weights, dual=False),
+                passes.from_above(None, weights, dual=True) if dual else None,
+            )
     shape = (len(images), scores.shape[1], *value.shape[2:])
     classes = mixed[0].reshape(shape)
     if not bool(torch.isfinite(classes).all()):
@@ -126,7 +125,7 @@ def _cheapest(scores: torch.Tensor, features: Value | None, positions: int, *, d
     twice = 2 if dual else 1
     passes: dict[Way, int] = {
         "classes": twice * scores.shape[1],
-        "positions": 2 * positions * (1 if features is not None else twice),
+        "positions": positions,
     }
     if features is not None:
         passes["features"] = features.shape[1]
@@ -154,11 +153,9 @@ def _mixed(
     record: Record, features: Value, scores: torch.Tensor, below: FeatureMaps, rules: ExcitationRules, *, dual: bool
 ) -> tuple[UnitMaps, UnitMaps | None]:
     """The classes' maps from those of the pooled features: Eq. 4 at the layer between."""
-    count = scores.shape[1]
-    start = torch.eye(count, dtype=scores.dtype, device=scores.device)[None, :, None].expand(1, -1, len(scores), -1)
 
     def product(*, contrast: bool) -> UnitMaps:
-        (p,) = sweep(record, start, [features], rules, contrast=contrast)
+        p = last_layer(record, features, rules, scores, contrast=contrast)
         # A lowered feature's maps are not asked for: pooled features and their like are not negative.
         if p.shape[0] == 2:
             p, maps = torch.cat([p[0], p[1]], 2), below
@@ -168,78 +165,3 @@ def _mixed(
             return torch.bmm(p.transpose(0, 1), maps)
 
     return product(contrast=False), product(contrast=True) if dual else None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Passes:
-    """Passes between units above and positions of a layer, a chunk at a time."""
-
-    record: Record
-    layer: Value
-    rules: ExcitationRules
-    memory: int
-
-    def of_units(self, base: Value | None, weights: torch.Tensor | None, *, dual: bool, transposed: bool) -> UnitMaps:
-        """Maps of unit signals.
-
-        Args:
-            base: where the signals start; the class scores if not given.
-            weights: of the positions of a score map, for signals from the class scores.
-            dual: less the dual's maps.
-            transposed: from each position of the map upwards.
-
-        Returns:
-            One map per unit of the base (raised, then lowered), or per class.
-        """
-        record = self.record if base is None else dataclasses.replace(self.record, top=base)
-        assert self.record.scores is not None
-        like = self.record.scores if weights is None else weights
-        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        shape = like.shape if base is None else base.shape
-        polarities = 1 if base is None or base.nonnegative else 2
-        start = torch.zeros((polarities, 1, *shape), dtype=dtype, device=like.device)
-        if transposed:
-            return self._from_below(record, start, weights, dual=dual)
-        units = polarities * shape[1]
-        found = []
-        for chunk in _chunks(units, self._chunk()):
-            signal = start.repeat(1, len(chunk), *(1,) * len(shape))
-            for k, unit in enumerate(chunk):
-                signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
-            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual)
-            found.append(channel_sum(p).flatten(2))
-        return torch.cat(found, 1)
-
-    def _from_below(self, record: Record, start: torch.Tensor, weights: torch.Tensor | None, *, dual: bool) -> UnitMaps:
-        """The sweep's transpose, which is the derivative of the map by the signal: the sweep is linear in it."""
-        positions = math.prod(self.layer.shape[2:])
-        found = []
-        for chunk in _chunks(positions, self._chunk()):
-            signal = start.repeat(1, len(chunk), *(1,) * (start.dim() - 2)).requires_grad_(True)
-            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual, differentiable=True)
-            with torch.enable_grad():
-                maps = channel_sum(p).flatten(2)
-                picked = maps[:, list(range(len(chunk))), list(chunk)].sum()
-            (reached,) = torch.autograd.grad(picked, signal)
-            if weights is not None:
-                reached = reached * weights
-            rows = reached.permute(2, 0, 3, 1, *range(4, reached.dim()))
-            found.append(rows.flatten(4).sum(4).flatten(1, 2) if rows.dim() > 4 else rows.flatten(1, 2))
-        return torch.cat(found, 2)
-
-    def _chunk(self) -> int:
-        """How many signals go down together."""
-        outputs = [value for entry in self.record.entries for value in entry.outputs]
-        largest = max(math.prod(value.shape) for value in [self.layer, *outputs])
-        assert self.record.scores is not None
-        size = 8 if self.record.scores.dtype == torch.float64 else 4
-        each = LIVE * largest * size
-        if self.memory < each:
-            raise ExcitationError(
-                f"memory is {self.memory} bytes; one pass of this batch needs about {each}: give more, or fewer images."
-            )
-        return self.memory // each
-
-
-def _chunks(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,7 +1,7 @@
 """The engine: record one forward pass, then carry signals over the record.
 
 It knows no method, no data set and no picture. `_recorder` writes the `_record`, `_sweep` carries signals down it by
-the `rules`, `_account` keeps the books.
+the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
@@ -11,11 +11,14 @@ from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
 from .policies import Policies
 from .rules import ExcitationRules, Signal, channel_sum, total
+from .upward import LIVE, Climb, last_layer
 
 __all__ = [
     "INPUT",
+    "LIVE",
     "Account",
     "AccountRow",
+    "Climb",
     "Entry",
     "ExcitationRules",
     "Kind",
@@ -27,6 +30,7 @@ __all__ = [
     "Signal",
     "Value",
     "channel_sum",
+    "last_layer",
     "sweep",
     "tensors_in",
     "total",

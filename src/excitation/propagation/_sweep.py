@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -50,11 +51,7 @@ def sweep(
     lanes: tuple[dict[int, Signal], dict[int, Signal]] = ({}, {})
     begun, waiting = lanes
     (waiting if contrast else begun)[record.top.serial] = signal
-    with (
-        torch.inference_mode(False),
-        torch.set_grad_enabled(differentiable),
-        torch.autocast(signal.device.type, enabled=False),
-    ):
+    with computing(signal, differentiable=differentiable):
         for entry in reversed(record.entries):
             if not any(value.serial in reached for value in entry.carriers):
                 continue
@@ -72,6 +69,17 @@ def sweep(
     return [_found(value, begun, waiting) for value in layers]
 
 
+@contextmanager
+def computing(like: torch.Tensor, *, differentiable: bool = False) -> Iterator[None]:
+    """Where signals are carried: in their own precision, without gradients unless asked for."""
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(differentiable),
+        torch.autocast(like.device.type, enabled=False),
+    ):
+        yield
+
+
 def _take(lane: dict[int, Signal], value: Value, keep: set[int]) -> Signal | None:
     return lane.get(value.serial) if value.serial in keep else lane.pop(value.serial, None)
 
@@ -82,10 +90,20 @@ def _joined(done: Signal | None, new: Signal | None) -> Signal | None:
 
 def _found(value: Value, begun: dict[int, Signal], waiting: dict[int, Signal]) -> Signal:
     if value.serial in waiting:
-        raise LayerError(
-            f"layer {value.address!r} has no weighted operation between it and the top, where a contrast with the dual"
-            " could be formed; choose a lower layer, or contrast=None."
-        )
+        raise no_contrast(value)
     if value.serial not in begun:
-        raise LayerError(f"the class scores do not depend on layer {value.address!r}; choose another.")
+        raise no_path(value)
     return begun[value.serial]
+
+
+def no_contrast(value: Value) -> LayerError:
+    """A layer so high that no contrast can be formed above it."""
+    return LayerError(
+        f"layer {value.address!r} has no weighted operation between it and the top, where a contrast with the dual"
+        " could be formed; choose a lower layer, or contrast=None."
+    )
+
+
+def no_path(value: Value) -> LayerError:
+    """A layer the top does not depend on."""
+    return LayerError(f"the class scores do not depend on layer {value.address!r}; choose another.")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
-from ._families import Affine
+from ._families import Affine, Reach
 from ._reading import Number, Read, Reading, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -42,8 +42,8 @@ def convolution(
     n = weight.dim() - 2
     _check_weight(reading, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
-    forward, adjoint, scale, turned = _products(input.shape, weight.shape, *settings, groups)
-    return Affine(scale, input, weight, forward, adjoint, turned), (input,)
+    forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
+    return Affine(scale, input, weight, forward, adjoint, turned, reach), (input,)
 
 
 def _plain(setting: Any) -> Any:
@@ -58,8 +58,8 @@ Turn = Callable[[torch.Tensor], torch.Tensor]
 @functools.lru_cache(maxsize=4096)
 def _products(
     input_shape: torch.Size, weight_shape: torch.Size, stride: Any, padding: Any, dilation: Any, groups: int
-) -> tuple[Product, Product, tuple[float, ...], tuple[Turn, Product] | None]:
-    """A convolution's product, its transpose, its scale, and `Affine.turned`; worked out once for each geometry."""
+) -> tuple[Product, Product, tuple[float, ...], tuple[Turn, Product] | None, Reach | None]:
+    """A convolution's product, its transpose, scale, and `Affine`'s `turned` and `reach`; once for each geometry."""
     turned: tuple[Turn, Product] | None = None
     n = len(weight_shape) - 2
     strides, dilations, kernel = pair(stride, n), pair(dilation, n), tuple(weight_shape[2:])
@@ -117,7 +117,8 @@ def _products(
             x: torch.Tensor = INPUT_OF[n](whole, w, q, strides, common, dilations, groups)  # type: ignore[no-untyped-call]
             return cut(x)
 
-    return forward, adjoint, tuple(float(s) for s in strides), turned
+    seen = Reach(kernel, strides, before, dilations, groups) if n == 2 else None
+    return forward, adjoint, tuple(float(s) for s in strides), turned, seen
 
 
 def _covered(kernel: tuple[int, ...], padding: tuple[int, ...]) -> bool:

@@ -26,6 +26,7 @@ def _single(
     *,
     scale: tuple[float, ...] | None = (1.0,),
     made: bool = False,
+    pointwise: bool = False,
 ) -> Read:
     """An arrangement of one tensor into one."""
     return (
@@ -34,6 +35,7 @@ def _single(
             apply=lambda tensors: (apply(tensors[0]),),
             adjoint=lambda signals: [adjoint(_present(signals)[0])],
             made=made,
+            pointwise=pointwise,
         ),
         (input,),
     )
@@ -58,7 +60,7 @@ def cast(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Re
     if not input.is_floating_point():
         reading.refuse("numbers without gradients (masks, indices) become activations.")
     device = input.device
-    return _single(input, lambda x: x, lambda p: p.to(device))
+    return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
 
 
 @reads(
@@ -139,7 +141,9 @@ def getitem(reading: Reading, input: torch.Tensor, index: Any) -> Read:
         whole[(slice(None),) * LEAD + parts] = p
         return whole
 
-    return _single(input, lambda x: x[index], adjoint)
+    # Images chosen by number would choose among signals.
+    channels = len(parts) == 2 and parts[0] == slice(None) and isinstance(parts[1], slice) and input.dim() == 4
+    return _single(input, lambda x: x[index], adjoint, pointwise=channels)
 
 
 def _indexed(input: torch.Tensor, apply: Callable[[torch.Tensor], torch.Tensor]) -> Read:
@@ -179,7 +183,8 @@ def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0,
     def split(signals: Sequence[torch.Tensor | None]) -> Sequence[torch.Tensor]:
         return torch.split(_present(signals)[0], sizes, LEAD + d)
 
-    return Arrangement(scale=(1.0,), apply=lambda xs: (torch.cat(list(xs), d),), adjoint=split), parts
+    beside = d == 1 and parts[0].dim() == 4
+    return Arrangement((1.0,), lambda xs: (torch.cat(list(xs), d),), split, pointwise=beside), parts
 
 
 @reads("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split")
@@ -202,7 +207,8 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
         ]
         return [torch.stack(parts, LEAD + dim) if name == "unbind" else torch.cat(parts, LEAD + dim)]
 
-    return Arrangement(scale=(1.0,), apply=apply, adjoint=adjoint), (input,)
+    apart = dim == 1 and input.dim() == 4 and name != "unbind"
+    return Arrangement(scale=(1.0,), apply=apply, adjoint=adjoint, pointwise=apart), (input,)
 
 
 @reads("pad")

@@ -49,6 +49,27 @@ class Operation:
         return None
 
 
+@dataclass(frozen=True)
+class Reach:
+    """Which inputs an output looks at, in each of two spatial dimensions.
+
+    Output `o` looks at inputs `o * stride - before + k * dilation`, `0 <= k < kernel`, as far as they are on the map.
+
+    Attributes:
+        kernel: how many.
+        stride: steps of the input for one of the output.
+        before: padding before the first input.
+        dilation: steps of the input between two of them.
+        groups: of channels.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
 def expanded(value: Value) -> torch.Tensor:
     """The lower bound with one entry per neuron."""
     if isinstance(value.lower, torch.Tensor):
@@ -67,6 +88,7 @@ class Affine(Operation):
         adjoint: `(q, w) -> w^T q`, likewise.
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
+        reach: of a convolution over two dimensions.
     """
 
     weighted: ClassVar[bool] = True
@@ -77,6 +99,7 @@ class Affine(Operation):
     turned: (
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
+    reach: Reach | None = None
 
 
 @dataclass(eq=False)
@@ -88,12 +111,16 @@ class Average(Operation):
         forward: the operation.
         adjoint: its transpose; images first, any number of them.
         mean: whether its weights sum to at most one per output, so that a lower bound stays one.
+        reach: of average pooling over two dimensions.
+        overall: whether each output is the mean of all positions of its channel.
     """
 
     input: torch.Tensor
     forward: Callable[[torch.Tensor], torch.Tensor]
     adjoint: Callable[[torch.Tensor], torch.Tensor]
     mean: bool
+    reach: Reach | None = None
+    overall: bool = False
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The mean of gates lies between zero and one as they do; a sum does not."""
@@ -118,6 +145,7 @@ class Winner(Operation):
             replaced by one dimension for the outputs.
         run: does the call, if the winners come with it: maxima and positions.
         both: whether the call returns the positions too.
+        reach: of max pooling over two dimensions.
     """
 
     input: torch.Tensor
@@ -125,6 +153,7 @@ class Winner(Operation):
     indices: Callable[[torch.Tensor], torch.Tensor]
     run: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
     both: bool = False
+    reach: Reach | None = None
     _places: torch.Tensor | None = None
 
     def perform(self, call: Callable[[], Any]) -> Any:
@@ -284,11 +313,13 @@ class Arrangement(Operation):
         apply: does the same to other tensors of the operands' shapes; a tuple of results.
         adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
         made: positions the operation fills itself (padding) are false in its `valid`.
+        pointwise: whether `apply` takes any number of images of any size, treating all positions alike.
     """
 
     apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
     adjoint: Callable[[Sequence[torch.Tensor | None]], Sequence[torch.Tensor]]
     made: bool = False
+    pointwise: bool = False
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A rearranged gate is one."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._families import Average, SharedMaximum, Winner
+from ._families import Average, Reach, SharedMaximum, Winner
 from ._reading import Read, Reading, pair, reads
 
 
@@ -29,9 +29,23 @@ def _space(name: str) -> int:
     return int(name.split("pool")[1][0])
 
 
-def _average(input: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor], scale: Any, mean: bool) -> Read:
-    operation = Average(scale=scale, input=input, forward=forward, adjoint=transpose_of(forward, input), mean=mean)
-    return operation, (input,)
+def _average(
+    input: torch.Tensor,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    scale: Any,
+    mean: bool,
+    reach: Reach | None = None,
+    overall: bool = False,
+) -> Read:
+    adjoint = transpose_of(forward, input)
+    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4), (input,)
+
+
+def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Reach | None:
+    """What pooling over two dimensions looks at; `None` for other pooling."""
+    if input.dim() != 4:
+        return None
+    return Reach(pair(kernel, 2), pair(stride, 2), pair(padding, 2), pair(dilation, 2))
 
 
 @reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -45,7 +59,9 @@ def average_pooling(
     def forward(x: torch.Tensor) -> torch.Tensor:
         return pool(x, kernel_size, step, *args, **kwargs)
 
-    return _average(input, forward, tuple(float(s) for s in pair(step, _space(reading.name))), mean=True)
+    n, padding = _space(reading.name), args[0] if args else kwargs.get("padding", 0)
+    reach = _reach(input, kernel_size, step, padding) if n == 2 else None
+    return _average(input, forward, tuple(float(s) for s in pair(step, n)), mean=True, reach=reach)
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -56,7 +72,9 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
     def forward(x: torch.Tensor) -> torch.Tensor:
         return pool(x, output_size)
 
-    return _average(input, forward, None, mean=True)
+    sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
+    single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
+    return _average(input, forward, None, mean=True, overall=single)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
@@ -95,7 +113,7 @@ def mean_or_sum(
     def forward(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
 
-    return _average(input, forward, None, mean=mean)
+    return _average(input, forward, None, mean=mean, overall=set(dims) == {2, 3})
 
 
 @reads(
@@ -109,13 +127,15 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     kwargs = dict(kwargs)
     if adaptive:
         kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
-        scale = None
+        scale = reach = None
     else:
         names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
         kwargs |= dict(zip(names, args, strict=False))
         step = kwargs.get("stride")
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
         scale = tuple(float(s) for s in pair(step, n))
+        more = kwargs.get("padding", 0), kwargs.get("dilation", 1)
+        reach = _reach(input, kwargs["kernel_size"], step, *more) if n == 2 else None
 
     dims = (input.dim() - n, input.dim())
     both = bool(kwargs.pop("return_indices", False)) or reading.name.endswith("_with_indices")
@@ -130,7 +150,7 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def indices(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
-    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both), (input,)
+    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both, reach=reach), (input,)
 
 
 @reads("max")

@@ -11,9 +11,9 @@ from ._branches import residual_sum
 from ._maxima import shared_maximum, winner
 from ._neurons import activation, gated, product, scaled
 from ._signals import Signal, added, channel_sum, contrasted, total, with_both
-from ._weighted import affine, average
+from ._weighted import affine, average, transitions
 
-__all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total"]
+__all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total", "transitions"]
 
 
 class ExcitationRules:

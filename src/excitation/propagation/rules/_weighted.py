@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 
 from .._values import Value
 from ..operations import Affine, Average, expanded
@@ -38,6 +39,32 @@ def affine(p: Signal, operation: Affine, value: Value, policies: Policies) -> Si
     return _pass(p, operation, value, policies, _Half(operation, 1, p.dtype), _Half(operation, -1, p.dtype))
 
 
+def transitions(
+    operation: Affine, value: Value, policies: Policies, dtype: torch.dtype, *, contrast: bool
+) -> Float[torch.Tensor, "_ image output input"]:
+    """`affine` of all unit signals on a linear layer's outputs: Eq. 4's probabilities themselves, by polarity.
+
+    Args:
+        operation: a linear layer.
+        value: of its input, `(image, input)`.
+        policies: as in `affine`; a missing normaliser loses its mass.
+        dtype: of the result.
+        contrast: less those of the outputs' duals (Sec. 3.3).
+    """
+    rectified = _rectified(operation.input.to(dtype), value, policies)
+    halves = [_Half(operation, 1, dtype), _Half(operation, -1, dtype)]
+    found: list[torch.Tensor | None] = [None, None]
+    for sign, order in ((1, halves), (-1, halves[::-1]))[: 1 + contrast]:
+        links = [(j, half, a) for j, (half, a) in enumerate(zip(order, rectified, strict=True)) if a is not None]
+        z = [half.forward(a) for _, half, a in links]
+        inverse = _living(sum(z[1:], z[0]), policies, own=True).reciprocal_().mul_(sign)[:, :, None]
+        for j, half, a in links:
+            share = inverse * half.weight() * a[:, None]
+            before = found[j]
+            found[j] = share if before is None else before + share
+    return torch.stack([part for part in found if part is not None])
+
+
 def average(p: Signal, operation: Average, value: Value, policies: Policies) -> Signal:
     """`average`: an affine operation with weights of its own, none negative: Eq. 4 with `W+ = W`, `W- = 0`.
 
@@ -63,6 +90,11 @@ class _Half:
         if self._weight is None:
             self._weight, self._turned = half_with_turned(operation.weight, self._sign, self._dtype)
         return self._weight
+
+    def weight(self) -> torch.Tensor:
+        """The half itself, of an operation that has weights."""
+        assert isinstance(self._operation, Affine)
+        return self._half(self._operation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The product."""

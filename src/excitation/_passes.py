@@ -1,0 +1,110 @@
+"""The passes that `precompute` is made of: from units down to a layer, from its positions up to units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+
+from ._errors import ExcitationError
+from .propagation import LIVE, Climb, ExcitationRules, Record, Value, channel_sum, sweep
+
+UnitMaps = Float[torch.Tensor, "image unit position"]
+FeatureMaps = Float[torch.Tensor, "image feature position"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes between units above and positions of a layer, a chunk at a time."""
+
+    record: Record
+    layer: Value
+    rules: ExcitationRules
+    memory: int
+
+    def from_above(self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False) -> UnitMaps:
+        """Maps of unit signals, one sweep each.
+
+        Args:
+            base: where the signals start; the class scores if not given.
+            weights: of the positions of a score map, for signals from the class scores.
+            dual: less the dual's maps.
+
+        Returns:
+            One map per unit of the base (raised, then lowered), or per class.
+        """
+        record, start = self._start(base, weights)
+        polarities, _, *shape = start.shape
+        units = polarities * shape[1]
+        found = []
+        for chunk in _chunks(units, self.memory // self._each()):
+            signal = start.repeat(1, len(chunk), *(1,) * len(shape))
+            for k, unit in enumerate(chunk):
+                signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
+            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual)
+            found.append(channel_sum(p).flatten(2))
+        return torch.cat(found, 1)
+
+    def from_below(
+        self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False
+    ) -> tuple[UnitMaps, UnitMaps | None]:
+        """The same, and less the dual's maps if asked for, from each position upwards."""
+        record, start = self._start(base, weights)
+        self._each()
+        climb = Climb(record, self.layer, self.rules, start, polarities=len(start), contrast=dual)
+        images, positions = self.layer.shape[0], math.prod(self.layer.shape[2:])
+        plain: UnitMaps | None = None
+        contrast: UnitMaps | None = None
+        for reached in climb.reached(self.memory):
+            plain = _entered(plain, reached.positions, _rows(reached.plain, weights), images, positions)
+            if reached.contrast is not None:
+                rows = _rows(reached.contrast, weights)
+                contrast = _entered(contrast, reached.positions, rows, images, positions)
+        assert plain is not None
+        return plain, contrast
+
+    def _start(self, base: Value | None, weights: torch.Tensor | None) -> tuple[Record, torch.Tensor]:
+        """The record up to the base, and a signal of zeros there."""
+        record = self.record if base is None else replace(self.record, top=base)
+        assert self.record.scores is not None
+        like = self.record.scores if weights is None else weights
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        shape = like.shape if base is None else base.shape
+        polarities = 1 if base is None or base.nonnegative else 2
+        return record, torch.zeros((polarities, 1, *shape), dtype=dtype, device=like.device)
+
+    def _each(self) -> int:
+        """Bytes of one signal on its way."""
+        outputs = [value for entry in self.record.entries for value in entry.outputs]
+        largest = max(math.prod(value.shape) for value in [self.layer, *outputs])
+        assert self.record.scores is not None
+        size = 8 if self.record.scores.dtype == torch.float64 else 4
+        each = LIVE * largest * size
+        if self.memory < each:
+            raise ExcitationError(
+                f"memory is {self.memory} bytes; one pass of this batch needs about {each}: give more, or fewer images."
+            )
+        return each
+
+
+def _rows(p: torch.Tensor, weights: torch.Tensor | None) -> Float[torch.Tensor, "image unit chosen"]:
+    """What positions have to do with units: the positions of a score map added up as they are weighted."""
+    p = p if weights is None else p * weights
+    p = p.flatten(4).sum(4) if p.dim() > 4 else p
+    return p.permute(2, 0, 3, 1).flatten(1, 2)
+
+
+def _entered(
+    maps: UnitMaps | None, at: list[int], rows: Float[torch.Tensor, "image unit chosen"], images: int, positions: int
+) -> UnitMaps:
+    """The maps with some of their positions filled."""
+    if maps is None:
+        maps = rows.new_zeros((images, rows.shape[1], positions))
+    maps[:, :, at] = rows
+    return maps
+
+
+def _chunks(count: int, size: int) -> list[range]:
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,197 @@
+"""The way up: carry arrivals over the record, from positions of a layer to the top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from .._record import Record
+from .._sweep import computing, no_contrast, no_path
+from .._values import Kind, Value
+from ..rules import ExcitationRules, Signal
+from ._arrivals import Arrival
+from ._choice import step_for
+from ._steps import Step
+from ._tiles import TILE, Tiling, groups
+from ._windows import Window
+
+LIVE = 8
+"""Tensors as large as the largest activation that a pass holds at once, a careful guess."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What some positions of the layer have to do with the top.
+
+    Attributes:
+        positions: in row-major order on the map.
+        plain: `(polarity, position, *top)`: the map of each unit signal, at these positions.
+        contrast: the same less the dual's map, for signals of one polarity; `None` if not asked for.
+    """
+
+    positions: list[int]
+    plain: Signal
+    contrast: Signal | None
+
+
+class Climb:
+    """Prepares the transposed rules of all operations between a layer and the top, to be used for all positions.
+
+    Args:
+        record: of the forward pass; its `top` is where the signals of the maps begin.
+        layer: where the maps are.
+        rules: how signals pass operations on the way down.
+        like: a tensor of the signals' kind and place.
+        polarities: of the signals at the top.
+        contrast: whether maps less those of the dual are asked for too.
+
+    Raises:
+        LayerError: as `sweep`.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        layer: Value,
+        rules: ExcitationRules,
+        like: torch.Tensor,
+        *,
+        polarities: int = 1,
+        contrast: bool = False,
+    ) -> None:
+        assert record.top is not None
+        self._top, self._layer, self._like = record.top, layer, like
+        self._asked_for = polarities
+        self._below = below = record.descendants([layer])
+        above = record.ancestors(record.top)
+        entries = [
+            entry
+            for entry in record.entries
+            if any(value.serial in below for value in entry.carriers)
+            and any(value.serial in above for value in entry.outputs)
+        ]
+        with computing(like):
+            self._steps = [step_for(entry, rules, like) for entry in entries]
+            self._needs, self._waits = self._asked(polarities, contrast=contrast)
+        last = {value.serial: index for index, step in enumerate(self._steps) for value in step.entry.inputs}
+        self._last: dict[int, list[int]] = {}
+        for serial, index in last.items():
+            if serial != record.top.serial:
+                self._last.setdefault(index, []).append(serial)
+        if contrast and layer.serial in self._waits:
+            raise no_contrast(layer)
+        if layer.serial not in self._needs:
+            raise no_path(layer)
+
+    def reached(self, memory: int, *, tile: int = TILE) -> Iterator[Reached]:
+        """From all positions, some at a time.
+
+        Args:
+            memory: bytes that those may hold which go up together; an estimate.
+            tile: height and width of the tiles of neighbours that share a window.
+        """
+        shape = self._layer.shape
+        if len(shape) != 4:
+            each = memory // self.bytes({})
+            positions = list(range(math.prod(shape[2:])))
+            for start in range(0, len(positions), max(1, each)):
+                chunk = positions[start : start + max(1, each)]
+                ones = torch.zeros((len(chunk), *shape[:2], len(positions)), dtype=self._like.dtype)
+                ones[list(range(len(chunk))), ..., chunk] = 1
+                yield self._carried(chunk, ones.to(self._like.device).reshape(-1, *shape), None)
+            return
+        tile = tile if memory >= tile * tile * self.bytes({}) else 1
+        tiling = Tiling(shape[2], shape[3], tile)
+        known = self._windows(tiling.lines())
+        for group in groups([window for window in known.values() if window is not None]):
+            each = self.bytes(self._windows(tiling.window(group))) * tiling.each
+            size = max(1, memory // each)
+            for start in range(0, len(group), size):
+                window = tiling.window(group[start : start + size])
+                ones = tiling.ones(window, shape[0], shape[1], self._like)
+                yield self._carried(tiling.positions(window), ones, window)
+
+    def bytes(self, windows: dict[int, Window | None]) -> int:
+        """What one signal holds on the way, if its windows are these; of whole maps where none is given."""
+        largest = 0
+        for value in [self._layer, *(value for step in self._steps for value in step.entry.outputs)]:
+            window = windows.get(value.serial)
+            places = math.prod(value.shape[2:]) if window is None else window.places()
+            largest = max(largest, math.prod(value.shape[:2]) * places)
+        return LIVE * largest * self._like.element_size()
+
+    def _asked(self, polarities: int, *, contrast: bool) -> tuple[dict[int, int], dict[int, int]]:
+        """How many polarities of each value take part: where no contrast is pending, and where it has not begun."""
+        needs = {self._top.serial: polarities}
+        waits = {self._top.serial: polarities} if contrast else {}
+        for step in reversed(self._steps):
+            outputs = [value.serial for value in step.entry.outputs]
+            begun, waiting = ([lane.get(serial, 0) for serial in outputs] for lane in (needs, waits))
+            if step.entry.operation.weighted:
+                # The dual's signal begins on the other polarity.
+                begun = [2 if new else old for old, new in zip(begun, waiting, strict=True)]
+                needs |= {serial: count for serial, count in zip(outputs, begun, strict=True) if count}
+                waiting = [0] * len(outputs)
+            for lane, counts in ((needs, begun), (waits, waiting)):
+                if any(counts):
+                    for value, count in zip(step.entry.inputs, step.asks(counts), strict=True):
+                        if count and self._leads(value):
+                            lane[value.serial] = max(lane.get(value.serial, 0), count)
+        return needs, waits
+
+    def _leads(self, value: Value) -> bool:
+        return value.serial in self._below and value.kind is not Kind.CONSTANT
+
+    def _windows(self, lines: Window) -> dict[int, Window | None]:
+        """The window of each value, for these of the layer."""
+        found: dict[int, Window | None] = {self._layer.serial: lines}
+        for step in self._steps:
+            inputs = [found[v.serial] for v in step.entry.carriers if v.serial in found]
+            present = [window for window in inputs if window is not None]
+            above = step.window(present) if step.crops and len(present) == len(inputs) else None
+            found |= {value.serial: above for value in step.entry.outputs}
+        return found
+
+    def _carried(self, positions: list[int], ones: torch.Tensor, window: Window | None) -> Reached:
+        """All the way up."""
+        start = Arrival((ones,) * self._needs[self._layer.serial], window)
+        begun: dict[int, Arrival] = {self._layer.serial: start}
+        waiting: dict[int, Arrival] = {}
+        with computing(self._like):
+            for index, step in enumerate(self._steps):
+                outputs = step.entry.outputs
+                begun |= self._passed(step, begun, self._needs)
+                if step.entry.operation.weighted:
+                    there = [value.serial for value in outputs if value.serial in begun and value.serial in self._waits]
+                    waiting |= {serial: _contrasted(begun[serial], self._waits[serial]) for serial in there}
+                else:
+                    waiting |= self._passed(step, waiting, self._waits)
+                for serial in self._last.get(index, ()):
+                    begun.pop(serial, None)
+                    waiting.pop(serial, None)
+            top = self._top.serial
+            plain = begun[top].polarities(self._asked_for).signal()
+            return Reached(positions, plain, waiting[top].signal() if top in waiting else None)
+
+    def _passed(self, step: Step, lane: dict[int, Arrival], counts: dict[int, int]) -> dict[int, Arrival]:
+        """One operation, in one lane."""
+        silent = step.entry.operation.silent
+        arrivals = [
+            None if place in silent or not self._leads(value) else lane.get(value.serial)
+            for place, value in enumerate(step.entry.inputs)
+        ]
+        asked = [counts.get(value.serial, 0) for value in step.entry.outputs]
+        if not any(asked) or all(arrival is None for arrival in arrivals):
+            return {}
+        found = zip(step.entry.outputs, step(arrivals, asked), strict=True)
+        return {value.serial: arrival for value, arrival in found if arrival is not None}
+
+
+def _contrasted(arrival: Arrival, polarities: int) -> Arrival:
+    """The transpose of `contrasted`: a signal stands on one polarity and, negated, on the other."""
+    raised, lowered = arrival.everywhere().parts
+    difference = raised - lowered
+    return Arrival((difference,) if polarities == 1 else (difference, -difference))

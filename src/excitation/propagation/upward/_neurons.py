@@ -1,0 +1,243 @@
+"""Steps that pass arrivals on without adding them over places: activations, concatenation, residual sums, maxima."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .._record import Entry
+from ..operations import Arrangement, Gated, Scaled, Winner
+from ..rules import ExcitationRules
+from ._arrivals import Arrival
+from ._steps import Step
+from ._windows import Map, Patches, Reframed, Window, channels_last, framed
+
+
+class Same(Step):
+    """One neuron in, one out: the arrival is the same, or that of the other polarity where a factor is negative."""
+
+    crops = True
+
+    def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
+        super().__init__(entry, rules, like)
+        self._place = 0
+        self._negative: torch.Tensor | None = None
+        operation = entry.operation
+        if isinstance(operation, (Scaled, Gated)):
+            self._place = operation.place if isinstance(operation, Gated) else 0
+            self._negative = negative(operation, rules)
+
+    def asks(self, polarities: Sequence[int]) -> list[int]:
+        """Both where a factor is negative."""
+        found = [0] * len(self.entry.inputs)
+        found[self._place] = 2 if self._negative is not None else polarities[0]
+        return found
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """Its input's."""
+        return windows[0]
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """The same on windows as on whole maps."""
+        del window
+        return self.whole(arrivals, polarities)
+
+    def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
+        """The input's, swapped where a factor is negative."""
+        arrival = arrivals[self._place]
+        assert arrival is not None
+        if self._negative is None:
+            return [arrival.polarities(polarities[0])]
+        parts, factors = [], []
+        for k in range(polarities[0]):
+            other, own = arrival.factors[1 - k], arrival.factors[k]
+            parts.append(torch.where(self._negative, arrival.parts[1 - k], arrival.parts[k]))
+            ones = other is None and own is None
+            factors.append(None if ones else torch.where(self._negative, _or_one(other), _or_one(own)))
+        return [Arrival(tuple(parts), arrival.window, tuple(factors))]
+
+
+class Moved(Step):
+    """Concatenation and splitting of channels: the arrivals are concatenated and split likewise."""
+
+    crops = True
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """One that holds all inputs'."""
+        return windows[0].joined(windows[1:])
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """Bring all inputs to one window, then do what the operation does."""
+        assert window is not None
+        operation = self.entry.operation
+        assert isinstance(operation, Arrangement)
+        like = next(arrival.parts[0] for arrival in arrivals if arrival is not None)
+        rows, columns = (frame.length for frame in window.frames)
+        parts, factors = [], []
+        for k in range(max(polarities)):
+            patches, maps = [], []
+            for value, arrival in zip(self.entry.inputs, arrivals, strict=True):
+                if arrival is None or k >= len(arrival.parts):
+                    patches.append(like.new_zeros((like.shape[0] * like.shape[1], value.shape[1], rows, columns)))
+                    maps.append(None)
+                else:
+                    assert arrival.window is not None
+                    moved = framed(arrival.parts[k], arrival.window.frames, None, window.frames)
+                    patches.append(moved.flatten(0, 1))
+                    maps.append(arrival.factors[k])
+            parts.append([part.unflatten(0, like.shape[:2]) for part in operation.apply(patches)])
+            factors.append(self._factors(operation, maps, like))
+        return [
+            Arrival(tuple(p[out] for p in parts[:count]), window, tuple(f[out] for f in factors[:count]))
+            if count
+            else None
+            for out, count in enumerate(polarities)
+        ]
+
+    def _factors(
+        self, operation: Arrangement, maps: Sequence[torch.Tensor | None], like: torch.Tensor
+    ) -> Sequence[torch.Tensor | None]:  # fmt: skip
+        if all(factor is None for factor in maps):
+            return [None] * len(self.entry.outputs)
+        values = zip(self.entry.inputs, maps, strict=True)
+        return operation.apply([like.new_ones(()).expand(v.shape) if f is None else f for v, f in values])
+
+
+class Shared(Step):
+    """A sum of branches of one shape: the arrivals of its terms in their shares."""
+
+    crops = True
+
+    def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
+        super().__init__(entry, rules, like)
+        self._shares: dict[int, Sequence[Sequence[Map]]] = {}
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """One that holds all terms'."""
+        return windows[0].joined(windows[1:])
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """Each term's arrival times its share, added up."""
+        assert window is not None
+        (count,) = polarities
+        if count not in self._shares:
+            # What a signal of one becomes: the rule multiplies neuron by neuron.
+            even = torch.ones((count, 1, *self.entry.outputs[0].shape), dtype=self.dtype, device=self.device)
+            self._shares[count] = [
+                [channels_last(part) for part in p[:, 0]] for p in self.rules(self.entry, [even]) if p is not None
+            ]
+        found = []
+        for k in range(count):
+            whole: torch.Tensor | None = None
+            for arrival, share in zip(arrivals, self._shares[count], strict=True):
+                if arrival is not None:
+                    term = arrival.in_frames(window.frames, k, share[k])
+                    whole = term if whole is None else whole.add_(term)
+            assert whole is not None
+            found.append(whole)
+        return [Arrival(tuple(found), window)]
+
+
+class Chosen(Step):
+    """Max pooling: the winner's arrival."""
+
+    crops = True
+
+    def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
+        super().__init__(entry, rules, like)
+        operation = entry.operation
+        assert isinstance(operation, Winner)
+        width = operation.input.shape[-1]
+        self._places = channels_last(operation.winners().reshape(entry.outputs[0].shape))
+        self._rows = torch.div(self._places, width, rounding_mode="floor")
+        self._columns = self._places - self._rows * width
+
+    def asks(self, polarities: Sequence[int]) -> list[int]:
+        """As many as its maxima."""
+        return [polarities[0]]
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """Those outputs that look into the window."""
+        operation = self.entry.operation
+        assert isinstance(operation, Winner)
+        assert operation.reach is not None
+        return windows[0].above(operation.reach, self.entry.outputs[0].shape)
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """Look up each winner in the window below; a winner outside of it arrives nowhere."""
+        (arrival,), places = arrivals, self._places.flatten(2)
+        assert arrival is not None
+        assert arrival.window is not None
+        assert window is not None
+        index = _indices(self._rows, self._columns, arrival.window, window)
+        parts, factors = [], []
+        for k in range(polarities[0]):
+            parts.append(_looked_up(arrival.parts[k], index, window))
+            factor = arrival.factors[k]
+            # Winners of the whole map, of which there is one.
+            won = None if factor is None else factor.flatten(2).gather(2, places).reshape(self._places.shape)
+            factors.append(None if won is None else channels_last(won))
+        return [Arrival(tuple(parts), window, tuple(factors)), *[None] * (len(self.entry.outputs) - 1)]
+
+
+def negative(operation: Scaled | Gated, rules: ExcitationRules) -> torch.Tensor | None:
+    """Where a factor swaps raised and lowered; `None` for nowhere."""
+    factor = operation.factor
+    if not isinstance(factor, torch.Tensor):
+        return torch.ones((), dtype=torch.bool) if factor < 0 else None
+    if isinstance(operation, Scaled) and rules.policies.batch_norm == "copy":
+        return None
+    found = factor < 0
+    return None if factor.device.type == "cpu" and not bool(found.any()) else found
+
+
+def _or_one(factor: Map | None) -> Map | float:
+    return 1.0 if factor is None else factor
+
+
+def _indices(rows: torch.Tensor, columns: torch.Tensor, below: Window, above: Window) -> torch.Tensor:
+    """For each tile, where the winners of its window above lie in its window below.
+
+    Args:
+        rows: of the winners in the map below; shaped like the map above.
+        columns: likewise.
+        below: the window they are looked up in.
+        above: the window of the maxima.
+
+    Returns:
+        `(tile, image, place, channel)`; one past the last place for winners outside of the window.
+    """
+    height, width = (frame.length for frame in below.frames)
+    found = []
+    for tile, (row, column) in enumerate(zip(*(frame.starts for frame in above.frames), strict=True)):
+        cut = (
+            slice(row, row + above.frames[0].length),
+            slice(column, column + above.frames[1].length),
+        )
+        y = rows[..., cut[0], cut[1]] - below.frames[0].starts[tile]
+        x = columns[..., cut[0], cut[1]] - below.frames[1].starts[tile]
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        index = torch.where(inside, y * width + x, height * width)
+        found.append(index.permute(0, 2, 3, 1).flatten(1, 2))
+    return torch.stack(found)
+
+
+def _looked_up(patches: Patches, index: torch.Tensor, above: Window) -> Reframed:
+    signals, images, channels, height, width = patches.shape
+    count = height * width
+    rows = patches.new_zeros((signals, images, count + 1, channels))
+    rows[:, :, :count] = patches.permute(0, 1, 3, 4, 2).flatten(2, 3)
+    tiles = len(index)
+    each = signals // tiles
+    found = rows.unflatten(0, (tiles, each)).gather(3, index[:, None].expand(-1, each, -1, -1, -1))
+    lengths = [frame.length for frame in above.frames]
+    return found.flatten(0, 1).unflatten(2, lengths).permute(0, 1, 4, 2, 3)

@@ -1,0 +1,198 @@
+"""Steps of operations that add up over places: convolution, linear layers, averages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .._record import Entry
+from ..operations import Affine, Average
+from ..rules import ExcitationRules
+from ..rules._weighted import _Half, _living, _rectified
+from ._arrivals import Arrival
+from ._steps import Step
+from ._windows import Map, Patches, Window, channels_last
+
+LARGE = 1 << 20
+"""Weights from which on a convolution over small windows is quicker as a matrix product: they no longer fit a cache."""
+
+
+class Weighted(Step):
+    """Eq. 4 transposed: `u_i = sum_j w+_ij a_j u_j / sum_k w+_ik a_k`, between rectified neurons as on the way down.
+
+    The normalisers are worked out once, on the whole map.
+    """
+
+    def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
+        super().__init__(entry, rules, like)
+        operation = entry.operation
+        assert isinstance(operation, (Affine, Average))
+        self.operation = operation
+        self.crops = operation.reach is not None
+        a = _rectified(operation.input.to(like.dtype), entry.inputs[0], rules.policies)
+        self._rectified = [None if x is None else channels_last(x) for x in a]
+        self._excite = _Half(operation, 1, like.dtype)
+        self._inhibit = _Half(operation, -1, like.dtype) if isinstance(operation, Affine) else None
+        self._inverses: dict[int, Map] = {}
+        self._reciprocals: dict[int, torch.Tensor] = {}
+        self._matrices: dict[_Half, torch.Tensor] = {}
+
+    def asks(self, polarities: Sequence[int]) -> list[int]:
+        """Both where the input has both signs."""
+        return [1 + max(j for k in range(polarities[0]) for j, _, _ in [(0, None, None), *self._links(k)])]
+
+    def _links(self, k: int) -> list[tuple[int, _Half, torch.Tensor]]:
+        """Which polarities of the input lead to the output's polarity `k`, and by which half of the weights."""
+        same, cross = self._excite, self._inhibit
+        halves = (same, cross) if k == 0 else (cross, same)
+        links = zip(halves, self._rectified, strict=True)
+        return [(j, half, a) for j, (half, a) in enumerate(links) if half is not None and a is not None]
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """Those outputs that look into the window."""
+        reach = self.operation.reach
+        assert reach is not None
+        return windows[0].above(reach, self.entry.outputs[0].shape)
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """The product on windows; the normalisers are left to whoever multiplies next."""
+        (arrival,), reach = arrivals, self.operation.reach
+        assert arrival is not None
+        assert window is not None
+        assert reach is not None
+        frames = window.below(reach)
+        parts = []
+        for k in range(polarities[0]):
+            total: torch.Tensor | None = None
+            for j, half, a in self._links(k):
+                product = self.product(arrival.in_frames(frames, j, a), half)
+                total = product if total is None else total.add_(product)
+            parts.append(self._nothing(arrival, window) if total is None else total)
+        return [Arrival(tuple(parts), window, tuple(self._inverse(k) for k in range(polarities[0])))]
+
+    def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
+        """The product on whole maps."""
+        (arrival,) = arrivals
+        assert arrival is not None
+        parts = []
+        for k in range(polarities[0]):
+            total: torch.Tensor | None = None
+            for j, half, a in self._links(k):
+                part = arrival.parts[j]
+                product = half.forward((part * a).flatten(0, 1)).unflatten(0, part.shape[:2])
+                total = product if total is None else total + product
+            if total is None:
+                total = arrival.parts[0].new_zeros((len(arrival.parts[0]), *self.entry.outputs[0].shape))
+            parts.append(total * self._inverse_whole(k))
+        return [Arrival(tuple(parts))]
+
+    def product(self, patches: Patches, half: _Half) -> torch.Tensor:
+        """With one half of the weights; padding is part of the patches."""
+        operation = self.operation
+        assert isinstance(operation, Affine)
+        assert operation.reach is not None
+        reach, weight = operation.reach, half.weight()
+        if reach.groups == 1 and set(reach.dilation) == {1} and (set(reach.kernel) == {1} or weight.numel() >= LARGE):
+            # As one matrix: of more dimensions torch makes many small products, a third as fast.
+            (height, width), (down, right) = reach.kernel, reach.stride
+            seen = patches.permute(0, 1, 3, 4, 2).unfold(2, height, down).unfold(3, width, right)
+            rows = seen.movedim(4, -1).reshape(-1, weight[0].numel())
+            found = F.linear(rows, self._matrix(half, weight))
+            return found.unflatten(0, seen.shape[:4]).permute(0, 1, 4, 2, 3)
+        flat = F.conv2d(patches.flatten(0, 1), weight, None, reach.stride, 0, reach.dilation, reach.groups)
+        return flat.unflatten(0, patches.shape[:2])
+
+    def _matrix(self, half: _Half, weight: torch.Tensor) -> torch.Tensor:
+        """A convolution's weights, kernel by kernel with the input channels side by side."""
+        if half not in self._matrices:
+            self._matrices[half] = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).contiguous()
+        return self._matrices[half]
+
+    def _inverse_whole(self, k: int) -> torch.Tensor:
+        if k not in self._reciprocals:
+            self._reciprocals[k] = self._divisor(k).reciprocal()
+        return self._reciprocals[k]
+
+    def _inverse(self, k: int) -> Map:
+        if k not in self._inverses:
+            self._inverses[k] = channels_last(self.inverse(k))
+        return self._inverses[k]
+
+    def inverse(self, k: int) -> Map:
+        """What a product on windows is to be multiplied by; zero where there is no normaliser."""
+        return self._divisor(k).reciprocal()
+
+    def _divisor(self, k: int) -> torch.Tensor:
+        """The normalisers as the downward rule has them: infinite where there is none."""
+        links = self._links(k)
+        if not links:
+            return torch.ones(self.entry.outputs[0].shape, dtype=self.dtype, device=self.device)
+        z = [half.forward(a) for _, half, a in links]
+        return _living(sum(z[1:], z[0]), self.rules.policies, own=isinstance(self.operation, Affine))
+
+    def _nothing(self, arrival: Arrival, window: Window) -> Patches:
+        lengths = [frame.length for frame in window.frames]
+        part = arrival.parts[0]
+        return part.new_zeros((*part.shape[:2], self.entry.outputs[0].shape[1], *lengths))
+
+
+class Averaged(Weighted):
+    """Average pooling: sums over windows. Its divisors cancel, so they are left out above and below."""
+
+    def product(self, patches: Patches, half: _Half) -> torch.Tensor:
+        """The sums."""
+        del half
+        reach = self.operation.reach
+        assert reach is not None
+        sums = F.avg_pool2d(patches.flatten(0, 1), reach.kernel, reach.stride, divisor_override=1)
+        return sums.unflatten(0, patches.shape[:2])
+
+    def inverse(self, k: int) -> Map:
+        """Of the same sums on the whole map."""
+        reach, shape = self.operation.reach, self.entry.outputs[0].shape
+        assert reach is not None
+        sums = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        for _, half, a in self._links(k):
+            pads: list[int] = []
+            for axis in (1, 0):
+                span = (shape[2 + axis] - 1) * reach.stride[axis] + reach.kernel[axis]
+                pads += [reach.before[axis], span - reach.before[axis] - a.shape[2 + axis]]
+            sums += self.product(F.pad(a, pads)[None], half)[0]
+        return torch.where(torch.isinf(self._divisor(k)), 0, sums.reciprocal())
+
+
+class Overall(Weighted):
+    """The mean of a whole map: the sum over a window is all there is."""
+
+    def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
+        super().__init__(entry, rules, like)
+        self.crops = True
+
+    def window(self, windows: Sequence[Window]) -> Window | None:
+        """None: a map of one place, or no map."""
+        del windows
+        return None
+
+    def cropped(
+        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[Arrival | None]:
+        """Sums over windows over sums over the map."""
+        del window
+        (arrival,), shape = arrivals, self.entry.outputs[0].shape
+        assert arrival is not None
+        assert arrival.window is not None
+        parts = []
+        for k in range(polarities[0]):
+            part = arrival.parts[0]
+            total = part.new_zeros(part.shape[:3])
+            whole = torch.zeros(part.shape[1:3], dtype=self.dtype, device=self.device)
+            for j, _, a in self._links(k):
+                total += arrival.in_frames(arrival.window.frames, j, a).sum((3, 4))
+                whole += a.sum((2, 3))
+            dead = torch.isinf(self._divisor(k)).reshape(whole.shape)
+            parts.append((total * torch.where(dead, 0, whole.reciprocal())).reshape(-1, *shape))
+        return [Arrival(tuple(parts))]
