@@ -49,7 +49,7 @@ def test_policies(middle, policies):
 
 
 def test_layers_without_rows_and_columns_go_up_whole():
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # with 0 its last rectifier is silent, and all maps are zero
     model = nn.Sequential(
         nn.Conv1d(2, 4, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1),
         nn.Flatten(), nn.Linear(4, CLASSES),
