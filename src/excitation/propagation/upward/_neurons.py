@@ -80,7 +80,8 @@ class Moved(Step):
         rows, columns = (frame.length for frame in window.frames)
         parts, factors = [], []
         for k in range(max(polarities)):
-            patches, maps = [], []
+            patches: list[torch.Tensor] = []
+            maps: list[Map | None] = []
             for value, arrival in zip(self.entry.inputs, arrivals, strict=True):
                 if arrival is None or k >= len(arrival.parts):
                     patches.append(like.new_zeros((like.shape[0] * like.shape[1], value.shape[1], rows, columns)))
@@ -90,7 +91,7 @@ class Moved(Step):
                     moved = framed(arrival.parts[k], arrival.window.frames, None, window.frames)
                     patches.append(moved.flatten(0, 1))
                     maps.append(arrival.factors[k])
-            parts.append([part.unflatten(0, like.shape[:2]) for part in operation.apply(patches)])
+            parts.append([torch.unflatten(part, 0, like.shape[:2]) for part in operation.apply(patches)])
             factors.append(self._factors(operation, maps, like))
         return [
             Arrival(tuple(p[out] for p in parts[:count]), window, tuple(f[out] for f in factors[:count]))
@@ -238,6 +239,6 @@ def _looked_up(patches: Patches, index: torch.Tensor, above: Window) -> Reframed
     rows[:, :, :count] = patches.permute(0, 1, 3, 4, 2).flatten(2, 3)
     tiles = len(index)
     each = signals // tiles
-    found = rows.unflatten(0, (tiles, each)).gather(3, index[:, None].expand(-1, each, -1, -1, -1))
+    found = torch.unflatten(rows, 0, (tiles, each)).gather(3, index[:, None].expand(-1, each, -1, -1, -1))
     lengths = [frame.length for frame in above.frames]
-    return found.flatten(0, 1).unflatten(2, lengths).permute(0, 1, 4, 2, 3)
+    return torch.unflatten(found.flatten(0, 1), 2, lengths).permute(0, 1, 4, 2, 3)

@@ -83,7 +83,7 @@ class Weighted(Step):
             total: torch.Tensor | None = None
             for j, half, a in self._links(k):
                 part = arrival.parts[j]
-                product = half.forward((part * a).flatten(0, 1)).unflatten(0, part.shape[:2])
+                product = torch.unflatten(half.forward((part * a).flatten(0, 1)), 0, part.shape[:2])
                 total = product if total is None else total + product
             if total is None:
                 total = arrival.parts[0].new_zeros((len(arrival.parts[0]), *self.entry.outputs[0].shape))
@@ -102,9 +102,9 @@ class Weighted(Step):
             seen = patches.permute(0, 1, 3, 4, 2).unfold(2, height, down).unfold(3, width, right)
             rows = seen.movedim(4, -1).reshape(-1, weight[0].numel())
             found = F.linear(rows, self._matrix(half, weight))
-            return found.unflatten(0, seen.shape[:4]).permute(0, 1, 4, 2, 3)
+            return torch.unflatten(found, 0, seen.shape[:4]).permute(0, 1, 4, 2, 3)
         flat = F.conv2d(patches.flatten(0, 1), weight, None, reach.stride, 0, reach.dilation, reach.groups)
-        return flat.unflatten(0, patches.shape[:2])
+        return torch.unflatten(flat, 0, patches.shape[:2])
 
     def _matrix(self, half: _Half, weight: torch.Tensor) -> torch.Tensor:
         """A convolution's weights, kernel by kernel with the input channels side by side."""
@@ -149,7 +149,7 @@ class Averaged(Weighted):
         reach = self.operation.reach
         assert reach is not None
         sums = F.avg_pool2d(patches.flatten(0, 1), reach.kernel, reach.stride, divisor_override=1)
-        return sums.unflatten(0, patches.shape[:2])
+        return torch.unflatten(sums, 0, patches.shape[:2])
 
     def inverse(self, k: int) -> Map:
         """Of the same sums on the whole map."""

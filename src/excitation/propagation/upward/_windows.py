@@ -131,7 +131,7 @@ def framed(
     tiles = len(source[0].starts)
     height, width = (frame.length for frame in target)
     buffer = _empty((patches.shape[0], *patches.shape[1:3], height, width), patches, zero=source != target)
-    old, new = (x.unflatten(0, (tiles, x.shape[0] // tiles)) for x in (patches, buffer))
+    old, new = (torch.unflatten(x, 0, (tiles, x.shape[0] // tiles)) for x in (patches, buffer))
     for tile in range(tiles):
         parts = [_overlap(s, t, tile) for s, t in zip(source, target, strict=True)]
         if None in parts:
@@ -159,7 +159,7 @@ def _empty(shape: tuple[int, ...], like: torch.Tensor, *, zero: bool) -> torch.T
     flat = torch.empty(
         (shape[0] * shape[1], *shape[2:]), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
     )
-    return (flat.zero_() if zero else flat).unflatten(0, shape[:2])
+    return torch.unflatten(flat.zero_() if zero else flat, 0, shape[:2])
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
