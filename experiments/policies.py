@@ -19,7 +19,7 @@ from excitation import Policies, explain_full
 from excitation._files import write_whole
 from excitation.benchmarks import TOLERANCE, is_hit
 from excitation.data.symbols import make_scene
-from excitation.networks.symbols import CLASS_NAMES, SymbolResNet, load_symbols
+from excitation.networks.symbols import symbol_resnet
 from excitation.views import find_peak
 
 LAYER = "layer2"
@@ -32,10 +32,9 @@ def main(
     out: Annotated[Path, typer.Option(help="The table.")] = Path("docs/results/policies.md"),
 ) -> None:
     """Point at every object the network is confident of, under each pair of policies."""
-    model = SymbolResNet(len(CLASS_NAMES))
+    loaded = symbol_resnet()
+    model, prepare = loaded.model, loaded.preprocessing
     safetensors.torch.load_model(model, weights)
-    model.eval()
-    prepare = load_symbols().preprocessing
     hits: dict[tuple[str, str, str], list[bool]] = {}
     masses: dict[tuple[str, str], list[float]] = {}
     negatives: dict[tuple[str, str], list[float]] = {}

@@ -97,14 +97,10 @@ def precompute(
     if features is not None and way != "classes":
         below = passes.from_below(features)[0] if way == "positions" else passes.from_above(features)
         mixed = _mixed(record, features, scores, below, rules, dual=dual)
+    elif way == "positions":
+        mixed = passes.from_below(None, weights, dual=dual)
     else:
-        if way == "positions":
-            mixed = passes.from_below(None, weights, dual=dual)
-        else:
-            mixed = (
-                passes.from_above(None, weights, dual=False),
-                passes.from_above(None, weights, dual=True) if dual else None,
-            )
+        mixed = passes.from_above(None, weights), passes.from_above(None, weights, dual=True) if dual else None
     shape = (len(images), scores.shape[1], *value.shape[2:])
     classes = mixed[0].reshape(shape)
     if not bool(torch.isfinite(classes).all()):

@@ -125,4 +125,5 @@ def test_refusals(attention, keywords, message):
 
 
 def test_small_negative_noise_is_no_sign():
-    overlay(PICTURE, np.array([[1.0, -1e-8]]))
+    found, expected = (np.asarray(overlay(PICTURE, np.array([[1.0, noise]]))) for noise in (-1e-8, 0.0))
+    assert np.array_equal(found, expected)

@@ -34,17 +34,6 @@ class Same(Step):
         found[self._place] = 2 if self._negative is not None else polarities[0]
         return found
 
-    def window(self, windows: Sequence[Window]) -> Window | None:
-        """Its input's."""
-        return windows[0]
-
-    def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
-        """The same on windows as on whole maps."""
-        del window
-        return self.whole(arrivals, polarities)
-
     def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
         """The input's, swapped where a factor is negative."""
         arrival = arrivals[self._place]
@@ -64,10 +53,6 @@ class Moved(Step):
     """Concatenation and splitting of channels: the arrivals are concatenated and split likewise."""
 
     crops = True
-
-    def window(self, windows: Sequence[Window]) -> Window | None:
-        """One that holds all inputs'."""
-        return windows[0].joined(windows[1:])
 
     def cropped(
         self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
@@ -117,10 +102,6 @@ class Shared(Step):
     def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
         super().__init__(entry, rules, like)
         self._shares: dict[int, Sequence[Sequence[Map]]] = {}
-
-    def window(self, windows: Sequence[Window]) -> Window | None:
-        """One that holds all terms'."""
-        return windows[0].joined(windows[1:])
 
     def cropped(
         self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]

@@ -39,9 +39,8 @@ class Step:
         return [0 if p is None else p.shape[0] for p in self.rules(self.entry, signals)]
 
     def window(self, windows: Sequence[Window]) -> Window | None:
-        """The window of its outputs for those of its inputs; `None` for the whole."""
-        del windows
-        return None
+        """The window of its outputs, one that holds its inputs'; `None` for the whole. Asked of steps that crop."""
+        return windows[0].joined(windows[1:])
 
     def __call__(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
         """Carry arrivals upwards.
@@ -61,8 +60,9 @@ class Step:
     def cropped(
         self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
     ) -> list[Arrival | None]:
-        """Carry windows upwards; `window` is the outputs'."""
-        raise NotImplementedError
+        """Carry windows upwards, to `window` of the outputs; unless said otherwise, as whole maps."""
+        del window
+        return self.whole(arrivals, polarities)
 
     def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
         """Carry whole maps upwards."""
