@@ -91,7 +91,7 @@ bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on whe
 	$(BIN)/python -m experiments.figures.speed_scaling
 
 bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps a second
-	$(BIN)/python -m experiments.speed --device cuda --out runs/speed/cuda.json
+	$(BIN)/python -m experiments.speed --device cuda --threads 1 --out runs/speed/cuda.json
 
 real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; goes on where it stopped)
 	$(BIN)/python -m experiments.real

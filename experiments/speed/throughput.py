@@ -54,7 +54,7 @@ def throughput(
             torch.manual_seed(0)
             images = torch.randn(batch, 3, size, size).to(device, kept)
             try:
-                with _tf32(allowed=tf32):
+                with rounded(allowed=tf32):
                     times = take_turns(_work(model, images, choice), turns, device)
             except torch.OutOfMemoryError as error:
                 refused[title] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
@@ -67,30 +67,60 @@ def throughput(
 
 
 def _work(model: nn.Module, images: torch.Tensor, choice: Choice) -> dict[str, Callable[[], object]]:
-    layer, several = choice.layer.replace(".", "_"), list(range(1, 1 + TARGETS))
-    return {
+    several = list(range(1, 1 + TARGETS))
+    options = {"layer": choice.layer.replace(".", "_")}
+    asked = {"MWP": ([1], None), "c-MWP": ([1], "dual"), "several": (several, None), "several c-MWP": (several, "dual")}
+    work: dict[str, Callable[[], object]] = {
         "F": lambda: plain_forward(model, images),
         "gradient": lambda: plain_gradient(model, images),
-        "MWP": lambda: eb.explain(model, images, [1], layer=layer),
-        "c-MWP": lambda: eb.explain(model, images, [1], layer=layer, contrast="dual"),
-        "several": lambda: eb.explain(model, images, several, layer=layer),
-        "several c-MWP": lambda: eb.explain(model, images, several, layer=layer, contrast="dual"),
     }
+    for name, (targets, contrast) in asked.items():
+        work[name] = lambda t=targets, c=contrast: eb.explain(model, images, t, contrast=c, **options)
+    if images.device.type == "cuda":
+        work["F, captured"] = _replayed(lambda: plain_forward(model, images))
+        for name, (targets, contrast) in asked.items():
+            call = eb.capture(model, images, targets, contrast=contrast, **options)
+            work[f"{name}, captured"] = lambda call=call: call(images)
+    return work
+
+
+def _replayed(call: Callable[[], object]) -> Callable[[], object]:
+    """A call as a CUDA graph."""
+    aside = torch.cuda.Stream()
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
 
 
 def _rates(times: Times, batch: int) -> dict[str, Ratio]:
     seconds = times.seconds
-    return {
-        "images a second, forward": spread([batch / s for s in seconds["F"]]),
-        "MWP maps a second, one an image": spread([batch / s for s in seconds["MWP"]]),
-        f"MWP maps a second, {TARGETS} an image": spread([TARGETS * batch / s for s in seconds["several"]]),
-        "c-MWP maps a second, one an image": spread([batch / s for s in seconds["c-MWP"]]),
-        "MWP / F": times.ratio("MWP", "F"),
+    rows: dict[str, Ratio] = {}
+    for how in ("", ", captured"):
+        if f"MWP{how}" not in seconds:
+            continue
+        one, several, contrasted = (seconds[f"{name}{how}"] for name in ("MWP", "several", "c-MWP"))
+        rows |= {
+            f"images a second, forward{how}": spread([batch / s for s in seconds[f"F{how}"]]),
+            f"MWP maps a second, one an image{how}": spread([batch / s for s in one]),
+            f"MWP maps a second, {TARGETS} an image{how}": spread([TARGETS * batch / s for s in several]),
+            f"c-MWP maps a second, one an image{how}": spread([batch / s for s in contrasted]),
+            f"MWP / F{how}": times.ratio(f"MWP{how}", f"F{how}"),
+            f"c-MWP / MWP{how}": times.ratio(f"c-MWP{how}", f"MWP{how}"),
+            f"COCO's MWP maps, minutes{how}": _coco(one, several, batch),
+            f"COCO's c-MWP maps, minutes{how}": _coco(contrasted, seconds[f"several c-MWP{how}"], batch),
+        }
+    rows |= {
         "gradient / F": times.ratio("gradient", "F"),
         "MWP / gradient": times.ratio("MWP", "gradient"),
-        "COCO's MWP maps, minutes": _coco(seconds["MWP"], seconds["several"], batch),
-        "COCO's c-MWP maps, minutes": _coco(seconds["c-MWP"], seconds["several c-MWP"], batch),
     }
+    if "MWP, captured" in seconds:
+        rows["MWP, captured / gradient"] = times.ratio("MWP, captured", "gradient")
+    return rows
 
 
 def _coco(one: list[float], several: list[float], batch: int) -> Ratio:
@@ -101,7 +131,7 @@ def _coco(one: list[float], several: list[float], batch: int) -> Ratio:
 
 
 @contextmanager
-def _tf32(*, allowed: bool) -> Iterator[None]:
+def rounded(*, allowed: bool) -> Iterator[None]:
     """Let products and convolutions in float32 be rounded to TF32, or not; PyTorch allows it for convolutions."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

@@ -16,13 +16,14 @@ from experiments.symbols.scenes import Scenes
 def predict(model: nn.Module, groups: Sequence[Scenes], batch: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """Logits and shares of all scenes, scene x class."""
     scores = []
-    training = model.training
+    training, device = model.training, next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
         for group in groups:
             for start in range(0, len(group.images), batch):
-                images = torch.from_numpy(group.images[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
-                scores.append(model(images.contiguous(memory_format=torch.channels_last)).numpy())
+                pictures = torch.from_numpy(group.images[start : start + batch]).to(device)
+                images = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+                scores.append(model(images.contiguous(memory_format=torch.channels_last)).cpu().numpy())
     model.train(training)
     return np.concatenate(scores), np.concatenate([group.shares for group in groups])
 

@@ -3,10 +3,11 @@
 `explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look;
 `load_model` networks by name, `load_caffe` those of Caffe; `convolutional` makes them take pictures of any size,
 `pool_first` classify after pooling; `list_methods` what there is to compare with;
-`precompute` all classes at once.
+`precompute` all classes at once, `capture` the same call for many batches on a GPU.
 """
 
 from ._audit import Audit, audit
+from ._capture import Captured, capture
 from ._class_maps import ClassMaps
 from ._errors import (
     BypassWarning,
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit",
     "BypassWarning",
+    "Captured",
     "ClassMaps",
     "EscapedTensorError",
     "ExcitationError",
@@ -42,6 +44,7 @@ __all__ = [
     "TrainingModeError",
     "UnsupportedOperationError",
     "audit",
+    "capture",
     "convolutional",
     "explain",
     "explain_full",

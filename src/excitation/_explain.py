@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 
 from ._errors import BypassWarning, ExcitationError, TargetError
-from ._forward import OutputChoice, check_model, forward
+from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
@@ -130,10 +130,17 @@ def explain(
             class_names=class_names, output=output, constants=constants, resize=resize, scale=scale,
         )  # fmt: skip
         maps, counts = result.maps, result.targets
+    return shaped(maps, counts, several=_several(layer))
+
+
+def shaped(
+    maps: dict[str, Maps], counts: tuple[int, ...] | None, *, several: bool
+) -> Maps | MapList | dict[str, Maps] | dict[str, MapList]:
+    """Maps by layer as they were asked for: of one layer or several, for all images alike or a list for each."""
     if counts is None:
-        return maps if _several(layer) else next(iter(maps.values()))
+        return maps if several else next(iter(maps.values()))
     lists = {name: [item[:count] for item, count in zip(found, counts, strict=True)] for name, found in maps.items()}
-    return lists if _several(layer) else next(iter(lists.values()))
+    return lists if several else next(iter(lists.values()))
 
 
 def _by_method(
@@ -180,6 +187,51 @@ def explain_full(
     Where lists of targets differ in length between images, all arrays have room for the longest; what lies beyond an
     image's own `targets` count is zero.
     """
+    found = sweep_down(
+        model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
+        class_names=class_names, output=output, constants=constants, resize=resize, scale=scale, account=account,
+    )  # fmt: skip
+    check_finite(found.scores, found.masses)
+    for name, join in found.joins.items():
+        _warn_of_bypass(name, join, found.explanation.share[name])
+    return found.explanation
+
+
+@dataclass(frozen=True)
+class Found:
+    """An explanation no question was asked about yet: nothing in it made the host wait for a device.
+
+    Attributes:
+        explanation: it; whether its numbers are finite is not known.
+        scores: of all classes.
+        masses: by layer: what arrived there, not cut at zero and not scaled.
+        joins: by layer that is only one arm of the network: where others join.
+    """
+
+    explanation: Explanation
+    scores: torch.Tensor
+    masses: dict[str, torch.Tensor]
+    joins: dict[str, str]
+
+
+def sweep_down(
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *pixels"],
+    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    *,
+    layer: Layer | Sequence[Layer] | None = None,
+    contrast: Contrast = None,
+    signed: bool = False,
+    signal: Reading = "response",
+    policies: Policies | None = None,
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    resize: bool | tuple[int, ...] = False,
+    scale: Literal["max", "sum"] | None = None,
+    account: bool = False,
+) -> Found:
+    """`explain_full`, up to the questions whether all went well. Takes the same arguments."""
     if isinstance(model, LoadedModel):
         class_names = model.class_names if class_names is None else class_names
         output = model.output if output is None else output
@@ -187,7 +239,7 @@ def explain_full(
         model = model.model
     check_model(model)
     names = [layer_name(model, item) for item in _as_list(layer)] if layer is not None else None
-    record = forward(model, images, names, output, constants)
+    record = forward(model, images, names, output, constants, check=False)
     places = [find_place(record, name) for name in names] if names is not None else [default_place(record)]
     scores = record.scores
     assert scores is not None
@@ -210,33 +262,28 @@ def explain_full(
         account=keep,
     )
     top = total(prior[None])
-    maps, share, whole = {}, {}, {}
+    maps, share, masses, joins = {}, {}, {}, {}
     cut = contrast is not None and not signed
     for place, p in zip(places, signals, strict=True):
         name = place.name
         share[name] = torch.where(top == 0, torch.nan, total(p) / top) if contrast is None else top * torch.nan
         join = _bypass(record, place)
-        whole[name] = join is None
         if join is not None:
-            _warn_of_bypass(name, join, share[name])
-        attention = channel_sum(p)
-        if not bool(torch.isfinite(attention).all()):
-            raise ExcitationError(
-                f"the map at layer {name!r} is not finite: an activation above it is NaN, infinite or too large for"
-                f" {str(working).removeprefix('torch.')}."
-            )
-        attention = attention.clamp(min=0) if cut else attention
+            joins[name] = join
+        masses[name] = channel_sum(p)
+        attention = masses[name].clamp(min=0) if cut else masses[name]
         maps[name] = _scaled(_resized(attention, images, resize), scale)
-    return Explanation(
+    explanation = Explanation(
         maps=maps,
         scores=_target_scores(per_image, scores, class_names),
         top=top,
         share=share,
         strides={place.name: place.value.stride for place in places if place.value is not None},
-        whole=whole,
+        whole={place.name: place.name not in joins for place in places},
         account=keep,
         targets=counts,
     )
+    return Found(explanation, scores, masses, joins)
 
 
 def _several(layer: Layer | Sequence[Layer] | None) -> bool:

@@ -25,6 +25,8 @@ def forward(
     roots: Sequence[str] | None,
     output: OutputChoice = None,
     constants: Sequence[str] = (),
+    *,
+    check: bool = True,
 ) -> Record:
     """Record a network on images.
 
@@ -34,6 +36,7 @@ def forward(
         roots: layers the record begins at; `None` records everything.
         output: where the class scores are.
         constants: names of tensors the network keeps outside its parameters and buffers.
+        check: whether to ask if the scores are finite; who asks later, with the maps, waits for a device once.
 
     Returns:
         The record, with `top` and `scores` set.
@@ -89,14 +92,33 @@ def forward(
     if value.kind is not Kind.TRACKED and any(not place.problem for place in ran):
         names = ", ".join(repr(place.name) for place in ran)
         raise ExcitationError(f"the class scores do not depend on layer {names}; choose another layer.")
-    finite = torch.isfinite(scores).flatten(1).all(1)
-    if not bool(finite.all()):
+    if check:
+        check_finite(scores)
+    record.top, record.scores = value, scores
+    return record
+
+
+def check_finite(scores: torch.Tensor, maps: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Refuse scores and maps, by layer, that are not finite; all in one question to the device.
+
+    Raises:
+        ExcitationError: some are not; which.
+    """
+    maps = maps or {}
+    answers = [torch.isfinite(tensor).all().to(scores.device) for tensor in (scores, *maps.values())]
+    known, *fine = torch.stack(answers).tolist()
+    if not known:
+        finite = torch.isfinite(scores).flatten(1).all(1)
         bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
         raise ExcitationError(
             f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
         )
-    record.top, record.scores = value, scores
-    return record
+    for (name, attention), answer in zip(maps.items(), fine, strict=True):
+        if not answer:
+            raise ExcitationError(
+                f"the map at layer {name!r} is not finite: an activation above it is NaN, infinite or too large for"
+                f" {str(attention.dtype).removeprefix('torch.')}."
+            )
 
 
 def pick_scores(result: object, images: int, output: OutputChoice = None) -> torch.Tensor:

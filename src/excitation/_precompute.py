@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ._class_maps import ClassMaps
 from ._errors import ExcitationError
 from ._explain import _bypass, _warn_of_bypass
-from ._forward import OutputChoice, check_model, forward
+from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
@@ -78,7 +78,7 @@ def precompute(
         model = model.model
     check_model(model)
     names = None if layer is None else [layer_name(model, layer)]
-    record = forward(model, images, names, output, constants)
+    record = forward(model, images, names, output, constants, check=False)
     place = default_place(record) if names is None else find_place(record, names[0])
     join = _bypass(record, place)
     if join is not None:
@@ -103,8 +103,7 @@ def precompute(
         mixed = passes.from_above(None, weights), passes.from_above(None, weights, dual=True) if dual else None
     shape = (len(images), scores.shape[1], *value.shape[2:])
     classes = mixed[0].reshape(shape)
-    if not bool(torch.isfinite(classes).all()):
-        raise ExcitationError(f"the maps at layer {place.name!r} are not finite: an activation above it is too large.")
+    check_finite(scores, {place.name: classes})
     return ClassMaps(
         layer=place.name,
         classes=classes,

@@ -130,7 +130,8 @@ def top_down_signal(
     if isinstance(target, torch.Tensor):
         return _explicit(target, scores, reading)
     weights = class_weights(target, scores.shape[1], class_names)
-    return _explicit(weights.to(scores), scores, reading)
+    # Without `non_blocking` the host would wait until a device has done all it was given before.
+    return _explicit(weights.to(scores.device, scores.dtype, non_blocking=True), scores, reading)
 
 
 def class_weights(

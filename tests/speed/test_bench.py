@@ -9,17 +9,18 @@ import pytest
 import torch
 from experiments.speed import __main__ as bench
 from experiments.speed.compiled import has_compiler
-from experiments.speed.page import FIGURES, PAGE, TABLES, filled
+from experiments.speed.page import FIGURES, GPU_TABLES, ON_GPU, PAGE, TABLES, filled
 from experiments.speed.parts import Plan, parts
 from experiments.speed.timing import Times, now, spread, take_turns, use_clock
 
 
 def test_the_page_holds_what_was_measured():
     page = PAGE.read_text()
-    assert filled(page, json.loads(FIGURES.read_text())) == page, "run python -m experiments.speed.page"
+    measured = [json.loads(path.read_text()) for path in (FIGURES, ON_GPU)]
+    assert filled(page, *measured) == page, "run python -m experiments.speed.page"
     with pytest.raises(ValueError, match="no place for the table 'reached'"):
-        filled(page.replace("<!-- reached -->", ""), json.loads(FIGURES.read_text()))
-    assert all(f"<!-- /{name} -->" in page for name in TABLES)
+        filled(page.replace("<!-- reached -->", ""), *measured)
+    assert all(f"<!-- /{name} -->" in page for name in (*TABLES, *GPU_TABLES))
 
 
 @pytest.fixture

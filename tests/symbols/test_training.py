@@ -36,7 +36,7 @@ def test_quickening_changes_neither_scores_nor_weights():
 
 def test_augmented_pictures_are_seeded_and_keep_their_range():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 60, 3), dtype=np.uint8)
-    found = [_augmented(pictures, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    found = [_augmented(pictures, np.random.default_rng(seed), torch.device("cpu")) for seed in (1, 1, 2)]
     assert found[0].shape == (3, 3, 40, 60)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])

@@ -114,11 +114,11 @@ class SymbolResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 24, 5, 2, padding=2, bias=False)
         self.bn1 = nn.BatchNorm2d(24)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        self.layer1 = nn.Sequential(Residual(24, 32, 1), Residual(32, 32, 1))
+        self.layer1 = nn.Sequential(Residual(24, 32, 1))
         self.layer2 = nn.Sequential(Residual(32, 64, 2), Residual(64, 64, 1))
-        self.layer3 = nn.Sequential(Residual(64, 112, 2), Residual(112, 112, 1))
+        self.layer3 = nn.Sequential(Residual(64, 144, 2), Residual(144, 144, 1))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(112, classes)
+        self.classifier = nn.Linear(144, classes)
 
     def forward(self, images: Float[torch.Tensor, "image 3 height width"]) -> Float[torch.Tensor, "image classes"]:
         """Logits from RGB pictures, -1 to 1."""
