@@ -62,9 +62,7 @@ CHECKS = ("randomisation", "independent", "convergence")
 ON_PHOTOS = tuple(word for path in PHOTOS for word in ("--images", path))
 NETWORKS = {
     "symbols": {"symbols": Checks("symbols")},
-    "resnet": {
-        "resnet": Checks("excitation.networks.symbols:symbol_resnet@runs/symbols/resnet.safetensors", expensive=1)
-    },
+    "resnet": {"resnet": Checks("symbols:resnet", expensive=1)},
     "squeezenet": {
         name: Checks(f"caffe:{SQUEEZENET / file},{SQUEEZENET / 'squeezenet_v1.0.caffemodel'}", ON_PHOTOS, 6, 1)
         for name, file in (("squeezenet", "deploy.prototxt"), ("squeezenet_pooled", "deploy_gapfirst.prototxt"))

@@ -35,9 +35,11 @@ def test_another_seed_is_another_picture():
     assert 4 <= len({item.symbol for item in first.instances}) == len(first.instances) <= 6
 
 
-def test_the_bundled_classifier_sees_single_objects():
-    """On pictures it has not seen, of one large object each: the right symbol and colour nearly always."""
-    loaded = eb.load_model("symbols")
+@pytest.mark.parametrize("spec", ["symbols", "symbols:resnet"])
+def test_the_bundled_classifiers_see_single_objects(spec):
+    """On pictures they have not seen, of one large object each: the right symbol nearly always."""
+    loaded = eb.load_model(spec)
+    assert loaded.spec == spec
     paired = {symbol for pair in PAIRS for symbol in pair}
     right = seen = 0
     for index in range(40):
@@ -58,8 +60,8 @@ def test_its_class_names_work_as_targets_and_others_are_refused():
     assert torch.equal(eb.explain(loaded, images, ["cup"]), eb.explain(loaded, images, [15]))
     with pytest.raises(eb.TargetError, match="umbrella"):
         eb.explain(loaded, images, ["umbrela"])
-    with pytest.raises(eb.ExcitationError, match="just 'symbols'"):
-        eb.load_model("symbols:resnet")
+    with pytest.raises(eb.ExcitationError, match="it is 'symbols' or 'symbols:resnet'"):
+        eb.load_model("symbols:resnet50")
 
 
 def test_folding_keeps_the_scores():

@@ -147,7 +147,7 @@ def _load_pool_first(rest: str) -> LoadedModel:
     return pool_first(load_model(rest))
 
 
-register_scheme("symbols", Scheme(_load_symbols, "symbols", _no_files))
+register_scheme("symbols", Scheme(_load_symbols, "symbols[:resnet]", _no_files))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
 register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))
 register_scheme("paper", Scheme(_load_paper, "paper:NAME@WEIGHTS", _factory_files))

@@ -1,6 +1,6 @@
 """The classifiers of the symbol world."""
 
 from ._architecture import SymbolNet, SymbolResNet, folded
-from ._bundled import CLASS_NAMES, load_symbols, symbol_resnet
+from ._bundled import CLASS_NAMES, load_symbols
 
-__all__ = ["CLASS_NAMES", "SymbolNet", "SymbolResNet", "folded", "load_symbols", "symbol_resnet"]
+__all__ = ["CLASS_NAMES", "SymbolNet", "SymbolResNet", "folded", "load_symbols"]
