@@ -70,8 +70,9 @@ def main() -> None:
         with clock.measuring(name):
             play(folder, name, GAMES[name], given.workers, given.scenes)
     with clock.measuring("report"):
-        report(folder, given.results)
-    write_notes(folder, given.results, clock.seconds, given.scenes, given.workers)
+        report(folder, given.results, given.scenes)
+    if all((folder / f"{name}.sqlite").exists() for name in USUAL):
+        write_notes(given.results, clock.seconds, given.scenes, given.workers)
 
 
 class Clock:
@@ -120,27 +121,24 @@ def play(folder: Path, name: str, options: list[str], workers: int, scenes: int)
     together([["merge", *parts, "--out", whole]])
 
 
-def report(folder: Path, results: Path) -> None:
-    """A Markdown file for each table whose runs are there, with its figures."""
+def report(folder: Path, results: Path, scenes: int) -> None:
+    """A Markdown file for each table whose runs are there, under the commands that played them, with its figures."""
     for name, runs in TABLES.items():
         files = [folder / f"{run}.sqlite" for run in runs]
         if not all(file.exists() for file in files):
             continue
         words = ["report", *files, "--form", "markdown", "--figures", results / name]
         done = subprocess.run([*EXCITATION, *map(str, words)], check=True, capture_output=True, text=True, env=one())
-        write_whole(results / f"{name}.md", done.stdout)
+        played = [" ".join(["excitation", *map(str, words_of(run, GAMES[run], folder, scenes))]) for run in runs]
+        write_whole(results / f"{name}.md", "".join(f"`{command}`\n\n" for command in played) + done.stdout)
 
 
-def write_notes(folder: Path, results: Path, seconds: dict[str, float], scenes: int, workers: int) -> None:
-    """What was run, and how long it took."""
-    lines = [f"# {scenes} symbol scenes, {workers} processes", "", "| part | seconds |", "| --- | ---: |"]
+def write_notes(results: Path, seconds: dict[str, float], scenes: int, workers: int) -> None:
+    """How long each part took: written once the whole of the usual games has been played, since a part says little."""
+    lines = [f"# {scenes} symbol scenes, {workers} processes", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
+    lines += ["", "| part | seconds |", "| --- | ---: |"]
     lines += [f"| {name} | {taken:.0f} |" for name, taken in seconds.items()]
-    lines += [f"| all | {sum(seconds.values()):.0f} |", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
-    lines += ["", "```"]
-    for name in GAMES:
-        if (folder / f"{name}.sqlite").exists():
-            lines.append(" ".join(["excitation", *map(str, words_of(name, GAMES[name], folder, scenes)), "--out ..."]))
-    write_whole(results / "README.md", "\n".join([*lines, "```", ""]))
+    write_whole(results / "README.md", "\n".join([*lines, f"| all | {sum(seconds.values()):.0f} |", ""]))
 
 
 def together(commands: list[list[object]]) -> None:
