@@ -135,7 +135,11 @@ def report(folder: Path, results: Path, scenes: int) -> None:
 
 def write_notes(results: Path, seconds: dict[str, float], scenes: int, workers: int) -> None:
     """How long each part took: written once the whole of the usual games has been played, since a part says little."""
-    lines = [f"# {scenes} symbol scenes, {workers} processes", "", f"`python -m experiments.paper_mini --scenes {scenes}`:"]
+    lines = [
+        f"# {scenes} symbol scenes, {workers} processes",
+        "",
+        f"`python -m experiments.paper_mini --scenes {scenes}`:",
+    ]
     lines += ["", "| part | seconds |", "| --- | ---: |"]
     lines += [f"| {name} | {taken:.0f} |" for name, taken in seconds.items()]
     write_whole(results / "README.md", "\n".join([*lines, f"| all | {sum(seconds.values()):.0f} |", ""]))

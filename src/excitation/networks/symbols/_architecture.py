@@ -78,8 +78,10 @@ class SymbolNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(336, classes)
 
-    def forward(self, images: Float[torch.Tensor, "image 3 height width"]) -> Float[torch.Tensor, "image classes"]:
-        """Logits from RGB pictures, -1 to 1."""
+    def forward(
+        self, images: Float[torch.Tensor, "image 3 height width"]
+    ) -> Float[torch.Tensor, "image classes *positions"]:
+        """Logits from RGB pictures, -1 to 1; with positions where `eb.convolutional` has changed the head."""
         x = self.norm1(self.pool1(self.conv1(images)))
         x = self.norm2(self.pool2(self.conv2(self.conv2_reduce(x))))
         x = self.pool3(self.inception_3b(self.inception_3a(x)))
@@ -120,8 +122,10 @@ class SymbolResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(144, classes)
 
-    def forward(self, images: Float[torch.Tensor, "image 3 height width"]) -> Float[torch.Tensor, "image classes"]:
-        """Logits from RGB pictures, -1 to 1."""
+    def forward(
+        self, images: Float[torch.Tensor, "image 3 height width"]
+    ) -> Float[torch.Tensor, "image classes *positions"]:
+        """Logits from RGB pictures, -1 to 1; with positions where `eb.convolutional` has changed the head."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.classifier(self.pool(x).flatten(1))  # type: ignore[no-any-return]
