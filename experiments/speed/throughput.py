@@ -127,7 +127,8 @@ def _coco(one: list[float], several: list[float], batch: int) -> Ratio:
     """Minutes for all maps: a first one for each image, and what a further one costs for all others."""
     calls = IMAGES / batch
     further = (MAPS / IMAGES - 1) / (TARGETS - 1)
-    return spread([calls * (a + further * (b - a)) / 60 for a, b in zip(one, several, strict=True)])
+    # Where noise makes a call with more maps the quicker one, further maps cost nothing, and not less than that.
+    return spread([calls * (a + further * max(b - a, 0.0)) / 60 for a, b in zip(one, several, strict=True)])
 
 
 @contextmanager

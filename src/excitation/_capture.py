@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from operator import attrgetter
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,17 +19,18 @@ from ._explain import (
     Maps,
     _against,
     _class_weights,
+    _has_function,
     _per_image,
     _several,
-    explain,
-    explain_full,
+    answered,
     shaped,
     sweep_down,
 )
-from ._forward import check_finite
+from ._forward import OutputChoice, check_finite
 from ._layers import Layer
 from .networks._loaded import LoadedModel
-from .signals import Target
+from .propagation import Policies
+from .signals import Reading, Target
 
 WARM_UP = 3
 """Calls before the capture, in which libraries choose their algorithms and make what they keep."""
@@ -42,7 +45,14 @@ def capture(
     *,
     layer: Layer | Sequence[Layer] | None = None,
     contrast: Contrast = None,
-    **options: Any,
+    signed: bool = False,
+    signal: Reading = "response",
+    policies: Policies | None = None,
+    class_names: Sequence[str] | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    resize: bool | tuple[int, ...] = False,
+    scale: Literal["max", "sum"] | None = None,
 ) -> Captured:
     """Record a call of `explain` on a CUDA device, to be repeated for other images and targets without Python's part.
 
@@ -50,26 +60,38 @@ def capture(
     longer than the steps themselves. A captured call runs the same steps with the same results, as one.
 
     Args:
-        model: the network in evaluation mode. Its weights may change in place afterwards, its structure may not.
+        model: the network in evaluation mode. Its weights may change in place afterwards; a layer or weight that is
+            replaced is noticed. What else its `forward` decides in Python, its hooks among it, and whether products
+            may be rounded to TF32, stays as it was when the call was captured.
         images: an example of the batches to come: their shape, precision and device are kept.
         targets: an example of the targets to come, as in `explain`: classes or weights over classes, as many for each
             image.
         layer: as in `explain`.
-        contrast: as in `explain`; the same in all calls.
-        **options: `signed`, `signal`, `policies`, `class_names`, `output`, `constants`, `resize` and `scale`, as in
-            `explain`.
+        contrast: as in `explain`, but no function of the scores; the same in all calls.
+        signed: as in `explain`, like all that follows.
+        signal: how a class's signal is spread over a score map.
+        policies: choices the paper leaves open.
+        class_names: for targets by name.
+        output: which part of the network's output holds the class scores.
+        constants: names of constant tensors outside parameters and buffers.
+        resize: `True` for the size of the images, or a size.
+        scale: `"max"` or `"sum"`.
 
     Returns:
-        What takes further images and targets. On the CPU, which knows no graphs, it calls `explain` each time.
+        What takes further images and targets. On the CPU, which knows no graphs, it runs the steps anew each time.
 
     Raises:
         ExcitationError: as `explain`; or targets are more than weights over classes, or differ in number; or the
             network makes the host wait for the device, which cannot be captured.
 
     Warns:
-        BypassWarning: a layer is only one arm of the network.
+        BypassWarning: a layer is only one arm of the network; now, and not again when the call is repeated.
     """
-    return Captured(model, images, targets, layer=layer, contrast=contrast, **options)
+    options = {
+        "layer": layer, "contrast": contrast, "signed": signed, "signal": signal, "policies": policies,
+        "class_names": class_names, "output": output, "constants": tuple(constants), "resize": resize, "scale": scale,
+    }  # fmt: skip
+    return Captured(model, images, targets, options)
 
 
 class Captured:
@@ -83,17 +105,12 @@ class Captured:
         model: torch.nn.Module | LoadedModel,
         images: torch.Tensor,
         targets: Targets,
-        *,
-        layer: Layer | Sequence[Layer] | None,
-        contrast: Contrast,
-        **options: Any,
+        options: dict[str, Any],
     ) -> None:
-        self._model, self._targets = model, targets
-        self._options: dict[str, Any] = {"layer": layer, "contrast": contrast, **options}
-        self._several = _several(layer)
-        # What `explain` would refuse is refused by itself, and its warnings are given.
-        explain_full(model, images, targets, **self._options)
-        self._call = None if images.device.type != "cuda" else _Call(model, images, targets, self._options)
+        # The caller's own lists and tensors may change.
+        self._targets = _copied(targets)
+        self._several = _several(options["layer"])
+        self._call = _Call(model, images, targets, options)
 
     def __call__(
         self, images: Float[torch.Tensor, "image channels *pixels"], targets: Targets | None = None
@@ -109,12 +126,10 @@ class Captured:
             What `explain` gives for them.
 
         Raises:
-            ExcitationError: images, targets or the network's weights are not those the call was captured with, or
-                scores or maps are not finite.
+            ExcitationError: images, targets, autocast or the network's layers, weights or mode are not those the call
+                was captured with, or scores or maps are not finite.
         """
         targets = self._targets if targets is None else targets
-        if self._call is None:
-            return explain(self._model, images, targets, **self._options)
         return shaped(self._call(images, targets), _per_image(targets, len(images))[1], several=self._several)
 
 
@@ -125,37 +140,33 @@ class _Call:
         self, model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Targets, options: dict[str, Any]
     ) -> None:
         self._model = model
-        self._network = model.model if isinstance(model, LoadedModel) else model
-        loaded = model.class_names if isinstance(model, LoadedModel) else None
-        self._names = options.get("class_names") or loaded
+        network = model.model if isinstance(model, LoadedModel) else model
+        names = model.class_names if isinstance(model, LoadedModel) else None
+        self._names = names if options["class_names"] is None else options["class_names"]
+        contrast = options["contrast"]
+        if _has_function([contrast]):
+            raise TargetError(
+                "contrast is a function of the scores; a captured call takes classes, weights or signals."
+            )
+        # What `explain` would refuse is refused as there, and its warnings are given.
+        found = sweep_down(model, images, targets, **options)
+        answered(found)
         with torch.inference_mode(False), torch.no_grad():
             self._images = images.detach().clone()
-            scores = sweep_down(model, images, targets, **options).scores
-            self._scores = scores.new_zeros(scores.shape[:2])
+            self._scores = found.scores.new_zeros(found.scores.shape[:2])
             self._weights = self._weighted(targets).clone()
-            contrast = options["contrast"]
-            if contrast not in (None, "dual", "rivals"):
-                options = {**options, "contrast": _against(contrast, self._scores, self._names, "response")}
-            self._options = options
-            self._places = [
-                (group, name, tensor, tensor.data_ptr())
-                for module in self._network.modules()
-                for group in (module._parameters, module._buffers)
-                for name, tensor in group.items()
-                if tensor is not None
-            ]
+            if isinstance(contrast, torch.Tensor):
+                contrast = contrast.clone()
+            elif contrast not in (None, "dual", "rivals"):
+                contrast = _against(contrast, self._scores, self._names, "response")
+            self._options = {**options, "contrast": contrast}
+            self._held = _held(network, options["constants"])
+            self._modes = [(module, module.training) for module in network.modules()]
+            self._autocast = _autocast(images.device.type)
             self._graph, self._found = self._captured()
 
     def __call__(self, images: torch.Tensor, targets: Targets) -> dict[str, Maps]:
-        like = self._images
-        if (images.shape, images.dtype, images.device) != (like.shape, like.dtype, like.device):
-            raise ExcitationError(
-                f"images are {_kind(images)}; the call was captured with {_kind(like)}: capture another for them."
-            )
-        if any(group.get(name) is not held or held.data_ptr() != at for group, name, held, at in self._places):
-            raise ExcitationError(
-                "the network's weights are no longer where they were when the call was captured; capture it again."
-            )
+        self._check(images)
         with torch.inference_mode(False), torch.no_grad():
             weights = self._weighted(targets)
             if weights.shape != self._weights.shape:
@@ -168,6 +179,32 @@ class _Call:
             self._graph.replay()
             check_finite(self._found.scores, self._found.masses)
             return {name: maps.clone() for name, maps in self._found.explanation.maps.items()}
+
+    def _check(self, images: object) -> None:
+        """Refuse what the recorded steps are not for."""
+        if not isinstance(images, torch.Tensor):
+            raise TypeError(
+                f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
+            )
+        like = self._images
+        if (images.shape, images.dtype, images.device) != (like.shape, like.dtype, like.device):
+            raise ExcitationError(
+                f"images are {_kind(images)}; the call was captured with {_kind(like)}: capture another for them."
+            )
+        if any(read() is not item or _address(item) != at for read, item, at in self._held):
+            raise ExcitationError(
+                "the network's layers or weights are not where they were when the call was captured; capture it again."
+            )
+        if any(module.training != mode for module, mode in self._modes):
+            raise ExcitationError(
+                "the network was put into another mode, training or evaluation, after the call was captured; set it"
+                " back with .eval(), or capture another call."
+            )
+        if (now := _autocast(like.device.type)) != self._autocast:
+            raise ExcitationError(
+                f"autocast is {now or 'off'}; when the call was captured it was {self._autocast or 'off'}: call it"
+                " under the same, or capture another."
+            )
 
     def _weighted(self, targets: Targets) -> Float[torch.Tensor, "target image classes"]:
         """Targets as weights over classes."""
@@ -188,28 +225,66 @@ class _Call:
     def _run(self) -> Found:
         return sweep_down(self._model, self._images, [*self._weights], **self._options)
 
-    def _captured(self) -> tuple[torch.cuda.CUDAGraph, Found]:
+    def _captured(self) -> tuple[torch.cuda.CUDAGraph | _Anew, Found]:
         device = self._images.device
+        if device.type != "cuda":
+            return _Anew(self), self._run()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device), _no_autocast_cache():
+            here = torch.cuda.current_stream(device)
             aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream(device))
+            aside.wait_stream(here)
             try:
                 with torch.cuda.stream(aside):
                     for _ in range(WARM_UP):
                         self._run()
                     # A capture that fails leaves PyTorch's random numbers on the device broken: found out before it.
-                    with _refusing_waits():
-                        self._run()
-                torch.cuda.current_stream(device).wait_stream(aside)
-                with torch.cuda.graph(graph):
-                    found = self._run()
-            except (RuntimeError, ExcitationError) as error:
-                raise ExcitationError(
-                    "this call cannot be captured, because something in it makes the host wait for the device"
-                    f" ({str(error).splitlines()[0]}); call explain instead."
-                ) from error
+                    _without_waits(self._run)
+
+                def record() -> Found:
+                    # A stream of this device: PyTorch's own for captures is of whichever device was captured on first.
+                    with torch.cuda.graph(graph, stream=aside):
+                        return self._run()
+
+                found = _without_waits(record, watched=False)
+            finally:
+                here.wait_stream(aside)
         return graph, found
+
+
+class _Anew:
+    """Where there are no graphs: a replay runs the steps anew."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    def replay(self) -> None:
+        self._call._found = self._call._run()
+
+
+T = TypeVar("T")
+
+
+def _without_waits(run: Callable[[], T], *, watched: bool = True) -> T:
+    """What a call gives that must not make the host wait for the device.
+
+    Raises:
+        ExcitationError: it does. Errors of other causes, such as too little memory, are passed on as they are.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    if watched:  # PyTorch raises an error where it notices that the host is about to wait
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        return run()
+    except (torch.OutOfMemoryError, ExcitationError):
+        raise
+    except RuntimeError as error:
+        raise ExcitationError(
+            "this call cannot be captured, because something in it makes the host wait for the device"
+            f" ({str(error).partition(chr(10))[0]}); call explain instead."
+        ) from error
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 @contextmanager
@@ -224,15 +299,38 @@ def _no_autocast_cache() -> Iterator[None]:
         torch.set_autocast_cache_enabled(before)
 
 
-@contextmanager
-def _refusing_waits() -> Iterator[None]:
-    """Where PyTorch notices that the host is about to wait for the device, it raises an error."""
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+Held = tuple[Callable[[], object], object, int]
+"""How to read an item again, the item, and its address if it is a tensor."""
+
+
+def _held(network: torch.nn.Module, constants: Sequence[str]) -> list[Held]:
+    """Layers, weights and constants as they are now, the empty places among them."""
+    readers: list[Callable[[], object]] = [
+        partial(group.get, name)
+        for module in network.modules()
+        for group in (module._modules, module._parameters, module._buffers)
+        for name in group
+    ]
+    readers += [partial(attrgetter(name), network) for name in constants]
+    return [(read, item := read(), _address(item)) for read in readers]
+
+
+def _address(item: object) -> int:
+    return item.data_ptr() if isinstance(item, torch.Tensor) else 0
+
+
+def _autocast(device: str) -> str:
+    """The precision of autocast on a kind of device; empty where it is off."""
+    return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
+
+
+def _copied(targets: Any) -> Any:
+    """Targets that do not change with the caller's."""
+    if isinstance(targets, torch.Tensor):
+        return targets.clone()
+    if isinstance(targets, (list, tuple)):
+        return [_copied(item) for item in targets]
+    return dict(targets) if isinstance(targets, Mapping) else targets
 
 
 def _kind(images: torch.Tensor) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +19,8 @@ from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
 from .signals import Reading, Target, rivals_signal, top_down_signal
+
+_PACKAGE = str(Path(__file__).parent)
 
 Maps = Float[torch.Tensor, "image target ..."]
 """`(image, target, height, width)`."""
@@ -191,10 +195,7 @@ def explain_full(
         model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
         class_names=class_names, output=output, constants=constants, resize=resize, scale=scale, account=account,
     )  # fmt: skip
-    check_finite(found.scores, found.masses)
-    for name, join in found.joins.items():
-        _warn_of_bypass(name, join, found.explanation.share[name])
-    return found.explanation
+    return answered(found)
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,14 @@ class Found:
     scores: torch.Tensor
     masses: dict[str, torch.Tensor]
     joins: dict[str, str]
+
+
+def answered(found: Found) -> Explanation:
+    """An explanation whose numbers are finite; of a layer that is only one arm the caller is warned."""
+    check_finite(found.scores, found.masses)
+    for name, join in found.joins.items():
+        _warn_of_bypass(name, join, found.explanation.share[name])
+    return found.explanation
 
 
 def sweep_down(
@@ -239,7 +248,8 @@ def sweep_down(
         model = model.model
     check_model(model)
     names = [layer_name(model, item) for item in _as_list(layer)] if layer is not None else None
-    record = forward(model, images, names, output, constants, check=False)
+    # A function of the scores is not asked about scores that are not finite.
+    record = forward(model, images, names, output, constants, check=_has_function([targets, contrast]))
     places = [find_place(record, name) for name in names] if names is not None else [default_place(record)]
     scores = record.scores
     assert scores is not None
@@ -284,6 +294,12 @@ def sweep_down(
         targets=counts,
     )
     return Found(explanation, scores, masses, joins)
+
+
+def _has_function(item: object) -> bool:
+    if isinstance(item, (list, tuple)):
+        return any(_has_function(part) for part in item)
+    return callable(item) and not isinstance(item, torch.Tensor)
 
 
 def _several(layer: Layer | Sequence[Layer] | None) -> bool:
@@ -391,8 +407,16 @@ def _warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
     warnings.warn(
         f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}",
         BypassWarning,
-        stacklevel=4,
+        stacklevel=_callers_level(),
     )
+
+
+def _callers_level() -> int:
+    """How many calls up, from who asks this, the code that called this package is."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _resized(maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...]) -> torch.Tensor:

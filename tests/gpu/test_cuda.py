@@ -161,12 +161,13 @@ def waits(call):
     return [f"{Path(w.filename).name}:{w.lineno}" for w in found]
 
 
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [None, "dual", "rivals"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_host_hardly_waits(name, contrast):
     """Once a call, whatever the network: are the scores and the maps finite."""
     model, images = network(name)
     model, images = model.cuda(), images.cuda()
+    assert len(waits(lambda: images.sum().item())) == 1  # that waits are noticed at all
     found = waits(lambda: eb.explain(model, images, [3, 5], layer=NETWORKS[name], contrast=contrast))
     assert len(found) <= 1, found
 
@@ -203,9 +204,21 @@ def test_a_captured_call_sees_weights_that_change_in_place_and_refuses_those_tha
     images[1] = float("nan")
     with pytest.raises(eb.ExcitationError, match="NaN or infinite for image 1"):
         call(images)
-    model.fc.weight = nn.Parameter(model.fc.weight * 2)
+    model.fc.weight.data = model.fc.weight.data.clone()
     with pytest.raises(eb.ExcitationError, match="capture it again"):
         call(images)
+
+
+@pytest.mark.parametrize("options", [{"scale": "max"}, {"resize": True, "contrast": "dual"}, {"signal": "softmax"}])
+def test_a_captured_call_at_several_layers_with_options(exact_products, options):
+    model, images = network("resnet50")
+    model, images = model.double().cuda(), images.double().cuda()
+    options = {"layer": ["layer3", "layer4"], **options}
+    call = eb.capture(model, images, [3], **options)
+    other = torch.randn_like(images)
+    expected, found = eb.explain(model, other, [5], **options), call(other, [5])
+    for layer in options["layer"]:
+        assert near(found[layer], expected[layer].cpu(), 1e-8)
 
 
 def test_a_captured_call_under_autocast_and_inference_mode():

@@ -1,4 +1,4 @@
-"""A call for many batches: on the CPU it is `explain`; a CUDA graph's path, with a graph that runs the call anew."""
+"""A call for many batches: the path of a CUDA graph, which on the CPU runs the steps anew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import excitation as eb
-from excitation import _capture
 
 
 class Net(nn.Sequential):
@@ -22,24 +21,6 @@ def images():
     return torch.rand(3, 2, 3, 10, 12)
 
 
-@pytest.fixture
-def replayed(monkeypatch):
-    """The path of a CUDA graph: a replay runs the same steps on what was copied to the fixed places."""
-
-    class Graph:
-        def __init__(self, call):
-            self.call = call
-
-        def replay(self):
-            self.call._found = self.call._run()
-
-    def captured(call):
-        return Graph(call), call._run()
-
-    monkeypatch.setattr(_capture._Call, "_captured", captured)
-    return _capture._Call
-
-
 @pytest.mark.parametrize("targets", [[0, 4], "b", [[1, 2], [3, 0]], {1: 0.5, 2: 0.5}])
 def test_on_the_cpu_it_is_explain(images, targets):
     model = eb.LoadedModel(Net().eval(), "net", eb.Preprocessing(), tuple("abcde"), default_layer="1")
@@ -48,15 +29,24 @@ def test_on_the_cpu_it_is_explain(images, targets):
     expected = eb.explain(model, images[1], targets, contrast="dual", signed=True)
     assert isinstance(found, list) == isinstance(expected, list)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert torch.equal(call(images[2], [3]), eb.explain(model, images[2], [3], contrast="dual", signed=True))
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 4, "c", [0, 4], {0: 0.5}])
+WEIGHTS = torch.tensor([0.2, 0, 0.5, 0.3, 0])
+
+
+@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 4, "c", [0, 4], {0: 0.5}, WEIGHTS])
+@pytest.mark.parametrize(
+    "options", [{"signed": True}, {"scale": "max"}, {"resize": True}, {"signal": "softmax", "output": "classes"}]
+)
 @pytest.mark.parametrize("spatial", [False, True])
-def test_other_images_and_targets_at_fixed_places(replayed, images, contrast, spatial):
-    model = Net(spatial=spatial).eval()
-    options = {"layer": ["1", "3"], "contrast": contrast, "signed": True, "class_names": tuple("abcde")}
-    call = replayed(model, images[0], [1, "c"], options)
+def test_other_images_and_targets_at_fixed_places(images, contrast, options, spatial):
+    class Named(Net):
+        def forward(self, x):
+            return {"classes": super().forward(x)} if "output" in options else super().forward(x)
+
+    model = Named(spatial=spatial).eval()
+    options = {"layer": ["1", "3"], "contrast": contrast, "class_names": tuple("abcde"), **options}
+    call = eb.capture(model, images[0], [1, "c"], **options)
     alone = torch.tensor([0, 0.3, 0, 0.7, 0])
     for batch, targets in (
         (images[1], ["a", {"b": 0.5, 4: 0.5}]),
@@ -66,22 +56,27 @@ def test_other_images_and_targets_at_fixed_places(replayed, images, contrast, sp
         found = call(batch, targets)
         expected = eb.explain(model, batch, targets, **options)
         for layer in options["layer"]:
-            maps = torch.stack(expected[layer]) if isinstance(expected[layer], list) else expected[layer]
-            assert float(maps.abs().max()) > 0
-            torch.testing.assert_close(found[layer], maps, rtol=1e-5, atol=1e-7)
+            assert isinstance(found[layer], list) == isinstance(expected[layer], list)
+            assert max(float(maps.abs().max()) for maps in expected[layer]) > 0
+            for maps, truth in zip(found[layer], expected[layer], strict=True):
+                torch.testing.assert_close(maps, truth, rtol=1e-4, atol=1e-6)
 
 
-def test_what_it_gave_stays(replayed, images):
-    call = replayed(Net().eval(), images[0], [1], {"layer": "1", "contrast": None})
-    first = call(images[1], [1])["1"]
-    before = first.clone()
-    call(images[2], [2])
-    assert torch.equal(first, before)
-
-
-def test_what_does_not_fit_is_refused(replayed, images):
+def test_what_is_given_may_change_afterwards(images):
     model = Net().eval()
-    call = replayed(model, images[0], [1, 2], {"layer": "1", "contrast": None})
+    targets, contrast, example = [torch.eye(5)[3]], torch.eye(5)[1].clone(), images[0].clone()
+    call = eb.capture(model, example, targets, layer="1", contrast=contrast, signed=True)
+    expected = call(images[1])
+    targets[0].zero_()
+    targets.append(4)
+    contrast.zero_()
+    example.zero_()
+    assert torch.equal(call(images[1]), expected)
+
+
+def test_what_does_not_fit_is_refused(images):
+    model = Net().eval()
+    call = eb.capture(model, images[0], [1, 2], layer="1")
     for targets, sentence in (
         ([1], "1 targets were given; the call was captured with 2"),
         ([lambda scores: scores, 1], "a function of the scores"),
@@ -97,9 +92,62 @@ def test_what_does_not_fit_is_refused(replayed, images):
         call(images[1].double(), [1, 2])
     with pytest.raises(eb.ExcitationError, match="NaN or infinite for image 0, 1"):
         call(images[1] * float("nan"), [1, 2])
-    model[0].weight = nn.Parameter(torch.rand(8, 3, 3, 3))
-    with pytest.raises(eb.ExcitationError, match="weights are no longer where they were"):
+    with pytest.raises(TypeError, match="images are a list; a tensor"):
+        call._call._check([[1.0]])  # the tests' own type check stands before the public call
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(eb.ExcitationError, match=r"autocast is torch.bfloat16; .*off"),
+    ):
         call(images[1], [1, 2])
+    model.train()
+    with pytest.raises(eb.ExcitationError, match="another mode"):
+        call(images[1], [1, 2])
+
+
+def test_a_contrast_that_is_a_function_is_refused(images):
+    with pytest.raises(eb.TargetError, match="contrast is a function of the scores"):
+        eb.capture(Net().eval(), images[0], [1], layer="1", contrast=lambda scores: scores)
+
+
+def replaced(model):
+    model[6] = nn.Linear(8, 5)
+
+
+def moved(model):
+    model[6].weight.data = model[6].weight.data.clone()
+
+
+def exchanged(model):
+    model[6].weight = nn.Parameter(model[6].weight.detach())
+
+
+def filled(model):
+    model[0].bias = nn.Parameter(torch.zeros(8))
+
+
+def another_constant(model):
+    model.scale = torch.ones(8, 1, 1)
+
+
+@pytest.mark.parametrize("change", [replaced, moved, exchanged, filled, another_constant])
+def test_layers_and_weights_at_other_places_are_noticed(images, change):
+    class Scaled(Net):
+        scale = torch.ones(8, 1, 1)
+
+        def forward(self, x):
+            for place, step in enumerate(self):
+                x = step(x) * self.scale if place == 3 else step(x)
+            return x
+
+    model = Scaled().eval()
+    model[0].bias = None
+    call = eb.capture(model, images[0], [1], layer="1", constants=["scale"])
+    with torch.no_grad():
+        model[6].weight.mul_(2)  # in place: seen, not refused
+    assert torch.equal(call(images[1]), eb.explain(model, images[1], [1], layer="1", constants=["scale"]))
+    change(model)
+    with pytest.raises(eb.ExcitationError, match="layers or weights are not where they were"):
+        call(images[1])
 
 
 def test_an_arm_is_warned_of_once(images):
@@ -111,8 +159,10 @@ def test_an_arm_is_warned_of_once(images):
         def forward(self, x):
             return self.head((torch.relu(self.one(x)) + torch.relu(self.other(x))).mean((2, 3)))
 
+    model = Forked().eval()
     with pytest.warns(eb.BypassWarning, match="only one arm"):
-        eb.capture(Forked().eval(), images[0], [1], layer="one")
+        call = eb.capture(model, images[0], [1], layer="one")
+    call(images[1])  # warnings are errors here
 
 
 def test_what_explain_refuses_is_refused_at_once(images):
