@@ -39,17 +39,21 @@ class Checks:
         images: options that say which images; scenes of the symbol world if there are none.
         every: maps are taken after every so many stages.
         expensive: images that expensive methods see while layers are randomised from the top down.
+        layer: where Excitation Backprop's maps are taken; the network's default if not given.
     """
 
     model: str
     images: tuple[object, ...] = ("--data", f"coco:{WORLD}")
     every: int = 1
     expensive: int = 2
+    layer: str = ""
 
     def commands(self, out: Path, count: int) -> list[list[object]]:
         """The `excitation` commands of the checks."""
         shared = ["--model", self.model, *self.images, "--count", count, "--out", out]
         randomisation = ["sanity", "randomisation", *shared, "--every", self.every]
+        if self.layer:
+            randomisation += ["--layer", self.layer]
         return [
             [*randomisation, "--expensive", self.expensive],
             [*randomisation, "--independent", "--expensive", 0],
@@ -64,11 +68,12 @@ NETWORKS = {
     "symbols": {"symbols": Checks("symbols")},
     "resnet": {"resnet": Checks("symbols:resnet", expensive=1)},
     "squeezenet": {
-        name: Checks(f"caffe:{SQUEEZENET / file},{SQUEEZENET / 'squeezenet_v1.0.caffemodel'}", ON_PHOTOS, 6, 1)
+        name: Checks(f"caffe:{SQUEEZENET / file},{SQUEEZENET / 'squeezenet_v1.0.caffemodel'}", ON_PHOTOS, 6, 1, "pool4")
         for name, file in (("squeezenet", "deploy.prototxt"), ("squeezenet_pooled", "deploy_gapfirst.prototxt"))
     },
 }
-"""By the word on the command line, then by name of the results: SqueezeNet has its own head and the re-ordered one."""
+"""By the word on the command line, then by name of the results: SqueezeNet has its own head and the re-ordered one. Its
+maps are taken where the games on real photos take them: where the engine would by itself, so high up, they are CAMs."""
 
 
 def main() -> None:

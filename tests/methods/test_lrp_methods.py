@@ -188,12 +188,19 @@ def test_contrasts(images, untouched):
     found = find_method("lrp-z-plus")(model, images, [1], layer="6", contrast="others")
     rest = [0, 2, 3, 4, 5]
     assert torch.allclose(found[:, 0], every[:, 1] - every[:, rest].mean(1), atol=1e-12)
+    assert torch.equal(find_method("clrp")(model, images, [1], layer="6"), found.clamp(min=0))
     # SGLRP: the softmax's derivative at the scores.
     y = model(images).softmax(1)
     weights = -y * y[:, 1:2]
     weights[:, 1] += y[:, 1]
     found = find_method("lrp-z-plus")(model, images, [1], layer="6", contrast="softmax")
     assert torch.allclose(found[:, 0], torch.einsum("bk,bkhw->bhw", weights, every), atol=1e-12)
+    assert torch.equal(find_method("sglrp")(model, images, [1], layer="6"), found.clamp(min=0))
+    # On pooled scores that is r-MWP up to a factor for each image, and to LRP's epsilon.
+    ours, theirs = (maps / maps.sum((2, 3), keepdim=True) for maps in (
+        find_method("r-mwp")(model, images, [1], layer="6"), found.clamp(min=0),
+    ))  # fmt: skip
+    assert torch.allclose(ours, theirs, atol=1e-3 * float(ours.max()))
 
 
 def test_options_are_checked(images):

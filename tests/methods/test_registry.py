@@ -21,7 +21,7 @@ def test_every_method_of_the_paper_is_there():
     paper = {"mwp", "c-mwp", "eb-without-norm", "eb-post-norm", "gradient", "deconv", "lrp", "cam", "feedback",
              "selective-tuning", "sampled-winners", "centre", "c-gradient", "c-deconv", "c-cam"}  # fmt: skip
     peers = {"deconvnet", "grad-cam", "grad-cam++", "layer-cam", "score-cam", "input-x-gradient",
-             "integrated-gradients", "smoothgrad", "rise", "r-mwp", "c-lrp"}  # fmt: skip
+             "integrated-gradients", "smoothgrad", "rise", "r-mwp", "c-lrp", "clrp", "sglrp"}  # fmt: skip
     assert paper | peers <= set(NAMES)
     assert len(NAMES) == len(set(NAMES))
     for item in list_methods():

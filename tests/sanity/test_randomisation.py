@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 from excitation import ExcitationError
 from excitation.benchmarks.sanity import (
     Checked,
+    Findings,
     applicable,
     cascade,
     choose_methods,
@@ -161,6 +163,29 @@ def test_summaries_know_what_is_missing():
     assert np.isnan(summarise([None]).value)
 
 
+def test_a_method_has_one_colour_and_lines_that_coincide_are_one():
+    def found(names, values):
+        images = {
+            str(i): {"methods": {name: {str(k): {"grid": v} for k, v in enumerate(values[name])} for name in names}}
+            for i in range(3)
+        }
+        about = {"methods": dict.fromkeys(names), "stages": ["top"], "order": "cascading"}
+        return Findings(Path("none.json"), about, images)
+
+    values = {"gradient": [1.0, 0.5], "deconv": [1.0, 0.9], "lrp-z-plus": [1.0, 0.701], "lrp-alpha1-beta0": [1.0, 0.7]}
+    colours = []
+    for names in (["gradient", "deconv", "lrp-z-plus", "lrp-alpha1-beta0"], ["deconv"]):
+        drawn = {
+            line.get_label(): line for axes in randomisation_chart(found(names, values)).axes for line in axes.lines
+        }
+        colours.append((drawn["deconv"].get_color(), drawn["deconv"].get_marker(), drawn["deconv"].get_linestyle()))
+        if len(names) > 1:
+            assert drawn["gradient"].get_color() != drawn["deconv"].get_color()
+            assert {"lrp-alpha1-beta0 = lrp-z-plus"} <= set(drawn)
+    assert colours[0] == colours[1]
+    assert colours[0][2] == "-"
+
+
 def test_tables_and_figures_show_what_was_found(tmp_path):
     model = pooled()
     asked = subjects(model, 2)
@@ -172,7 +197,7 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     values = [entry["methods"]["mwp"]["3"]["grid"] for entry in found.images.values()]
     assert rows["mwp"][2].value == pytest.approx(np.mean(values))
     assert rows["feedback"][7].value == 1
-    assert "1 images, one in 3 stages and the last: feedback (iterations = 5)" in table.notes[1]
+    assert "1 image, one in 3 stages and the last: feedback (iterations = 5)" in table.notes[1]
     meeting = run_convergence(model, asked, ["mwp", "gradient"], out=tmp_path / "c.json")
     medians = [entry["methods"]["gradient"]["absolute"][2] for entry in meeting.images.values()]
     assert dict(convergence_table(meeting).rows)["gradient"][2].value == pytest.approx(np.median(medians))
@@ -188,6 +213,9 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     assert set(methods) <= set(drawn)
     assert drawn["mwp"][3] == pytest.approx(np.mean(values))
     assert len(drawn["feedback"]) == 2
+    assert "[" not in rows["mwp"][2].text  # two images make no interval
+    styles = {line.get_label(): line.get_linestyle() for axes in chart.axes for line in axes.lines}
+    assert {styles[name] for name in methods} == {"--"}
     few = {name: Checked(item.method) for name, item in methods.items() if name in {"mwp", "gradient"}}
     for name, figure in (
         ("a", chart), ("b", convergence_chart(meeting)), ("c", strip_figure(model, asked[0], few)),

@@ -27,6 +27,7 @@ TITLES = {
     "gradient": "Grad", "deconv": "Deconv", "deconvnet": "DeconvNet", "smoothgrad": "SmoothGrad", "lrp": "LRP",
     "cam": "CAM", "grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "layer-cam": "LayerCAM",
     "score-cam": "Score-CAM", "rise": "RISE", "mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP", "c-lrp": "c-LRP",
+    "clrp": "CLRP", "sglrp": "SGLRP", "c-gradient": "c-Grad", "c-deconv": "c-Deconv",
     "c-cam": "c-CAM", "feedback": "Feedback", "selective-tuning": "Selective Tuning", "centre": "Centre",
 }  # fmt: skip
 """What methods are called in the paper and by their authors; others go by their own names."""

@@ -24,6 +24,8 @@ NAMED: dict[str, dict[str, Any]] = {
     "lrp-epsilon-plus": {"rule": "epsilon-plus"},
     "lrp-epsilon-plus-flat": {"rule": "epsilon-plus-flat"},
     "c-lrp": {"rule": "z-plus", "contrast": "dual", "biases": False},
+    "clrp": {"rule": "z-plus", "contrast": "others", "biases": False},
+    "sglrp": {"rule": "z-plus", "contrast": "softmax", "biases": False},
 }
 """The options each name stands for."""
 
@@ -96,5 +98,13 @@ _register(
 )  # fmt: skip
 _register(
     "c-lrp", "Relevance of the class's unit minus that of its dual, z+ below.",
-    "the contrast of Zhang et al., ECCV 2016; Gu, Yang, Tresp, 2018 (CLRP)", signed=False,
+    "the contrast of Zhang et al., ECCV 2016; Gu, Yang, Tresp, ACCV 2018", signed=False,
+)  # fmt: skip
+_register(
+    "clrp", "Relevance of the class minus that of all other classes alike, z+ below.",
+    "Gu, Yang, Tresp, ACCV 2018 (CLRP, its first form)", signed=False,
+)  # fmt: skip
+_register(
+    "sglrp", "Relevance from the derivative of the class's softmax, negative for its rivals, z+ below.",
+    "Iwana, Kuroki, Uchida, ICCV workshops 2019 (SGLRP)", signed=False,
 )  # fmt: skip

@@ -34,12 +34,16 @@ class Line:
         values: at each tick; NaN where there is none.
         low: lower ends of the intervals, or `None` for no band.
         high: upper ends.
+        style: which colour and marker it has; by its place in the panel if not given.
+        dashed: whether it rests on less than the others.
     """
 
     name: str
     values: Float[np.ndarray, " tick"]
     low: Float[np.ndarray, " tick"] | None = None
     high: Float[np.ndarray, " tick"] | None = None
+    style: int | None = None
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,12 @@ def line_chart(
 
 def _draw(axes: Axes, panel: LinePanel, ticks: int, limits: tuple[float, float]) -> None:
     x = np.arange(ticks)
-    for line, colour, marker in zip(panel.lines, COLOURS, MARKERS, strict=False):
+    for place, line in enumerate(panel.lines):
+        style = (place if line.style is None else line.style) % len(COLOURS)
+        colour = COLOURS[style]
         known = np.isfinite(line.values)
-        axes.plot(x[known], line.values[known], color=colour, marker=marker, markersize=3.6, linewidth=1.4,
-                  label=line.name)  # fmt: skip
+        axes.plot(x[known], line.values[known], color=colour, marker=MARKERS[style], markersize=3.6, linewidth=1.4,
+                  linestyle="--" if line.dashed else "-", label=line.name)  # fmt: skip
         if line.low is not None and line.high is not None:
             axes.fill_between(x[known], line.low[known], line.high[known], color=colour, alpha=0.12, linewidth=0)
     axes.set_title(panel.title, fontsize=TEXT, loc="left", pad=4)

@@ -9,6 +9,9 @@ from typing import Any
 from .._tables import Cell
 from ._findings import Findings, Summary
 
+FEW = 3
+"""Images of which an interval says something; lines of fewer are dashed in charts."""
+
 
 def network_of(findings: Findings) -> str:
     """The model's spec, without the folders of its files."""
@@ -28,13 +31,13 @@ def cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float 
 
 
 def as_cell(found: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
-    """A mean or median, with its interval in brackets if asked for; empty where there is none."""
+    """A mean or median, with its interval in brackets if asked for and if there are `FEW` images; else empty."""
     if math.isnan(found.value):
         return Cell("")
     value, low, high = (
         _number(scale * number, digits) for number in (found.value, found.interval.low, found.interval.high)
     )
-    return Cell(f"{value} [{low}, {high}]" if interval else value, value=found.value)
+    return Cell(f"{value} [{low}, {high}]" if interval and found.count >= FEW else value, value=found.value)
 
 
 def _number(value: float, digits: int) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...methods import find_method
+from ...methods import list_methods
 from ...views import Line, LinePanel, line_chart
 from .._tables import Table
-from ._cells import as_cell, as_count, called, cosines, measured, network_of
+from ._cells import FEW, as_cell, as_count, called, cosines, measured, network_of
+from ._choice import LEFT_OUT
 from ._findings import Findings, Summary, summarise
 from ._randomisation import MEASURES
 
@@ -22,6 +24,14 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Class activation, masks, selection, control": ("class activation", "perturbation", "selection", "control"),
 }
 """Panels of a chart, with the families of methods they show."""
+
+MIXED = "Relevance, composites and contrasts"
+"""A panel of its own for relevance methods that are not one rule throughout."""
+
+ONE_RULE = ("lrp-epsilon", "lrp-alpha1-beta0", "lrp-alpha2-beta1", "lrp-z-plus", "lrp-gamma", "lrp-flat")
+
+ALIKE = 0.005
+"""Lines that are nowhere further apart are drawn as one, under both names."""
 
 
 def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
@@ -113,7 +123,8 @@ def convergence_table(findings: Findings) -> Table:
     note = (
         f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
         " brackets 95 % intervals, bootstrap over images. 1: one direction, whatever the"
-        " class. With sign, −1 stands for signals of one direction and opposite sign."
+        " class. With sign, −1 stands for signals of one direction and opposite sign. Methods that do not send a signal"
+        " of their own down through the layers have no direction to compare."
     )
     title = f"Convergence in {network_of(findings)}: absolute cosine of two classes' signals"
     return Table(title, "Method", columns, tuple(rows), (note,))
@@ -131,23 +142,50 @@ def _entries(findings: Findings, stage: int) -> list[dict[str, Any]]:
 
 def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary]) -> list[LinePanel]:
     panels = []
-    for title, families in PANELS.items():
-        lines = []
-        for name in names:
-            if find_method(name).family in families:
-                found = [at(name, stage) for stage in range(ticks)]
-                values, low, high = (
-                    np.array(side, dtype=float)
-                    for side in (
-                        [item.value for item in found],
-                        [item.interval.low for item in found],
-                        [item.interval.high for item in found],
-                    )
+    for title, members in _members().items():
+        lines: list[Line] = []
+        for style, name in enumerate(members):
+            if name not in names:
+                continue
+            found = [at(name, stage) for stage in range(ticks)]
+            values, low, high = (
+                np.array(side, dtype=float)
+                for side in (
+                    [item.value for item in found],
+                    [item.interval.low for item in found],
+                    [item.interval.high for item in found],
                 )
-                lines.append(Line(name, values, low, high))
+            )
+            few = max(item.count for item in found) < FEW
+            band = {} if few else {"low": low, "high": high}
+            line = Line(name, values, **band, style=style, dashed=few)
+            same = next((i for i, other in enumerate(lines) if _coincide(line, other)), None)
+            if same is None:
+                lines.append(line)
+            else:
+                lines[same] = replace(lines[same], name=f"{lines[same].name} = {name}")
         if lines:
             panels.append(LinePanel(title, lines))
     return panels
+
+
+def _members() -> dict[str, list[str]]:
+    """Methods of each panel; a method's place there is its colour in all charts, whichever others take part."""
+    found: dict[str, list[str]] = {}
+    for title, families in PANELS.items():
+        members = [
+            method.name for method in list_methods() if method.family in families and method.name not in LEFT_OUT
+        ]
+        if title == "Relevance":
+            found[title] = [name for name in members if name in ONE_RULE]
+            found[MIXED] = [name for name in members if name not in ONE_RULE]
+        else:
+            found[title] = members
+    return found
+
+
+def _coincide(line: Line, other: Line) -> bool:
+    return line.dashed == other.dashed and np.allclose(line.values, other.values, rtol=0, atol=ALIKE, equal_nan=True)
 
 
 def _reduced(findings: Findings) -> str:
@@ -160,8 +198,8 @@ def _reduced(findings: Findings) -> str:
         return ""
     limit = findings.configuration["expensive"]
     return (
-        f"Expensive methods see {limit['images']} images, one in {limit['every']} stages and the last:"
-        f" {'; '.join(said)}."
+        f"Expensive methods see {limit['images']} image{'s' * (limit['images'] != 1)}, one in {limit['every']} stages"
+        f" and the last: {'; '.join(said)}. No interval of fewer than {FEW} images is given."
     )
 
 

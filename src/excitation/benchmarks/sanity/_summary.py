@@ -37,6 +37,7 @@ def summary_table(randomisation: Findings, independent: Findings, convergence: F
         " histograms), mean over images; one at a time: mean over stages and images. Cosine: median. In brackets 95 %"
         f" intervals, bootstrap over images: {counts[0]} from the top down, {counts[1]} one at a time, {counts[2]} for"
         " the cosine; expensive methods fewer, as the table of each check says. 1: the map, or the signal, is the same."
+        " Empty: not asked of an expensive method; no cosine of methods that send no signal of their own down."
     )
     return Table(f"All checks in {network_of(randomisation)}", "Method", columns, tuple(rows), (note,))
 
