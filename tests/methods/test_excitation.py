@@ -74,6 +74,50 @@ def test_without_normalisers_by_dense_matrices(seed):
         assert torch.allclose(after[:, t, :, 0], truth, atol=1e-12)
 
 
+def product(layer, a, p):
+    """`a * W+^T p` of one layer of `deep`, by autograd; its pools pass on to their winners, and by their weights."""
+    if isinstance(layer, nn.ReLU):
+        return p
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        layer = copy.deepcopy(layer)
+        with torch.no_grad():
+            layer.weight.clamp_(min=0)
+    a = a.detach().requires_grad_()
+    (back,) = torch.autograd.grad(layer(a), a, p)
+    return back.detach() if isinstance(layer, (nn.MaxPool2d, nn.Flatten)) else (a * back).detach()
+
+
+def products(model, images, target, to):
+    """The unnormalised sweep of `deep` from a unit down to the output of layer `to`."""
+    inputs, x = [], images
+    for layer in model:
+        inputs.append(x)
+        x = layer(x).detach()
+    p = F.one_hot(torch.tensor([target] * len(images)), x.shape[1]).double()
+    for layer, a in zip(reversed(model[to + 1 :]), reversed(inputs[to + 1 :]), strict=True):
+        p = product(layer, a, p)
+    return p.sum(1)
+
+
+@pytest.mark.parametrize("layer", [1, 4, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_without_normalisers_on_deep_networks(seed, layer, images):
+    asked = list(range(6))
+    without = find_method("eb-without-norm")(deep(seed), images, asked, layer=str(layer), signed=True)
+    after = find_method("eb-post-norm")(deep(seed), images, asked, layer=str(layer), signed=True)
+    plain, dual = deep(seed, inplace=False), deep(seed, inplace=False)
+    with torch.no_grad():
+        dual[-1].weight.neg_()
+    for target in asked:
+        unit, other = (products(model, images, target, layer) for model in (plain, dual))
+        difference = unit - other
+        scale = difference.abs().sum((1, 2), keepdim=True)
+        assert torch.allclose(without[:, target], difference / scale, atol=1e-12)
+        # A unit without any active excitatory input has no map.
+        unit, other = (side / side.sum((1, 2), keepdim=True).clamp(min=1e-300) for side in (unit, other))
+        assert torch.allclose(after[:, target], unit - other, atol=1e-12)
+
+
 def test_mwp_and_c_mwp_are_explains(images, untouched):
     model = deep()
     check = untouched(model)

@@ -45,17 +45,54 @@ def relevance(model, images, target, composite, classes=6):
     return found.sum(1)
 
 
+FROM_SCORE = {"lrp-epsilon", "lrp-gamma", "lrp-epsilon-plus", "lrp-epsilon-plus-flat"}
+"""Rules that start from the score unless asked otherwise: the map's sum is then the score."""
+
+
+def close(found, truth, scale=None):
+    return float((found - truth).abs().max()) < 1e-7 * float((truth if scale is None else scale).abs().max())
+
+
 @pytest.mark.parametrize("name", [*RULES, "lrp-epsilon-plus", "lrp-epsilon-plus-flat"])
 @pytest.mark.parametrize("seed", range(3))
 def test_zennit(name, seed, images, untouched):
     model = deep(seed)
     check = untouched(model)
-    found = find_method(name)(model, images, list(range(6)), start="unit")
+    asked = list(range(6))
+    unit = find_method(name)(model, images, asked, start="unit")
+    score = find_method(name)(model, images, asked, start="score")
+    usual = find_method(name)(model, images, asked)
     check()
-    for target in range(6):
+    scores = model(images).detach()
+    for target in asked:
         truth = relevance(deep(seed, inplace=False), images, target, composite(name))
-        scale = float(truth.abs().max())
-        assert float((found[:, target] - truth).abs().max()) < 1e-7 * scale, target
+        assert close(unit[:, target], truth), target
+        of_score = truth * scores[:, target, None, None]
+        assert close(score[:, target], of_score), target
+        assert close(usual[:, target], of_score if name in FROM_SCORE else truth), target
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"rule": "gamma", "gamma": 0.1}, lambda: Gamma(gamma=0.1)),
+        ({"rule": "alpha-beta", "alpha": 3.0, "beta": 2.0}, lambda: AlphaBeta(alpha=3, beta=2)),
+        ({"rule": "epsilon", "epsilon": 0.1}, lambda: Epsilon(epsilon=0.1)),
+        ({"rule": "epsilon", "biases": False}, lambda: Epsilon(zero_params=["bias"])),
+    ],
+)
+def test_options_of_rules_are_zennits(options, rule, images):
+    given = LayerMapComposite(
+        [
+            (Activation, Pass()),
+            (AvgPool, Norm(stabilizer=options.get("epsilon", 1e-6))),  # `epsilon` is that of all sums
+            (Convolution, rule()),
+            (Linear, rule()),
+        ]
+    )
+    found = find_method("lrp")(deep(1), images, [0, 4], start="unit", **options)
+    for place, target in enumerate((0, 4)):
+        assert close(found[:, place], relevance(deep(1, inplace=False), images, target, given))
 
 
 def normed(seed):

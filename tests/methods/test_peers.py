@@ -31,7 +31,8 @@ def steep(seed, inplace=True):
 @pytest.mark.parametrize(("name", "kind"), [("layer-cam", "LayerCAM"), ("grad-cam++", "GradCAMPlusPlus"),
                                             ("grad-cam", "GradCAM")])  # fmt: skip
 def test_maps_from_gradients_are_pytorch_grad_cams(name, kind, layer, seed, images, untouched):
-    model, plain = steep(seed), steep(seed, inplace=False)
+    make = steep if name == "grad-cam++" else deep
+    model, plain = make(seed), make(seed, inplace=False)
     check = untouched(model)
     found = find_method(name)(model, images, TARGETS, layer=layer)
     check()
