@@ -34,7 +34,7 @@ def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading:
         Weights of the positions, for each image and class; one where there is only one position.
     """
     if reading not in get_args(Reading):
-        raise ValueError(f"signal is {reading!r}; choose one of {', '.join(map(repr, get_args(Reading)))}.")
+        raise TargetError(f"signal is {reading!r}; choose one of {', '.join(map(repr, get_args(Reading)))}.")
     if scores[0, 0].numel() == 1:
         return torch.ones_like(scores)
     flat = scores.flatten(2)

@@ -11,18 +11,22 @@ import pytest
 import torch
 
 
-def load_grad_cam():
-    """pytorch-grad-cam, without OpenCV where that is not installed.
-
-    It resizes and paints finished maps with OpenCV; the maps themselves, which are compared, are made without it, and
-    all that importing it asks for is the number of a colour map.
-    """
-    if importlib.util.find_spec("pytorch_grad_cam") is None:
-        pytest.skip("grad-cam is not installed")
+def stand_in_for_opencv():
+    """Where OpenCV is not installed, what libraries need of it to be imported: the number of a colour map."""
     if "cv2" not in sys.modules and importlib.util.find_spec("cv2") is None:
         paint = types.ModuleType("cv2")
         paint.COLORMAP_JET = 2
         sys.modules["cv2"] = paint
+
+
+def load_grad_cam():
+    """pytorch-grad-cam, without OpenCV where that is not installed.
+
+    It resizes and paints finished maps with OpenCV; the maps themselves, which are compared, are made without it.
+    """
+    if importlib.util.find_spec("pytorch_grad_cam") is None:
+        pytest.skip("grad-cam is not installed")
+    stand_in_for_opencv()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("pytorch_grad_cam")

@@ -62,6 +62,26 @@ def test_one_call_for_all(name, images, untouched):
     assert torch.allclose(inside, single, rtol=1e-4, atol=1e-6)
 
 
+WRONG = {
+    "smoothgrad": [
+        ({"samples": 2.5}, "samples is 2.5; a whole number"), ({"noise": -1.0}, "noise is -1.0; zero or more"),
+        ({"noise": "much"}, "noise is 'much'; a finite number"),
+    ],
+    "feedback": [({"iterations": True}, "iterations is True"), ({"rate": float("nan")}, "rate is nan; a finite")],
+    "lrp": [({"gamma": "a"}, "gamma is 'a'; a finite number"), ({"biases": 1}, "biases is 1; True or False")],
+    "score-cam": [({"batch": 0}, "batch is 0; at least one"), ({"batch": 2.5}, "batch is 2.5")],
+    "r-mwp": [({"policies": "original"}, r"policies is 'original'; excitation.Policies\(...\) are expected")],
+    "sampled-winners": [({"walks": 2.5}, "walks is 2.5")],
+    "gradient": [({"channels": "most"}, "choose one of 'max', 'mean'")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options", "sentence"), [(n, *case) for n, cases in WRONG.items() for case in cases])
+def test_wrong_options_are_refused_by_a_sentence(name, options, sentence, images):
+    with pytest.raises(eb.ExcitationError, match=sentence):
+        find_method(name)(pooled(), images, [1], **options)
+
+
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"centre"}))
 def test_wrong_classes_are_refused(name, images):
     with pytest.raises(eb.TargetError, match="target 9 is no class"):

@@ -17,6 +17,7 @@ from ._compare_command import compare_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
 from ._layers_command import layers_command
+from ._methods_command import methods_command
 from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
 from ._symbols_command import symbols_command
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("explain")(explain_command)
 app.command("compare")(compare_command)
 app.command("layers")(layers_command)
+app.command("methods")(methods_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")
 app.command("report")(report_command)

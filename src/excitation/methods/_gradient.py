@@ -140,6 +140,8 @@ def smooth_gradient(
     """
     only_at_input(question, "SmoothGrad")
     _check_count(samples)
+    if noise < 0:
+        raise ExcitationError(f"noise is {noise}; zero or more is expected.")
     images = question.images
     priors = _own_priors(question)
     flat = images.flatten(1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
@@ -14,6 +16,7 @@ from .._errors import ExcitationError
 from .._forward import OutputChoice
 from .._layers import Layer
 from ..networks._loaded import LoadedModel
+from ..propagation import Policies
 from ..signals import Reading, Target
 from ._question import Maps, Question, ask
 
@@ -50,12 +53,12 @@ class Method:
     source: str
     cost: str
     needs: str
-    function: Function
+    function: Function = field(repr=False)
     steps: tuple[str, ...] = ("bicubic",)
     aliases: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    applies: Callable[[Question], None] | None = None
+    applies: Callable[[Question], None] | None = field(default=None, repr=False)
 
     def __call__(
         self,
@@ -96,9 +99,12 @@ class Method:
             known = ", ".join(self.options) or "none"
             raise ExcitationError(f"method {self.name!r} has no option {unknown[0]!r}; its options: {known}.")
         for key, value in options.items():
-            if value not in self.choices.get(key, (value,)):
-                named = ", ".join(map(repr, self.choices[key]))
-                raise ExcitationError(f"{key} is {value!r}; choose one of {named}.")
+            if key in self.choices:
+                if value not in self.choices[key]:
+                    named = ", ".join(map(repr, self.choices[key]))
+                    raise ExcitationError(f"{key} is {value!r}; choose one of {named}.")
+            else:
+                _check_kind(key, value, self.options[key])
         question = ask(
             model, images, targets, layer=layer, signal=signal, class_names=class_names, output=output,
             constants=constants,
@@ -186,6 +192,22 @@ def _choices(hint: object) -> tuple[Any, ...]:
     return tuple(value for part in parts for value in part) if parts and all(parts) else ()
 
 
+def _check_kind(key: str, value: object, usual: object) -> None:
+    """Refuse a value of another kind than the default: a whole number, a finite number, a truth value, policies."""
+    fits = True
+    if isinstance(usual, bool):
+        fits, kind = isinstance(value, bool), "True or False is"
+    elif isinstance(usual, int):
+        fits, kind = not isinstance(value, bool) and isinstance(value, Integral), "a whole number is"
+    elif isinstance(usual, float):
+        number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+        fits, kind = number or isinstance(value, torch.Tensor), "a finite number is"
+    elif key == "policies":
+        fits, kind = value is None or isinstance(value, Policies), "excitation.Policies(...) are"
+    if not fits:
+        raise ExcitationError(f"{key} is {value!r}; {kind} expected.")
+
+
 def find_method(name: str) -> Method:
     """A method by its name or an alias.
 
@@ -195,9 +217,11 @@ def find_method(name: str) -> Method:
     try:
         return _METHODS[name]
     except KeyError:
-        near = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.3)
+        near = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.5)
         hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
-        raise ExcitationError(f"there is no method {name!r}.{hint} `list_methods()` names all.") from None
+        raise ExcitationError(
+            f"there is no method {name!r}.{hint} `excitation methods` or `list_methods()` names all."
+        ) from None
 
 
 def methods_table() -> str:

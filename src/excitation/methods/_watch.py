@@ -240,5 +240,7 @@ def gradients(watched: Watched, priors: torch.Tensor, tensors: Mapping[str, torc
 
 def scores_at(question: Question, images: torch.Tensor, batch: int) -> torch.Tensor:
     """Class scores of any number of images, `batch` of them at a time, without gradients."""
+    if batch < 1:
+        raise ExcitationError(f"batch is {batch}; at least one image at a time is needed.")
     parts = [watch(question, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)]
     return torch.cat(parts)
