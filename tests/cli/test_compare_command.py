@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from excitation.cli import _comparison
+from excitation.cli._results import Result
 from excitation.data._pictures import read_picture
 from excitation.methods import find_method, post_process
 
@@ -100,6 +101,8 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     first, second = run(*words)[1].splitlines()
     assert ", no peak, mass 0, " in first
     assert ", peak (" in second
+    written = [_comparison._captions(Result.load(tmp_path / f"a/{name}.npz")) for name in ("c-gradient", "mwp")]
+    assert written == [["constant"], ["mass 1.00"]]
 
 
 def test_what_an_earlier_run_found_is_not_done_again(run, folder, tmp_path, toys):

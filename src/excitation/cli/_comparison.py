@@ -210,8 +210,17 @@ def _drawn(row: Row, size: Sequence[int]) -> Compared:
         name,
         note=_time(row.result.seconds or 0.0),
         maps=list(shown_maps(row.asked, row.result.maps, size)),
-        captions=[f"mass {_short(mass)}" for mass in row.result.masses.tolist()],
+        captions=_captions(row.result),
     )
+
+
+def _captions(result: Result) -> list[str]:
+    """Each map's mass; of a map that is the same everywhere, which points nowhere, that."""
+    constant = (result.peaks < 0).any(1)
+    return [
+        "constant" if same else f"mass {_short(mass)}"
+        for same, mass in zip(constant.tolist(), result.masses.tolist(), strict=True)
+    ]
 
 
 def _short(number: float) -> str:
