@@ -216,11 +216,7 @@ def _drawn(row: Row, size: Sequence[int]) -> Compared:
 
 def _captions(result: Result) -> list[str]:
     """Each map's mass; of a map that is the same everywhere, which points nowhere, that."""
-    constant = (result.peaks < 0).any(1)
-    return [
-        "constant" if same else f"mass {_short(mass)}"
-        for same, mass in zip(constant.tolist(), result.masses.tolist(), strict=True)
-    ]
+    return ["constant" if peak is None else f"mass {_short(mass)}" for _, peak, mass in result.rows()]
 
 
 def _short(number: float) -> str:
