@@ -20,9 +20,13 @@ from excitation._files import write_whole
 
 EXCITATION = [sys.executable, "-c", "from excitation.cli import main; main()"]
 
-POINTING = "mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre"
+PEERS = "c-lrp@inception_3b,clrp@inception_3b,sglrp@inception_3b"
+"""LRP with the same contrasts, where Excitation Backprop's maps are taken."""
+
+POINTING = f"mwp,c-mwp,r-mwp,{PEERS},gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam,centre"
 LOCALIZATION = "mwp,c-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
-GRID = "mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
+GRID = f"mwp,c-mwp,r-mwp,{PEERS},gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
+DELETION = "mwp,c-mwp,r-mwp,gradient,deconv,lrp-epsilon-plus,cam,grad-cam"
 LAYERS = "inception_4c,inception_4b,inception_4a,pool3,inception_3b,inception_3a,norm2,conv2,norm1,conv1"
 
 GAMES = {
@@ -32,7 +36,7 @@ GAMES = {
     "localization": ["--methods", LOCALIZATION, "--layer", "inception_3b", "--size", "224"],
     "grid-2": ["--methods", GRID, "--layer", "inception_3b", "--side", "2"],
     "grid-3": ["--methods", GRID, "--layer", "inception_3b", "--side", "3"],
-    "deletion": ["--methods", GRID, "--layer", "inception_3b", "--shortest", "160", "--steps", "20"],
+    "deletion": ["--methods", DELETION, "--layer", "inception_3b", "--shortest", "160", "--steps", "20"],
 }
 """What follows `excitation bench GAME`, beside the data, the model and the file of results."""
 

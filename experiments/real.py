@@ -1,15 +1,18 @@
 """The games on real photos: COCO-128, mosaics of ImageNet photos, kangaroos, all with SqueezeNet v1.0.
 
 `python -m experiments.real` (`make real`): every run is one `excitation bench` command over data beside the project,
-printed by `excitation report`. Stopped at any moment, the same command goes on; `--only NAME` plays some runs.
+printed by `excitation report`; of the pointing games of all methods also pair by pair, and by category. Stopped at any
+moment, the same command goes on; `--only NAME` plays some runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from excitation._files import write_whole
@@ -47,6 +50,14 @@ DELETION = [
 NINE = [*GRID[:-4], "--side", "3", "--mosaics", "14"]
 HELD_OUT = "4"
 """Every fourth photo chooses a layer for each method, the others judge it."""
+
+ONE_LAYER = [
+    "--layer", "pool4", "--methods",
+    "mwp,c-mwp,r-mwp,r-mwp-rectified,grad-cam@fire9/concat,layer-cam@fire9/concat,centre",
+]  # fmt: skip
+"""Each method once, where the tables of docs/results/real.md take it: the CAMs at the last layer."""
+
+REFERENCES = ("mwp @ pool4", "r-mwp @ pool4", "grad-cam @ fire9/concat")
 
 SURE, UNSURE = ["--low", "0.9"], ["--low", "0.3", "--high", "0.9"]
 
@@ -94,9 +105,42 @@ def main() -> None:
         if not given.no_play:
             call(["bench", *RUNS[name], "--out", str(run)])
         if run.exists():
-            choosing = ["--held-out", HELD_OUT] if RUNS[name][: len(COCO)] == COCO else []
-            tables = call(["report", str(run), "--form", "markdown", *choosing])
-            write_whole(given.results / f"{name}.md", f"`excitation bench {' '.join(RUNS[name])}`\n\n{tables}")
+            asked = ["--held-out", HELD_OUT] if RUNS[name][: len(COCO)] == COCO else []
+            write_report(given.results / f"{name}.md", run, [asked], above=f"`excitation bench {' '.join(RUNS[name])}`")
+            if name.startswith("pointing_"):
+                write_pairs(given.results, name.removeprefix("pointing_"), run, ONE_LAYER, REFERENCES)
+
+
+def write_pairs(results: Path, name: str, run: Path, choice: list[str], references: Sequence[str]) -> None:
+    """Each method against some of them, and which method wins how many categories: all pairs, then the difficult.
+
+    Args:
+        results: where `compared_NAME.md` and `categories_NAME.md` go.
+        name: of the run, in theirs.
+        run: results of a pointing game.
+        choice: options of `excitation report` that choose the rows.
+        references: rows that the others are compared with, as tables call them.
+    """
+    against = [word for row in references for word in ("--against", row)]
+    for kind, asked in (("compared", against), ("categories", ["--categories"])):
+        words = ["--no-main", *choice, *asked]
+        write_report(results / f"{kind}_{name}.md", run, [words, [*words, "--difficult"]])
+
+
+def write_report(page: Path, run: Path, reports: Sequence[list[str]], above: str = "") -> None:
+    """What `excitation report` prints with each of these options, every table under its command.
+
+    Args:
+        page: the Markdown file.
+        run: the file of results.
+        reports: options of each command.
+        above: a first line.
+    """
+    parts = [above] if above else []
+    for options in reports:
+        words = ["report", str(run), *options, "--form", "markdown"]
+        parts += [f"`excitation {shlex.join(words)}`", call(words).rstrip("\n")]
+    write_whole(page, "\n\n".join(parts) + "\n")
 
 
 def call(words: list[str]) -> str:

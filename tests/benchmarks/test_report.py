@@ -12,10 +12,15 @@ from excitation.benchmarks import (
     Results,
     Row,
     Table,
+    as_csv,
     as_sweep,
     category_table,
     choose_layers,
+    choose_rows,
     comparison_table,
+    layer_tables,
+    localization_table,
+    paper_figures,
     pointing_table,
 )  # fmt: skip
 
@@ -80,10 +85,12 @@ def test_what_is_missing_is_said():
     run = results(
         finished=("1",), left_out=tuple((image, "hat", "the category has no classes") for image in "12"),
         problems=(("a.jpg", "is broken."),), environments=({"torch": "1"}, {"torch": "2"}),
+        taken={("grad_1", "default", "fire9"): 3},
     )  # fmt: skip
     (note,) = pointing_table([run]).notes
     for words in ("NOT FINISHED, 1 of 3 images", "2 pairs left out since the category has no classes",
-                  "1 problems with the data, listed in voc.sqlite", "2 different sets of versions"):  # fmt: skip
+                  "layers that were not named: grad_1 (fire9)", "1 problems with the data, listed in voc.sqlite",
+                  "2 different sets of versions"):  # fmt: skip
         assert words in note
     with pytest.raises(ExcitationError, match="no results were given"):
         pointing_table([])
@@ -115,8 +122,55 @@ def test_methods_in_pairs():
     assert rows["c-mwp"][:2] == ["75.0", "+25.0"]
     assert rows["c-mwp"][4] == "4"
     assert rows["grad_1"][4] == "3"
+    hard = comparison_table(results(), "mwp@pool4", samples=200, difficult=True)
+    assert "difficult pairs" in hard.title
+    assert figures(hard)["c-mwp"][:2] == ["75.0", "+50.0"]  # cat 1 instead of 0
+    assert figures(hard)["c-mwp"][4] == "3"
     with pytest.raises(ExcitationError, match="has no row 'lrp'; there is: centre, grad_1"):
         comparison_table(results(), "lrp")
+
+
+def test_c_gradient_is_explained_where_it_is_nothing():
+    def run(mass, name="c-gradient"):
+        rows = (Row("1", "cat", name, "", None, None, False, True, mass, 0.1),)
+        return results(rows=rows, configuration={**results().configuration, "layers": {name: [None]}})
+
+    assert "zero by construction" in pointing_table([run(0.0)]).notes[-1]
+    assert "zero by construction" in pointing_table([run(0.0, "c-gradient (softmax)")]).notes[-1]
+    for other in (run(0.5, "c-gradient:signed=True"), run(0.0, "c-deconv"), results()):
+        assert not any("zero by construction" in note for note in pointing_table([other]).notes)
+
+
+def test_rows_are_chosen_and_keep_their_names():
+    run = results()
+    (one,) = choose_rows([run], layers=["pool4"])  # the centre and grad_1 have a single place
+    assert list(figures(pointing_table([one]))) == ["centre", "grad_1", "mwp @ pool4", "c-mwp"]
+    (two,) = choose_rows([run], {"mwp": ["pool2"], "c-mwp": []}, ["pool4"])
+    assert list(figures(pointing_table([two]))) == ["mwp @ pool2", "c-mwp"]
+    won = figures(category_table(two))
+    assert (won["best alone"], won["best with others"]) == (["", "0", "2"], ["", "0", "0"])
+    with pytest.raises(ExcitationError, match="no method at several layers"):
+        as_sweep(one, 2)
+    for methods, layers, said in (
+        ({"lrp": []}, [], "has no method 'lrp'; there is: c-mwp, centre, grad_1, mwp"),
+        ({"mwp": ["pool9"]}, [], "no row of 'mwp' at 'pool9'; its layers: pool2, pool4"),
+        ({"centre": ["pool4"]}, [], "no row of 'centre' at 'pool4'; its layers: none"),
+        (None, ["pool4", "pool9"], "has no layer 'pool9'; there is: default, pool2, pool4"),
+        (None, ["default"], "no row of 'mwp' at 'default'"),
+    ):
+        with pytest.raises(ExcitationError, match=said):
+            choose_rows([run], methods, layers)
+    other = results("coco", hits={("centre", ""): HITS["centre", ""]})
+    with pytest.raises(ExcitationError, match=r"coco\.sqlite: has none of the chosen methods: mwp"):
+        choose_rows([run, other], {"mwp": []})
+
+
+def test_the_paper_s_own_figures_are_said_to_be_quoted():
+    found = paper_figures()
+    own = [name for rows in found.games.values() for name in rows if "paper's Table" in name]
+    assert own == ["c-MWP (paper's Table 1, quoted)", "c-MWP (paper's Table 2, quoted)"]
+    assert "none was read in the paper itself" in found.notes[0]
+    assert any(note.startswith("(quoted): ") for note in found.notes)
 
 
 def test_forms():
@@ -136,9 +190,38 @@ def test_forms():
     assert r"grad\_1 & 50.0 & 50.0 &  &  \\" in latex
     assert r"\textbf{75.0}" in latex
     assert latex.count("{") == latex.count("}")
-    lines = list(csv.reader(io.StringIO(table.as_csv())))
-    assert lines[0] == ["Method", "voc, net All", "voc, net Diff.", "coco, net All", "coco, net Diff."]
-    assert [float(word) for word in lines[1][1:]] == [75, 75, 75, 75]
+
+
+def test_one_csv_holds_tables_of_any_shape():
+    run = results()
+    tables = [
+        pointing_table([run], intervals=True, samples=50),
+        comparison_table(run, "mwp @ pool4", samples=50),
+        *layer_tables(as_sweep(results(hits={**HITS, ("mwp", "pool2"): HITS["mwp", "pool4"]}), 2), samples=20),
+    ]
+    lines = list(csv.DictReader(io.StringIO(as_csv(tables))))
+    assert list(lines[0]) == ["table", "row", "group", "column", "value", "low", "high", "text"]
+    assert not any(None in line or None in line.values() for line in lines)  # as many words everywhere
+    assert list(dict.fromkeys(line["table"] for line in lines)) == [table.title for table in tables]
+    for table in tables:
+        own = [line for line in lines if line["table"] == table.title]
+        assert [line["text"] for line in own if line["column"] == "note"] == list(table.notes)
+        shown = [cell for _, cells in table.rows for cell in cells if cell.text]
+        given = [line for line in own if line["column"] != "note"]
+        assert len(given) == len(shown)
+        for line, cell in zip(given, shown, strict=True):
+            for name in ("value", "low", "high"):
+                assert (float(line[name]) if line[name] else None) == getattr(cell, name)
+            assert line["text"] == ("" if line["value"] or line["low"] else cell.text)
+    (line,) = [
+        line for line in lines if (line["table"], line["row"], line["column"]) == (tables[0].title, "c-mwp", "All")
+    ]
+    assert (line["group"], float(line["value"])) == ("voc, net", 75)
+    assert float(line["low"]) <= 75 <= float(line["high"])
+    (line,) = [line for line in lines if line["row"] == "c-mwp" and line["column"] == "minus mwp @ pool4"]
+    assert float(line["low"]) <= float(line["value"]) == 25 <= float(line["high"])
+    (line,) = [line for line in lines if line["column"] == "Layer"]
+    assert (line["row"], line["value"], line["text"]) == ("mwp", "", "pool4")
 
 
 def test_latex_columns_without_a_group_keep_their_place():
@@ -165,6 +248,38 @@ def test_a_layer_is_chosen_on_images_that_do_not_judge_it():
     (chosen,) = choose_layers(as_sweep(results(hits=hits), 2), samples=20)
     assert (chosen.method, chosen.layer, chosen.images) == ("mwp", "pool2", (2, 1))
     assert (chosen.held_out, chosen.judged) == (1.0, 0.5)
+
+
+def test_images_without_a_pair_are_held_out_but_not_counted():
+    # Every second of six images is held out: 0, 2, 4. Of these 0 has no pair; of the others 5 has none.
+    hits = {
+        ("mwp", layer): [("1", "cat", 1), ("2", "cat", 1), ("3", "dog", 1), ("4", "dog", 0)]
+        for layer in ("pool4", "pool2")
+    }
+    run = as_sweep(results(hits=hits, finished=tuple("012345"), planned=6), 2)
+    (chosen,) = choose_layers(run, samples=20)
+    assert chosen.images == (2, 2)
+    table = layer_tables(run, samples=20)[1]
+    assert "on 2 held-out images of voc, net, accuracy on the 2 others" in table.title
+    assert table.notes == (
+        "Every 2-th of 6 images was held out to choose the layer and is not judged. 2 images have no pair and are not"
+        " counted.",
+    )
+    # Image 1 is not difficult.
+    table = layer_tables(run, difficult=True, samples=20)[1]
+    assert "on 2 held-out images of voc, net, accuracy on the 1 others" in table.title
+    assert "difficult pairs" in table.title
+    assert "3 images have no difficult pair" in table.notes[0]
+
+
+def test_localization_counts_images_that_have_a_box():
+    rows = tuple(
+        Row(image, "cat", "mwp", "pool4", None, None, True, False, 1.0, 0.1, 0.9, (0.9, 0.2)) for image in "1234"
+    )
+    more = {"game": "localization", "alphas": [0.0, 0.5], "overlap": 0.5, "held_out": 2, "layers": {"mwp": ["pool4"]}}
+    run = results(rows=rows, configuration={**results().configuration, **more}, finished=tuple("012345"), planned=6)
+    note = localization_table([run], samples=20).notes[1]
+    assert "alpha chosen on 2 held-out images, every 2-th; error on the 2 others" in note
 
 
 def test_what_is_no_sweep():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
-import signal
-import time
 
 import pytest
 import torch
@@ -176,11 +173,7 @@ def test_shards_give_the_whole(tmp_path, world, game):
 @pytest.mark.parametrize("game", GAMES)
 def test_kills_change_nothing(tmp_path, world, writers, game):
     out = tmp_path / "killed"
-    rng = random.Random(game)
-    for _ in range(6):
-        pid = writers.start("game", game, out, world)
-        time.sleep(rng.uniform(0, 0.3))
-        assert writers.kill(pid) in {0, -signal.SIGKILL}
+    writers.kill_often(out, "game", game, out, world)
     assert timeless(play_game(game, out, world)) == timeless(play_game(game, tmp_path / "whole", world))
 
 

@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import random
-import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from pointing_world import MAPPING, SIDE, make_data, network, play
+from pointing_world import MAPPING, SIDE, make_data, network, note, play
 
 from excitation import ExcitationError, LayerError, explain
 from excitation.benchmarks import (
@@ -25,7 +22,7 @@ from excitation.benchmarks import (
     region,
     run_pointing,
 )
-from excitation.benchmarks._identity import hash_model
+from excitation.benchmarks._identity import environment, hash_files, hash_model, hash_sources
 from excitation.data import category_target, is_difficult, read_coco, read_imagenet
 from excitation.methods import find_method
 from excitation.networks._loaded import LoadedModel, Preprocessing
@@ -201,6 +198,94 @@ def test_a_method_that_fails_on_an_image_is_noted(tmp_path, world):
         play(tmp_path / "shape", world, methods={"shape": lambda *_, layer: torch.zeros(1, 1)})
 
 
+class Moody:
+    """Works until its mood changes."""
+
+    configuration = "moody"
+
+    def __init__(self, works):
+        self.works = works
+
+    def __call__(self, model, images, targets, *, layer=None):
+        if not self.works:
+            raise RuntimeError("in a mood")
+        return torch.eye(6).expand(len(images), len(targets), 6, 6)
+
+
+def test_a_method_that_worked_before_is_not_given_up(tmp_path, world):
+    def stop(state):
+        if state.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path / "run", world, methods={"moody": Moody(True)}, layers=(None,), progress=stop)
+    results = play(tmp_path / "run", world, methods={"moody": Moody(False)}, layers=(None,))
+    assert results.complete
+    assert len({row.image for row in results.rows}) == 4
+    assert sum("in a mood" in sentence for _, sentence in results.problems) == 8
+
+
+def test_a_changed_package_is_noted_and_not_refused(tmp_path, world, monkeypatch):
+    """A file of before this was noted is one more."""
+    from excitation.benchmarks import _identity, _running, pointing_table
+
+    real, out = _identity.environment, tmp_path / "run"
+
+    def session(**more):
+        def stop(state):
+            if state.done == state.earlier + 3:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(_running, "environment", lambda device: {**real(device), **more})
+        with pytest.raises(KeyboardInterrupt):
+            play(out, world, methods={"centre": Centre()}, progress=stop)
+        return read_results(out)
+
+    monkeypatch.setattr(_identity, "hash_sources", lambda: "aaaa")
+    session()
+    results = session()
+    assert [item["sources"] for item in results.environments] == ["aaaa"]
+    monkeypatch.setattr(_identity, "hash_sources", lambda: "bbbb")
+    results = session()
+    assert [item["sources"] for item in results.environments] == ["aaaa", "bbbb"]
+    assert "made under 2 different sets of versions" in " ".join(pointing_table([results]).notes)
+
+
+def test_sources_are_names_and_contents(tmp_path):
+    (tmp_path / "below").mkdir()
+    file = tmp_path / "below/a.py"
+    assert hash_files(tmp_path) == ""
+    file.write_bytes(b"x = 1\ny = 2\n")
+    first = hash_files(tmp_path)
+    assert len(first) == 12
+    (tmp_path / "note.txt").write_text("no source")
+    file.write_bytes(b"x = 1\r\ny = 2\r\n")
+    assert hash_files(tmp_path) == first
+    file.write_bytes(b"x = 1\ny = 3\n")
+    assert hash_files(tmp_path) != first
+    file.write_bytes(b"x = 1\ny = 2\n")
+    file.rename(tmp_path / "a.py")
+    assert hash_files(tmp_path) != first
+    assert environment(torch.device("cpu"))["sources"] == hash_sources()
+
+
+def test_what_is_difficult_does_not_depend_on_whether_crowds_are_hit(tmp_path):
+    copy = make_data(tmp_path / "coco", 3)
+    file = copy / "annotations/instances.json"
+    content = json.loads(file.read_text())
+    # The picture has red in a corner, green, and a crowd of red over half of it.
+    content["annotations"] = [
+        note(0, 0, 1, (0, 0, 8, 8)), note(1, 0, 2, (50, 30, 8, 8)), note(2, 0, 1, (0, 16, 64, 32), crowd=True)
+    ]  # fmt: skip
+    file.write_text(json.dumps(content))
+    methods = {"centre": Centre()}
+    found = [play(tmp_path / str(crowds), copy, methods=methods, crowds=crowds) for crowds in (True, False)]
+    for results, hit in zip(found, (True, False), strict=True):
+        assert {row.category: (row.hit, row.difficult) for row in results.rows} == {
+            "red": (hit, False), "green": (False, True)
+        }  # fmt: skip
+
+
 def test_what_is_wrong_with_the_question_stops_the_run(tmp_path, world):
     with pytest.raises(LayerError):
         play(tmp_path / "a", world, layers=("nowhere",))
@@ -257,11 +342,7 @@ def test_shards_give_the_whole(tmp_path, world):
 
 def test_kills_in_a_real_run_change_nothing(tmp_path, world, writers):
     out = tmp_path / "killed.sqlite"
-    rng = random.Random(0)
-    for _ in range(8):
-        pid = writers.start("point", out, world)
-        time.sleep(rng.uniform(0, 0.25))
-        assert writers.kill(pid) in {0, -signal.SIGKILL}
+    writers.kill_often(out, "point", out, world)
     assert timeless(play(out, world)) == timeless(play(tmp_path / "whole.sqlite", world))
 
 

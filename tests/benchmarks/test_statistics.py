@@ -89,6 +89,25 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 82 <= covered <= 97
 
 
+def test_intervals_of_the_mean_cover_the_truth_with_many_small_categories():
+    """As COCO-128 has them: 107 images, 255 pairs, 55 categories, six of one pair and nine of two."""
+    counts = np.repeat([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12], [6, 9, 4, 8, 13, 5, 1, 1, 5, 2, 1])
+    assert (len(counts), counts.sum()) == (55, 255)
+    rng = np.random.default_rng(0)
+    chances = rng.beta(1.5, 1.5, len(counts))  # some categories are easy, some are not
+    images, names = (tuple(f"{kind}{number:03d}" for number in range(size)) for kind, size in (("i", 107), ("c", 55)))
+    present = np.zeros((len(images), len(names)))
+    for column, count in enumerate(counts):
+        present[rng.choice(len(images), count, replace=False), column] = 1
+    covered, trials = 0, 300
+    for _ in range(trials):
+        hits = present * (rng.random(present.shape) < chances)
+        found = interval(Outcomes(images, names, present, hits), "mean", samples=300)
+        covered += found.low <= chances.mean() <= found.high
+    # A little under the nominal 95 %: a category of one pair varies in truth more than redrawing that pair shows.
+    assert 0.9 <= covered / trials <= 0.98
+
+
 def test_intervals_take_images_whole():
     # Ten pairs per image that are right or wrong together: as sure as one pair per image, not as ten.
     alone = [(f"{i:02d}", "c0", i % 2 == 0) for i in range(40)]

@@ -1,6 +1,7 @@
 """The store of results: resuming, refusing, merging, being full, being killed."""
 
 import dataclasses
+import json
 import random
 import signal
 import sqlite3
@@ -74,6 +75,40 @@ def test_another_configuration_is_refused_and_named(tmp_path):
     with pytest.raises(StoreError, match="begun with shard"):
         open_store(path, WORLD, planned=2, shard=(0, 2))
     open_store(path, WORLD, planned=2).close()  # a refusal leaves no lock
+
+
+def test_a_difference_is_told_in_a_few_words(tmp_path):
+    def described(name, **more):
+        return json.dumps({"": "excitation.benchmarks._methods.NamedMethod", "name": name, "options": [], **more})
+
+    names = ["mwp", "c-mwp", "gradient", *(f"method-{i}" for i in range(20))]
+    was = {
+        "data": {"name": "coco", "hash": "a" * 64}, "note": "x" * 300 + " one way", "order": ["a", "b"],
+        "methods": {name: described(name, signal="response") for name in names},
+        "layers": {name: [None] for name in names},
+    }  # fmt: skip
+    now = {
+        "data": {"name": "coco", "hash": "b" * 64}, "note": "x" * 300 + " another", "order": ["b", "a"],
+        "methods": {**was["methods"], "mwp": described("mwp", signal="softmax"), "cam": described("cam")},
+        "layers": {**was["layers"], "mwp": [None, "conv"]},
+    }  # fmt: skip
+    del now["methods"]["c-mwp"]
+    path = tmp_path / "run.sqlite"
+    open_store(path, was, planned=2).close()
+    with pytest.raises(StoreError) as caught:
+        open_store(path, now, planned=2)
+    told = str(caught.value)
+    for words in (
+        'data.hash was "aaa', 'methods.mwp.signal was "response", is "softmax"', "methods lost c-mwp and gained cam",
+        'layers.mwp gained "conv"', 'order was ["a", "b"], is ["b", "a"]',
+    ):  # fmt: skip
+        assert words in told
+    assert ' one way", is ...' in told
+    assert "gradient" not in told
+    assert "\\" not in told
+    assert len(told) < 600
+    with pytest.raises(StoreError, match=r"; 12 more\. Use that one"):
+        open_store(path, {f"key{i}": i for i in range(15)}, planned=2)
 
 
 def test_a_unit_is_added_as_a_whole_or_not_at_all(tmp_path):

@@ -13,8 +13,13 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from excitation.benchmarks import Progress
 
 UNITS = 600
 
@@ -53,18 +58,58 @@ def hold(path: str) -> None:
         time.sleep(60)
 
 
-def point(path: str, data: str) -> None:
-    """A pointing game with a real network in small."""
+UNITS_OF_A_LIFE = 2
+"""The time of the second is that of the units after it; the first takes longer."""
+
+
+class Death:
+    """Kills the process it is in, by a real signal, at a random moment of the unit after its second.
+
+    Args:
+        seed: of the moment.
+    """
+
+    def __init__(self, seed: str) -> None:
+        """Not begun."""
+        self._part = random.Random(seed).random()
+        self._before = 0.0
+        self._sleeper: threading.Thread | None = None
+
+    def __call__(self, state: Progress) -> None:
+        """What a game calls after each unit."""
+        if state.counted == "photos":
+            return
+        if state.done - state.earlier == UNITS_OF_A_LIFE:
+            self._sleeper = threading.Thread(target=self._kill, args=[self._part * (state.seconds - self._before)])
+            self._sleeper.start()
+        self._before = state.seconds
+
+    def wait(self) -> None:
+        """A run that is over before its death waits for it."""
+        if self._sleeper is not None:
+            self._sleeper.join()
+
+    def _kill(self, pause: float) -> None:
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def point(path: str, data: str, seed: str) -> None:
+    """A pointing game with a real network in small, that is killed."""
     from pointing_world import play
 
-    play(Path(path), Path(data))
+    death = Death(seed)
+    play(Path(path), Path(data), progress=death)
+    death.wait()
 
 
-def game(name: str, path: str, data: str) -> None:
-    """Any of the games with a real network in small."""
+def game(name: str, path: str, data: str, seed: str) -> None:
+    """Any of the games with a real network in small, that is killed."""
     from games_world import play_game
 
-    play_game(name, Path(path), Path(data))
+    death = Death(seed)
+    play_game(name, Path(path), Path(data), progress=death)
+    death.wait()
 
 
 WRITERS = {"write_units": write_units, "hold": hold, "point": point, "game": game}
@@ -96,6 +141,28 @@ class Writers:
     def status(self) -> int:
         """Wait for the writer's end: its exit status, or minus the signal that ended it."""
         return self._answer("ended")
+
+    def kill_often(self, out: Path, *words: object, kills: int = 3) -> None:
+        """Run what kills itself amid its units, until so many died and left a file that is begun and not complete.
+
+        Every run adds units and is then killed, whatever the machine's speed: no clock decides whether.
+        """
+        from excitation.benchmarks import read_results
+
+        for attempt in range(5):
+            finished = 0
+            for life in range(kills):
+                self.start(*words, f"{attempt}.{life}")
+                status, found = self.status(), read_results(out)
+                if found.complete:  # the kill came late
+                    break
+                assert status == -signal.SIGKILL
+                assert len(found.finished) >= finished + UNITS_OF_A_LIFE
+                finished = len(found.finished)
+            else:
+                return
+            out.unlink()
+        raise AssertionError(f"not once {kills} kills in a row before the run was complete")
 
     def _answer(self, word: str) -> int:
         said, number = self._process.stdout.readline().split()

@@ -34,6 +34,19 @@ def test_maps_are_those_of_each_method_alone(images, model, layers):
             assert maps.abs().sum() > 0
 
 
+def test_each_method_at_its_own_layers(images):
+    model = deep()
+    wanted = [(name, "response") for name in TOGETHER]
+    layers = [["3"], ["7", "3"], [None], ["3"], ["7"], [None, "3"]]
+    for (name, _), places, of_method in zip(
+        wanted, layers, maps_together(model, images, [1], wanted, layers), strict=True
+    ):
+        for layer, maps in zip(places, of_method, strict=True):
+            assert torch.allclose(maps, find_method(name)(model, images, [1], layer=layer), rtol=1e-10, atol=1e-13)
+    with pytest.raises(ExcitationError, match="one list for all 6 methods, or one for each"):
+        maps_together(model, images, [1], wanted, [["3"], ["7"]])
+
+
 def test_one_forward_pass_for_all(images):
     calls = []
     model = deep()

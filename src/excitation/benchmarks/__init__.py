@@ -11,6 +11,7 @@ from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map
 from ._probabilities import Probability, probabilities
 from ._published import PublishedFigures, paper_figures, read_published
 from ._report import category_table, comparison_table, pointing_table
+from ._report_choice import choose_rows
 from ._report_tables import report_tables
 from ._results import Results, merge_results, read_results
 from ._run_deletion import run_deletion
@@ -22,7 +23,7 @@ from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Store, open_store
 from ._sweep_layers import sweep_layers
-from ._tables import Cell, Table
+from ._tables import Cell, Table, as_csv
 
 __all__ = [
     "ALPHAS",
@@ -56,6 +57,7 @@ __all__ = [
     "Wins",
     "accuracy",
     "alpha_figure",
+    "as_csv",
     "as_sweep",
     "best_overlap",
     "boxes_of_map",
@@ -63,6 +65,7 @@ __all__ = [
     "category_table",
     "choose_layers",
     "choose_mosaics",
+    "choose_rows",
     "compare",
     "comparison_table",
     "deletion",

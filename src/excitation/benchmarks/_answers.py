@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,10 @@ from .._errors import (
 from ..data._annotations import Problems
 from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_together, maps_together
 from ..networks._loaded import LoadedModel
+from ..propagation import INPUT
 from ..signals import Reading, Target
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
+from ._places import own_places
 
 AnyMethod = Method | ManyLayers | Centre
 
@@ -39,6 +42,12 @@ STOPPERS = (
 Found = dict[str, tuple[list[torch.Tensor], float]]
 """By method: maps `(image, target, height, width)` at each layer, and the seconds they took."""
 
+Layers = Mapping[str, tuple[str | None, ...]]
+"""Of each method; `None` is its own choice."""
+
+Taken = Mapping[tuple[str, str, str], int]
+"""By method, layer as it was asked for, and the layer that this was: on how many images."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -46,7 +55,7 @@ class Answer:
 
     Attributes:
         method: its name in tables.
-        layer: where it was taken.
+        layer: where it was taken, as it was asked for: `"default"` is the method's own choice (see `Asker.taken`).
         category: what was looked for.
         attention: finite values.
         seconds: its equal part of the time; methods that share a forward pass share its time.
@@ -73,7 +82,7 @@ class Asker:
         self,
         model: LoadedModel,
         methods: Mapping[str, AnyMethod],
-        layers: Mapping[str, tuple[str | None, ...]],
+        layers: Layers,
         problems: Problems,
     ) -> None:
         self._model = model
@@ -82,6 +91,16 @@ class Asker:
         self._problems = problems
         self._worked: set[str] = set()
         self._failed = dict.fromkeys(self._methods, 0)
+        self._taken: Counter[tuple[str, str, str]] = Counter()
+
+    def has_worked(self, methods: Collection[str]) -> None:
+        """Methods that gave maps in an earlier session: if they fail on images now, those are to blame."""
+        self._worked |= {name for name in methods if name in self._methods}
+
+    def taken(self) -> Taken:
+        """Where maps were taken that no layer was named for, since this was last asked."""
+        found, self._taken = self._taken, Counter()
+        return found
 
     def ask(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
         """Maps for one image, method by method.
@@ -94,7 +113,10 @@ class Asker:
         Raises:
             ExcitationError: something the next image would meet too, or a method that never works.
         """
-        shared = self._together(one, pairs)
+        start = time.perf_counter()
+        own, asked = self._places(one, pairs)
+        choosing = (time.perf_counter() - start) / max(len(own), 1)
+        shared = self._together(one, pairs, asked)
         for name, method in self._methods.items():
             layers = self._layers[name]
             start = time.perf_counter()
@@ -102,14 +124,17 @@ class Asker:
                 if name in shared:
                     found, seconds = shared[name]
                 else:
-                    found = maps_at(method, self._model, one, list(pairs.values()), layers)
+                    found = maps_at(method, self._model, one, list(pairs.values()), asked[name])
                     seconds = time.perf_counter() - start
+                seconds += choosing if name in own else 0
                 maps = [item[0].detach().to("cpu") for item in found]
             except STOPPERS:
                 raise
             except (ExcitationError, RuntimeError) as error:
                 self._fail(name, path, error)
                 continue
+            if name in own:
+                self._taken[name, DEFAULT_LAYER, own[name]] += 1
             for layer, of_layer in zip(layers, maps, strict=True):
                 for category, attention in zip(pairs, of_layer, strict=True):
                     if not bool(torch.isfinite(attention).all()):
@@ -119,32 +144,50 @@ class Asker:
                     each = seconds / (len(pairs) * len(layers))
                     yield Answer(name, layer or DEFAULT_LAYER, category, attention, each)
 
-    def _together(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> Found:
+    def _places(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
+        """The layers that methods choose themselves, by name; and all layers with these in the place of `None`."""
+        choosers = {name: method for name, method in self._methods.items() if None in self._layers[name]}
+        if not choosers:
+            return {}, self._layers
+        try:
+            own = own_places(self._model, one, list(pairs.values()), choosers)
+        except STOPPERS:
+            raise
+        except (ExcitationError, RuntimeError):
+            # Each method says itself what it makes of this image.
+            return {}, self._layers
+        # Named, no method has to look for it again. A layer that is named beside it is not named twice.
+        put = {name: None if place == INPUT or place in self._layers[name] else place for name, place in own.items()}
+        return own, {
+            name: tuple(put.get(name) if layer is None else layer for layer in layers)
+            for name, layers in self._layers.items()
+        }
+
+    def _together(self, one: torch.Tensor, pairs: Mapping[str, Target], asked: Layers) -> Found:
         """What methods give that share a forward pass; those that fail together are asked one by one later."""
         plain = {
             name: method
             for name, method in self._methods.items()
             if isinstance(method, NamedMethod) and not method.options
         }
-        swept: dict[tuple[str | None, ...], list[str]] = {}
+        swept: list[str] = []
         derived: dict[Reading, list[str]] = {}
         for name, method in plain.items():
             if method.name in TOGETHER:
-                swept.setdefault(self._layers[name], []).append(name)
+                swept.append(name)
             elif method.name in GRADIENTS:
                 derived.setdefault(method.signal, []).append(name)
         targets = list(pairs.values())
 
-        def sweeps(names: list[str], layers: tuple[str | None, ...]) -> list[list[torch.Tensor]]:
-            return maps_together(
-                self._model, one, targets, [(plain[name].name, plain[name].signal) for name in names], layers
-            )  # fmt: skip
+        def sweeps(names: list[str]) -> list[list[torch.Tensor]]:
+            wanted = [(plain[name].name, plain[name].signal) for name in names]
+            return maps_together(self._model, one, targets, wanted, [asked[name] for name in names])
 
         def derivatives(names: list[str], signal: Reading) -> list[list[torch.Tensor]]:
-            asked = [(plain[name].name, self._layers[name]) for name in names]
-            return gradient_maps_together(self._model, one, targets, asked, signal=signal)
+            wanted = [(plain[name].name, asked[name]) for name in names]
+            return gradient_maps_together(self._model, one, targets, wanted, signal=signal)
 
-        groups = [(names, partial(sweeps, names, layers)) for layers, names in swept.items()]
+        groups = [(swept, partial(sweeps, swept))] if swept else []
         groups += [(names, partial(derivatives, names, signal)) for signal, names in derived.items()]
         found: Found = {}
         for names, run in groups:

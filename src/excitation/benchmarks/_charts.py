@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.style
@@ -55,7 +57,11 @@ def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLE
                       color=_colour(place), linewidth=1.2, label=curve.method)  # fmt: skip
         axes.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_xlabel("layer, from the top of the network down")
-        axes.set_ylabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}")
+        # The axis may leave out much below the curves; it ends at a round number, and its name says so.
+        lowest = 10 * math.floor(10 * min(item.low for curve in curves for item in curve.intervals))
+        axes.set_ylim(bottom=lowest)
+        start = f"\naxis from {lowest}" if lowest else ""
+        axes.set_ylabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}{start}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title(heading_of(run), loc="left")
     return figure
@@ -83,15 +89,21 @@ def category_figure(run: Results, methods: Sequence[str] | None = None, *, diffi
     names = sorted(known, key=lambda name: first.get(name, -1.0))
     columns = -(-len(names) // ROWS)
     rows = -(-len(names) // columns)
+    width = 3.5 * columns
+    # As many beside each other as fit: a letter takes about 0.06 inches, a colour half an inch.
+    beside = min(len(chosen), max(1, int(width / (0.5 + 0.06 * max(len(f"{name} (100.0)") for name in chosen)))))
+    told = textwrap.wrap(_which(chosen, scores, given=methods is not None), int(width / 0.06))
+    above = 0.16 * (len(told) + -(-len(chosen) // beside))
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(3.5 * columns, 1.1 + 0.05 * rows * (1 + len(chosen))), layout="constrained")
+        figure = Figure(figsize=(width, 0.9 + above + 0.05 * rows * (1 + len(chosen))), layout="constrained")
         every = figure.subplots(1, columns, squeeze=False)[0]
         for column, axes in enumerate(every):
             # The last names come first, since the axis runs upwards.
             end = len(names) - column * rows
             _bars(axes, names[max(0, end - rows) : end], chosen, scores, rows)
             axes.set_xlabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}")
-        figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(chosen))
+        figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=beside,
+                      title="\n".join(told))  # fmt: skip
         every[0].set_title(heading_of(run), loc="left")
     return figure
 
@@ -147,6 +159,14 @@ def _telling(scores: Mapping[str, Accuracy]) -> list[str]:
         chosen += [max(rows, key=lambda name: means[name])] if rows else []
     others = [name for name in means if plain[name] not in {*OWN, "centre"}]
     return [*chosen, *([max(others, key=lambda name: means[name])] if others else [])][:MOST] or list(means)[:MOST]
+
+
+def _which(chosen: Sequence[str], scores: Mapping[str, Accuracy], *, given: bool) -> str:
+    """That others are left out, and by which rule; nothing where none is."""
+    if len(chosen) == len(scores):
+        return ""
+    rule = "as named" if given else "Excitation Backprop's own and the best of the others by their mean, in brackets"
+    return f"{len(chosen)} of {len(scores)} rows of the table: {rule}"
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -30,10 +32,31 @@ def hash_content(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
+def hash_sources() -> str:
+    """A short hash of this package's own `.py` files, as they lay when first asked; `"unknown"` where none lie.
+
+    The version alone stays the same while the package is being changed.
+    """
+    return hash_files(Path(__file__).parents[1]) or "unknown"
+
+
+def hash_files(root: Path) -> str:
+    """A short hash of names and contents of the `.py` files below a folder, `""` if there are none."""
+    files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix())
+    whole = hashlib.sha256()
+    for file in files:
+        # Whatever ends of lines a checkout has.
+        content = hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+        whole.update(f"{file.relative_to(root).as_posix()}\t{content}\n".encode())
+    return whole.hexdigest()[:12] if files else ""
+
+
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions and machine."""
+    """Versions, this package's own sources, and the machine: noted with a run, not compared."""
     found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     found |= {package: _version(package) for package in PACKAGES}
+    found["sources"] = hash_sources()
     found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return found
 

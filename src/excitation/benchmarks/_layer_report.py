@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from .._errors import ExcitationError
 from ._results import Results
-from ._rows import game_of, heading_of, notes_of, ordered, outcomes_of, with_several_layers
+from ._rows import game_of, heading_of, images_with_rows, notes_of, ordered, outcomes_of, with_several_layers
 from ._sqlite import Row
 from ._statistics import SAMPLES, Average, Interval, accuracy, interval
-from ._tables import EMPTY, Cell, Table
+from ._tables import EMPTY, Cell, Table, percent
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class ChosenLayer:
         held_out: accuracy there.
         judged: accuracy on the other images.
         interval: of the latter.
-        images: how many were held out, and how many judged.
+        images: how many chose it, and how many judged it: those that have a pair.
     """
 
     method: str
@@ -134,12 +132,12 @@ def choose_layers(
     held = set(run.finished[::step])
     chosen = []
     for method, by_layer in _by_layer(run).items():
-        scores, others = {}, {}
+        scores, choosing, others = {}, {}, {}
         for layer, rows in by_layer.items():
             first = outcomes_of([row for row in rows if row.image in held], difficult=difficult)
             second = outcomes_of([row for row in rows if row.image not in held], difficult=difficult)
             if first is not None and second is not None:
-                scores[layer], others[layer] = float(getattr(accuracy(first), average)), second
+                scores[layer], choosing[layer], others[layer] = float(getattr(accuracy(first), average)), first, second
         if not scores:
             raise ExcitationError(
                 f"{run.path}: the {len(run.finished)} images that are finished have no pairs both among the held-out"
@@ -154,24 +152,27 @@ def choose_layers(
                 scores[layer],
                 float(getattr(accuracy(judged), average)),
                 interval(judged, average, samples=samples),
-                (len(held), len(run.finished) - len(held)),
+                (len(choosing[layer].images), len(judged.images)),
             )
         )
     return chosen
 
 
-def layer_tables(run: Results, *, average: Average = "mean", samples: int = SAMPLES) -> list[Table]:
+def layer_tables(
+    run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
+) -> list[Table]:
     """The sweep, layers down and methods across, and the chosen layers.
 
     Args:
         run: results of a layer sweep.
         average: over categories or pairs.
+        difficult: of the difficult pairs only.
         samples: of the bootstrap.
 
     Raises:
         ExcitationError: another game, or no results.
     """
-    curves = layer_curves(run, average=average, samples=samples)
+    curves = layer_curves(run, average=average, difficult=difficult, samples=samples)
     layers = list(dict.fromkeys(layer for curve in curves for layer in curve.layers))
     rows = []
     for layer in layers:
@@ -182,45 +183,56 @@ def layer_tables(run: Results, *, average: Average = "mean", samples: int = SAMP
                 continue
             place = curve.layers.index(layer)
             value = curve.values[place]
-            text = f"{100 * value:.1f} {_ends(curve.intervals[place])}"
-            cells.append(Cell(text, value == max(curve.values), 100 * value))
+            cells.append(percent(value, curve.intervals[place], best=value == max(curve.values)))
         rows.append((layer, tuple(cells)))
     over = "mean over categories" if average == "mean" else "pooled over pairs"
+    which = "difficult pairs" if difficult else "all pairs"
     sweep = Table(
-        f"Layer sweep on {heading_of(run)}: pointing accuracy in percent, {over}, all pairs",
+        f"Layer sweep on {heading_of(run)}: pointing accuracy in percent, {over}, {which}",
         "Layer",
         tuple(("", curve.method) for curve in curves),
         tuple(rows),
         (f"In brackets: 95 % intervals, bootstrap over images with {samples} samples.", *notes_of([run])),
     )
     try:
-        chosen = choose_layers(run, average=average, samples=samples)
+        chosen = choose_layers(run, average=average, difficult=difficult, samples=samples)
     except ExcitationError as error:
         return [
             Table(sweep.title, sweep.corner, sweep.columns, sweep.rows, (*sweep.notes, f"No layer chosen: {error}"))
         ]
-    held, judged = chosen[0].images
+    return [sweep, _chosen_table(run, chosen, f"{over}, {which}", difficult)]
+
+
+def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, difficult: bool) -> Table:
+    """The chosen layers, with the numbers of images on which any method was asked for such a pair."""
+    step = run.configuration["held_out"]
+    aside = set(run.finished[:: step if isinstance(step, int) else 1])
+    images = images_with_rows(row for row in run.rows if row.difficult or not difficult)
+    held = sum(image in aside for image in images)
     best = max(item.judged for item in chosen)
-    return [
-        sweep,
-        Table(
-            f"Layers chosen on {held} held-out images of {heading_of(run)}, accuracy on the {judged} others in percent",
-            "Method",
-            (("", "Layer"), ("", "Held out"), ("", "Others")),
-            tuple(
+    without = len(run.finished) - len(images)
+    kind = "difficult pair" if difficult else "pair"
+    return Table(
+        f"Layers chosen on {held} held-out images of {heading_of(run)}, accuracy on the {len(images) - held} others in"
+        f" percent, {what}",
+        "Method",
+        (("", "Layer"), ("", "Held out"), ("", "Others")),
+        tuple(
+            (
+                item.method,
                 (
-                    item.method,
-                    (
-                        Cell(item.layer),
-                        Cell(f"{100 * item.held_out:.1f}", value=100 * item.held_out),
-                        Cell(f"{100 * item.judged:.1f} {_ends(item.interval)}", item.judged == best, 100 * item.judged),
-                    ),
-                )
-                for item in chosen
-            ),
-            (f"Every {run.configuration['held_out']}-th image was held out to choose the layer and is not judged.",),
+                    Cell(item.layer),
+                    percent(item.held_out),
+                    percent(item.judged, item.interval, best=item.judged == best),
+                ),
+            )
+            for item in chosen
         ),
-    ]
+        (
+            f"Every {step}-th of {len(run.finished)} images was held out to choose the layer and is not judged."
+            + (f" {without} images have no {kind} and are not counted." if without else ""),
+        ),
+    )
 
 
 def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
@@ -236,8 +248,3 @@ def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
         by_layer = {place: [row for row in rows if row.layer == place] for place in places}
         found[method] = {place: items for place, items in by_layer.items() if items}
     return {method: by_layer for method, by_layer in found.items() if by_layer}
-
-
-def _ends(found: Interval) -> str:
-    low, high = np.array([found.low, found.high]) * 100
-    return f"[{low:.1f}, {high:.1f}]"

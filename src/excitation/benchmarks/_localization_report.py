@@ -10,10 +10,10 @@ import numpy as np
 from .._errors import ExcitationError
 from ._localization import AlphaSearch, search_alpha
 from ._results import Results
-from ._rows import by_method, headings_of, notes_of, ordered, with_several_layers
+from ._rows import by_method, headings_of, images_with_rows, notes_of, ordered, told_apart
 from ._sqlite import Row
 from ._statistics import SAMPLES, Interval, Outcomes, accuracy, interval
-from ._tables import EMPTY, Cell, Table
+from ._tables import EMPTY, Cell, Table, percent
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def localized(
 
     Args:
         run: results of a localization.
-        several: methods whose layers are told apart; those with several in this run if not given.
+        several: methods whose layers are told apart; those that were asked at several in this run if not given.
         samples: of the bootstrap over images.
 
     Raises:
@@ -81,7 +81,7 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
         ExcitationError: no run, two that cannot be told apart, another game, or too few images.
     """
     headings = headings_of(runs)
-    several: set[str] = set().union(*(with_several_layers(run) for run in runs))
+    several: set[str] = set().union(*(told_apart(run) for run in runs))
     tables = {name: localized(run, several, samples=samples) for name, run in zip(headings, runs, strict=True)}
     names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
     cells: dict[str, list[Cell]] = {name: [] for name in names}
@@ -92,18 +92,19 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
             if item is None:
                 cells[name] += [EMPTY] * 3
                 continue
-            ends = f" [{100 * item.interval.low:.1f}, {100 * item.interval.high:.1f}]"
             cells[name] += [
                 Cell(f"{item.search.alpha:g}", value=item.search.alpha),
-                Cell(f"{100 * item.search.error:.1f}", value=100 * item.search.error),
-                Cell(f"{100 * item.error:.1f}{ends}", item.error == best, 100 * item.error),
+                percent(item.search.error),
+                percent(item.error, item.interval, best=item.error == best),
             ]
     notes = [f"In brackets: 95 % intervals, bootstrap over images with {samples} samples."]
     for name, run in zip(headings, runs, strict=True):
         step, least = run.configuration["held_out"], run.configuration["overlap"]
-        held = len(run.finished[:: step if isinstance(step, int) else 1])
+        aside = set(run.finished[:: step if isinstance(step, int) else 1])
+        images = images_with_rows(run.rows)
+        held = sum(image in aside for image in images)
         notes.append(
-            f"{name}: alpha chosen on {held} held-out images, every {step}-th; error on the {len(run.finished) - held}"
+            f"{name}: alpha chosen on {held} held-out images, every {step}-th; error on the {len(images) - held}"
             f" others: boxes with an intersection over union under {least} with every instance."
         )
     return Table(

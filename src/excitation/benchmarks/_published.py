@@ -1,4 +1,4 @@
-"""Figures from elsewhere, to be set beside one's own: the paper's, or a file's."""
+"""Figures from elsewhere, to be set beside one's own: on the paper's networks, or a file's."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class PublishedFigures:
 
 
 def paper_figures() -> PublishedFigures:
-    """What could be read of the paper's tables, and what others measured on the paper's networks.
+    """What others measured on the paper's networks, and two of the paper's own figures as they were quoted.
 
-    Each row's name says whose figure it is; the notes say where it stands.
+    The paper's tables could not be read. Each row's name says whose figure it is; the notes say where it stands.
     """
     return _figures(json.loads((files(__package__) / "paper.json").read_text(encoding="utf-8")), "paper.json")
 

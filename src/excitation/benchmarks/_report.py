@@ -19,10 +19,11 @@ from ._rows import (
     notes_of,
     ordered,
     outcomes_of,
-    with_several_layers,
+    row_name,
+    told_apart,
 )  # fmt: skip
 from ._statistics import SAMPLES, Average, accuracy, compare, interval, wins
-from ._tables import EMPTY, Cell, Table
+from ._tables import EMPTY, Cell, Table, percent
 
 
 def pointing_table(
@@ -101,7 +102,7 @@ def score_table(
     Raises:
         ExcitationError: no run, two that cannot be told apart, or another game.
     """
-    several: set[str] = set().union(*(with_several_layers(run) for run in runs))
+    several: set[str] = set().union(*(told_apart(run) for run in runs))
     headings = headings_of(runs)
     tables = {name: by_method(run, several, games) for name, run in zip(headings, runs, strict=True)}
     names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
@@ -117,11 +118,8 @@ def score_table(
                 if outcomes is None:
                     cells[name].append(EMPTY)
                     continue
-                text = f"{100 * values[name]:.1f}"
-                if intervals:
-                    ends = interval(outcomes, average, samples=samples)
-                    text += f" [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
-                cells[name].append(Cell(text, values[name] == best, 100 * values[name]))
+                ends = interval(outcomes, average, samples=samples) if intervals else None
+                cells[name].append(percent(values[name], ends, best=values[name] == best))
     notes = list(notes_of(runs, difficult=any(hard for _, hard in subsets)))
     if intervals:
         notes.insert(0, f"In brackets: 95 % intervals, bootstrap over images with {samples} samples.")
@@ -181,6 +179,7 @@ def comparison_table(
         ExcitationError: no such row, or there are no such pairs.
     """
     found = all_outcomes(run, difficult)
+    reference = row_name(reference)
     if reference not in found:
         raise ExcitationError(f"{run.path}: has no row {reference!r}; there is: {', '.join(found)}.")
     rows = []
@@ -188,13 +187,14 @@ def comparison_table(
         if name == reference:
             continue
         one = compare(outcomes, found[reference], average, samples=samples)
+        low, high = 100 * one.interval.low, 100 * one.interval.high
         rows.append(
             (
                 name,
                 (
                     Cell(f"{100 * one.first:.1f}", value=100 * one.first),
-                    Cell(f"{100 * one.difference:+.1f}", value=100 * one.difference),
-                    Cell(f"[{100 * one.interval.low:+.1f}, {100 * one.interval.high:+.1f}]"),
+                    Cell(f"{100 * one.difference:+.1f}", value=100 * one.difference, low=low, high=high),
+                    Cell(f"[{low:+.1f}, {high:+.1f}]", low=low, high=high),
                     Cell(f"{one.p_value:.3f}" if one.p_value >= 0.001 else "< 0.001", value=one.p_value),
                     Cell(str(one.pairs), value=one.pairs),
                 ),

@@ -23,6 +23,7 @@ def report_tables(
     runs: Sequence[Results],
     *,
     average: Average = "mean",
+    difficult: bool = False,
     samples: int = SAMPLES,
     published: PublishedFigures | None = None,
 ) -> list[Table]:
@@ -31,6 +32,7 @@ def report_tables(
     Args:
         runs: results of any games.
         average: over categories, as the paper, or over pairs.
+        difficult: layer sweeps of the difficult pairs only; the pointing game's tables show both side by side.
         samples: of the bootstrap.
         published: figures to set beside the pointing game's and the contrast analysis's.
 
@@ -51,15 +53,21 @@ def report_tables(
     for game in GAMES:
         own = [run for run in runs if game_of(run) == game]
         if own:
-            tables += _tables_of(game, own, average, samples, published)
+            tables += _tables_of(game, own, average, difficult, samples, published)
     return tables
 
 
 def _tables_of(
-    game: str, runs: Sequence[Results], average: Average, samples: int, published: PublishedFigures | None
+    game: str,
+    runs: Sequence[Results],
+    average: Average,
+    difficult: bool,
+    samples: int,
+    published: PublishedFigures | None,
 ) -> list[Table]:
     if game == "layers":
-        return [table for run in runs for table in layer_tables(run, average=average, samples=samples)]
+        sweeps = [layer_tables(run, average=average, difficult=difficult, samples=samples) for run in runs]
+        return [table for sweep in sweeps for table in sweep]
     if game == "localization":
         return [localization_table(runs, samples=samples)]
     if game == "grid":

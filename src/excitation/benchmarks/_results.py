@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ._differences import differences
 from ._sqlite import (
     READABLE,
     Row,
     StoreError,
     canonical,
     connect,
-    differences,
     lock_path,
     read_about,
     read_rows,
+    read_taken,
     told_of,
     transaction,
 )  # fmt: skip
@@ -39,6 +41,8 @@ class Results:
         left_out: `(image, category, reason)`, sorted.
         problems: `(path, sentence)`, sorted.
         environments: versions under which it was made, oldest first, each once.
+        taken: where maps were taken that no layer was named for: by method, layer as its rows have it, and the layer
+            this was, on how many images. Images of before this was noted are not among them.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class Results:
     left_out: tuple[tuple[str, str, str], ...]
     problems: tuple[tuple[str, str], ...]
     environments: tuple[Mapping[str, object], ...]
+    taken: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -84,9 +89,27 @@ def read_results(path: str | os.PathLike[str]) -> Results:
                     left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, category")),
                     problems=tuple(connection.execute("SELECT * FROM problem ORDER BY path, sentence")),
                     environments=tuple(json.loads(text) for text in dict.fromkeys(text for (text,) in environments)),
+                    taken=read_taken(connection),
                 )
         finally:
             connection.close()
+
+
+def told_places(run: Results) -> str:
+    """Methods that chose their layer themselves, and which this was; `""` if none of the rows' methods did.
+
+    They are told beside the tables, not as layers of rows: a method that chooses by the image has one row still.
+    """
+    shown = {(row.method, row.layer) for row in run.rows}
+    by_method: dict[str, list[tuple[str, int]]] = {}
+    for (method, layer, place), images in run.taken.items():
+        if (method, layer) in shown:
+            by_method.setdefault(method, []).append((place, images))
+    words = []
+    for method, places in sorted(by_method.items()):
+        several = ", ".join(f"{place} on {images} images" for place, images in places)
+        words.append(f"{method} ({several if len(places) > 1 else places[0][0]})")
+    return f"layers that were not named: {', '.join(words)}" if words else ""
 
 
 def merge_results(
@@ -145,6 +168,7 @@ def merge_results(
                 (pair for item in shards for pair in item.left_out),
                 (problem for item in shards for problem in item.problems),
                 {canonical(made): made for item in shards for made in item.environments}.values(),
+                sum((Counter(item.taken) for item in shards), Counter()),
             )
         beside.replace(place)
     finally:

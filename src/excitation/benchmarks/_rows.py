@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .._errors import ExcitationError
 from ._methods import DEFAULT_LAYER
-from ._results import Results
+from ._results import Results, told_places
 from ._sqlite import Row
 from ._statistics import Outcomes
 
@@ -16,6 +16,12 @@ POINTING = ("pointing", "layers", "contrast")
 
 OWN = ("mwp", "c-mwp", "r-mwp")
 """Excitation Backprop's own methods, the last rows."""
+
+NO_CONTRAST = (
+    "c-gradient is zero by construction: the dual unit's gradient has the size of the unit's at every place, and the"
+    " difference of two equal maps points nowhere."
+)
+"""Under tables with c-gradient (the paper's c-Grad), which would otherwise look broken."""
 
 Measure = Callable[[Row], "float | bool"]
 """What a table adds up: 1 or 0 for a hit, or a share."""
@@ -43,7 +49,7 @@ def by_method(
 
     Args:
         run: results of a game.
-        several: methods whose layers are told apart; those with several layers in this run if not given.
+        several: methods whose layers are told apart; those that were asked at several in this run if not given.
         games: that are expected.
 
     Raises:
@@ -55,7 +61,7 @@ def by_method(
     found: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
         found.setdefault((row.method, row.layer), []).append(row)
-    several = with_several_layers(run) if several is None else several
+    several = told_apart(run) if several is None else several
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
 
@@ -74,6 +80,18 @@ def with_several_layers(run: Results) -> set[str]:
     """Methods whose maps were taken at more than one layer."""
     counts = Counter(method for method, _ in {(row.method, row.layer) for row in run.rows})
     return {method for method, count in counts.items() if count > 1}
+
+
+def told_apart(run: Results) -> set[str]:
+    """Methods whose rows carry their layer: those that were asked at several, though one alone may be shown."""
+    given = run.configuration.get("layers")
+    asked = {str(name) for name, places in given.items() if len(places) > 1} if isinstance(given, Mapping) else set()
+    return asked | with_several_layers(run)
+
+
+def images_with_rows(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Images that have results, sorted: those that cannot be read or have no pair are finished too, without any."""
+    return tuple(sorted({row.image for row in rows}))
 
 
 def heading_of(run: Results) -> str:
@@ -150,17 +168,33 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
             least, most = min(by_layer.values()), max(by_layer.values())
             number = str(most) if least == most else f"{least} to {most}"
             words.append(f"{number} maps of {method} are empty{' at each layer' if len(by_layer) > 1 else ''}")
+        if places := told_places(run):
+            words.append(places)
         if run.problems:
             words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
         if len(run.environments) > 1:
             words.append(f"made under {len(run.environments)} different sets of versions")
         notes.append("; ".join(words) + ".")
+    if any(_is_nothing(run, "c-gradient") for run in runs):
+        notes.append(NO_CONTRAST)
     return tuple(notes)
 
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Methods in the order of tables; the layers of one keep theirs."""
     return sorted(names, key=lambda name: _rank(name.partition(" @ ")[0]))
+
+
+def _is_nothing(run: Results, method: str) -> bool:
+    """Whether a method is in the run and all its maps are empty."""
+    masses = [row.mass for row in run.rows if row.method.partition(" ")[0].partition(":")[0] == method]
+    return bool(masses) and not any(masses)
+
+
+def row_name(text: str) -> str:
+    """A row as tables call it, `METHOD @ LAYER`, also from `METHOD@LAYER`, as `--methods` has it."""
+    method, at, layer = text.partition("@")
+    return f"{method.strip()} @ {layer.strip()}" if at else text.strip()
 
 
 def _place(method: str, layer: str) -> str:

@@ -106,5 +106,6 @@ def run_deletion(
     game = DeletionGame(setup, probability, steps)
     configuration = {**setup.configuration("deletion", network, limit), "probability": probability, "steps": steps}
     return run_units(
-        out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
-    )
+        out, configuration, data.ids[:limit], game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        progress=progress,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +102,7 @@ def run_grid(
         limit: only the first pictures of the data set.
         shard: `(index, count)`: only every count-th mosaic from the index-th, counted from 0.
         network: the model's name in tables; its spec if not given.
-        progress: called after each mosaic.
+        progress: called after each mosaic, and before the first after each picture that is looked at.
 
     Returns:
         All results of the file.
@@ -111,7 +112,9 @@ def run_grid(
         ExcitationError: too few pictures are sure enough, or the model, a layer or a method cannot be used as asked.
     """
     setup = set_up(model, data, methods, layers, mapping, squashed(model, side * cell), smooth=False)
-    photos, names = sure_photos(model, data, setup.classes, data.ids[:limit], cell=cell, probability=probability)
+    photos, names = sure_photos(
+        model, data, setup.classes, data.ids[:limit], cell=cell, probability=probability, progress=progress
+    )
     chosen = choose_mosaics(photos, mosaics, side=side, lowest=lowest, highest=highest, seed=seed)
     units = {f"{side}x{side}-{number:05d}": mosaic for number, mosaic in enumerate(chosen)}
     game = GridGame(setup, names, units, cell)
@@ -121,7 +124,10 @@ def run_grid(
         "side": side, "count": mosaics, "confidence": [lowest, highest], "probability": probability, "cell": cell,
         "seed": seed,
     }  # fmt: skip
-    return run_units(out, configuration, list(units), game.play, model=model, data=data, shard=shard, progress=progress)
+    return run_units(
+        out, configuration, list(units), game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        progress=progress, counted="mosaics",
+    )  # fmt: skip
 
 
 def sure_photos(
@@ -132,6 +138,7 @@ def sure_photos(
     *,
     cell: int = CELL,
     probability: Probability = "softmax",
+    progress: Callable[[Progress], None] | None = None,
 ) -> tuple[list[Photo], dict[int, str]]:
     """Pictures of one category with one class, each with the probability of that class on its middle square.
 
@@ -142,6 +149,7 @@ def sure_photos(
         ids: which images.
         cell: side of the square in pixels.
         probability: what the network's scores are.
+        progress: called after each picture, of what is left out too.
 
     Returns:
         The pictures, and the category of each class.
@@ -150,16 +158,23 @@ def sure_photos(
     device = device_of(model)
     photos: list[Photo] = []
     names: dict[int, str] = {}
-    for item in ids:
+    start = time.perf_counter()
+
+    def look(item: str) -> None:
         image = data.image(item)
         if image is None or len(image.categories) != 1 or len(classes(image.categories[0])) != 1:
-            continue
+            return
         picture = data.read(image)
         if picture is None:
-            continue
+            return
         (index,) = classes(image.categories[0])
         (found,) = probabilities(model, prepare(square(picture, cell))[None].to(device), probability)
         # Rounded, so that the last digits of another machine's arithmetic choose no other mosaics.
         photos.append(Photo(image.id, index, round(float(found[index]), 6)))
         names.setdefault(index, image.categories[0])
+
+    for done, item in enumerate(ids, start=1):
+        look(item)
+        if progress is not None:
+            progress(Progress(done, len(ids), 0, time.perf_counter() - start, "photos"))
     return photos, names

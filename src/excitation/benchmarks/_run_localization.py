@@ -97,5 +97,7 @@ def run_localization(
         **setup.configuration("localization", network, limit),
         "alphas": list(ALPHAS), "overlap": OVERLAP, "held_out": held_out,
     }  # fmt: skip
-    play = LocalizationGame(setup).play
-    return run_units(out, configuration, data.ids[:limit], play, model=model, data=data, shard=shard, progress=progress)
+    return run_units(
+        out, configuration, data.ids[:limit], LocalizationGame(setup).play, model=model, data=data, asker=setup.asker,
+        shard=shard, progress=progress,
+    )  # fmt: skip

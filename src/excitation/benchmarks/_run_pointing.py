@@ -56,7 +56,8 @@ def run_pointing(
         tolerance: how near a maximum must be; 15 pixels of the original picture if not given.
         blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
         truth: by segments or boxes; the data set's own if not given.
-        crowds: whether crowd regions are instances.
+        crowds: whether crowd regions are instances that a point can hit. For the rule of what is difficult they always
+            count: it is about the picture, of which they cover a part.
         shortest: shortest side of the network's input, aspect ratio kept; `None` for the model's own preprocessing.
         limit: only the first images.
         shard: `(index, count)`: only every count-th image from the index-th, counted from 0.
@@ -78,5 +79,6 @@ def run_pointing(
     game = PointingGame(setup, difficult, tolerance or Tolerance(), truth or data.truth, crowds)
     configuration = {**game.configuration(name, network, limit), **(extra or {})}
     return run_units(
-        out, configuration, data.ids[:limit], game.play, model=model, data=data, shard=shard, progress=progress
-    )
+        out, configuration, data.ids[:limit], game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        progress=progress,
+    )  # fmt: skip

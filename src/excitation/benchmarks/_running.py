@@ -16,7 +16,7 @@ from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
 from ..signals import Target, class_index
-from ._answers import AnyMethod
+from ._answers import AnyMethod, Asker
 from ._identity import environment
 from ._methods import Centre
 from ._results import Results, read_results
@@ -44,12 +44,15 @@ class Progress:
         planned: images in all.
         earlier: images that were finished before this session.
         seconds: since this session began.
+        counted: what is counted in place of images, as the grid game's `"photos"`, classified before the first of its
+            `"mosaics"`.
     """
 
     done: int
     planned: int
     earlier: int
     seconds: float
+    counted: str = "images"
 
     @property
     def left(self) -> float | None:
@@ -66,8 +69,10 @@ def run_units(
     *,
     model: LoadedModel,
     data: AnnotatedImages,
+    asker: Asker,
     shard: tuple[int, int] = (0, 1),
     progress: Callable[[Progress], None] | None = None,
+    counted: str = "images",
 ) -> Results:
     """Play every unit that is not in the file yet.
 
@@ -78,8 +83,10 @@ def run_units(
         play: gives a unit's results.
         model: says on which device.
         data: whose problems are noted.
+        asker: who asks in `play`: is told which methods have worked before, and tells where maps were taken.
         shard: `(index, count)`: only every count-th unit from the index-th, counted from 0.
         progress: called after each unit.
+        counted: what a unit is.
 
     Returns:
         All results of the file.
@@ -95,15 +102,16 @@ def run_units(
     start = time.perf_counter()
     with open_store(out, configuration, planned=len(own), shard=shard, environment=environment(device)) as store:
         earlier = len(store.finished)
+        asker.has_worked(store.methods())
         store.note(_as_pairs(data, 0))
         for unit in own:
             if unit in store.finished:
                 continue
             known = len(data.problems)
             rows, left_out = play(unit, device)
-            store.add(unit, rows, left_out=left_out, problems=_as_pairs(data, known))
+            store.add(unit, rows, left_out=left_out, problems=_as_pairs(data, known), taken=asker.taken())
             if progress is not None:
-                progress(Progress(len(store.finished), len(own), earlier, time.perf_counter() - start))
+                progress(Progress(len(store.finished), len(own), earlier, time.perf_counter() - start, counted))
     return read_results(Path(out))
 
 

@@ -31,6 +31,13 @@ CREATE TABLE left_out (image TEXT NOT NULL, category TEXT NOT NULL, reason TEXT 
 CREATE TABLE problem (path TEXT NOT NULL, sentence TEXT NOT NULL, PRIMARY KEY (path, sentence)) WITHOUT ROWID;
 """
 
+TAKEN = """
+CREATE TABLE IF NOT EXISTS taken (method TEXT NOT NULL, layer TEXT NOT NULL, place TEXT NOT NULL,
+    images INTEGER NOT NULL, PRIMARY KEY (method, layer, place)) WITHOUT ROWID
+"""
+"""Where maps were taken that no layer was named for. Apart from the results, whose rows stay those of what was asked:
+a method may choose other layers on other images, and is one method still."""
+
 
 class StoreError(ExcitationError):
     """A file of results cannot be written, continued or read as asked."""
@@ -44,7 +51,8 @@ class Row:
         image: its id in the data set.
         category: what was looked for.
         method: name of the method.
-        layer: where the map was taken; `""` for methods that have none.
+        layer: where the map was taken, as it was asked for: `"default"` where no layer was named, `""` for methods
+            that have none.
         x: column of the maximum in the picture's pixels; `None` if the method gives no point.
         y: its row.
         hit: whether it was right.
@@ -163,6 +171,23 @@ def insert(
     connection.executemany("INSERT OR IGNORE INTO problem VALUES (?, ?)", list(problems))
 
 
+def insert_taken(connection: sqlite3.Connection, taken: Mapping[tuple[str, str, str], int]) -> None:
+    """Add to the numbers of images by method, layer as its rows have it, and the layer this was."""
+    connection.executemany(
+        "INSERT INTO taken VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (method, layer, place) DO UPDATE SET images = images + excluded.images",
+        [(*key, images) for key, images in sorted(taken.items())],
+    )
+
+
+def read_taken(connection: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
+    """What `insert_taken` added, sorted; nothing in a file that is older than this."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'taken'").fetchone():
+        return {}
+    rows = connection.execute("SELECT method, layer, place, images FROM taken ORDER BY method, layer, place")
+    return {(method, layer, place): images for method, layer, place, images in rows}
+
+
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
     """All results, sorted."""
     known = {str(name) for _, name, *_ in connection.execute("PRAGMA table_info(result)")}
@@ -181,14 +206,3 @@ def _stored(row: Row) -> tuple[object, ...]:
 def canonical(value: Mapping[str, object]) -> str:
     """Equal values, equal text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
-
-
-def differences(was: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """What differs between two configurations, in words."""
-    nothing = "nothing"
-    told = []
-    for key in sorted({*was, *now}):
-        old, new = (json.dumps(item[key], sort_keys=True) if key in item else nothing for item in (was, now))
-        if old != new:
-            told.append(f"{key} was {old}, is {new}")
-    return "; ".join(told)

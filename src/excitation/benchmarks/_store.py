@@ -10,16 +10,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from ._differences import differences
 from ._sqlite import (
     APPLICATION,
     FORMAT,
     TABLES,
+    TAKEN,
     Row,
     StoreError,
     canonical,
     connect,
-    differences,
     insert,
+    insert_taken,
     only_writer,
     read_about,
     told_of,
@@ -48,6 +50,7 @@ class Store:
         *,
         left_out: Iterable[tuple[str, str, str]] = (),
         problems: Iterable[tuple[str, str]] = (),
+        taken: Mapping[tuple[str, str, str], int] | None = None,
     ) -> None:
         """Add a finished unit.
 
@@ -56,6 +59,7 @@ class Store:
             rows: its results.
             left_out: pairs without result: image, category, reason.
             problems: what was wrong with the data: path, sentence. Those already known are skipped.
+            taken: by method, layer as its rows have it, and the layer this was: on how many images.
 
         Raises:
             StoreError: the unit is there already, a result is there twice, or the disk is full; nothing was added.
@@ -65,7 +69,12 @@ class Store:
         with told_of(self.path), transaction(self._connection):
             self._connection.execute("INSERT INTO unit VALUES (?, ?)", (unit, self._session))
             insert(self._connection, rows, left_out, problems)
+            insert_taken(self._connection, taken or {})
         self.finished.add(unit)
+
+    def methods(self) -> set[str]:
+        """Methods that have results."""
+        return {str(name) for (name,) in self._connection.execute("SELECT DISTINCT method FROM result")}
 
     def note(self, problems: Iterable[tuple[str, str]]) -> None:
         """Add problems that belong to no unit.
@@ -83,6 +92,7 @@ class Store:
         left_out: Iterable[tuple[str, str, str]],
         problems: Iterable[tuple[str, str]],
         environments: Iterable[Mapping[str, object]],
+        taken: Mapping[tuple[str, str, str], int],
     ) -> None:
         """Add the contents of other files of this configuration at once.
 
@@ -96,6 +106,7 @@ class Store:
             self._connection.executemany("INSERT INTO session (started, environment) VALUES (?, ?)", sessions)
             self._connection.executemany("INSERT INTO unit VALUES (?, 1)", [(name,) for name in names])
             insert(self._connection, rows, left_out, problems)
+            insert_taken(self._connection, taken)
         self.finished.update(names)
 
     def close(self) -> None:
@@ -172,6 +183,7 @@ def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[
         for statement in filter(str.strip, TABLES.split(";")):
             connection.execute(statement)
         connection.executemany("INSERT INTO about VALUES (?, ?)", list(wanted.items()))
+        connection.execute(TAKEN)
         return
     if about["configuration"] != wanted["configuration"]:
         was, now = json.loads(about["configuration"]), json.loads(wanted["configuration"])
@@ -181,3 +193,5 @@ def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[
     for name in ("shard", "planned"):
         if about[name] != wanted[name]:
             raise StoreError(f"{path}: was begun with {name} {about[name]}, not {wanted[name]}; use another file.")
+    # A file that was begun before there was this table is continued with it; programs of that time pass it over.
+    connection.execute(TAKEN)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from ._statistics import Interval
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -26,14 +29,29 @@ class Cell:
         text: as it is shown; `""` where there is none.
         best: whether it is the best of its column.
         value: in full precision, for CSV; the text if there is none.
+        low: lower end of its interval, if it has one.
+        high: upper end.
     """
 
     text: str
     best: bool = False
     value: float | int | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 EMPTY = Cell("")
+
+CSV_COLUMNS = ("table", "row", "group", "column", "value", "low", "high", "text")
+"""Of `as_csv`: the table's title, the row's name, both names of the column, the figure."""
+
+
+def percent(share: float, ends: Interval | None = None, *, best: bool = False) -> Cell:
+    """A share from 0 to 1 as a cell in percent, with its interval if there is one."""
+    if ends is None:
+        return Cell(f"{100 * share:.1f}", best, 100 * share)
+    low, high = 100 * ends.low, 100 * ends.high
+    return Cell(f"{100 * share:.1f} [{low:.1f}, {high:.1f}]", best, 100 * share, low, high)
 
 
 @dataclass(frozen=True)
@@ -118,13 +136,32 @@ class Table:
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def as_csv(self) -> str:
-        """For other programs: one line per row, figures in full precision."""
-        page = io.StringIO()
-        writer = csv.writer(page, lineterminator="\n")
-        writer.writerow([self.corner, *(f"{group} {name}".strip() for group, name in self.columns)])
-        for name, cells in self.rows:
-            writer.writerow([name, *(cell.text if cell.value is None else repr(cell.value) for cell in cells)])
-        return page.getvalue()
+        """For other programs: see `as_csv`."""
+        return as_csv([self])
+
+
+def as_csv(tables: Iterable[Table]) -> str:
+    """Tables of any shape as one CSV, a line for each figure, so that it has one header however they differ.
+
+    The columns are `CSV_COLUMNS`. Figures stand in full precision in `value`, the ends of their intervals in `low` and
+    `high`; what is no number, such as a layer's name, in `text`. Notes have lines of their own, `note` in `column`.
+    """
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for table in tables:
+        for name, cells in table.rows:
+            for (group, column), cell in zip(table.columns, cells, strict=True):
+                if cell.text:
+                    numbers = [_number(item) for item in (cell.value, cell.low, cell.high)]
+                    writer.writerow([table.title, name, group, column, *numbers, "" if any(numbers) else cell.text])
+        for note in table.notes:
+            writer.writerow([table.title, "", "", "note", "", "", "", note])
+    return page.getvalue()
+
+
+def _number(value: float | int | None) -> str:
+    return "" if value is None else repr(value if isinstance(value, int) else float(value))
 
 
 def _markdown_row(cells: list[str]) -> str:

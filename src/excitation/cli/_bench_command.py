@@ -25,13 +25,14 @@ from ._bench_options import (
     read_shard,
     split,
 )  # fmt: skip
-from ._console import answer, progress_bar, remark
+from ._console import answer, remark
+from ._meter import Meter
 from ._options import ModelSpec
 
 if TYPE_CHECKING:
     from ..benchmarks import Progress, Results
 
-bench = typer.Typer(no_args_is_help=True, help="Measure methods on annotated images.", rich_markup_mode=None)
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 CONTRAST = "mwp,c-mwp,eb-without-norm,eb-post-norm,gradient,c-gradient,deconv,c-deconv,cam,c-cam"
 """The paper's Table 2."""
@@ -72,12 +73,19 @@ Places = Annotated[
 Radius = Annotated[float, typer.Option("--tolerance", metavar="PIXELS", min=0, help="How far a point may be off.")]
 InFrame = Annotated[Frame, typer.Option("--frame", help="Whose pixels the tolerance is in.")]
 InShape = Annotated[Shape, typer.Option("--shape", help="Disc: Euclidean distance.")]
-Crowds = Annotated[bool, typer.Option("--crowds/--no-crowds", help="Whether COCO's crowds count as instances.")]
+Crowds = Annotated[bool, typer.Option("--crowds/--no-crowds", help="Whether COCO's crowds count as instances that a"
+                      " point can hit. For what is difficult they always count: the paper's rule takes the whole area"
+                      " of a category in the picture.")]  # fmt: skip
 
 
 @bench.callback()
 def _bench() -> None:
-    """Measure methods on annotated images."""
+    """Measure methods on annotated images.
+
+    A run that was stopped goes on only under the same options, with the same weights and the same data: annotations,
+    choice of images, and names and sizes in bytes of their pictures. What is in the pictures is not compared; where
+    one was replaced by another of the same size, begin a new run.
+    """
 
 
 def _add_pointing(game: str, usual: str, told: str) -> None:
@@ -203,16 +211,11 @@ def _point(
 
 
 def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]) -> None:
-    """Run a game under a bar, then print its tables, and what was wrong with the data."""
+    """Run a game and show how far it is, then print its tables, and what was wrong with the data."""
     from ..benchmarks import report_tables
 
-    with progress_bar() as progress:
-        task = progress.add_task(game, total=None)
-
-        def show(state: Progress) -> None:
-            progress.update(task, total=state.planned, completed=state.done)
-
-        results = run(show)
+    with Meter(game) as meter:
+        results = run(meter.show)
     if results.rows:
         for table in report_tables([results]):
             answer(table.as_text().splitlines())

@@ -6,18 +6,26 @@ import sys
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 _STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
+LONGEST = 3600.0
+"""Seconds over which rich takes a pace; its own 30 give no estimate for what takes longer a piece."""
 
-def progress_bar() -> Progress:
-    """A bar on standard error, if that is a terminal; it leaves no trace."""
+
+def progress_bar(left: ProgressColumn | None = None) -> Progress:
+    """A bar on standard error, if that is a terminal; it leaves no trace.
+
+    Args:
+        left: tells the time that is left; rich's own estimate if not given.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        left or TimeRemainingColumn(),
+        speed_estimate_period=LONGEST,
         console=_STDERR,
         transient=True,
         disable=not _STDERR.is_terminal,
@@ -25,6 +33,11 @@ def progress_bar() -> Progress:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal, where a bar can be."""
+    return _STDERR.is_terminal
 
 
 def answer(lines: Iterable[str]) -> None:

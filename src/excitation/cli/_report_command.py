@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .._errors import ExcitationError
+from ._bench_options import split
 from ._console import answer, remark
 
 if TYPE_CHECKING:
-    from ..benchmarks import Results
+    from ..benchmarks import Results, Table
 
 
 class Form(str, Enum):
@@ -45,17 +48,44 @@ def report_command(
     average: Annotated[
         Over, typer.Option("--average", help="Mean over categories, as the paper, or pooled over pairs.")
     ] = Over.mean,
-    categories: Annotated[bool, typer.Option("--categories", help="Also accuracy by category.")] = False,
-    against: Annotated[
+    methods: Annotated[
         str | None,
-        typer.Option("--against", metavar="METHOD", help="Also every method against this one.", show_default=False),
+        typer.Option("--methods", metavar="NAMES", help="Only these, with commas between, as the tables call them;"
+                     " NAME@LAYER or NAME@LAYER+LAYER for some of a method's layers.", show_default=False),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", metavar="NAMES", help="Of methods with several layers, and none of their own in"
+                     " --methods, only these.", show_default=False),
+    ] = None,
+    categories: Annotated[
+        bool,
+        typer.Option("--categories", help="Also accuracy by category, and which row wins how many. A method's layers"
+                     " compete as rows of their own: choose one with --layer."),
+    ] = False,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="ROW", help="Also every row against this one, such as 'mwp' or 'mwp @"
+                     " pool4'; may be given again.", show_default=False),
     ] = None,
     held_out: Annotated[
         int | None,
         typer.Option("--held-out", metavar="K", min=2, help="Also a layer for each method of a pointing game at several"
                      " layers, chosen on every K-th image and judged on the others.", show_default=False),
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="Set the paper's own figures beside.")] = False,
+    difficult: Annotated[
+        bool,
+        typer.Option("--difficult", help="Categories, comparisons, layer sweeps, chosen layers and figures of the"
+                     " difficult pairs only; the table of the pointing game has both anyway."),
+    ] = False,
+    main: Annotated[
+        bool, typer.Option("--main/--no-main", help="The runs' main tables, or only what was asked for beside them.")
+    ] = True,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Set published figures on the paper's networks beside: two of the paper's own, as"
+                     " quoted; all others were measured by others."),
+    ] = False,
     published: Annotated[
         Path | None,
         typer.Option("--published", metavar="FILE", help="Set a JSON file's figures beside.", show_default=False),
@@ -68,17 +98,7 @@ def report_command(
     problems: Annotated[bool, typer.Option("--problems", help="List what was wrong with the data instead.")] = False,
 ) -> None:  # fmt: skip
     """Print the tables of runs: methods down, data sets and networks across."""
-    from ..benchmarks import (
-        as_sweep,
-        category_table,
-        comparison_table,
-        layer_tables,
-        paper_figures,
-        read_published,
-        read_results,
-        report_tables,
-    )
-    from ..benchmarks._rows import POINTING, game_of
+    from ..benchmarks import as_csv, choose_rows, paper_figures, read_published, read_results, report_tables
 
     results = [read_results(run) for run in runs]
     if problems:
@@ -86,47 +106,100 @@ def report_command(
             answer(f"{place}: {sentence}" for place, sentence in run.problems)
             answer(f"{image}: {category} left out since {reason}." for image, category, reason in run.left_out)
         return
+    if methods is not None or layer is not None:
+        results = choose_rows(results, None if methods is None else _named(methods), split(layer or ""))
     other = paper_figures() if paper else None
     beside = other if published is None else read_published(published)
-    tables = report_tables(results, average=average.value, published=beside)
-    if held_out is not None:
-        sweeps = [as_sweep(run, held_out) for run in results if game_of(run) == "pointing"]
-        tables += [table for run in sweeps for table in layer_tables(run, average=average.value)[1:]]
-    for run in results:
-        if game_of(run) in POINTING and categories:
-            tables.append(category_table(run))
-        if game_of(run) in POINTING and against is not None:
-            tables.append(comparison_table(run, against, average=average.value))
-    for number, table in enumerate(tables):
-        made = {
-            Form.text: table.as_text,
-            Form.markdown: table.as_markdown,
-            Form.latex: table.as_latex,
-            Form.csv: table.as_csv,
-        }
+    extras = _beside(results, average, categories, against or [], held_out, difficult)
+    _check_use(results, extras, main=main, difficult=difficult, drawn=figures is not None)
+    tables = report_tables(results, average=average.value, difficult=difficult, published=beside) if main else []
+    tables += extras
+    if form == Form.csv:
+        answer(as_csv(tables).splitlines())
+    for number, table in enumerate(tables if form != Form.csv else []):
+        made = {Form.text: table.as_text, Form.markdown: table.as_markdown, Form.latex: table.as_latex}
         if number:
             answer([""])
         answer(made[form]().splitlines())
     if figures is not None:
-        _draw(results, figures, ending.value)
+        _draw(results, figures, ending.value, difficult)
 
 
-def _draw(results: Sequence[Results], folder: Path, ending: str) -> None:
+def _named(text: str) -> dict[str, list[str]]:
+    """Methods with their own layers, from `NAME,NAME@LAYER+LAYER`.
+
+    Raises:
+        ExcitationError: a method twice, or none.
+    """
+    found: dict[str, list[str]] = {}
+    for item in split(text):
+        name, own = (part.strip() for part in item.partition("@")[::2])
+        if name in found:
+            raise ExcitationError(f"method {name!r} is named twice; give all its layers at once, NAME@LAYER+LAYER.")
+        found[name] = [layer for layer in map(str.strip, own.split("+")) if layer]
+    if not found:
+        raise ExcitationError("--methods names none; leave it out for all.")
+    return found
+
+
+def _beside(
+    results: Sequence[Results], average: Over, categories: bool, against: Sequence[str], held_out: int | None,
+    difficult: bool,
+) -> list[Table]:  # fmt: skip
+    """What was asked for beside the main tables, run by run."""
+    from ..benchmarks import as_sweep, category_table, comparison_table, layer_tables
+    from ..benchmarks._rows import POINTING, game_of
+
+    tables = []
+    for run in results:
+        if held_out is not None and game_of(run) == "pointing":
+            tables += layer_tables(as_sweep(run, held_out), average=average.value, difficult=difficult)[1:]
+    for run in results:
+        if game_of(run) in POINTING and categories:
+            tables.append(category_table(run, difficult=difficult))
+        if game_of(run) in POINTING:
+            tables += [comparison_table(run, row, average=average.value, difficult=difficult) for row in against]
+    return tables
+
+
+def _check_use(
+    results: Sequence[Results], extras: Sequence[Table], *, main: bool, difficult: bool, drawn: bool
+) -> None:  # fmt: skip
+    """Refuse options that would change nothing.
+
+    Raises:
+        ExcitationError: `--difficult` without anything that it is about, or `--no-main` without anything else.
+    """
+    from ..benchmarks._rows import POINTING, game_of
+
+    games = {game_of(run) for run in results}
+    if not main and not extras:
+        raise ExcitationError("--no-main leaves nothing to print; add --categories, --against or --held-out.")
+    if difficult and not (extras or "layers" in games or (drawn and games & {*POINTING})):
+        raise ExcitationError(
+            "--difficult changes nothing here: it is for --categories, --against, --held-out, --figures and layer"
+            " sweeps; the table of the pointing game shows the difficult pairs anyway."
+        )
+
+
+def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool) -> None:
     """The figures of each run: a layer sweep, bars by category, or curves against alpha."""
     from ..benchmarks import alpha_figure, category_figure, layer_figure
-    from ..benchmarks._rows import game_of
+    from ..benchmarks._rows import POINTING, game_of
     from ..views import save_figure
 
-    draw = {
-        "layers": ("layers", layer_figure),
+    by_category = partial(category_figure, difficult=difficult)
+    draw: dict[str, tuple[str, Callable[[Results], Any]]] = {
+        "layers": ("layers", partial(layer_figure, difficult=difficult)),
         "localization": ("alpha", alpha_figure),
-        "pointing": ("categories", category_figure),
-        "contrast": ("categories", category_figure),
+        "pointing": ("categories", by_category),
+        "contrast": ("categories", by_category),
     }
     for run in results:
         if game_of(run) in draw:
             kind, make = draw[game_of(run)]
-            place = folder / f"{run.path.stem}_{kind}.{ending}"
+            subset = "_difficult" if difficult and game_of(run) in POINTING else ""
+            place = folder / f"{run.path.stem}_{kind}{subset}.{ending}"
             save_figure(make(run), place)
             remark(f"figure {place}.")
 

@@ -105,7 +105,12 @@ class AnnotatedImages(ABC):
         return picture
 
     def fingerprint(self) -> str:
-        """A hash that changes with the annotations, the choice of images, and their files' names and sizes."""
+        """A hash that changes with the annotations, the choice of images, and their pictures' names and sizes.
+
+        Annotations are read byte by byte. Of pictures only the file's path below the root and its size in bytes are
+        taken, not its contents, as reading a whole data set would take longer than many a run: a picture that was
+        replaced by another of the same name and size leaves the hash as it is.
+        """
         whole = hashlib.sha256()
         for file in self._annotation_files():
             whole.update(f"{file.name}\n".encode())

@@ -21,7 +21,8 @@ def is_difficult(image: AnnotatedImage, category: str, truth: Truth) -> bool:
 
     It is when the category's instances together cover less than a quarter of the image and another category is
     present. Areas are added, so what two boxes share counts twice; crowds and objects that VOC flags as difficult
-    count like all others.
+    count like all others, also where crowds are no instances that a point can hit: the rule is about the picture, and
+    the subset stays the same however hits are judged.
 
     Args:
         image: the image.

@@ -42,62 +42,82 @@ def maps_together(
     images: torch.Tensor,
     targets: Sequence[Target],
     methods: Sequence[tuple[str, Reading]],
-    layers: Sequence[str | None],
+    layers: Sequence[str | None] | Sequence[Sequence[str | None]],
 ) -> list[list[Maps]]:
-    """What each method gives by itself at each layer, from one forward pass for all of them.
+    """What each method gives by itself at each of its layers, from one forward pass for all of them.
 
     Args:
         model: the network in evaluation mode.
         images: `(image, channel, height, width)`, as the network takes them.
         targets: what to look for in all images.
         methods: names out of `TOGETHER`, with how a class's signal is spread over a score map.
-        layers: where to take the maps; `None` is the model's or the engine's own choice.
+        layers: where to take the maps: a list for all methods, or a list for each; `None` is the model's or the
+            engine's own choice.
 
     Returns:
         For each method, at each layer: `(image, target, height, width)`, not negative after a contrast.
 
     Raises:
-        ExcitationError: a method that is none of these, or as the methods raise.
+        ExcitationError: a method that is none of these, not as many lists as methods, or as the methods raise.
     """
     other = [name for name, _ in methods if name not in TOGETHER]
     if other:
         raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {TOGETHER}.")
     question = ask(model, images, list(targets))
-    own = question.engine_layer() if None in layers else None
-    names = [own if layer is None else layer for layer in layers]
+    every = _for_each(layers, len(methods))
+    own = question.engine_layer() if any(None in of_method for of_method in every) else ""
+    names = [[own if layer is None else layer for layer in of_method] for of_method in every]
     questions = {signal: ask(model, images, list(targets), signal=signal) for _, signal in methods}
+    wanted = list(dict.fromkeys(name for of_method in names for name in of_method))
     with torch.inference_mode(False), torch.no_grad():
-        record = question.record([name for name in dict.fromkeys(names) if name is not None])
-        values = [swept_layer(record, name) for name in names if name is not None]
-        found = _swept(methods, questions, record, values)
+        record = question.record(wanted)
+        values = {name: swept_layer(record, name) for name in wanted}
+        found = _swept(methods, questions, record, [[values[name] for name in of_method] for of_method in names])
     for (name, _), of_method in zip(methods, found, strict=True):
         if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
             raise ExcitationError(f"the map of method {name!r} is not finite: an activation is too large.")
     return found
 
 
+def _for_each(layers: Sequence[str | None] | Sequence[Sequence[str | None]], count: int) -> list[list[str | None]]:
+    """A list of layers for each of so many methods."""
+    lists = [list(item) for item in layers if item is not None and not isinstance(item, str)]
+    if not lists:
+        common = [item for item in layers if item is None or isinstance(item, str)]
+        return [common] * count
+    if not len(lists) == len(layers) == count:
+        raise ExcitationError(f"layers are {list(layers)!r}; give one list for all {count} methods, or one for each.")
+    return lists
+
+
 def _swept(
-    methods: Sequence[tuple[str, Reading]], questions: dict[Reading, Question], record: Record, values: Sequence[Value]
+    methods: Sequence[tuple[str, Reading]],
+    questions: dict[Reading, Question],
+    record: Record,
+    values: Sequence[Sequence[Value]],
 ) -> list[list[Maps]]:
-    """Maps of each method at each place; what starts plain, or with the dual, goes down in one sweep."""
+    """Maps of each method at each of its places; equal kinds of start to equal places go down in one sweep."""
     assert record.scores is not None
     scores = working(record.scores)
     found: dict[int, list[Maps]] = {}
-    for dual in (False, True):
-        places = [i for i, (name, _) in enumerate(methods) if name in SWEPT and (name == "c-mwp") == dual]
-        starts = [_start(methods[i][0], questions[methods[i][1]], scores) for i in places]
-        if starts:
-            signals = torch.cat(starts)[None]
-            swept = sweep(record, signals, list(values), ExcitationRules(Policies()), contrast=dual)
-            each = [torch.split(channel_sum(p), [len(start) for start in starts], 1) for p in swept]
-            for i, *maps in zip(places, *each, strict=True):
-                found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
+    # No further down than a method asks for: below its own layers a sweep costs more than a forward pass.
+    groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+    for i, (name, _) in enumerate(methods):
+        if name in SWEPT:
+            groups.setdefault((name == "c-mwp", tuple(value.serial for value in values[i])), []).append(i)
+    for (dual, _), members in groups.items():
+        starts = [_start(methods[i][0], questions[methods[i][1]], scores) for i in members]
+        signals = torch.cat(starts)[None]
+        swept = sweep(record, signals, list(values[members[0]]), ExcitationRules(Policies()), contrast=dual)
+        each = [torch.split(channel_sum(p), [len(start) for start in starts], 1) for p in swept]
+        for i, *maps in zip(members, *each, strict=True):
+            found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
     for i, (name, signal) in enumerate(methods):
         if name == "eb-without-norm":
-            (contrasts,) = unnormalised(questions[signal], record, values, True)
+            (contrasts,) = unnormalised(questions[signal], record, values[i], True)
             found[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
         elif name == "eb-post-norm":
-            units, contrasts = unnormalised(questions[signal], record, values, False, True)
+            units, contrasts = unnormalised(questions[signal], record, values[i], False, True)
             found[i] = [
                 contrasted(unit, unit - contrast, signed=False).to(scores.dtype)
                 for unit, contrast in zip(units, contrasts, strict=True)

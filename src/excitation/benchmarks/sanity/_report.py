@@ -163,7 +163,7 @@ def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary])
             if same is None:
                 lines.append(line)
             else:
-                lines[same] = replace(lines[same], name=f"{lines[same].name} = {name}")
+                lines[same] = replace(lines[same], name=f"{lines[same].name}\n= {name}")
         if lines:
             panels.append(LinePanel(title, lines))
     return panels

@@ -1,0 +1,82 @@
+"""How two configurations differ, in words that can be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+MOST = 8
+"""Differences that are told."""
+
+WIDEST = 40
+"""Characters that are told of a value."""
+
+
+def differences(was: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """What differs between two configurations, in words: only keys that do, and of their values only the beginning."""
+    told = _mapping("", was, now)
+    more = [f"{len(told) - MOST} more"] if len(told) > MOST else []
+    return "; ".join(told[:MOST] + more)
+
+
+def _mapping(path: str, was: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    told = []
+    lost, new = sorted({*was} - {*now}), sorted({*now} - {*was})
+    for key in sorted({*was} & {*now}):
+        told += _value(_below(path, key), was[key], now[key])
+    if not path:
+        told += [f"{key} was {_short(was[key])}, is nothing" for key in lost]
+        return sorted(told + [f"{key} was nothing, is {_short(now[key])}" for key in new])
+    return told + _changed(path, lost, new)
+
+
+def _value(path: str, was: object, now: object) -> list[str]:
+    if json.dumps(was, sort_keys=True) == json.dumps(now, sort_keys=True):
+        return []
+    was, now = _opened(was), _opened(now)
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        return _mapping(path, was, now)
+    if isinstance(was, (list, tuple)) and isinstance(now, (list, tuple)):
+        old, new = ([json.dumps(item, sort_keys=True) for item in items] for items in (was, now))
+        lost, added = [item for item in old if item not in new], [item for item in new if item not in old]
+        if lost or added:
+            return _changed(path, lost, added)
+    return [f"{path} was {_short(was, now)}, is {_short(now, was)}"]
+
+
+def _changed(path: str, lost: list[str], new: list[str]) -> list[str]:
+    """Of a list or a mapping: what is no longer in it, and what is new."""
+    told = [f"lost {_listed(lost)}"] if lost else []
+    told += [f"gained {_listed(new)}"] if new else []
+    return [f"{path} {' and '.join(told)}"] if told else []
+
+
+def _listed(items: list[str]) -> str:
+    text = ", ".join(item if len(item) <= WIDEST else f"{item[:WIDEST]}..." for item in items[:MOST])
+    return text if len(items) <= MOST else f"{text} and {len(items) - MOST} more"
+
+
+def _below(path: str, key: str) -> str:
+    # Descriptions of objects hold their class under no name.
+    return ".".join(filter(None, (path, key or "class")))
+
+
+def _opened(value: object) -> object:
+    """A description of a method as what it holds (see `describe_method`)."""
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _short(value: object, other: object = None) -> str:
+    """The beginning of a value; of a text that begins like another, from a little before they part."""
+    text, beside = (json.dumps(item, sort_keys=True, ensure_ascii=False) for item in (value, other))
+    if len(text) <= WIDEST:
+        return text
+    same = next((i for i, (a, b) in enumerate(zip(text, beside, strict=False)) if a != b), min(len(text), len(beside)))
+    begin = max(same - 10, 0) if same > WIDEST // 2 else 0
+    part = text[begin : begin + WIDEST]
+    return f"{'...' if begin else ''}{part}{'...' if begin + WIDEST < len(text) else ''}"

@@ -1,0 +1,91 @@
+"""`excitation report` on runs of the pointing game: choosing rows, comparisons, the difficult subset, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from test_bad_data import bench, changed, make_world
+
+pytest.importorskip("pycocotools", reason="pycocotools is not installed", exc_type=ImportError)
+
+
+@pytest.fixture
+def played(run, tmp_path):
+    """Six pictures, two of which hold a second colour, so that their pairs are difficult."""
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+
+    def second(content):
+        for number in (0, 1):
+            content["annotations"].append({**content["annotations"][number], "id": 10 + number, "category_id": 3})
+
+    changed(world, second)
+    words = bench("pointing", world, out)
+    words[words.index("mwp,c-mwp,centre")] = "mwp@conv+pool,c-mwp@pool,centre"
+    code, _, err = run(*words)
+    assert code == 0, err
+    return out
+
+
+def test_the_difficult_pairs_alone(run, played):
+    words = ["report", played, "--no-main", "--categories", "--against", "centre", "--against", "mwp@conv"]
+    plain, hard = run(*words), run(*words, "--difficult")
+    assert plain[0] == hard[0] == 0
+    assert plain[1].count("all pairs") == hard[1].count("difficult pairs") == 3
+    assert "Pointing game: accuracy" not in plain[1] + hard[1]
+    for text, pairs in ((plain[1], "8"), (hard[1], "4")):
+        against = text[text.index("methods against mwp @ conv") :].splitlines()
+        (row,) = [line.split() for line in against if line.strip().startswith("c-mwp")]
+        assert row[-1] == pairs
+    code, both, _ = run("report", played, "--held-out", 2, "--difficult")
+    assert code == 0
+    assert "Pointing game: accuracy" in both
+    assert "difficult pairs" in both[both.index("Layers chosen") :]
+    assert "--difficult" in " ".join(run("report", "--help")[1].split())
+
+
+def test_figures_of_the_difficult_pairs_have_names_of_their_own(run, played, tmp_path):
+    for more in ([], ["--difficult"]):
+        assert run("report", played, "--figures", tmp_path / "drawn", *more)[0] == 0
+    drawn = sorted(item.name for item in (tmp_path / "drawn").iterdir())
+    assert drawn == ["run_categories.png", "run_categories_difficult.png"]
+
+
+def test_options_that_would_change_nothing_are_refused(run, played):
+    for words, said in (
+        (["--difficult"], "--difficult changes nothing here"),
+        (["--no-main"], "--no-main leaves nothing to print"),
+        (["--methods", "mwpp"], "has no method 'mwpp'"),
+        (["--methods", "mwp@conv,mwp@pool"], "'mwp' is named twice"),
+        (["--methods", ","], "--methods names none"),
+        (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
+        (["--against", "mwp"], "has no row 'mwp'; there is: centre, mwp @ conv, mwp @ pool, c-mwp"),
+    ):
+        code, out, err = run("report", played, *words)
+        assert (code, out) == (2, "")
+        assert said in err
+        assert err.count("\n") == 1
+
+
+def test_rows_are_chosen(run, played):
+    text = run("report", played, "--layer", "pool", "--form", "markdown", "--categories")[1]
+    assert "| Category | Pairs | centre | mwp @ pool | c-mwp |" in text
+    assert "mwp @ conv" not in text
+    text = run("report", played, "--layer", "pool", "--methods", "c-mwp, mwp @ conv", "--form", "markdown")[1]
+    names = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")]
+    assert names == ["Method", "---", "mwp @ conv", "c-mwp"] * 2  # points, and shares of the attention
+
+
+def test_csv_is_one_table_however_many_there_are(run, played):
+    text = run("report", played, "--form", "csv", "--categories", "--against", "centre", "--held-out", 2)[1]
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert text.count("table,row,group,column") == 1
+    assert "\n\n" not in text
+    assert len({line["table"] for line in lines}) == 5
+    for line in lines:
+        assert [float(line[name]) for name in ("value", "low", "high") if line[name]] or line["text"]
+    (points,) = [
+        line for line in lines if line["row"] == "c-mwp" and line["column"] == "All" and "Energy" not in line["table"]
+    ]
+    assert float(points["low"]) <= float(points["value"]) <= float(points["high"])
