@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini deletion-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,11 +61,11 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 		--target clover --target crown --target "recycling sign" --out out/compare && \
 		cp out/compare/picture.png docs/figures/compare.png
 
-paper-mini: $(INSTALLED)  ## Tables 1 to 3, Fig. 6 and the grid game on 500 symbol scenes (goes on where it stopped)
+paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (goes on where it stopped)
 	$(BIN)/python -m experiments.paper_mini
 
-deletion-mini: $(INSTALLED)  ## deletion and insertion on 50 symbol scenes, beside those tables (goes on where it stopped)
-	$(BIN)/python -m experiments.paper_mini --only deletion
+games-mini: $(INSTALLED)  ## the grid game, deletion and insertion on symbol scenes, beside those tables (goes on likewise)
+	$(BIN)/python -m experiments.paper_mini --only grid-2 grid-3 deletion
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos

@@ -2,8 +2,8 @@
 
 `python -m experiments.paper_mini` (`make paper-mini`): every game is one `excitation bench` command, split over
 processes by `--shard`, joined by `excitation merge`, printed by `excitation report`. Stopped at any moment, the same
-command goes on. `--only NAME` plays some games; deletion and insertion, which the paper has not and which costs most
-for a scene, is played only when named (`make deletion-mini`).
+command goes on. `--only NAME` plays some games; those that the paper has not, the grid game and deletion, are played
+only when named (`make games-mini`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ GAMES = {
 }
 """What follows `excitation bench GAME`, beside the data, the model and the file of results."""
 
-USUAL = [name for name in GAMES if name != "deletion"]
+USUAL = ["pointing", "contrast", "layers", "localization"]
+"""Those of the paper."""
 
 WORLDS = {"symbol-scenes": "test", "dominant-symbols": "dominant"}
 """Folders, as tables call them, and their splits of the symbol world."""
@@ -145,8 +146,13 @@ def write_notes(results: Path, seconds: dict[str, float], scenes: int, workers: 
         f"`python -m experiments.paper_mini --scenes {scenes}`:",
     ]
     lines += ["", "| part | seconds |", "| --- | ---: |"]
-    lines += [f"| {name} | {taken:.0f} |" for name, taken in seconds.items()]
-    write_whole(results / "README.md", "\n".join([*lines, f"| all | {sum(seconds.values()):.0f} |", ""]))
+    parts = {name: taken for name, taken in seconds.items() if name not in GAMES or name in USUAL}
+    lines += [f"| {name} | {taken:.0f} |" for name, taken in parts.items()]
+    lines += [f"| all | {sum(parts.values()):.0f} |"]
+    beside = [f"{name} {taken:.0f}" for name, taken in seconds.items() if name not in parts]
+    if beside:
+        lines += ["", f"Beside these, by `--only NAME`: {', '.join(beside)}."]
+    write_whole(results / "README.md", "\n".join([*lines, ""]))
 
 
 def together(commands: list[list[object]]) -> None:

@@ -32,6 +32,8 @@ COCO = [
     "--layer", ",".join(LAYERS),
 ]  # fmt: skip
 AT_LAYERS = ["--methods", f"mwp,c-mwp,r-mwp,r-mwp-rectified,grad-cam@{PLUS},layer-cam@{PLUS},centre"]
+PEERS = ["--layer", "pool4", "--methods", "mwp,c-mwp,r-mwp,c-lrp@pool4,clrp@pool4,sglrp@pool4"]
+"""LRP with the same contrasts, where Excitation Backprop's maps are taken."""
 BACKPROPAGATED = ["--methods", f"gradient@input+{PLUS},deconv@input,lrp-epsilon-plus@input+pool4,cam,centre"]
 READ_AS_SOFTMAX = ["--methods", "mwp,c-mwp,r-mwp", "--signal", "softmax"]
 SAMPLING = ["--methods", "rise:samples=500,mwp,centre", "--limit", "30"]
@@ -70,6 +72,8 @@ RUNS: dict[str, list[str]] = {
     "grid_scoremap_easy": [*GRID, *SURE, *SCORE_MAP],
     "pointing_scoremap_224": [*COCO, *AT_LAYERS, *SCORE_MAP, "--shortest", "224"],
     "pointing_pooled_224": [*COCO, *AT_LAYERS, *POOLED, "--shortest", "224"],
+    "peers_scoremap_320": [*COCO[:-2], *PEERS, *SCORE_MAP, "--shortest", "320"],
+    "peers_pooled_320": [*COCO[:-2], *PEERS, *POOLED, "--shortest", "320"],
     "grid_scoremap_hard": [*GRID, *UNSURE, *SCORE_MAP],
     "grid_pooled_hard": [*GRID, *UNSURE, *POOLED],
     "softmax_320": [*COCO, *READ_AS_SOFTMAX, *BEFORE_POOLING, "--shortest", "320"],

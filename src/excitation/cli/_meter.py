@@ -70,7 +70,8 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        self._tell(time.monotonic())
+        if kind is None:  # an error's one sentence stands alone
+            self._tell(time.monotonic())
 
 
 def duration(seconds: float) -> str:
