@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,11 +60,11 @@ def render(split: str, count: int, seed: int, folder: Path, workers: int = 2) ->
     ]
 
 
-def _chunk(task: tuple[str, int, int, Path]) -> None:
-    split, seed, start, place = task
+def gather(split: str, seed: int, indices: Iterable[int]) -> dict[str, Scenes]:
+    """Make scenes and put those of one size together, by `"HEIGHTxWIDTH"`."""
     images: dict[str, list[np.ndarray]] = {}
     shares: dict[str, list[np.ndarray]] = {}
-    for index in range(start, start + CHUNK):
+    for index in indices:
         scene = make_scene(index, seed, split)
         key = "x".join(str(side) for side in scene.image.shape[:2])
         share = np.zeros(len(CLASSES), dtype=np.float32)
@@ -73,8 +73,14 @@ def _chunk(task: tuple[str, int, int, Path]) -> None:
                 share[place_of] = max(share[place_of], instance.share)
         images.setdefault(key, []).append(scene.image)
         shares.setdefault(key, []).append(share)
-    arrays = {f"images {key}": np.stack(found) for key, found in images.items()}
-    arrays |= {f"shares {key}": np.stack(found) for key, found in shares.items()}
+    return {key: Scenes(np.stack(found), np.stack(shares[key])) for key, found in images.items()}
+
+
+def _chunk(task: tuple[str, int, int, Path]) -> None:
+    split, seed, start, place = task
+    found = gather(split, seed, range(start, start + CHUNK))
+    arrays = {f"images {key}": scenes.images for key, scenes in found.items()}
+    arrays |= {f"shares {key}": scenes.shares for key, scenes in found.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     write_whole(place, buffer.getvalue())

@@ -14,12 +14,17 @@ from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
 
 
 def test_the_demo_shows_every_object(run, tmp_path):
-    code, out, err = run("demo", "--seed", 3, "--out", tmp_path)
+    code, out, err = run("demo", "--seed", 0, "--out", tmp_path)
     assert (code, err) == (0, "")
-    scene = crowded_scene(3)
+    scene = crowded_scene(0)
+    lost = []
     for instance in scene.instances:
-        assert f"{instance.colour_name} {instance.name}" in out
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{instance.colour_name} {instance.name} ")]
+        lost.append(float(line.split()[-1]))
+        assert float(line.split()[-2]) + lost[-1] == pytest.approx(1, abs=2e-6)  # each object's own account
+    assert len(set(lost)) > 1
     assert "on top 1.000000" in out
+    assert float(out.partition(" + lost ")[2].split()[0]) == pytest.approx(np.mean(lost), abs=2e-6)
     with np.load(tmp_path / "maps.npz") as stored:
         assert stored["MWP"].shape[0] == len(scene.instances)
         assert stored["MWP"].sum((1, 2)) == pytest.approx(1, abs=1e-4)

@@ -197,6 +197,16 @@ def test_labels_with_boxes_and_their_mistakes(tmp_path):
         read_imagenet(tmp_path)
 
 
+def test_labels_may_name_pictures_from_the_root_on(tmp_path):
+    picture(tmp_path, "images/a.png", "images/images/b.png")
+    (tmp_path / "labels.csv").write_text(
+        "file,class_index,wnid\nimages/a.png,7,n01\nimages/b.png,8,n02\n../c.png,9,n03\n"
+    )
+    data = read_imagenet(tmp_path)
+    assert [image.path.relative_to(tmp_path).as_posix() for image in data] == ["images/a.png", "images/images/b.png"]
+    assert ["'c'" in str(problem) for problem in data.problems] == [True]
+
+
 def test_a_thousand_categories_are_imagenets_classes(tmp_path):
     picture(tmp_path, "images/a.JPEG")
     names = [f"n{i:04d}" for i in range(1000)]

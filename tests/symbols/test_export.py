@@ -5,13 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from excitation.data.symbols import SYMBOL_NAMES, export_scenes, make_captions, make_scene, make_uploads
+from excitation.data.symbols import (
+    COLOUR_NAMES,
+    SYMBOL_NAMES,
+    export_scenes,
+    make_captions,
+    make_scene,
+    make_uploads,
+)
 from excitation.data.symbols._export import ExportError
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed", exc_type=ImportError)
@@ -123,6 +135,41 @@ def test_an_interrupted_export_goes_on(exported, tmp_path):
     assert list(export_scenes(tmp_path, 6, seed=3)) == [6]  # finished: nothing is done again
 
 
+def test_a_killed_export_goes_on(tmp_path):
+    """SIGKILL, which nothing can catch, somewhere in the middle."""
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    command = "import pathlib, sys, excitation.data.symbols as s; list(s.export_scenes(pathlib.Path(sys.argv[1]), 24))"
+    process = subprocess.Popen([sys.executable, "-c", command, str(killed)])
+    try:
+        deadline = time.monotonic() + 300
+        while len(list((killed / ".parts").glob("0*.json"))) < 5:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "annotations" / "instances.json").exists()
+    list(export_scenes(killed, 24))
+    list(export_scenes(undisturbed, 24))
+    assert tree(killed) == tree(undisturbed)
+
+
+def test_what_a_kill_leaves_behind_is_removed(exported, tmp_path):
+    """Between the last file and the tidying, or in the middle of a file: the next call clears up."""
+    world = shutil.copytree(exported, tmp_path / "world")
+    (world / ".parts").mkdir()
+    (world / ".parts" / "000000.json").write_text("{}")
+    (world / "images" / ".000005.png.0123456789ab.part").write_bytes(b"half")
+    (world / ".mine.part").write_text("not this program's")
+    assert list(export_scenes(world, 6, seed=3)) == [6]
+    assert not (world / ".parts").exists()
+    assert (world / ".mine.part").exists()
+    (world / ".mine.part").unlink()
+    assert tree(world) == tree(exported)
+
+
 def test_a_folder_keeps_its_own_scenes(exported):
     with pytest.raises(ExportError, match="holds other scenes"):
         list(export_scenes(exported, 6, seed=4))
@@ -131,22 +178,55 @@ def test_a_folder_keeps_its_own_scenes(exported):
 def test_the_dominant_split_has_labels(tmp_path):
     list(export_scenes(tmp_path, 2, split="dominant"))
     lines = (tmp_path / "labels.csv").read_text().splitlines()
-    assert lines[0] == "file,class_index,name"
-    scene = make_scene(1, 0, "dominant")
-    assert lines[2] == f"images/000001.png,{scene.instances[0].symbol},{scene.instances[0].name}"
-    root = ElementTree.parse(tmp_path / "boxes" / "000001.xml").getroot()
-    assert root.findtext("object/name") == scene.instances[0].name
+    assert lines[0] == "file,class_index,wnid,x0,y0,x1,y1"
+    (shown,) = make_scene(1, 0, "dominant").instances
+    assert lines[2] == ",".join(map(str, ("000001.png", shown.symbol, shown.name, *shown.box)))
     rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
     assert {row["image"] for row in rows} >= {"images/000000.png", "images/000001.png"}
 
 
-def test_the_project_reads_what_it_writes(exported):
-    from excitation.data import open_data
+def test_tags_say_which_noise_is_in_them():
+    found = set()
+    for index in range(120):
+        uploads = make_uploads(make_scene(index, 0, "dominant"))
+        for number, upload in enumerate(uploads):
+            found |= set(upload.noise)
+            assert upload.duplicate == ("duplicate" in upload.noise) == (number > 0)
+            assert "alphabetical" not in upload.noise or list(upload.tags) == sorted(upload.tags)
+            # One cut short never has more than two tags; one that is not always has a word nobody can see.
+            visible = {*SYMBOL_NAMES, *COLOUR_NAMES}
+            assert len(upload.tags) <= 2 if "few" in upload.noise else set(upload.tags) - visible
+    assert found == {"alphabetical", "few", "duplicate"}
 
-    data = open_data(f"coco:{exported}")
-    images = list(data)
-    assert not data.problems
-    assert len(images) == 6
-    scene = make_scene(2, 3, "test")
-    found = next(image for image in images if image.id == "2")
-    assert {item.name for item in scene.instances} == set(found.categories)
+
+def test_a_small_export_is_the_same_everywhere(tmp_path):
+    """Everything `excitation symbols` writes, pictures by their pixels: computed once, on the pinned packages.
+
+    Whatever changes this changes the world of all committed results, or the format: then `FORMAT` rises.
+    """
+    digest = hashlib.sha256()
+    for split in ("train", "test", "dominant"):
+        folder = tmp_path / split
+        list(export_scenes(folder, 6, seed=7, split=split))
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+                picture = path.suffix == ".png"
+                digest.update(np.asarray(Image.open(path)).tobytes() if picture else path.read_bytes())
+    assert digest.hexdigest() == "b95865ecfa3038780ddc2a1fb9e2d5631f1cd6a46a0b94676c527a152cd9d5c3"
+
+
+def test_an_earlier_layout_is_written_again(exported, tmp_path):
+    """Format 1: no `voc/`, boxes by name in `boxes/`, and tags that do not say their noise."""
+    whole = shutil.copytree(exported, tmp_path / "world")
+    expected = tree(whole)
+    (whole / "voc").rename(whole / "boxes")
+    (whole / "tags.jsonl").write_text("{}\n")
+    (whole / "world.json").write_text((whole / "world.json").read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(ExportError, match="holds other scenes"):
+        list(export_scenes(whole, 6, seed=4))
+    steps = export_scenes(whole, 6, seed=3)
+    next(steps)
+    steps.close()  # broken off, it goes on
+    assert list(export_scenes(whole, 6, seed=3)) == [1, 2, 3, 4, 5, 6]
+    assert tree(whole) == expected

@@ -78,20 +78,23 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
             seed=np.array(seed),
         )
     yield f"scene {scene.index} of world {seed}, explained at {next(iter(found['MWP'].maps))}"
-    yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}"
+    yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}  {'kept':>8}  {'lost':>8}"
     for i, instance in enumerate(scene.instances):
         verdicts = [f"{peaks[name][i] or 'nowhere'!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
-        yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}"
+        mass = f"{_mass(account.here[0, i])}  {_mass(account.lost[0, i])}"
+        yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}  {mass}"
     yield (
         f"a hit is within {TOLERANCE} pixels of the object; "
         + ", ".join(f"{name} {sum(hits[name])} of {len(targets)}" for name in METHODS)
     )
-    mass = {name: float(getattr(account, name).mean()) for name in ("top", "here", "lost", "round")}
-    yield (
-        f"mass of MWP down to the pixels: on top {mass['top']:.6f} = here {mass['here']:.6f} + lost {mass['lost']:.6f}"
-        f" + round {mass['round']:.6f}"
-    )
+    top, here, lost, past = (_mass(part.mean()) for part in (account.top, account.here, account.lost, account.round))
+    yield "kept is the mass of MWP that reaches the pixels; all objects' mean:"
+    yield f"on top {top} = here {here} + lost {lost} + round {past}"
     yield f"figure {out / 'maps.png'}, raw maps {out / 'maps.npz'}, picture {out / 'picture.png'}"
+
+
+def _mass(share: torch.Tensor) -> str:
+    return f"{round(float(share), 6) + 0.0:.6f}"  # a rounding error below zero is no "-0.000000"
 
 
 def maps_of(result: Explanation) -> Float[torch.Tensor, "target height width"]:

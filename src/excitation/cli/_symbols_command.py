@@ -22,8 +22,9 @@ def symbols_command(
 ) -> None:  # fmt: skip
     """Write scenes of named symbols with exact ground truth.
 
-    Pictures (PNG), objects with masks (COCO JSON), captions with boxes (Flickr30k Entities), tags of imaginary users,
-    boxes by name (ImageNet and VOC XML). The same seed gives the same scenes everywhere; an interrupted run goes on.
+    Pictures (PNG), objects with masks (COCO JSON) and with boxes (VOC XML), captions with boxes (Flickr30k Entities),
+    tags of imaginary users; for dominant also labels with boxes (ImageNet). They open as --data coco:DIR, voc:DIR/voc
+    and, dominant ones, imagenet:DIR. The same seed gives the same scenes everywhere; an interrupted run goes on.
     """
     from ..data.symbols import export_scenes
 

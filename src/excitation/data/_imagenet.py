@@ -91,8 +91,10 @@ class ImageNetImages(AnnotatedImages):
 
     def _picture_path(self, image_id: str) -> Path | None:
         row = self._rows[image_id]
-        names = [f"{image_id}{ending}" for ending in ENDINGS] if isinstance(row, Path) else [row.picture]
-        places = (safe_below(self._pictures, name) for name in names)
+        if isinstance(row, Path):
+            places = [safe_below(self._pictures, f"{image_id}{ending}") for ending in ENDINGS]
+        else:  # people write tables with names from the root on, too
+            places = [safe_below(folder, row.picture) for folder in (self._pictures, self.root)]
         return next((place for place in places if place is not None and place.is_file()), None)
 
 
@@ -106,7 +108,8 @@ def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
         root: a folder with pictures (`Data/CLS-LOC/val`, `val`, `images` or the folder itself) and one of: XML files
             (`Annotations/CLS-LOC/val`, `Annotations`, `bbox_val`, `bbox`); `LOC_val_solution.csv` (columns `ImageId`
             and `PredictionString`, the latter `wnid x0 y0 x1 y1 ...`); `labels.csv` (columns `file`, `class_index`,
-            `wnid`, and `x0`, `y0`, `x1`, `y1` if places are known; one line per object).
+            `wnid`, and `x0`, `y0`, `x1`, `y1` if places are known; one line per object; files below the pictures'
+            folder or the root).
 
     Returns:
         Images, read as they are asked for. Without boxes, categories are labels of the image.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -16,10 +17,15 @@ from ..._files import write_whole
 from .._pictures import write_picture
 from ._captions import annotation_xml, make_captions
 from ._glyphs import SYMBOL_NAMES
+from ._layouts import coco_annotation, imagenet_labels, voc_xml
 from ._scenes import Scene, check_scene, make_scene
 from ._tags import make_uploads, near_duplicate
 
-FORMAT = 1  # raised when the same seed gives other files
+FORMAT = 2
+"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes."""
+
+BROKEN_OFF = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+"""What a killed process leaves of a file it was writing (`whole_file`)."""
 
 
 class ExportError(ExcitationError):
@@ -30,12 +36,13 @@ def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") 
     """Write scenes with all their annotations; stopped at any moment, the same call goes on.
 
     `images/` holds the pictures; `annotations/instances.json` their objects in COCO's format, with exact masks;
-    `entities/` captions and boxes as Flickr30k Entities has them; `tags.jsonl` uploads with their users and tags;
-    `boxes/` boxes by name as ImageNet and PASCAL VOC have them; and for the split `"dominant"`, `labels.csv` the one
-    label of each picture.
+    `voc/` the same pictures and boxes in PASCAL VOC's layout; `entities/` captions and boxes as Flickr30k Entities has
+    them; `tags.jsonl` uploads with their users, tags, and which noise is in them; and for the split `"dominant"`,
+    `labels.csv` the label and box of each picture, as `read_imagenet` takes them. `open_data` opens `coco:FOLDER`,
+    `voc:FOLDER/voc` and, for `"dominant"`, `imagenet:FOLDER`.
 
     Args:
-        folder: made if it does not exist.
+        folder: made if it does not exist. Scenes in an earlier release's layout are written again in this one's.
         count: number of scenes, from the first of the split.
         seed: the world's.
         split: as `make_scene` takes it.
@@ -54,9 +61,9 @@ def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") 
         from pycocotools import mask as coco_mask
     except ImportError as error:
         raise ExportError("writing masks needs pycocotools: pip install 'excitation[data]'.") from error
-    configuration = {"format": FORMAT, "count": count, "seed": seed, "split": split}
-    _claim(folder / "world.json", configuration)
+    _claim(folder, {"format": FORMAT, "count": count, "seed": seed, "split": split})
     if (folder / "annotations" / "instances.json").exists():
+        _tidy(folder)
         yield count
         return
     for index in range(count):
@@ -68,14 +75,23 @@ def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") 
             write_whole(part, json.dumps(row))
         yield index + 1
     _assemble(folder, count, split)
+    _tidy(folder)
 
 
-def _claim(place: Path, configuration: dict[str, object]) -> None:
+def _claim(folder: Path, configuration: dict[str, object]) -> None:
+    place = folder / "world.json"
     text = json.dumps(configuration)
     if place.exists():
-        if place.read_text() != text:
-            raise ExportError(f"{place.parent} holds other scenes, {place.read_text()[:200]}; choose another folder.")
-        return
+        stored = place.read_text()
+        if stored == text:
+            return
+        if stored != json.dumps({**configuration, "format": 1}):
+            raise ExportError(f"{folder} holds other scenes, {stored[:200]}; choose another folder.")
+        # Without these the export counts as unfinished. The name of the format comes last: a kill before it does the
+        # same again.
+        (folder / "annotations" / "instances.json").unlink(missing_ok=True)
+        for old in (".parts", "boxes"):
+            shutil.rmtree(folder / old, ignore_errors=True)
     write_whole(place, text)
 
 
@@ -85,6 +101,7 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
     captions = make_captions(scene)
     files = [f"images/{name}.png"]
     write_picture(folder / files[0], Image.fromarray(scene.image))
+    _second_name(folder / files[0], folder / "voc" / "JPEGImages" / f"{name}.png")
     uploads = make_uploads(scene)
     for upload in uploads[1:]:
         files.append(f"images/{name}-again.png")
@@ -94,63 +111,38 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
         folder / "entities" / "Sentences" / f"{name}.txt", "".join(f"{caption.marked()}\n" for caption in captions)
     )
     write_whole(folder / "entities" / "Annotations" / f"{name}.xml", annotation_xml(scene, captions, f"{name}.png"))
-    write_whole(folder / "boxes" / f"{name}.xml", _boxes_xml(scene, f"{name}.png"))
-    annotations = []
-    for instance, coded in zip(scene.instances, masks, strict=True):
-        x0, y0, x1, y1 = instance.box
-        annotations.append(
-            {
-                "image_id": scene.index,
-                "category_id": instance.symbol + 1,
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": int(instance.mask.sum()),
-                "iscrowd": 0,
-                "segmentation": {"size": coded["size"], "counts": coded["counts"].decode("ascii")},
-                "colour": instance.colour_name,
-            }
-        )
+    write_whole(folder / "voc" / "Annotations" / f"{name}.xml", voc_xml(scene, f"{name}.png"))
     height, width = scene.image.shape[:2]
     return {
         "image": {"id": scene.index, "file_name": f"{name}.png", "height": height, "width": width},
-        "annotations": annotations,
+        "annotations": [
+            coco_annotation(scene, instance, coded) for instance, coded in zip(scene.instances, masks, strict=True)
+        ],
         "uploads": [
-            {"image": file, "user": upload.user, "tags": list(upload.tags)}
+            {"image": file, "user": upload.user, "tags": list(upload.tags), "noise": list(upload.noise)}
             for file, upload in zip(files, uploads, strict=True)
         ],
     }
 
 
-def _boxes_xml(scene: Scene, file_name: str) -> bytes:
-    root = ElementTree.Element("annotation")
-    ElementTree.SubElement(root, "filename").text = file_name
-    size = ElementTree.SubElement(root, "size")
-    for name, value in zip(("height", "width", "depth"), scene.image.shape, strict=True):
-        ElementTree.SubElement(size, name).text = str(value)
-    for instance in scene.instances:
-        place = ElementTree.SubElement(root, "object")
-        ElementTree.SubElement(place, "name").text = instance.name
-        ElementTree.SubElement(place, "difficult").text = "0"
-        box = ElementTree.SubElement(place, "bndbox")
-        x0, y0, x1, y1 = instance.box
-        # PASCAL VOC counts pixels from one and includes the last.
-        for name, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", x1), ("ymax", y1)):
-            ElementTree.SubElement(box, name).text = str(value)
-    ElementTree.indent(root)
-    return bytes(ElementTree.tostring(root, encoding="utf-8")) + b"\n"
+def _second_name(picture: Path, place: Path) -> None:
+    """The same picture in another folder; a copy only where the file system knows no hard links."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    try:
+        place.hardlink_to(picture)
+    except OSError:
+        write_whole(place, picture.read_bytes())
 
 
 def _assemble(folder: Path, count: int, split: str) -> None:
-    """Put the common files together, `instances.json` last, and remove the parts."""
-    parts = [folder / ".parts" / f"{index:06d}.json" for index in range(count)]
-    rows = [json.loads(part.read_text()) for part in parts]
+    """Put the common files together; `instances.json` comes last and says that all is there."""
+    rows = [json.loads((folder / ".parts" / f"{index:06d}.json").read_text()) for index in range(count)]
     write_whole(folder / "tags.jsonl", "".join(f"{json.dumps(u)}\n" for row in rows for u in row["uploads"]))
+    names = "".join(f"{index:06d}\n" for index in range(count))
+    write_whole(folder / "voc" / "ImageSets" / "Main" / f"{split}.txt", names)
     if split == "dominant":
-        lines = [
-            f"images/{row['image']['file_name']},{row['annotations'][0]['category_id'] - 1},"
-            f"{SYMBOL_NAMES[row['annotations'][0]['category_id'] - 1]}\n"
-            for row in rows
-        ]
-        write_whole(folder / "labels.csv", "".join(["file,class_index,name\n", *lines]))
+        write_whole(folder / "labels.csv", imagenet_labels(rows))
     annotations = [annotation for row in rows for annotation in row["annotations"]]
     coco = {
         "info": {"description": "symbol world", "split": split},
@@ -159,6 +151,11 @@ def _assemble(folder: Path, count: int, split: str) -> None:
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(SYMBOL_NAMES)],
     }
     write_whole(folder / "annotations" / "instances.json", json.dumps(coco))
-    for part in parts:
-        part.unlink()
-    (folder / ".parts").rmdir()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a finished export needs no more, and what killed ones have left."""
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    for path in list(folder.rglob(".*.part")):
+        if BROKEN_OFF.fullmatch(path.name):
+            path.unlink(missing_ok=True)

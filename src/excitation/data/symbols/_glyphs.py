@@ -110,7 +110,7 @@ COLOURS = (
 COLOUR_NAMES = tuple(colour.name for colour in COLOURS)
 
 FACES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-"""Both faces draw every symbol above; some look the same in both."""
+"""Both faces draw every symbol above; of all of them only the house looks different."""
 
 
 @cache

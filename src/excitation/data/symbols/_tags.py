@@ -25,12 +25,18 @@ class Upload:
     Attributes:
         user: who uploaded it.
         tags: most relevant first, unless the user sorts them.
-        duplicate: whether this is a second, slightly changed picture of the same scene by the same user.
+        noise: what is wrong with it, none or several of `"alphabetical"` (the user sorts tags), `"few"` (cut after one
+            or two) and `"duplicate"` (a second, slightly changed picture of the same scene by the same user).
     """
 
     user: str
     tags: tuple[str, ...]
-    duplicate: bool = False
+    noise: tuple[str, ...] = ()
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether the same user has uploaded nearly the same picture before."""
+        return "duplicate" in self.noise
 
 
 def make_uploads(scene: Scene) -> tuple[Upload, ...]:
@@ -51,15 +57,17 @@ def make_uploads(scene: Scene) -> tuple[Upload, ...]:
         tags.append(instance.name)
         if rng.random() < 0.5:
             tags.append(instance.colour_name)
-    if rng.random() < SPARSE:
+    few = rng.random() < SPARSE
+    if few:
         tags = tags[: int(rng.integers(1, 3))]
     else:
         tags += [str(word) for word in rng.choice(NON_VISUAL, int(rng.integers(1, 5)), replace=False)]
     unique = tuple(dict.fromkeys(tags)) or (str(rng.choice(NON_VISUAL)),)
     unique = tuple(sorted(unique)) if sorts else unique
-    uploads = [Upload(f"user{user:05d}", unique)]
+    noise = tuple(name for name, there in (("alphabetical", sorts), ("few", few)) if there)
+    uploads = [Upload(f"user{user:05d}", unique, noise)]
     if rng.random() < DUPLICATED:
-        uploads.append(Upload(f"user{user:05d}", unique, duplicate=True))
+        uploads.append(Upload(f"user{user:05d}", unique, (*noise, "duplicate")))
     return tuple(uploads)
 
 
