@@ -29,7 +29,7 @@ def test_a_map_is_its_signals_sum_over_channels(name, network, layers, images, u
         maps = find_method(name)(model, images, targets, layer=layer, **options)
         gradient = find_method(name).family == "gradient"
         own = p[0].abs().amax(2).transpose(0, 1) if gradient else channel_sum(p)
-        if name == "c-lrp":
+        if name in {"c-lrp", "clrp", "sglrp"}:
             own = own.clamp(min=0)
         if name == "eb-without-norm":
             own = own / own.flatten(2).abs().amax(2)[..., None, None]
