@@ -97,7 +97,8 @@ def capture(
 class Captured:
     """A call of `explain` as `capture` recorded it.
 
-    It holds the memory of one call for as long as it lives. To be used by one thread at a time.
+    Images, weights over classes and maps have fixed places, and a graph leads from the first two to the last. It holds
+    the memory of one call for as long as it lives. To be used by one thread at a time.
     """
 
     def __init__(
@@ -110,7 +111,31 @@ class Captured:
         # The caller's own lists and tensors may change.
         self._targets = _copied(targets)
         self._several = _several(options["layer"])
-        self._call = _Call(model, images, targets, options)
+        self._model = model
+        network = model.model if isinstance(model, LoadedModel) else model
+        names = model.class_names if isinstance(model, LoadedModel) else None
+        self._names = names if options["class_names"] is None else options["class_names"]
+        contrast = options["contrast"]
+        if _has_function([contrast]):
+            raise TargetError(
+                "contrast is a function of the scores; a captured call takes classes, weights or signals."
+            )
+        # What `explain` would refuse is refused as there, and its warnings are given.
+        found = sweep_down(model, images, targets, **options)
+        answered(found)
+        with torch.inference_mode(False), torch.no_grad():
+            self._images = images.detach().clone()
+            self._scores = found.scores.new_zeros(found.scores.shape[:2])
+            self._weights = self._weighted(targets)[0].clone()
+            if isinstance(contrast, torch.Tensor):
+                contrast = contrast.clone()
+            elif contrast not in (None, "dual", "rivals"):
+                contrast = _against(contrast, self._scores, self._names, "response")
+            self._options = {**options, "contrast": contrast}
+            self._held = _held(network, options["constants"])
+            self._modes = [(module, module.training) for module in network.modules()]
+            self._autocast = _autocast(images.device.type)
+            self._graph, self._found = self._captured()
 
     def __call__(
         self, images: Float[torch.Tensor, "image channels *pixels"], targets: Targets | None = None
@@ -129,46 +154,9 @@ class Captured:
             ExcitationError: images, targets, autocast or the network's layers, weights or mode are not those the call
                 was captured with, or scores or maps are not finite.
         """
-        targets = self._targets if targets is None else targets
-        return shaped(self._call(images, targets), _per_image(targets, len(images))[1], several=self._several)
-
-
-class _Call:
-    """Images, weights over classes and maps at fixed places, and the graph from the first two to the last."""
-
-    def __init__(
-        self, model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Targets, options: dict[str, Any]
-    ) -> None:
-        self._model = model
-        network = model.model if isinstance(model, LoadedModel) else model
-        names = model.class_names if isinstance(model, LoadedModel) else None
-        self._names = names if options["class_names"] is None else options["class_names"]
-        contrast = options["contrast"]
-        if _has_function([contrast]):
-            raise TargetError(
-                "contrast is a function of the scores; a captured call takes classes, weights or signals."
-            )
-        # What `explain` would refuse is refused as there, and its warnings are given.
-        found = sweep_down(model, images, targets, **options)
-        answered(found)
-        with torch.inference_mode(False), torch.no_grad():
-            self._images = images.detach().clone()
-            self._scores = found.scores.new_zeros(found.scores.shape[:2])
-            self._weights = self._weighted(targets).clone()
-            if isinstance(contrast, torch.Tensor):
-                contrast = contrast.clone()
-            elif contrast not in (None, "dual", "rivals"):
-                contrast = _against(contrast, self._scores, self._names, "response")
-            self._options = {**options, "contrast": contrast}
-            self._held = _held(network, options["constants"])
-            self._modes = [(module, module.training) for module in network.modules()]
-            self._autocast = _autocast(images.device.type)
-            self._graph, self._found = self._captured()
-
-    def __call__(self, images: torch.Tensor, targets: Targets) -> dict[str, Maps]:
         self._check(images)
         with torch.inference_mode(False), torch.no_grad():
-            weights = self._weighted(targets)
+            weights, counts = self._weighted(self._targets if targets is None else targets)
             if weights.shape != self._weights.shape:
                 raise TargetError(
                     f"{len(weights)} targets were given; the call was captured with {len(self._weights)}: give as many,"
@@ -178,7 +166,8 @@ class _Call:
             self._weights.copy_(weights)
             self._graph.replay()
             check_finite(self._found.scores, self._found.masses)
-            return {name: maps.clone() for name, maps in self._found.explanation.maps.items()}
+            maps = {name: maps.clone() for name, maps in self._found.explanation.maps.items()}
+        return shaped(maps, counts, several=self._several)
 
     def _check(self, images: object) -> None:
         """Refuse what the recorded steps are not for."""
@@ -206,8 +195,8 @@ class _Call:
                 " under the same, or capture another."
             )
 
-    def _weighted(self, targets: Targets) -> Float[torch.Tensor, "target image classes"]:
-        """Targets as weights over classes."""
+    def _weighted(self, targets: Targets) -> tuple[Float[torch.Tensor, "target image classes"], tuple[int, ...] | None]:
+        """Targets as weights over classes; and their counts if they were given for each image."""
         per_image, counts = _per_image(targets, len(self._images))
         if counts is not None and len(set(counts)) > 1:
             raise TargetError(f"images have {counts} targets; a captured call needs as many for each image.")
@@ -220,7 +209,7 @@ class _Call:
                     f"a target is a signal of shape {tuple(item.shape)}; a captured call takes classes, or weights over"
                     f" classes of shape {tuple(fits[1])} or {tuple(fits[0])}."
                 )
-        return _class_weights(per_image, self._scores, self._names)
+        return _class_weights(per_image, self._scores, self._names), counts
 
     def _run(self) -> Found:
         return sweep_down(self._model, self._images, [*self._weights], **self._options)
@@ -255,7 +244,7 @@ class _Call:
 class _Anew:
     """Where there are no graphs: a replay runs the steps anew."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: Captured) -> None:
         self._call = call
 
     def replay(self) -> None:

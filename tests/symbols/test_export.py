@@ -6,14 +6,11 @@ import hashlib
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from kills import kill_when, start
 from PIL import Image
 
 from excitation.data.symbols import (
@@ -139,17 +136,7 @@ def test_a_killed_export_goes_on(tmp_path):
     """SIGKILL, which nothing can catch, somewhere in the middle."""
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     command = "import pathlib, sys, excitation.data.symbols as s; list(s.export_scenes(pathlib.Path(sys.argv[1]), 24))"
-    process = subprocess.Popen([sys.executable, "-c", command, str(killed)])
-    try:
-        deadline = time.monotonic() + 300
-        while len(list((killed / ".parts").glob("0*.json"))) < 5:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_when(start(command, killed), lambda: len(list((killed / ".parts").glob("0*.json"))) >= 5)
     assert not (killed / "annotations" / "instances.json").exists()
     list(export_scenes(killed, 24))
     list(export_scenes(undisturbed, 24))

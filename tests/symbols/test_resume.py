@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from experiments.symbols.precision import PAIRED
 from experiments.symbols.scenes import CLASSES
+from kills import kill_when, start
 
 STEPS = 16
 COMMAND = f"""
@@ -42,30 +39,16 @@ def write_scenes(folder):
             np.savez(folder / f"{name}-{250 * number:06d}.npz", **arrays)
 
 
-def start(out):
-    return subprocess.Popen([sys.executable, "-c", COMMAND, str(out)], stdout=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A run left alone, and one that was killed after its first checkpoints and called again."""
     alone, killed = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("killed")
     for out in (alone, killed):
         write_scenes(out / "scenes")
-    process = start(killed)
-    try:
-        deadline = time.monotonic() + 300
-        while not (killed / "googlenet.checkpoint.pt").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+    kill_when(start(COMMAND, killed), (killed / "googlenet.checkpoint.pt").exists)
     assert not (killed / "googlenet.safetensors").exists()
     assert 2 <= torch.load(killed / "googlenet.checkpoint.pt", weights_only=True)["step"] < STEPS
-    assert [start(out).wait() for out in (killed, alone)] == [0, 0]
+    assert [start(COMMAND, out).wait() for out in (killed, alone)] == [0, 0]
     return alone, killed
 
 

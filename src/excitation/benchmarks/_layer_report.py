@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from .._errors import ExcitationError
 from ._results import Results
-from ._rows import game_of, heading_of, images_with_rows, notes_of, ordered, outcomes_of, with_several_layers
+from ._rows import (
+    game_of,
+    heading_of,
+    held_out_images,
+    images_with_rows,
+    notes_of,
+    ordered,
+    outcomes_of,
+    with_several_layers,
+)
 from ._sqlite import Row
 from ._statistics import SAMPLES, Average, Interval, accuracy, interval
 from ._tables import EMPTY, Cell, Table, percent
@@ -126,10 +135,7 @@ def choose_layers(
     Raises:
         ExcitationError: another game; nothing held out, or nothing left to judge.
     """
-    step = run.configuration.get("held_out")
-    if not isinstance(step, int):
-        raise ExcitationError(f"{run.path}: holds out no images, so no layer can be chosen.")
-    held = set(run.finished[::step])
+    _, held = held_out_images(run)
     chosen = []
     for method, by_layer in _by_layer(run).items():
         scores, choosing, others = {}, {}, {}
@@ -205,8 +211,7 @@ def layer_tables(
 
 def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, difficult: bool) -> Table:
     """The chosen layers, with the numbers of images on which any method was asked for such a pair."""
-    step = run.configuration["held_out"]
-    aside = set(run.finished[:: step if isinstance(step, int) else 1])
+    step, aside = held_out_images(run)
     images = images_with_rows(row for row in run.rows if row.difficult or not difficult)
     held = sum(image in aside for image in images)
     best = max(item.judged for item in chosen)

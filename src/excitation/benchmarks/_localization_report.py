@@ -10,7 +10,7 @@ import numpy as np
 from .._errors import ExcitationError
 from ._localization import AlphaSearch, search_alpha
 from ._results import Results
-from ._rows import by_method, headings_of, images_with_rows, notes_of, ordered, told_apart
+from ._rows import by_method, headings_of, held_out_images, images_with_rows, notes_of, ordered, told_apart
 from ._sqlite import Row
 from ._statistics import SAMPLES, Interval, Outcomes, accuracy, interval
 from ._tables import EMPTY, Cell, Table, percent
@@ -47,11 +47,10 @@ def localized(
         ExcitationError: another game; nothing held out, or nothing left to judge.
     """
     methods = by_method(run, several, ("localization",))
-    alphas, least, step = (run.configuration[name] for name in ("alphas", "overlap", "held_out"))
+    alphas, least = (run.configuration[name] for name in ("alphas", "overlap"))
+    step, held = held_out_images(run)
     assert isinstance(alphas, list)
     assert isinstance(least, float)
-    assert isinstance(step, int)
-    held = set(run.finished[::step])
     found = {}
     for name, rows in methods.items():
         first = [row for row in rows if row.image in held]
@@ -99,8 +98,8 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
             ]
     notes = [f"In brackets: 95 % intervals, bootstrap over images with {samples} samples."]
     for name, run in zip(headings, runs, strict=True):
-        step, least = run.configuration["held_out"], run.configuration["overlap"]
-        aside = set(run.finished[:: step if isinstance(step, int) else 1])
+        least = run.configuration["overlap"]
+        step, aside = held_out_images(run)
         images = images_with_rows(run.rows)
         held = sum(image in aside for image in images)
         notes.append(

@@ -89,6 +89,18 @@ def told_apart(run: Results) -> set[str]:
     return asked | with_several_layers(run)
 
 
+def held_out_images(run: Results) -> tuple[int, frozenset[str]]:
+    """Every how manyth image is held out to choose on, and which of the finished ones are.
+
+    Raises:
+        ExcitationError: the run holds out none.
+    """
+    step = run.configuration.get("held_out")
+    if not isinstance(step, int):
+        raise ExcitationError(f"{run.path}: holds out no images, so no layer can be chosen.")
+    return step, frozenset(run.finished[::step])
+
+
 def images_with_rows(rows: Iterable[Row]) -> tuple[str, ...]:
     """Images that have results, sorted: those that cannot be read or have no pair are finished too, without any."""
     return tuple(sorted({row.image for row in rows}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -47,6 +47,13 @@ def answer(lines: Iterable[str]) -> None:
             _STDERR.print(line, markup=False)
         else:
             print(line, flush=True)
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts to standard output, the first row its head, each column as wide as its widest."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def remark(text: str) -> None:

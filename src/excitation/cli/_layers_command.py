@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ._console import print_columns
 from ._options import AsJson, ModelSpec
 
 
@@ -34,6 +35,4 @@ def layers_command(
         stride = "-" if info["stride"] is None else " x ".join(f"{step:g}" for step in info["stride"])
         shape = " x ".join(map(str, info["shape"][1:]))
         rows.append((info["layer"], info["kind"], shape, stride, "all" if info["whole"] else "part"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_columns(rows)

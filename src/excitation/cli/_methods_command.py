@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ._console import print_columns
 from ._options import AsJson
 
 
@@ -18,6 +19,4 @@ def methods_command(as_json: AsJson = False) -> None:
             print(json.dumps({**{key: getattr(item, key) for key in keys}, "options": options}))
         return
     rows = [("method", "cost", "what it does"), *((item.name, item.cost, item.sentence) for item in list_methods())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_columns(rows)
