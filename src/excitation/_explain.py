@@ -392,13 +392,14 @@ def _bypass(record: Record, place: Place) -> str | None:
     assert record.top is not None
     assert place.value is not None
     inside = record.descendants([place.value])
-    leads = record.ancestors(record.top)
+    mixed = []
     for entry in record.entries:
-        if any(value.serial in leads for value in entry.outputs):
+        if len(entry.carriers) > 1:
             arms = {value.serial in inside for value in entry.carriers if value.kind is not Kind.CONSTANT}
             if len(arms) == 2:
-                return entry.address
-    return None
+                mixed.append(entry)
+    leads = record.ancestors(record.top) if mixed else set()
+    return next((entry.address for entry in mixed if any(value.serial in leads for value in entry.outputs)), None)
 
 
 def _warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:

@@ -70,21 +70,35 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
     Raises:
         LayerError: no module has this name; with the nearest names.
     """
-    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
     if isinstance(layer, torch.nn.Module):
-        if id(layer) not in names:
+        name = _first_name(model, layer)
+        if name is None:
             raise LayerError(f"the given {type(layer).__name__} module is not part of the model.")
-        return names[id(layer)]
+        return name
     if not isinstance(layer, str):
         raise LayerError(f"layer is {layer!r}; give a module of the model, its name, or a list of these.")
     if layer == INPUT or ":" in layer:
         return layer
     base, _, call = layer.partition("#")
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if not base or base not in modules or (call and not call.isdigit()):
-        raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *filter(None, modules)])}")
-    canonical: str = names[id(modules[base])]
+    module = _module(model, base)
+    canonical = None if module is None else _first_name(model, module)
+    if not canonical or (call and not call.isdigit()):
+        names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+        raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *names])}")
     return canonical if call in {"", "1"} else f"{canonical}#{int(call)}"
+
+
+def _module(model: torch.nn.Module, name: str) -> torch.nn.Module | None:
+    """The module of this dotted name, one of several it may have."""
+    module: torch.nn.Module | None = model
+    for part in name.split("."):
+        module = None if module is None else module._modules.get(part)
+    return module
+
+
+def _first_name(model: torch.nn.Module, module: torch.nn.Module) -> str | None:
+    """The name PyTorch gives a module, the first if it has several."""
+    return next((name for name, found in model.named_modules() if found is module), None)
 
 
 def find_place(record: Record, name: str) -> Place:

@@ -18,7 +18,7 @@ from .._layers import find_place
 from ..propagation import Kind, Record, Recorder
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
-from ..propagation.operations import Read
+from ..propagation.operations import Read, Reading
 from ._question import Question
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -92,13 +92,13 @@ class Watch(Recorder):
 
     def _write(
         self,
-        name: str,
+        reading: Reading,
         read: Read | None,
         results: list[torch.Tensor],
         kind: Kind,
         problem: UnsupportedOperationError | None,
     ) -> None:
-        super()._write(name, read, results, kind, problem)
+        super()._write(reading, read, results, kind, problem)
         for tensor in results:
             value = self._book.get(tensor)
             if value is not None and (self._keep is None or value.address in self._keep):

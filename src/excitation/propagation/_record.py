@@ -11,7 +11,7 @@ from ._values import Value
 from .operations import Operation
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One operation of the record.
 
@@ -40,7 +40,7 @@ class Entry:
         )
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Place:
     """Where a layer's output is found.
 

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from .._errors import EscapedTensorError, UnsupportedOperationError
 from ._eager import uncompiled
 from ._functions import Function, function
+from ._holdings import Holdings
 from ._record import Entry, Place, Record
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
@@ -52,10 +53,11 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._model = model
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._holdings = Holdings(model)
+        self._names = self._holdings.names
         self._roots = None if roots is None or INPUT in roots else frozenset(roots)
         self._named_constants = tuple(constants)
-        self._known = _constants_of(model)
+        self._constants = self._holdings.constants
         self._book = ValueBook()
         self._record = Record()
         self._thread = threading.get_ident()
@@ -80,11 +82,8 @@ class Recorder(TorchFunctionMode):
         """
         space = images.dim() - 2
         stride = (1.0,) * space if space > 0 else None
-        before = [
-            (module, name, tensor) for module in self._model.modules() for name, tensor in module._buffers.items()
-        ]
         with ExitStack() as stack:
-            stack.callback(_restore, before)
+            stack.enter_context(self._holdings.restored())
             stack.enter_context(uncompiled())
             stack.enter_context(_hook(register_module_forward_pre_hook, self._enter))
             stack.enter_context(_hook(register_module_forward_hook, self._leave, always_call=True))
@@ -108,7 +107,7 @@ class Recorder(TorchFunctionMode):
             UnsupportedOperationError: an operation without a rule lies between it and the record's beginning.
         """
         tensor = self._resolve(tensor)
-        value = self._book.get(tensor)
+        value = self._found(tensor)
         if value is not None and value.problem is not None:
             raise value.problem
         return tensor, value
@@ -133,7 +132,7 @@ class Recorder(TorchFunctionMode):
 
     def _place(self, name: str, output: object, kind: str) -> None:
         found = tensor_list(output)
-        value = self._book.get(found[0]) if len(found) == 1 else None
+        value = self._found(found[0]) if len(found) == 1 else None
         problem = ""
         if len(found) != 1:
             problem = f"it returns {len(found)} tensors; choose an operation inside it"
@@ -164,15 +163,19 @@ class Recorder(TorchFunctionMode):
         tensors = tensor_list(args)
         if kwargs:
             tensors += tensor_list(kwargs)
-        find = self._book.get
-        values = [find(tensor) or self._value(tensor, how) for tensor in tensors]
+        find, kind = self._book.get, Kind.CONSTANT
+        for tensor in tensors:
+            value = find(tensor)
+            if value is None:
+                if id(tensor) in self._constants:
+                    continue  # most weights never need a value
+                value = self._value(tensor, how)
+            value.used = True
+            if value.kind > kind:
+                kind = value.kind
         if self._stale:
             for tensor in tensors:
                 self._check_stale(tensor, how)
-        kind = Kind.CONSTANT
-        for value in values:
-            if value.kind > kind:
-                kind = value.kind
         in_place = how.in_place
         if kwargs and kwargs.get("inplace"):
             kwargs = {**kwargs, "inplace": False}
@@ -180,11 +183,9 @@ class Recorder(TorchFunctionMode):
         if kind is Kind.CONSTANT:
             result = how.twin(*args, **kwargs)
             for tensor in tensor_list(result):
-                if self._book.get(tensor) is None:
+                if find(tensor) is None:
                     self._book.add(tensor, Kind.CONSTANT)
         else:
-            for value in values:
-                value.used = True
             result = self._information(how, args, kwargs, tensors, kind)
         if in_place and isinstance(result, torch.Tensor):
             self._redirect(args[0], result, how)
@@ -216,9 +217,9 @@ class Recorder(TorchFunctionMode):
         results = tensor_list(result)
         if not results:
             return result
-        if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
+        if len(results) == 1 and id(results[0]) in [id(tensor) for tensor in tensors]:
             return result  # dropout in evaluation mode returns its very input
-        if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+        if not _holds_numbers(results):
             for tensor in results:
                 self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
             return result
@@ -227,7 +228,7 @@ class Recorder(TorchFunctionMode):
                 f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
                 " model by supported operations, or ask for a rule."
             )
-        self._write(how.name, read, results, kind, problem if kind is Kind.TRACKED else None)
+        self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None)
         return result
 
     def _read(
@@ -246,29 +247,29 @@ class Recorder(TorchFunctionMode):
 
     def _write(
         self,
-        name: str,
+        reading: Reading,
         read: Read | None,
         results: list[torch.Tensor],
         kind: Kind,
         problem: UnsupportedOperationError | None,
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
-        path = self._path[-1] if self._path else ""
-        address = f"{path}:{name}"
+        address = f"{reading.path}:{reading.name}"
         count = self._counts[address] = self._counts.get(address, 0) + 1
-        address = address if count == 1 else f"{address}#{count}"
+        if count > 1:
+            address = f"{address}#{count}"
         bit = 0
         if read is None:
             outputs = [self._book.add(tensor, kind, address=address, problem=problem) for tensor in results]
         else:
             operation, operands = read
-            inputs = tuple(self._operand(tensor) for tensor in operands)
+            inputs = tuple([self._operand(tensor) for tensor in operands])
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
             outputs = self._outputs(operation, inputs, results, kind, address, bit)
             if kind is Kind.TRACKED:
-                entry = Entry(name, address, operation, inputs, tuple(outputs), bit)
+                entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
                 self._record.entries.append(entry)
         if len(outputs) == 1 or (read is not None and not isinstance(read[0], Arrangement)):
             self._record.places[address] = Place(address, outputs[0], "operation")
@@ -291,44 +292,41 @@ class Recorder(TorchFunctionMode):
         silent = operation.silent
         carriers = [value for place, value in enumerate(inputs) if place not in silent] if silent else inputs
         weighted = bit
+        # The first operation without a rule is what a reader wants to know about.
+        problem, first = None, 0
         for value in carriers:
             weighted |= value.weighted
-        gate = operation.gate(inputs)
-        # The first operation without a rule is what a reader wants to know about.
-        problem = min(carriers, key=lambda value: (value.problem is None, value.serial)).problem
+            if value.problem is not None and (problem is None or value.serial < first):
+                problem, first = value.problem, value.serial
         lowers: Sequence[Bound]
         valids: Sequence[torch.Tensor | None]
+        more = len(results) - 1
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or (inputs[0].lower,) * len(results)
-            valids = operation.valids(inputs) or (None,) * len(results)
+            lowers = operation.lowers(inputs) or [inputs[0].lower] * (more + 1)
+            valids = operation.valids(inputs) or [None] * (more + 1)
         else:
-            lowers = (operation.lower(inputs), *(UNBOUNDED,) * (len(results) - 1))
-            valids = (operation.valid(inputs), *(None,) * (len(results) - 1))
+            lowers = [operation.lower(inputs)] + [UNBOUNDED] * more
+            valids = [operation.valid(inputs)] + [None] * more
         images = self._record.images
         assert images is not None
-        # Beside a maximum come its indices; a signal that reached them would be lost.
-        indices = (
-            None
-            if all(tensor.is_floating_point() for tensor in results)
-            else _no_neurons(f"operation {address!r}", kind)
-        )
-        return [
-            self._book.add(
-                tensor,
-                kind,
-                lower=lower,
-                valid=valid,
-                stride=_stride(operation.scale, carriers[0], tensor.shape, images.shape),
-                weighted=weighted,
-                address=address,
-                gate=gate,
-                problem=problem if indices is None or tensor.is_floating_point() else problem or indices,
-            )
-            for tensor, lower, valid in zip(results, lowers, valids, strict=True)
-        ]
+        gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
+        outputs = []
+        for tensor, lower, valid in zip(results, lowers, valids, strict=True):
+            lost = problem
+            if lost is None and not tensor.is_floating_point():
+                # Beside a maximum come its indices; a signal that reached them would be lost.
+                lost = _no_neurons(f"operation {address!r}", kind)
+            stride = _stride(scale, source, tensor.shape, images.shape)
+            outputs.append(
+                self._book.add(
+                    tensor, kind, lower=lower, valid=valid, stride=stride, weighted=weighted, address=address,
+                    gate=gate, problem=lost,
+                )
+            )  # fmt: skip
+        return outputs
 
     def _operand(self, tensor: torch.Tensor) -> Value:
-        value = self._book.get(tensor)
+        value = self._book.get(tensor) or self._found(tensor)
         assert value is not None
         if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
             value.lower = 0.0
@@ -336,8 +334,16 @@ class Recorder(TorchFunctionMode):
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
 
+    def _found(self, tensor: torch.Tensor) -> Value | None:
+        """The value of a constant or of a recorded result; `None` for a tensor of unknown origin."""
+        value = self._book.get(tensor)
+        if value is None and id(tensor) in self._constants:
+            value = self._book.add(tensor, Kind.CONSTANT)
+        return value
+
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
-        constant = id(tensor) in self._known or isinstance(tensor, torch.nn.Parameter) or not tensor.is_floating_point()
+        """Enter a tensor that no recorded operation made and the network did not hold before the images came."""
+        constant = isinstance(tensor, torch.nn.Parameter) or not tensor.is_floating_point()
         if constant or any(_attribute(self._model, name) is tensor for name in self._named_constants):
             return self._book.add(tensor, Kind.CONSTANT)
         if not self._tracking:
@@ -391,17 +397,11 @@ class Recorder(TorchFunctionMode):
             )
 
 
-def _constants_of(model: torch.nn.Module) -> dict[int, torch.Tensor]:
-    """Parameters, buffers, and tensors kept as plain attributes: they exist before any image comes."""
-    constants: dict[int, torch.Tensor] = {}
-    for module in model.modules():
-        kept = vars(module)
-        for group in (kept, kept["_parameters"], kept["_buffers"]):
-            if group:
-                for item in group.values():
-                    if isinstance(item, torch.Tensor):
-                        constants[id(item)] = item
-    return constants
+def _holds_numbers(results: list[torch.Tensor]) -> bool:
+    """Whether any result is more than whole numbers or a mask."""
+    return results[0].is_floating_point() or any(
+        tensor.is_floating_point() or tensor.is_complex() for tensor in results
+    )
 
 
 def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
@@ -424,13 +424,6 @@ def _attribute(model: torch.nn.Module, name: str) -> object:
     for part in name.split("."):
         item = getattr(item, part, None)
     return item
-
-
-def _restore(before: list[tuple[torch.nn.Module, str, torch.Tensor | None]]) -> None:
-    """Put back buffers the forward pass has replaced (`self.calls += 1`)."""
-    for module, name, tensor in before:
-        if module._buffers.get(name) is not tensor:
-            module._buffers[name] = tensor
 
 
 class _hook:  # noqa: N801 - used as a function

@@ -53,20 +53,43 @@ def sweep(
     (waiting if contrast else begun)[record.top.serial] = signal
     with computing(signal, differentiable=differentiable):
         for entry in reversed(record.entries):
-            if not any(value.serial in reached for value in entry.carriers):
-                continue
-            arrived = [[_take(lane, value, wanted_layers) for value in entry.outputs] for lane in lanes]
-            if contrast and entry.operation.weighted:
-                arrived = [[_joined(done, new) for done, new in zip(*arrived, strict=True)], []]
-            for lane, signals in zip(lanes, arrived, strict=True):
-                if any(p is not None for p in signals):
-                    passed = rules(entry, signals)
-                    if account is not None:
-                        account.enter(entry, signals, passed, reached)
-                    for value, p in zip(entry.inputs, passed, strict=True):
-                        if p is not None and value.serial in reached and value.kind is not Kind.CONSTANT:
-                            lane[value.serial] = added(lane.get(value.serial), p)
+            for value in entry.carriers:
+                if value.serial in reached:
+                    break
+            else:
+                continue  # it leads round the layers
+            arrived = [_take(begun, value, wanted_layers) for value in entry.outputs]
+            if waiting:
+                early = [_take(waiting, value, wanted_layers) for value in entry.outputs]
+                if entry.operation.weighted:
+                    arrived = [_joined(done, new) for done, new in zip(arrived, early, strict=True)]
+                else:
+                    _pass(entry, early, waiting, rules, reached, account)
+            _pass(entry, arrived, begun, rules, reached, account)
     return [_found(value, begun, waiting) for value in layers]
+
+
+def _pass(
+    entry: Entry,
+    arrived: Sequence[Signal | None],
+    lane: dict[int, Signal],
+    rules: Rules,
+    reached: set[int],
+    account: Account | None,
+) -> None:
+    """Carry what arrived at an operation to its inputs, as far as they lead to the layers."""
+    for p in arrived:
+        if p is not None:
+            break
+    else:
+        return
+    passed = rules(entry, arrived)
+    if account is not None:
+        account.enter(entry, arrived, passed, reached)
+    for value, p in zip(entry.inputs, passed, strict=True):
+        if p is not None and value.serial in reached and value.kind is not Kind.CONSTANT:
+            before = lane.get(value.serial)
+            lane[value.serial] = p if before is None else added(before, p)
 
 
 @contextmanager

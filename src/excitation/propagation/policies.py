@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import functools
+from dataclasses import dataclass
 from typing import Literal, get_args, get_type_hints
 
 import torch
@@ -45,16 +46,14 @@ class Policies:
     product: Literal["refuse", "halves"] = "refuse"
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            choices = get_args(hints[field.name])
-            if field.name == "threshold":
+        for name, choices in _choices().items():
+            value = getattr(self, name)
+            if name == "threshold":
                 if value is not None and not 0 <= value < 1:
                     raise ValueError(f"threshold is {value!r}; it is a fraction of the largest normaliser, 0 <= t < 1.")
             elif value not in choices:
                 named = ", ".join(repr(choice) for choice in choices)
-                raise ValueError(f"policy {field.name} is {value!r}; choose one of {named}.")
+                raise ValueError(f"policy {name} is {value!r}; choose one of {named}.")
 
     @classmethod
     def original(cls, *, residual: Literal["branch", "original"] = "original") -> Policies:
@@ -71,3 +70,9 @@ class Policies:
         if self.threshold is not None:
             return self.threshold
         return 0.0 if dtype == torch.float64 else 1e-6
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[object, ...]]:
+    """The values each policy can have, by name; worked out once, as every call has policies."""
+    return {name: get_args(hint) for name, hint in get_type_hints(Policies).items()}

@@ -62,9 +62,10 @@ def half_with_turned(
     weight: Weight, sign: int, dtype: torch.dtype
 ) -> tuple[Weight, dict[tuple[int, int], torch.Tensor]]:
     """A half, and the place beside it for the same half laid out for the transposed product."""
-    rows = _rows(weight) if weight.dtype == dtype else None
+    weight_as_is = weight.dtype == dtype
+    rows = _rows(weight) if weight_as_is else None
     if rows is None:
-        return _halved(weight.to(dtype), sign), {}
+        return _halved(weight if weight_as_is else weight.to(dtype), sign), {}
     mark = torch.mv(rows, _probe(rows.shape[1], dtype))
     stamp = (weight._version, weight.data_ptr(), weight.shape, weight.stride())
     key = id(weight)
@@ -97,7 +98,7 @@ def release_weights() -> int:
 
 
 def _halved(weight: torch.Tensor, sign: int) -> torch.Tensor:
-    return weight.clamp(min=0) if sign > 0 else weight.neg().clamp_(min=0)
+    return weight.relu() if sign > 0 else weight.neg().relu_()
 
 
 def _forget(key: int, reference: weakref.ref[torch.Tensor]) -> None:
@@ -109,10 +110,9 @@ def _forget(key: int, reference: weakref.ref[torch.Tensor]) -> None:
 
 def _rows(weight: torch.Tensor) -> torch.Tensor | None:
     """The weights as a matrix over their own memory; `None` where halves are not kept."""
-    if weight.device.type != "cpu" or weight.dtype not in {torch.float32, torch.float64}:
+    if weight.numel() < SMALLEST or weight.dim() < 2 or weight.is_inference():
         return None
-    count = weight.numel()
-    if count < SMALLEST or weight.is_inference() or weight.dim() < 2:
+    if weight.device.type != "cpu" or weight.dtype not in {torch.float32, torch.float64}:
         return None
     columns = math.prod(weight.shape[1:])
     if weight.stride(0) != columns or not (weight.is_contiguous() or _dense(weight)):

@@ -14,7 +14,7 @@ from ._halves import half_with_turned
 from ._signals import Signal
 
 SMALL = 2048
-"""Entries of one image up to which a mask is quicker than a call for each image."""
+"""Entries of one of several images up to which a mask is quicker than a call for each image."""
 
 _REST = [tuple(range(1, dims)) for dims in range(65)]
 """All dimensions but the first, by their number."""
@@ -79,6 +79,8 @@ class _Half:
     The half is made when it is first needed.
     """
 
+    __slots__ = ("_dtype", "_operation", "_sign", "_turned", "_weight")
+
     def __init__(self, operation: Affine | Average, sign: int, dtype: torch.dtype) -> None:
         self._operation = operation
         self._sign = sign
@@ -101,9 +103,12 @@ class _Half:
         operation = self._operation
         return operation.forward(x, self._half(operation)) if isinstance(operation, Affine) else operation.forward(x)
 
-    def adjoint(self, q: torch.Tensor) -> torch.Tensor:
-        """The transposed product on `(target, *activation)`: targets and images are one batch to it."""
-        operation, flat = self._operation, q.flatten(0, 1)
+    def adjoint(self, q: torch.Tensor, lead: int = 1) -> torch.Tensor:
+        """The transposed product on `(target, *activation)`: targets and images are one batch to it.
+
+        With `lead=2` on `(polarity, target, *activation)`.
+        """
+        operation, flat = self._operation, q.flatten(0, lead)
         if not isinstance(operation, Affine):
             back = operation.adjoint(flat)
         elif operation.turned is None:
@@ -117,7 +122,7 @@ class _Half:
             if turned is None:
                 turned = self._turned.setdefault(key, turn(weight).contiguous())
             back = product(flat, turned)
-        return back.reshape(*q.shape[:2], *back.shape[1:])
+        return back.reshape(*q.shape[: lead + 1], *back.shape[1:])
 
     def flat(self) -> _Half:
         """The same connections, all of weight one."""
@@ -137,7 +142,7 @@ def _pass(
     if down is None and p.shape[0] == 1 and policies.normaliser == "lose":
         # One polarity in, one out: the paper's own case, without a step to spare.
         q = p / _living(excite.forward(up), policies, own=own)
-        return _times(excite.adjoint(q[0]), up, own=own)[None]
+        return _times(excite.adjoint(q, lead=2), up, own=own)
     to_up: torch.Tensor | None = None
     to_down: torch.Tensor | None = None
     for part, (same, cross) in zip(p, ((excite, inhibit), (inhibit, excite)), strict=False):
@@ -217,9 +222,11 @@ def _living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
     limit = _limit(z, policies)
     if limit is None:
         return torch.threshold_(z, 0.0, math.inf)
-    if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
+    if z.device.type != "cpu" or (len(z) > 1 and z.numel() < SMALL * len(z)):
         return z.masked_fill_(z <= limit, math.inf)
     # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
+    if len(z) == 1:
+        return torch.threshold_(z, limit.item(), math.inf)
     for index, least in enumerate(limit.flatten().tolist()):
         torch.threshold_(z.select(0, index), least, math.inf)
     return z
