@@ -311,7 +311,7 @@ class Recorder(TorchFunctionMode):
         assert images is not None
         gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
         outputs = []
-        for tensor, lower, valid in zip(results, lowers, valids, strict=True):
+        for place, tensor in enumerate(results):
             lost = problem
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
@@ -319,8 +319,8 @@ class Recorder(TorchFunctionMode):
             stride = _stride(scale, source, tensor.shape, images.shape)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lower, valid=valid, stride=stride, weighted=weighted, address=address,
-                    gate=gate, problem=lost,
+                    tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
+                    address=address, gate=gate, problem=lost,
                 )
             )  # fmt: skip
         return outputs

@@ -198,11 +198,13 @@ def _times(back: torch.Tensor, x: torch.Tensor, *, own: bool) -> torch.Tensor:
     return back.mul_(x) if own else back * x
 
 
-def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | None:
-    """Up to where a normaliser counts as zero, for each image; `None` for zero itself."""
+def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | float:
+    """Up to where a normaliser counts as zero: one number, or one for each image, as a tensor."""
     threshold = policies.zero_threshold(z.dtype)
     if threshold == 0 or z.dim() < 2:
-        return None
+        return 0.0
+    if z.shape[0] == 1 and z.device.type == "cpu":
+        return z.max().item() * threshold
     return z.amax(_REST[z.dim()], keepdim=True).mul_(threshold)
 
 
@@ -210,8 +212,7 @@ def _dead(z: torch.Tensor, policies: Policies, *, average: bool) -> torch.Tensor
     """One where a winner has no normaliser, zero elsewhere."""
     if policies.signed == "original":
         return (z <= 0 if average else z == 0).to(z.dtype)
-    limit = _limit(z, policies)
-    return (z <= (0 if limit is None else limit)).to(z.dtype)
+    return (z <= _limit(z, policies)).to(z.dtype)
 
 
 def _living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
@@ -220,13 +221,11 @@ def _living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
     if policies.signed == "original":
         return torch.threshold_(z, 0.0, math.inf) if not own else z.masked_fill_(z == 0, math.inf)
     limit = _limit(z, policies)
-    if limit is None:
-        return torch.threshold_(z, 0.0, math.inf)
-    if z.device.type != "cpu" or (len(z) > 1 and z.numel() < SMALL * len(z)):
+    if not isinstance(limit, torch.Tensor):
+        return torch.threshold_(z, limit, math.inf)
+    if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
         return z.masked_fill_(z <= limit, math.inf)
     # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
-    if len(z) == 1:
-        return torch.threshold_(z, limit.item(), math.inf)
     for index, least in enumerate(limit.flatten().tolist()):
         torch.threshold_(z.select(0, index), least, math.inf)
     return z
