@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 import excitation as eb
 from excitation.propagation.policies import Policies
 from excitation.propagation.rules._branches import _proportional
-from excitation.propagation.rules._weighted import _living
+from excitation.propagation.rules._products import living
 from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward
 from experiments.speed.timing import Ratio, spread, take_turns
 
@@ -32,7 +32,7 @@ def compiled_rows(choice: Choice, *, batch: int, turns: int, size: int, device: 
     limits = z.amax((1, 2, 3), keepdim=True) * threshold
 
     def divided() -> torch.Tensor:
-        return p / _living(z, policies, own=True)
+        return p / living(z, policies, own=True)
 
     def shared() -> list[torch.Tensor]:
         return _proportional(p[None, None], [a, b])

@@ -17,7 +17,7 @@ from ._errors import BypassWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
-from .propagation import Account, ExcitationRules, Kind, Place, Policies, Record, channel_sum, sweep, total
+from .propagation import Account, Kind, Place, Policies, Record, attention_maps, total
 from .signals import Reading, Target, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
@@ -263,25 +263,26 @@ def sweep_down(
         against = _against(contrast, scores, class_names, signal)
         start = prior if against is None else prior - against
     keep = Account() if account else None
-    signals = sweep(
+    arrived = attention_maps(
         record,
         start[None],
         [place.value for place in places if place.value is not None],
-        ExcitationRules(policies or Policies()),
+        policies or Policies(),
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
     top = total(prior[None])
     maps, share, masses, joins = {}, {}, {}, {}
     cut = contrast is not None and not signed
-    for place, p in zip(places, signals, strict=True):
+    for place, mass in zip(places, arrived, strict=True):
         name = place.name
-        share[name] = torch.where(top == 0, torch.nan, total(p) / top) if contrast is None else top * torch.nan
+        here = mass.double().flatten(2).sum(2)
+        share[name] = torch.where(top == 0, torch.nan, here / top) if contrast is None else top * torch.nan
         join = _bypass(record, place)
         if join is not None:
             joins[name] = join
-        masses[name] = channel_sum(p)
-        attention = masses[name].clamp(min=0) if cut else masses[name]
+        masses[name] = mass
+        attention = mass.clamp(min=0) if cut else mass
         maps[name] = _scaled(_resized(attention, images, resize), scale)
     explanation = Explanation(
         maps=maps,

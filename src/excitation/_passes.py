@@ -77,11 +77,9 @@ class Passes:
 
     def _each(self) -> int:
         """Bytes of one signal on its way."""
-        outputs = [value for entry in self.record.entries for value in entry.outputs]
-        largest = max(math.prod(value.shape) for value in [self.layer, *outputs])
         assert self.record.scores is not None
         size = 8 if self.record.scores.dtype == torch.float64 else 4
-        each = LIVE * largest * size
+        each = LIVE * self.record.largest([self.layer]) * size
         if self.memory < each:
             raise ExcitationError(
                 f"memory is {self.memory} bytes; one pass of this batch needs about {each}: give more, or fewer images."

@@ -12,8 +12,8 @@ from .._errors import ExcitationError
 from .._explain import explain_full
 from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, channel_sum, sweep
 from ..propagation.operations import Affine, Average, Sum
+from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
-from ..propagation.rules._weighted import _rectified
 from ..signals import read_positions
 from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
@@ -113,7 +113,7 @@ class UnnormalisedRules(ExcitationRules):
         return super().__call__(entry, signals)
 
     def _products(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
-        up, down = _rectified(operation.input.to(p.dtype), value, self.policies)
+        up, down = rectified(operation.input.to(p.dtype), value, self.policies)
         to_up = _links(p, RAISED, operation) * up
         return to_up[None] if down is None else torch.stack([to_up, _links(p, LOWERED, operation) * down])
 

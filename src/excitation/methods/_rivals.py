@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 
-from ..propagation import ExcitationRules, Policies, channel_sum, sweep
+from ..propagation import Policies, attention_maps
 from ..signals import Reading, read_positions, rivals_signal
 from ._gradient import working
 from ._needs import knows_above
@@ -98,6 +98,5 @@ def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, po
     value = swept_layer(record, layer)
     assert record.scores is not None
     signal = contrasted_start(question, working(record.scores), start)
-    (p,) = sweep(record, signal[None], [value], ExcitationRules(policies or Policies()))
-    maps = channel_sum(p)
+    (maps,) = attention_maps(record, signal[None], [value], policies or Policies())
     return maps if signed else maps.clamp(min=0)

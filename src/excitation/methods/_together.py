@@ -8,7 +8,7 @@ import torch
 
 from .._errors import ExcitationError
 from ..networks._loaded import LoadedModel
-from ..propagation import INPUT, ExcitationRules, Policies, Record, Value, channel_sum, sweep
+from ..propagation import INPUT, Policies, Record, Value, attention_maps
 from ..signals import Reading, Target
 from ._contrast import contrasted
 from ._excitation import alone, unnormalised
@@ -108,8 +108,8 @@ def _swept(
     for (dual, _), members in groups.items():
         starts = [_start(methods[i][0], questions[methods[i][1]], scores) for i in members]
         signals = torch.cat(starts)[None]
-        swept = sweep(record, signals, list(values[members[0]]), ExcitationRules(Policies()), contrast=dual)
-        each = [torch.split(channel_sum(p), [len(start) for start in starts], 1) for p in swept]
+        swept = attention_maps(record, signals, list(values[members[0]]), Policies(), contrast=dual)
+        each = [torch.split(maps, [len(start) for start in starts], 1) for maps in swept]
         for i, *maps in zip(members, *each, strict=True):
             found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
     for i, (name, signal) in enumerate(methods):

@@ -11,8 +11,8 @@ from .._errors import ExcitationError
 from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
 from ..propagation.operations import Affine, Average, SharedMaximum, Sum
 from ..propagation.rules._maxima import shared_maximum
+from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
-from ..propagation.rules._weighted import _rectified
 from ._gradient import working
 from ._needs import knows_above
 from ._question import Maps, Question, swept_layer
@@ -112,7 +112,7 @@ def _groups(
     p: Signal, operation: Affine | Average | SharedMaximum, value: Value, policies: Policies
 ) -> Iterator[Group]:  # fmt: skip
     """All winners with their inputs' shares, a manageable number at a time."""
-    up, down = _rectified(operation.input.to(p.dtype), value, policies)
+    up, down = rectified(operation.input.to(p.dtype), value, policies)
     most = max(1, CHUNK // (2 * operation.input[0].numel()))
     for polarity, over_targets in enumerate(p):
         for target, over_images in enumerate(over_targets):

@@ -5,6 +5,7 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
+from ._pieces import attention_maps
 from ._record import Entry, Place, Record
 from ._recorder import INPUT, LateRootError, Recorder
 from ._sweep import sweep
@@ -29,6 +30,7 @@ __all__ = [
     "Recorder",
     "Signal",
     "Value",
+    "attention_maps",
     "channel_sum",
     "last_layer",
     "sweep",

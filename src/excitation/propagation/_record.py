@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -74,6 +75,11 @@ class Record:
     images: Value | None = None
     top: Value | None = None
     scores: torch.Tensor | None = None
+
+    def largest(self, layers: Iterable[Value]) -> int:
+        """Entries of the largest activation between some layers and the top, the layers included."""
+        outputs = [value for entry in self.entries for value in entry.outputs]
+        return max(math.prod(value.shape) for value in [*layers, *outputs])
 
     def descendants(self, roots: Iterable[Value]) -> set[int]:
         """Serials of all values that descend from the roots, the roots included."""

@@ -11,7 +11,7 @@ from ._branches import residual_sum
 from ._maxima import shared_maximum, winner
 from ._neurons import activation, gated, product, scaled
 from ._signals import Signal, added, channel_sum, contrasted, total, with_both
-from ._weighted import affine, average, transitions
+from ._weighted import Normalisers, affine, average, transitions
 
 __all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total", "transitions"]
 
@@ -19,8 +19,15 @@ __all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "t
 class ExcitationRules:
     """The rules of Excitation Backprop under given policies."""
 
-    def __init__(self, policies: Policies) -> None:
+    def __init__(self, policies: Policies, *, keep: bool = False) -> None:
+        """Rules for one record.
+
+        Args:
+            policies: choices the paper leaves open.
+            keep: whether normalisers are kept for further signals; they take as much memory as the activations.
+        """
         self.policies = policies
+        self._kept: dict[Entry, Normalisers] | None = {} if keep else None
 
     def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
         """Pass the signals on an operation's outputs to its inputs.
@@ -42,10 +49,11 @@ class ExcitationRules:
             return list(operation.adjoint(signals))
         p = signals[0]
         assert p is not None
-        if isinstance(operation, Affine):
-            return [affine(p, operation, entry.inputs[0], policies)]
-        if isinstance(operation, Average):
-            return [average(p, operation, entry.inputs[0], policies)]
+        if isinstance(operation, (Affine, Average)):
+            known = None if self._kept is None else self._kept.setdefault(entry, {})
+            if isinstance(operation, Affine):
+                return [affine(p, operation, entry.inputs[0], policies, known)]
+            return [average(p, operation, entry.inputs[0], policies, known)]
         if isinstance(operation, Winner):
             return [winner(p, operation, entry.inputs[0])]
         if isinstance(operation, SharedMaximum):

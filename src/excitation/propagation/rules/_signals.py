@@ -47,7 +47,8 @@ def contrasted(p: Signal) -> Signal:
 
 def channel_sum(p: Float[torch.Tensor, "_ target image channel *space"]) -> Float[torch.Tensor, "image target *space"]:
     """The attention map: mass summed over polarities and channels (Sec. 3.2)."""
-    return p.sum(0).sum(2).transpose(0, 1)
+    whole = p[0] if p.shape[0] == 1 else p.sum(0)
+    return whole.sum(2).transpose(0, 1)
 
 
 def total(p: Signal) -> Float[torch.Tensor, "image target"]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from .._record import Entry
 from ..operations import Affine, Average
 from ..rules import ExcitationRules
-from ..rules._weighted import _Half, _living, _rectified
+from ..rules._products import Half, living, rectified
 from ._arrivals import Arrival
 from ._steps import Step
 from ._windows import Map, Patches, Window, channels_last
@@ -31,19 +31,19 @@ class Weighted(Step):
         assert isinstance(operation, (Affine, Average))
         self.operation = operation
         self.crops = operation.reach is not None
-        a = _rectified(operation.input.to(like.dtype), entry.inputs[0], rules.policies)
+        a = rectified(operation.input.to(like.dtype), entry.inputs[0], rules.policies)
         self._rectified = [None if x is None else channels_last(x) for x in a]
-        self._excite = _Half(operation, 1, like.dtype)
-        self._inhibit = _Half(operation, -1, like.dtype) if isinstance(operation, Affine) else None
+        self._excite = Half(operation, 1, like.dtype)
+        self._inhibit = Half(operation, -1, like.dtype) if isinstance(operation, Affine) else None
         self._inverses: dict[int, Map] = {}
         self._reciprocals: dict[int, torch.Tensor] = {}
-        self._matrices: dict[_Half, torch.Tensor] = {}
+        self._matrices: dict[Half, torch.Tensor] = {}
 
     def asks(self, polarities: Sequence[int]) -> list[int]:
         """Both where the input has both signs."""
         return [1 + max(j for k in range(polarities[0]) for j, _, _ in [(0, None, None), *self._links(k)])]
 
-    def _links(self, k: int) -> list[tuple[int, _Half, torch.Tensor]]:
+    def _links(self, k: int) -> list[tuple[int, Half, torch.Tensor]]:
         """Which polarities of the input lead to the output's polarity `k`, and by which half of the weights."""
         same, cross = self._excite, self._inhibit
         halves = (same, cross) if k == 0 else (cross, same)
@@ -90,7 +90,7 @@ class Weighted(Step):
             parts.append(total * self._inverse_whole(k))
         return [Arrival(tuple(parts))]
 
-    def product(self, patches: Patches, half: _Half) -> torch.Tensor:
+    def product(self, patches: Patches, half: Half) -> torch.Tensor:
         """With one half of the weights; padding is part of the patches."""
         operation = self.operation
         assert isinstance(operation, Affine)
@@ -106,7 +106,7 @@ class Weighted(Step):
         flat = F.conv2d(patches.flatten(0, 1), weight, None, reach.stride, 0, reach.dilation, reach.groups)
         return torch.unflatten(flat, 0, patches.shape[:2])
 
-    def _matrix(self, half: _Half, weight: torch.Tensor) -> torch.Tensor:
+    def _matrix(self, half: Half, weight: torch.Tensor) -> torch.Tensor:
         """A convolution's weights, kernel by kernel with the input channels side by side."""
         if half not in self._matrices:
             self._matrices[half] = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).contiguous()
@@ -132,7 +132,7 @@ class Weighted(Step):
         if not links:
             return torch.ones(self.entry.outputs[0].shape, dtype=self.dtype, device=self.device)
         z = [half.forward(a) for _, half, a in links]
-        return _living(sum(z[1:], z[0]), self.rules.policies, own=isinstance(self.operation, Affine))
+        return living(sum(z[1:], z[0]), self.rules.policies, own=isinstance(self.operation, Affine))
 
     def _nothing(self, arrival: Arrival, window: Window) -> Patches:
         lengths = [frame.length for frame in window.frames]
@@ -143,7 +143,7 @@ class Weighted(Step):
 class Averaged(Weighted):
     """Average pooling: sums over windows. Its divisors cancel, so they are left out above and below."""
 
-    def product(self, patches: Patches, half: _Half) -> torch.Tensor:
+    def product(self, patches: Patches, half: Half) -> torch.Tensor:
         """The sums."""
         del half
         reach = self.operation.reach

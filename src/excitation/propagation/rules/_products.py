@@ -1,0 +1,164 @@
+"""What rules of weighted operations are made of: rectified neurons, products with half of the weights, normalisers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .._values import Value
+from ..operations import Affine, Average, expanded
+from ..policies import Policies
+from ._halves import half_with_turned
+
+SMALL = 2048
+"""Entries of one of several images up to which a mask is quicker than a call for each image."""
+
+MANY = 256
+"""Channels from which on it is asked whether most of them carry no signal."""
+
+_REST = [tuple(range(1, dims)) for dims in range(65)]
+"""All dimensions but the first, by their number."""
+
+
+class Half:
+    """Products with the excitatory (sign 1) or the inhibitory (sign -1) half of the weights.
+
+    The half is made when it is first needed.
+    """
+
+    __slots__ = ("_dtype", "_operation", "_sign", "_turned", "_weight")
+
+    def __init__(self, operation: Affine | Average, sign: int, dtype: torch.dtype) -> None:
+        self._operation = operation
+        self._sign = sign
+        self._dtype = dtype
+        self._weight: torch.Tensor | None = None
+        self._turned: dict[tuple[int, int], torch.Tensor] = {}
+
+    def _half(self, operation: Affine) -> torch.Tensor:
+        if self._weight is None:
+            self._weight, self._turned = half_with_turned(operation.weight, self._sign, self._dtype)
+        return self._weight
+
+    def weight(self) -> torch.Tensor:
+        """The half itself, of an operation that has weights."""
+        assert isinstance(self._operation, Affine)
+        return self._half(self._operation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The product."""
+        operation = self._operation
+        return operation.forward(x, self._half(operation)) if isinstance(operation, Affine) else operation.forward(x)
+
+    def adjoint(self, q: torch.Tensor, few: torch.Tensor | None = None, *, lead: int = 1) -> torch.Tensor:
+        """The transposed product on `(target, *activation)`: targets and images are one batch to it.
+
+        Args:
+            q: the signal, each winner's part divided by its normaliser.
+            few: the channels that are in it, if it has not all of them (`few_channels`).
+            lead: dimensions before the images; 2 for `(polarity, target, *activation)`.
+        """
+        operation, flat = self._operation, q.flatten(0, lead)
+        if not isinstance(operation, Affine):
+            back = operation.adjoint(flat)
+        elif operation.turned is None:
+            back = operation.adjoint(flat, self._half(operation))
+        else:
+            turn, product = operation.turned
+            weight = self._half(operation)
+            # Modules that share a weight may part its channels into different groups, and lay it out differently then.
+            key = self._sign, operation.input.shape[1]
+            turned = self._turned.get(key)
+            if turned is None:
+                turned = self._turned.setdefault(key, turn(weight).contiguous())
+            turned = turned if few is None else turned.index_select(1, few)
+            back = product(flat, turned)
+        return back.reshape(*q.shape[: lead + 1], *back.shape[1:])
+
+    def flat(self) -> Half:
+        """The same connections, all of weight one."""
+        even = Half(self._operation, 1, self._dtype)
+        if isinstance(self._operation, Affine):
+            even._weight = torch.ones_like(self._operation.weight, dtype=self._dtype)
+        return even
+
+
+def living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
+    """The normalisers, infinite where a winner has none: what is divided by them ends there."""
+    z = z if own else z.clone()
+    if policies.signed == "original":
+        return torch.threshold_(z, 0.0, math.inf) if not own else z.masked_fill_(z == 0, math.inf)
+    limit = _limit(z, policies)
+    if not isinstance(limit, torch.Tensor):
+        return torch.threshold_(z, limit, math.inf)
+    if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
+        return z.masked_fill_(z <= limit, math.inf)
+    # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
+    for index, least in enumerate(limit.flatten().tolist()):
+        torch.threshold_(z.select(0, index), least, math.inf)
+    return z
+
+
+def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | float:
+    """Up to where a normaliser counts as zero: one number, or one for each image, as a tensor."""
+    threshold = policies.zero_threshold(z.dtype)
+    if threshold == 0 or z.dim() < 2:
+        return 0.0
+    if z.shape[0] == 1 and z.device.type == "cpu":
+        return z.max().item() * threshold
+    return z.amax(_REST[z.dim()], keepdim=True).mul_(threshold)
+
+
+def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor | None:
+    """The channels of a convolution's outputs that carry a signal, if they are few.
+
+    Of class scores with positions they are mostly those of the targets. The others add nothing to the transposed
+    product. `None` where that is not so, cannot be known without waiting for a device, or where somebody will ask for
+    derivatives by silent channels.
+    """
+    if p.dim() < 5 or p.shape[3] < MANY or p.device.type != "cpu" or torch.is_grad_enabled():
+        return None
+    if not isinstance(operation, Affine) or operation.turned is None:
+        return None
+    if operation.weight.shape[1] != operation.input.shape[1]:
+        return None  # in groups, whose outputs do not share their inputs
+    middle = p[(slice(None),) * 4 + tuple([size // 2 for size in p.shape[4:]])]
+    if 4 * int((middle != 0).flatten(0, 2).any(0).sum()) > p.shape[3]:
+        return None  # most operations end their asking here, after one position
+    few = p.flatten(0, 2).abs().amax([0, *range(2, p.dim() - 2)]).nonzero().flatten()
+    if len(few) == 0:
+        return few.new_zeros(1)  # no signal at all: any channel says so
+    return few if 4 * len(few) <= p.shape[3] else None
+
+
+def divided(p: torch.Tensor, z: torch.Tensor, few: torch.Tensor | None) -> torch.Tensor:
+    """Signals over normalisers, `(..., *activation)`; of a few channels where only these carry a signal."""
+    if few is None:
+        return p / z
+    return p.index_select(p.dim() - z.dim() + 1, few) / z.index_select(1, few)
+
+
+def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The raised and, if there are any, the lowered neurons of an input."""
+    lower = value.lower
+    if policies.bounded == "original" and not value.nonnegative:
+        lower = -math.inf
+    if isinstance(lower, torch.Tensor):
+        # A concatenation of differently bounded parts: each neuron by its own bound.
+        lower = expanded(value).to(a)
+        known = torch.isfinite(lower)
+        up = torch.where(known, a - torch.where(known, lower, 0).clamp(max=0), a.clamp(min=0))
+        up = up if value.valid is None else up * value.valid.to(a.device)
+        down = torch.where(known, 0, (-a).clamp(min=0))
+        return up, None if policies.signed == "original" else down
+    if lower >= 0:
+        return a, None
+    if math.isfinite(lower):
+        up = a - lower
+        return (up if value.valid is None else up * value.valid.to(a.device)), None
+    if policies.signed == "original":
+        return a, None
+    if a.device.type == "cpu" and bool((a >= 0).all()):
+        return a, None
+    return a.clamp(min=0), (-a).clamp(min=0)

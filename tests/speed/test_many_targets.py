@@ -1,0 +1,137 @@
+"""Many targets in one call: a few at a time, sharing normalisers, without silent channels: always the same maps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from experiments.speed.rows import bare_passes, small_network
+from torch import nn
+
+import excitation as eb
+from excitation.propagation import _pieces
+from excitation.propagation.rules import _products
+
+CLASSES = 12
+
+POLICIES = {
+    "default": eb.Policies(),
+    "spread": eb.Policies(normaliser="spread"),
+    "original": eb.Policies.original(),
+    "signed as it is": eb.Policies(signed="original"),
+}
+
+
+class Network(nn.Module):
+    """Residual sums, signed neurons, averages and maxima below a classifier of positions, which may be in groups."""
+
+    def __init__(self, groups=1):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.branch = nn.Conv2d(8, 8, 3, padding=1)
+        self.narrow = nn.Conv2d(8, 8, 1)
+        self.scores = nn.Conv2d(8, CLASSES, 1, groups=groups)
+        nn.init.constant_(self.scores.bias, 3.0)  # no class is cut to zero
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = nn.functional.avg_pool2d(torch.relu(x + self.branch(x)), 2)
+        x = self.narrow(nn.functional.max_pool2d(x, 2, 1))
+        return torch.relu(self.scores(x)).mean((2, 3))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 12, 12, dtype=torch.float64)
+
+
+def answer(model, images, targets, **options):
+    return eb.explain_full(model, images, targets, layer=["stem", "branch"], signed=True, **options)
+
+
+def assert_equal(found, wanted):
+    for name, maps in wanted.maps.items():
+        assert torch.allclose(found.maps[name], maps, atol=1e-12)
+        assert torch.allclose(found.share[name], wanted.share[name], atol=1e-12, equal_nan=True)
+    assert maps.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 3])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
+def test_targets_in_pieces(images, contrast, policy, monkeypatch):
+    model, targets = Network().eval().double(), list(range(7))
+    options = {"contrast": contrast, "policies": POLICIES[policy]}
+    whole = answer(model, images, targets, **options)
+    sweeps, sweep = [], _pieces.sweep
+
+    def watched(record, signal, *rest, **more):
+        sweeps.append(signal.shape[1])
+        return sweep(record, signal, *rest, **more)
+
+    monkeypatch.setattr(_pieces, "sweep", watched)
+    monkeypatch.setattr(_pieces, "PIECE", 3 * 2 * 8 * 10 * 10 * 8)  # three signals at `stem`
+    assert_equal(answer(model, images, targets, **options), whole)
+    assert sweeps == [3, 2, 2]
+    # An account is of all targets, who then go down at once.
+    account = eb.explain_full(model, images, targets, layer="stem", policies=POLICIES[policy], account=True).account
+    assert account.rows[0].entered.shape == (2, 7)
+    assert sweeps[3:] == [7]
+
+
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
+def test_normalisers_are_made_once_for_all_pieces(images, monkeypatch):
+    model = Network().eval().double()
+    made, living = [], _products.living
+
+    def counted(z, *rest, **more):
+        made.append(z)
+        return living(z, *rest, **more)
+
+    monkeypatch.setattr("excitation.propagation.rules._weighted.living", counted)
+    answer(model, images, [0])
+    once = len(made)
+    monkeypatch.setattr(_pieces, "PIECE", 1)
+    answer(model, images, [0, 1, 2])
+    assert len(made) == 2 * once
+
+
+@pytest.mark.parametrize("contrast", [None, "dual", "rivals"])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("targets", [[4], [1, 7, 4], list(range(CLASSES))])
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
+def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups, targets, monkeypatch):
+    model = Network(groups).eval().double()
+    options = {"contrast": contrast, "policies": POLICIES[policy]}
+    wanted = answer(model, images, targets, **options)
+    few, few_channels = [], _products.few_channels
+
+    def watched(p, operation):
+        few.append(few_channels(p, operation))
+        return few[-1]
+
+    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
+    monkeypatch.setattr(_products, "MANY", 10)
+    assert_equal(answer(model, images, targets, **options), wanted)
+    left = [item.tolist() for item in few if item is not None]
+    # Rivals spread over all classes, and twelve targets leave none out.
+    expected = groups == 1 and len(targets) < 4 and contrast != "rivals"
+    assert left == ([sorted(targets)] if expected else [])
+
+
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
+def test_a_class_whose_score_is_cut_to_zero_has_an_empty_map(images, monkeypatch):
+    model = Network().eval().double()
+    model.scores.bias.data[5] = -100.0
+    monkeypatch.setattr(_products, "MANY", 10)
+    found = answer(model, images, [5])
+    assert all(bool((maps == 0).all()) for maps in found.maps.values())
+    assert bool((found.share["stem"] == 0).all())
+
+
+def test_the_products_written_out_give_the_same_map():
+    model, images, _ = small_network()
+    model, images = model.double(), images.double()
+    found = eb.explain(model, images, [1], layer="1")[:, 0]
+    assert found.abs().max() > 1e-2
+    assert torch.allclose(bare_passes(model, images), found, atol=1e-14)
