@@ -67,7 +67,7 @@ def parts(plan: Plan) -> dict[str, Part]:
             "one image": bound(network_rows, choice, batch=1, **sized),
         }
         if choice.name in DEEP:
-            works["all classes"] = bound(all_classes, choice, size=plan.size, device=plan.device)
+            works["all classes"] = bound(all_classes, choice, **sized)
         if plan.once:
             works["classes"] = bound(by_classes, choice, **sized)
             works["batch"] = bound(by_batch, choice, **sized)
