@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 
 from ..methods import find_method
 from ..methods._cam import classifier
 from ..methods._question import Question, ask
+from ..methods._registry import OwnPlace
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
 from ..signals import Target
 from ._methods import ExcitationMethod, NamedMethod
-
-Choice = Literal["engine", "last", "features", "input"]
-"""The model's own layer, else the engine's; the last with space; what is pooled for the classifier; the image."""
-
-LAST = ("grad-cam", "grad-cam++", "layer-cam", "score-cam")
-FEATURES = ("cam", "c-cam")
-WALKS = ("selective-tuning", "sampled-winners")
 
 
 def own_places(
@@ -40,40 +33,31 @@ def own_places(
         ExcitationError: a network without such a layer, as the methods raise.
     """
     question = ask(model, one, list(targets))
-    found: dict[Choice, str] = {}
+    found: dict[OwnPlace, str] = {}
     places = {}
     for name, method in methods.items():
-        choice = choice_of(method)
-        if choice is None:
+        place = own_place(method)
+        if place is None:
             continue
-        if choice not in found:
-            found[choice] = _place(question, choice)
-        places[name] = found[choice]
+        if place not in found:
+            found[place] = _layer(question, place)
+        places[name] = found[place]
     return places
 
 
-def choice_of(method: object) -> Choice | None:
+def own_place(method: object) -> OwnPlace | None:
     """How a method chooses its layer; `None` if that is not known, or it has none."""
     if isinstance(method, ExcitationMethod):
         return "engine"
-    if not isinstance(method, NamedMethod):
-        return None
-    known = find_method(method.name)
-    if known.family == "control":
-        return None
-    if known.family == "excitation" or known.name in WALKS:
-        return "engine"
-    if known.name in FEATURES:
-        return "features"
-    return "last" if known.name in LAST else "input"
+    return find_method(method.name).place if isinstance(method, NamedMethod) else None
 
 
-def _place(question: Question, choice: Choice) -> str:
-    if choice == "engine":
+def _layer(question: Question, place: OwnPlace) -> str:
+    if place == "engine":
         return question.engine_layer()
-    if choice == "last":
+    if place == "last":
         return question.last_layer()
-    if choice == "input":
+    if place == "input":
         return INPUT
     record = question.first
     _, features = classifier(record)

@@ -14,6 +14,7 @@ from ._registry import method
     "centre",
     "Points at the centre, whatever the image shows.",
     family="control",
+    place=None,
     source="Zhang et al., ECCV 2016, Table 1 (Center)",
     cost="none; 1 F where a layer is named",
     aliases=("center",),

@@ -51,6 +51,7 @@ def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
     "grad-cam",
     "Feature maps weighted by the mean derivative over each map, cut at zero.",
     family="class activation",
+    place="last",
     source="Selvaraju et al., ICCV 2017",
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
@@ -68,6 +69,7 @@ def grad_cam(question: Question, *, signed: bool = False) -> Maps:
     "grad-cam++",
     "Grad-CAM with weights from the positive derivatives, so that several instances of a class count alike.",
     family="class activation",
+    place="last",
     source="Chattopadhay et al., WACV 2018",
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
@@ -84,6 +86,7 @@ def grad_cam_plus_plus(question: Question, *, signed: bool = False) -> Maps:
     "layer-cam",
     "Activations times the positive derivative at each place, summed over channels.",
     family="class activation",
+    place="last",
     source="Jiang et al., IEEE TIP 2021",
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
     aliases=("layercam",),

@@ -39,6 +39,7 @@ def _two_dimensional(question: Question, name: str) -> tuple[int, int]:
     "score-cam",
     "Feature maps weighted by the score of the image seen through each, cut at zero.",
     family="perturbation",
+    place="last",
     source="Wang et al., CVPR Workshops 2020",
     cost="(1 + channels) F",
 )

@@ -23,6 +23,10 @@ from ._question import Maps, Question, ask
 FAMILIES = ("excitation", "gradient", "relevance", "class activation", "perturbation", "selection", "control")
 """Kinds of methods, in the order of the documentation."""
 
+OwnPlace = Literal["engine", "last", "features", "input"]
+"""Where a method takes its map if no layer is named: the model's own layer, else the engine's; the last with space;
+what is pooled for the classifier; the image."""
+
 Function = Callable[..., Maps]
 """`function(question, **options)`: maps, with room for the longest list of targets."""
 
@@ -39,6 +43,7 @@ class Method:
         cost: passes through the network; `T` stands for the number of targets, `F` for a forward and `B` for a
             backward pass or sweep.
         needs: what a network must have for it.
+        place: where it takes its map if no layer is named; `None` if it looks at no layer at all.
         function: computes the maps from a checked question.
         steps: post-processing the paper gives it, by name (`methods.post_process`).
         aliases: other names.
@@ -53,6 +58,7 @@ class Method:
     source: str
     cost: str
     needs: str
+    place: OwnPlace | None
     function: Function = field(repr=False)
     steps: tuple[str, ...] = ("bicubic",)
     aliases: tuple[str, ...] = ()
@@ -136,6 +142,7 @@ def method(
     source: str,
     cost: str,
     needs: str = "any network",
+    place: OwnPlace | None = "input",
     steps: tuple[str, ...] = ("bicubic",),
     aliases: tuple[str, ...] = (),
     fixed: dict[str, Any] | None = None,
@@ -151,6 +158,7 @@ def method(
         source: where it is described.
         cost: in passes.
         needs: what a network must have for it.
+        place: where it takes its map if no layer is named; `None` if it looks at no layer at all.
         steps: post-processing by name.
         aliases: other names.
         fixed: options this name stands for; they can no longer be given.
@@ -171,7 +179,9 @@ def method(
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
-        found = Method(name, family, sentence, source, cost, needs, fitted, steps, aliases, options, choices, applies)
+        found = Method(
+            name, family, sentence, source, cost, needs, place, fitted, steps, aliases, options, choices, applies
+        )
         _METHODS.update(dict.fromkeys((name, *aliases), found))
         return function
 
