@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from ._errors import ExcitationError
-from .propagation import LIVE, Climb, ExcitationRules, Record, Value, channel_sum, sweep
+from .propagation import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
 
 UnitMaps = Float[torch.Tensor, "image unit position"]
 FeatureMaps = Float[torch.Tensor, "image feature position"]
@@ -43,8 +43,8 @@ class Passes:
             signal = start.repeat(1, len(chunk), *(1,) * len(shape))
             for k, unit in enumerate(chunk):
                 signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
-            (p,) = sweep(record, signal, [self.layer], self.rules, contrast=dual)
-            found.append(channel_sum(p).flatten(2))
+            (maps,) = attention_maps(record, signal, [self.layer], self.rules.policies, contrast=dual)
+            found.append(maps.flatten(2))
         return torch.cat(found, 1)
 
     def from_below(
