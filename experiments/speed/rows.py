@@ -103,10 +103,12 @@ def idle_forward(model: nn.Module, images: torch.Tensor) -> None:
         register_module_forward_pre_hook(lambda *_: None),
         register_module_forward_hook(lambda *_: None, always_call=True),
     ]
-    with _Idle():
-        plain_forward(model, images)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with _Idle():
+            plain_forward(model, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def bare_passes(model: nn.Sequential, images: torch.Tensor) -> torch.Tensor:

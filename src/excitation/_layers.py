@@ -80,20 +80,13 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
     if layer == INPUT or ":" in layer:
         return layer
     base, _, call = layer.partition("#")
-    module = _module(model, base)
-    canonical = None if module is None else _first_name(model, module)
-    if not canonical or (call and not call.isdigit()):
+    modules = model.named_modules(remove_duplicate=False)
+    module = next((module for name, module in modules if name == base), None) if base else None
+    if module is None or (call and not call.isdigit()):
         names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
         raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *names])}")
+    canonical = _first_name(model, module) or base
     return canonical if call in {"", "1"} else f"{canonical}#{int(call)}"
-
-
-def _module(model: torch.nn.Module, name: str) -> torch.nn.Module | None:
-    """The module of this dotted name, one of several it may have."""
-    module: torch.nn.Module | None = model
-    for part in name.split("."):
-        module = None if module is None else module._modules.get(part)
-    return module
 
 
 def _first_name(model: torch.nn.Module, module: torch.nn.Module) -> str | None:

@@ -51,7 +51,8 @@ def precompute(
         layer: where to take the maps; as in `explain`.
         dual: whether c-MWP will be asked for.
         way: `"classes"`, `"features"` or `"positions"`; the one with fewest passes if not given.
-        memory: bytes that the passes of one chunk may hold, beside the record and the result; an estimate.
+        memory: bytes that the signals of one chunk may hold, beside the record, the normalisers and the result; an
+            estimate.
         signal: how a class's signal is spread over a score map.
         policies: as in `explain`.
         class_names: for targets by name; the loaded model's if not given.

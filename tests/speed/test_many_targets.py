@@ -8,7 +8,8 @@ from experiments.speed.rows import bare_passes, small_network
 from torch import nn
 
 import excitation as eb
-from excitation.propagation import _pieces
+from excitation._forward import forward
+from excitation.propagation import ExcitationRules, _pieces, sweep
 from excitation.propagation.rules import _products
 
 CLASSES = 12
@@ -90,6 +91,7 @@ def test_normalisers_are_made_once_for_all_pieces(images, monkeypatch):
     monkeypatch.setattr("excitation.propagation.rules._weighted.living", counted)
     answer(model, images, [0])
     once = len(made)
+    assert once == 6  # one for each of two averages and three convolutions, two where neurons have both signs
     monkeypatch.setattr(_pieces, "PIECE", 1)
     answer(model, images, [0, 1, 2])
     assert len(made) == 2 * once
@@ -117,6 +119,74 @@ def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups
     # Rivals spread over all classes, and twelve targets leave none out.
     expected = groups == 1 and len(targets) < 4 and contrast != "rivals"
     assert left == ([sorted(targets)] if expected else [])
+
+
+def signals_through(model, images, signals, seen):
+    """The signals' maps below a convolution that scores positions, and which of its channels were taken."""
+    record = forward(model, images, ["0"])
+    record.top = record.entries[-1].outputs[0]
+    del seen[:]
+    (p,) = sweep(record, signals, [record.places["0"].value], ExcitationRules(eb.Policies()))
+    return p, list(seen)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    found, few_channels = [], _products.few_channels
+
+    def watched(p, operation):
+        found.append(few_channels(p, operation))
+        return found[-1]
+
+    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
+    return found
+
+
+def test_channels_that_carry_a_signal_off_the_middle_are_found(images, monkeypatch, seen):
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, CLASSES, 1)).eval().double()
+    one, three, many = torch.zeros(3, 1, 1, 2, CLASSES, 12, 12, dtype=torch.float64)
+    one[0, 0, 1, 4, 0, 0] = -1.0
+    three[0, 0, 0, [1, 5, 7], 11, 2] = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    many[..., 2, 6, 6], many[..., 0, 0] = 1.0, 2.0
+    for signal, channels in ((one, [4]), (three, [1, 5, 7]), (many, None)):
+        wanted, _ = signals_through(model, images, signal, seen)
+        with monkeypatch.context() as patch:
+            patch.setattr(_products, "MANY", 10)
+            found, (few,) = signals_through(model, images, signal, seen)
+        assert (few if few is None else few.tolist()) == channels
+        assert wanted.abs().max() > 1e-2
+        assert torch.allclose(found, wanted, atol=1e-14)
+
+
+def test_silent_channels_stay_where_derivatives_by_them_are_asked_for(images, monkeypatch):
+    monkeypatch.setattr(_products, "MANY", 10)
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, CLASSES, 1)).eval().double()
+    model[1].weight.data[:, 0].abs_()  # so that each channel has an excitatory input
+    record = forward(model, images, ["0"])
+    signal = torch.zeros(1, 1, 2, CLASSES, 12, 12, dtype=torch.float64, requires_grad=True)
+    (p,) = ExcitationRules(eb.Policies())(record.entries[-1], [signal])
+    (found,) = torch.autograd.grad(p.sum(), signal)
+    assert torch.allclose(found, torch.ones_like(found))  # all of a winner's mass arrives
+
+
+def test_the_layer_decides_over_pieces_and_not_what_lies_below_it(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(16), nn.Conv2d(16, 8, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(8 * 4 * 4, 20),
+    ).eval()  # fmt: skip
+    images, sweeps, sweep = torch.rand(1, 3, 64, 64), [], _pieces.sweep
+
+    def watched(record, signal, *rest, **more):
+        sweeps.append(signal.shape[1])
+        return sweep(record, signal, *rest, **more)
+
+    monkeypatch.setattr(_pieces, "sweep", watched)
+    monkeypatch.setattr(_pieces, "PIECE", 10 * 8 * 4 * 4 * 4)  # ten signals at the layer it chooses
+    free = eb.explain_full(model, images, list(range(20)))
+    by_name = eb.explain_full(model, images, list(range(20)), layer="4")
+    assert sweeps == [10, 10] * 2
+    assert torch.equal(free.maps["4"], by_name.maps["4"])
 
 
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")

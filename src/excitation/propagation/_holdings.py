@@ -35,9 +35,9 @@ class Holdings:
             kept = vars(module)
             items = [kept[key] for key in kept.keys() - OWN]
             items += kept["_parameters"].values()
-            if module._buffers:
-                items += module._buffers.values()
-                self._buffers += [(module, key, tensor) for key, tensor in module._buffers.items()]
+            items += kept["_buffers"].values()
+            if not isinstance(module, torch.jit.ScriptModule):  # whose buffers are compiled code's, and no dictionary
+                self._buffers += [(module, key, tensor) for key, tensor in kept["_buffers"].items()]
             for item in items:
                 if isinstance(item, torch.Tensor):
                     self.constants[id(item)] = item

@@ -16,8 +16,8 @@ from .policies import Policies
 from .rules import ExcitationRules, Signal, channel_sum
 
 PIECE = 16 << 20
-"""Bytes a signal may have at the largest activation on its way, on a CPU. Beyond that a piece of memory is no longer
-kept between operations but asked of the system anew, which takes longer than what is computed in it."""
+"""Bytes a signal may have at the largest activation on its way, for each polarity, on a CPU. Beyond that memory is no
+longer kept between operations but asked of the system anew, which takes longer than what is computed in it."""
 
 
 def attention_maps(
@@ -31,8 +31,8 @@ def attention_maps(
 ) -> list[Float[torch.Tensor, "image target *space"]]:
     """Carry a signal down by Excitation Backprop's rules and add up its channels at some layers.
 
-    The targets of a large signal go down a few at a time. They share the normalisers, which then take the memory of the
-    activations once more; the memory for signals does not grow with the targets.
+    On a CPU the targets of a large signal go down a few at a time, so that the memory of signals on their way does not
+    grow with the targets. They share the normalisers, which are kept meanwhile (see `ExcitationRules`).
 
     Args:
         record: of the forward pass.

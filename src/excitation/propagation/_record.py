@@ -78,7 +78,9 @@ class Record:
 
     def largest(self, layers: Iterable[Value]) -> int:
         """Entries of the largest activation between some layers and the top, the layers included."""
-        outputs = [value for entry in self.entries for value in entry.outputs]
+        layers = list(layers)
+        above = self.descendants(layers)
+        outputs = [value for entry in self.entries for value in entry.outputs if value.serial in above]
         return max(math.prod(value.shape) for value in [*layers, *outputs])
 
     def descendants(self, roots: Iterable[Value]) -> set[int]:

@@ -326,7 +326,7 @@ class Recorder(TorchFunctionMode):
         return outputs
 
     def _operand(self, tensor: torch.Tensor) -> Value:
-        value = self._book.get(tensor) or self._found(tensor)
+        value = self._found(tensor)
         assert value is not None
         if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
             value.lower = 0.0

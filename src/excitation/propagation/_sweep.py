@@ -25,7 +25,6 @@ def sweep(
     *,
     contrast: bool = False,
     account: Account | None = None,
-    differentiable: bool = False,
 ) -> list[Signal]:
     """Carry a signal from the top to some layers.
 
@@ -36,7 +35,6 @@ def sweep(
         rules: how signals pass operations.
         contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3).
         account: filled with the mass that passed each operation, if given.
-        differentiable: whether the result can be differentiated by the signal.
 
     Returns:
         The signal at each layer: `(polarity, target, *layer)`.
@@ -51,7 +49,7 @@ def sweep(
     lanes: tuple[dict[int, Signal], dict[int, Signal]] = ({}, {})
     begun, waiting = lanes
     (waiting if contrast else begun)[record.top.serial] = signal
-    with computing(signal, differentiable=differentiable):
+    with computing(signal):
         for entry in reversed(record.entries):
             for value in entry.carriers:
                 if value.serial in reached:
@@ -93,11 +91,11 @@ def _pass(
 
 
 @contextmanager
-def computing(like: torch.Tensor, *, differentiable: bool = False) -> Iterator[None]:
-    """Where signals are carried: in their own precision, without gradients unless asked for."""
+def computing(like: torch.Tensor) -> Iterator[None]:
+    """Where signals are carried: in their own precision, without gradients."""
     with (
         torch.inference_mode(False),
-        torch.set_grad_enabled(differentiable),
+        torch.no_grad(),
         torch.autocast(like.device.type, enabled=False),
     ):
         yield

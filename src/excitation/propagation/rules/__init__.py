@@ -24,7 +24,8 @@ class ExcitationRules:
 
         Args:
             policies: choices the paper leaves open.
-            keep: whether normalisers are kept for further signals; they take as much memory as the activations.
+            keep: whether normalisers are kept for further signals. They take as much memory as the outputs of weighted
+                operations, twice that for signals on neurons of both signs.
         """
         self.policies = policies
         self._kept: dict[Entry, Normalisers] | None = {} if keep else None

@@ -52,7 +52,7 @@ class Half:
         return operation.forward(x, self._half(operation)) if isinstance(operation, Affine) else operation.forward(x)
 
     def adjoint(self, q: torch.Tensor, few: torch.Tensor | None = None, *, lead: int = 1) -> torch.Tensor:
-        """The transposed product on `(target, *activation)`: targets and images are one batch to it.
+        """The transposed product on `(..., *activation)`: targets and images are one batch to it.
 
         Args:
             q: the signal, each winner's part divided by its normaliser.
@@ -114,8 +114,8 @@ def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor |
     """The channels of a convolution's outputs that carry a signal, if they are few.
 
     Of class scores with positions they are mostly those of the targets. The others add nothing to the transposed
-    product. `None` where that is not so, cannot be known without waiting for a device, or where somebody will ask for
-    derivatives by silent channels.
+    product, be their weights as they may: infinite ones are not met there. `None` where that is not so, cannot be known
+    without waiting for a device, or where somebody will ask for derivatives by silent channels.
     """
     if p.dim() < 5 or p.shape[3] < MANY or p.device.type != "cpu" or torch.is_grad_enabled():
         return None
@@ -125,8 +125,9 @@ def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor |
         return None  # in groups, whose outputs do not share their inputs
     middle = p[(slice(None),) * 4 + tuple([size // 2 for size in p.shape[4:]])]
     if 4 * int((middle != 0).flatten(0, 2).any(0).sum()) > p.shape[3]:
-        return None  # most operations end their asking here, after one position
-    few = p.flatten(0, 2).abs().amax([0, *range(2, p.dim() - 2)]).nonzero().flatten()
+        return None  # where most channels carry signals, one position says so
+    rest = [0, 1, 2, *range(4, p.dim())]
+    few = ((p.amax(rest) != 0) | (p.amin(rest) != 0)).nonzero().flatten()
     if len(few) == 0:
         return few.new_zeros(1)  # no signal at all: any channel says so
     return few if 4 * len(few) <= p.shape[3] else None
