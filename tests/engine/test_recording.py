@@ -261,6 +261,31 @@ def test_escaped_tensors_are_errors(escape, images):
         eb.explain(model, images, [0], layer="relu")
 
 
+class ScriptedBelow(nn.Module):
+    """Compiled up to a layer, buffers and all; what lies above can be explained."""
+
+    def __init__(self):
+        super().__init__()
+        self.low = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval())
+        self.top = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def forward(self, x):
+        return self.top(self.low(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_layers_above_and_inside_a_script_module(images):
+    model = ScriptedBelow().eval()
+    images = images.float()
+    maps = eb.explain(model, images, [1], layer="top.0")
+    assert maps.abs().max() > 0
+    for layer, message in (
+        ("low.1", "did not run"), ("low", "made by no recorded operation"), ("low.bn", "Nearest: 'low.1'")
+    ):  # fmt: skip
+        with pytest.raises(eb.LayerError, match=message):
+            eb.explain(model, images, [1], layer=layer)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_a_scripted_model_is_named(images):
     with pytest.raises(eb.ExcitationError, match="script module"):
