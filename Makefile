@@ -47,7 +47,7 @@ format: $(INSTALLED)  ## put the style right
 	$(BIN)/ruff check --fix src tests experiments
 	$(BIN)/ruff format src tests experiments
 
-train: $(INSTALLED)  ## train the symbol world's classifiers (three quarters of an hour each; goes on where it stopped)
+train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; goes on where it stopped)
 	$(BIN)/python -m experiments.symbols.train --network googlenet
 	$(BIN)/python -m experiments.symbols.train --network resnet
 

@@ -34,6 +34,6 @@ def draw_curve(history: dict[str, list], place: Path) -> None:
     right.plot(steps, values, ".-", color="#4c72b0")
     right.set_ylim(0, 1)
     right.axhline(0.95, color="#4c72b0", linewidth=0.5, linestyle=":")
-    right.set_ylabel("mean average precision, objects over\n5 %, in two of five picture formats", color="#4c72b0")
+    right.set_ylabel("mean average precision over 5 %,\nin two of five picture formats", color="#4c72b0")
     with whole_file(place) as file:
         figure.savefig(file, format="png", dpi=150)

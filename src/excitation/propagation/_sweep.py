@@ -46,8 +46,8 @@ def sweep(
     reached = record.descendants(layers)
     wanted_layers = {value.serial for value in layers}
     # Above the last weighted operation a contrast has not begun: such signals travel in a lane of their own.
-    lanes: tuple[dict[int, Signal], dict[int, Signal]] = ({}, {})
-    begun, waiting = lanes
+    begun: dict[int, Signal] = {}
+    waiting: dict[int, Signal] = {}
     (waiting if contrast else begun)[record.top.serial] = signal
     with computing(signal):
         for entry in reversed(record.entries):
