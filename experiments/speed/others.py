@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Callable
 
 import torch
@@ -106,5 +107,5 @@ def _refusal(contender: Callable[[], object]) -> str:
         contender()
     except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError) as error:
         first = str(error).splitlines()[0] if str(error) else ""
-        return f"{type(error).__name__}: {first[:160]}"
+        return f"{type(error).__name__}: {textwrap.shorten(first, 160, placeholder=' …')}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -57,7 +58,8 @@ def throughput(
                 with rounded(allowed=tf32):
                     times = take_turns(_work(model, images, choice), turns, device)
             except torch.OutOfMemoryError as error:
-                refused[title] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+                first = textwrap.shorten(str(error).splitlines()[0], 160, placeholder=" …")
+                refused[title] = f"{type(error).__name__}: {first}"
             else:
                 rows |= {f"{title}: {name}": ratio for name, ratio in _rates(times, batch).items()}
             # Out here, where the exception no longer keeps what did not fit.

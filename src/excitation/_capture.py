@@ -204,7 +204,7 @@ class Captured:
         for item in (item for items in per_image for item in items):
             if callable(item) and not isinstance(item, torch.Tensor):
                 raise TargetError("a target is a function of the scores; a captured call takes classes and weights.")
-            if isinstance(item, torch.Tensor) and item.shape not in fits:
+            if isinstance(item, torch.Tensor) and item.dim() > 0 and item.shape not in fits:
                 raise TargetError(
                     f"a target is a signal of shape {tuple(item.shape)}; a captured call takes classes, or weights over"
                     f" classes of shape {tuple(fits[1])} or {tuple(fits[0])}."

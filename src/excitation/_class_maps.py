@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ._errors import ExcitationError, TargetError
 from ._explain import Contrast
 from ._precision import own_precision
-from .signals import Target, class_weights, rivals_weights
+from .signals import Target, about_contrast, class_weights, plain, rivals_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,8 @@ class ClassMaps:
             TargetError: no such class, or a signal that is no weighting of classes.
             ExcitationError: the dual was not precomputed.
         """
-        items: list[Target] = list(targets) if isinstance(targets, (list, tuple)) else [targets]  # type: ignore[list-item]
+        several = isinstance(targets, (list, tuple, range))
+        items: list[Target] = list(targets) if several else [targets]  # type: ignore[arg-type, list-item]
         if not items:
             raise TargetError("an empty list of targets was given; name at least one.")
         weights = torch.stack([self._weights(item) for item in items], 1)
@@ -72,14 +73,17 @@ class ClassMaps:
                 if not contrast:
                     raise TargetError("contrast is an empty list of classes; name at least one.")
                 contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
-            weights = weights - self._weights(contrast)[:, None]  # type: ignore[arg-type]
+            try:
+                weights = weights - self._weights(contrast)[:, None]  # type: ignore[arg-type]
+            except TargetError as error:
+                raise about_contrast(contrast, error) from error
         with own_precision(source):
             found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
         return found if contrast is None or signed else found.clamp(min=0)
 
     def _weights(self, target: Target) -> Float[torch.Tensor, "image class"]:
         """A target as weights over classes, for each image."""
-        count = self.scores.shape[1]
+        count, target = self.scores.shape[1], plain(target)
         if callable(target) and not isinstance(target, torch.Tensor):
             target = target(self.scores)
         if isinstance(target, torch.Tensor):

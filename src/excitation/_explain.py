@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, Kind, Place, Policies, Record, attention_maps, total
-from .signals import Reading, Target, rivals_signal, top_down_signal
+from .signals import Reading, Target, about_contrast, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -316,8 +317,9 @@ def _as_list(layer: Layer | Sequence[Layer]) -> list[Layer]:
 
 def _per_image(targets: object, images: int) -> tuple[list[list[Target]], tuple[int, ...] | None]:
     """Targets for each image, and their counts if they were given for each image."""
-    if isinstance(targets, (str, int, Mapping, torch.Tensor)) or callable(targets):
+    if isinstance(targets, (str, Integral, Mapping, torch.Tensor)) or callable(targets):
         targets = [targets]
+    targets = list(targets) if isinstance(targets, range) else targets
     if not isinstance(targets, (list, tuple)) or not targets:
         raise TargetError(f"targets are {targets!r}; give a list of at least one class, name, weights or signal.")
     nested = [isinstance(item, (list, tuple)) for item in targets]
@@ -371,9 +373,7 @@ def _against(
     try:
         return top_down_signal(contrast, scores, class_names=class_names, reading=reading)  # type: ignore[arg-type]
     except TargetError as error:
-        if not isinstance(contrast, str):
-            raise
-        raise TargetError(f"contrast: {error} Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP).") from error
+        raise about_contrast(contrast, error) from error
 
 
 def _target_scores(

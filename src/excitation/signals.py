@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
+from numbers import Integral
+from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +14,9 @@ from jaxtyping import Bool, Float
 from ._errors import TargetError
 
 Scores = Float[torch.Tensor, "image classes *space"]
-Target: TypeAlias = int | str | Mapping[int | str, float | int] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+Target: TypeAlias = (
+    SupportsIndex | str | Mapping[int | str, float | int] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+)
 """What to look for: a class by index or name, weights over classes, an explicit signal, or a function of the scores."""
 
 Reading: TypeAlias = Literal["response", "softmax", "posterior"]
@@ -123,6 +126,7 @@ def top_down_signal(
     Raises:
         TargetError: no such class, no names given, or a signal of the wrong shape.
     """
+    target = plain(target)
     if callable(target) and not isinstance(target, torch.Tensor):
         target = target(scores)
         if not isinstance(target, torch.Tensor):
@@ -134,8 +138,24 @@ def top_down_signal(
     return _explicit(weights.to(scores.device, scores.dtype, non_blocking=True), scores, reading)
 
 
+def plain(target: Any) -> Any:
+    """A class index as an `int`, if it is a whole number of NumPy's or a tensor of one; any other target as it is."""
+    if isinstance(target, torch.Tensor):
+        kind = target.dtype
+        whole = target.dim() == 0 and not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
+    else:
+        whole = isinstance(target, Integral) and not isinstance(target, bool)
+    return int(target) if whole else target
+
+
+def about_contrast(contrast: object, error: TargetError) -> TargetError:
+    """The error of a wrong contrast; where a name was given, with the names that are no classes."""
+    more = " Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP)." if isinstance(contrast, str) else ""
+    return TargetError(f"contrast: {error}{more}")
+
+
 def class_weights(
-    target: int | str | Mapping[int | str, float | int], classes: int, class_names: Sequence[str] | None
+    target: SupportsIndex | str | Mapping[int | str, float | int], classes: int, class_names: Sequence[str] | None
 ) -> Float[torch.Tensor, " classes"]:
     """Weights over classes of a target given by index, name, or weights; double precision."""
     weights = torch.zeros(classes, dtype=torch.float64)
@@ -151,7 +171,7 @@ def class_weights(
     return weights
 
 
-def class_index(target: int | str, classes: int, class_names: Sequence[str] | None) -> int:
+def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> int:
     """The output unit of a class given by index or name.
 
     Names match whole or by one of their comma-separated synonyms, upper or lower case.
@@ -159,6 +179,7 @@ def class_index(target: int | str, classes: int, class_names: Sequence[str] | No
     Raises:
         TargetError: with the nearest names, if there is no such class.
     """
+    target = plain(target)
     if isinstance(target, bool) or not isinstance(target, (int, str)):
         raise TargetError(
             f"target {target!r} is a {type(target).__name__}; give a class index, a class name, weights by class,"
@@ -189,6 +210,7 @@ def class_index(target: int | str, classes: int, class_names: Sequence[str] | No
 
 def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> torch.Tensor:
     """A given tensor as a signal on the scores' units."""
+    whole_numbers = not (target.is_floating_point() or target.is_complex())
     target = target.detach().to(scores)
     if target.shape == scores.shape or target.shape == scores.shape[1:]:
         whole = target.expand(scores.shape)
@@ -197,7 +219,11 @@ def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> t
     if target.shape in (scores.shape[1:2], scores.shape[:2]):
         weights = target.reshape(-1, scores.shape[1], *(1,) * (scores.dim() - 2))
         return weights * read_positions(scores, reading)
+    fitting = dict.fromkeys(map(tuple, (scores.shape[1:], scores.shape, scores.shape[1:2])))
+    remedy = f"give one of shape {' or '.join(map(str, fitting))}."
+    if whole_numbers and target.dim() == 1:
+        each = "[[c] for c in targets.tolist()]"
+        remedy = f"for classes give targets.tolist(), all of them for every image, or {each}, one for each."
     raise TargetError(
-        f"a top-down signal of shape {tuple(target.shape)} does not fit scores of shape {tuple(scores.shape)};"
-        f" give one of shape {tuple(scores.shape[1:])}, {tuple(scores.shape)} or {tuple(scores.shape[1:2])}."
+        f"a top-down signal of shape {tuple(target.shape)} does not fit scores of shape {tuple(scores.shape)}; {remedy}"
     )

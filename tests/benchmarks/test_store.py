@@ -260,7 +260,11 @@ def test_fifty_random_kills_change_nothing(tmp_path, writers):
         kills += writers.kill(pid) == -signal.SIGKILL
         before = finished
         if killed.exists() and killed.stat().st_size:
-            finished = len(read_results(killed).finished)
+            try:
+                finished = len(read_results(killed).finished)
+            except StoreError as error:  # killed between the file's beginning and its first line
+                assert "holds no results yet" in str(error)
+                assert before == 0
         assert finished >= before
         lives += finished > before
         # Lives of a few units each, whatever the disk's speed.

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -101,12 +102,31 @@ def test_targets_for_each_image(model, images):
         ([[0], [], [2]], "image 1 has an empty list"),
         ([{}], "without any class"),
         ([{0: float("nan")}], "no finite numbers"),
-        ([torch.ones(5)], r"shape \(5,\) does not fit scores of shape \(3, 4\)"),
+        (
+            [torch.ones(5)],
+            r"shape \(5,\) does not fit scores of shape \(3, 4\); give one of shape \(4,\) or \(3, 4\)\.$",
+        ),
+        (torch.tensor([1, 2]), r"for classes give targets\.tolist\(\), all of them .* or \[\[c\] for c in targets"),
+        ([torch.tensor(1.0)], r"shape \(\) does not fit"),
+        ([torch.tensor(7)], "7 is no class of this network"),
     ],
 )
 def test_wrong_targets(model, images, targets, message):
     with pytest.raises(eb.TargetError, match=message):
         eb.explain(model, images, targets, layer="pool", class_names=NAMES)
+
+
+@pytest.mark.parametrize(
+    "targets", [range(1, 3), [np.int64(1), np.int32(2)], list(torch.tensor([1, 2])), [torch.tensor(1), 2]]
+)
+def test_whole_numbers_of_any_kind_are_classes(model, images, targets):
+    wanted = eb.explain(model, images, [1, 2], layer="pool")
+    assert torch.equal(eb.explain(model, images, targets, layer="pool"), wanted)
+    assert torch.equal(eb.capture(model, images, targets, layer="pool")(images), wanted)
+    assert torch.allclose(eb.precompute(model, images, "pool").maps(targets), wanted, atol=1e-12)
+    one = eb.explain(model, images, [1], layer="pool", contrast=2)
+    assert torch.equal(eb.explain(model, images, np.int64(1), layer="pool", contrast=np.int64(2)), one)
+    assert torch.equal(eb.explain(model, images, torch.tensor(1), layer="pool", contrast=torch.tensor(2)), one)
 
 
 def test_names_need_class_names(model, images):
