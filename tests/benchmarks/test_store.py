@@ -249,6 +249,16 @@ def test_merging_refuses_what_does_not_fit(tmp_path):
     assert (len(partial.finished), partial.planned, partial.complete) == (4, 6, False)
 
 
+def count_finished(path):
+    """None, too, in a file whose writer was killed between its beginning and its first line."""
+    try:
+        return len(read_results(path).finished)
+    except StoreError as error:
+        if "holds no results yet" not in str(error):
+            raise
+        return 0
+
+
 def test_fifty_random_kills_change_nothing(tmp_path, writers):
     undisturbed, killed = tmp_path / "undisturbed.sqlite", tmp_path / "killed.sqlite"
     write_units(undisturbed)
@@ -260,11 +270,7 @@ def test_fifty_random_kills_change_nothing(tmp_path, writers):
         kills += writers.kill(pid) == -signal.SIGKILL
         before = finished
         if killed.exists() and killed.stat().st_size:
-            try:
-                finished = len(read_results(killed).finished)
-            except StoreError as error:  # killed between the file's beginning and its first line
-                assert "holds no results yet" in str(error)
-                assert before == 0
+            finished = count_finished(killed)
         assert finished >= before
         lives += finished > before
         # Lives of a few units each, whatever the disk's speed.
