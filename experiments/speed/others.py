@@ -106,6 +106,11 @@ def _refusal(contender: Callable[[], object]) -> str:
     try:
         contender()
     except (RuntimeError, TypeError, ValueError, AssertionError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else ""
-        return f"{type(error).__name__}: {textwrap.shorten(first, 160, placeholder=' …')}"
+        return told(error)
     return ""
+
+
+def told(error: Exception) -> str:
+    """An error's kind and its first line, cut to what a table can hold."""
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {textwrap.shorten(first, 160, placeholder=' …')}"

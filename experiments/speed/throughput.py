@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from torch import nn
 
 import excitation as eb
 from experiments.speed.networks import Choice, chain, plain_forward, plain_gradient
+from experiments.speed.others import told
 from experiments.speed.timing import Ratio, Times, spread, take_turns
 
 BATCHES = (1, 32, 256)
@@ -58,8 +58,7 @@ def throughput(
                 with rounded(allowed=tf32):
                     times = take_turns(_work(model, images, choice), turns, device)
             except torch.OutOfMemoryError as error:
-                first = textwrap.shorten(str(error).splitlines()[0], 160, placeholder=" …")
-                refused[title] = f"{type(error).__name__}: {first}"
+                refused[title] = told(error)
             else:
                 rows |= {f"{title}: {name}": ratio for name, ratio in _rates(times, batch).items()}
             # Out here, where the exception no longer keeps what did not fit.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ._errors import ExcitationError, TargetError
 from ._explain import Contrast
 from ._precision import own_precision
-from .signals import Target, about_contrast, class_weights, plain, rivals_weights
+from .signals import Target, class_weights, plain, read_contrast, rivals_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +69,7 @@ class ClassMaps:
             masses = torch.ones_like(self.scores) if self.masses is None else self.masses
             weights = rivals_weights(weights.transpose(0, 1) > 0, self.scores, masses).transpose(0, 1)
         elif contrast is not None:
-            if isinstance(contrast, (list, tuple, set, frozenset)):
-                if not contrast:
-                    raise TargetError("contrast is an empty list of classes; name at least one.")
-                contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
-            try:
-                weights = weights - self._weights(contrast)[:, None]  # type: ignore[arg-type]
-            except TargetError as error:
-                raise about_contrast(contrast, error) from error
+            weights = weights - read_contrast(contrast, self._weights)[:, None]
         with own_precision(source):
             found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
         return found if contrast is None or signed else found.clamp(min=0)

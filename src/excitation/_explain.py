@@ -19,7 +19,7 @@ from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
 from .propagation import Account, Kind, Place, Policies, Record, attention_maps, total
-from .signals import Reading, Target, about_contrast, rivals_signal, top_down_signal
+from .signals import Reading, Target, read_contrast, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -277,8 +277,9 @@ def sweep_down(
     cut = contrast is not None and not signed
     for place, mass in zip(places, arrived, strict=True):
         name = place.name
-        here = mass.double().flatten(2).sum(2)
-        share[name] = torch.where(top == 0, torch.nan, here / top) if contrast is None else top * torch.nan
+        share[name] = top * torch.nan
+        if contrast is None:
+            share[name] = torch.where(top == 0, torch.nan, mass.double().flatten(2).sum(2) / top)
         join = _bypass(record, place)
         if join is not None:
             joins[name] = join
@@ -366,14 +367,9 @@ def _against(
     """The signal to subtract, if the contrast is with another target."""
     if contrast is None or (isinstance(contrast, str) and contrast == "dual"):
         return None
-    if isinstance(contrast, (list, tuple, set, frozenset)):
-        if not contrast:
-            raise TargetError("contrast is an empty list of classes; name at least one.")
-        contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
-    try:
-        return top_down_signal(contrast, scores, class_names=class_names, reading=reading)  # type: ignore[arg-type]
-    except TargetError as error:
-        raise about_contrast(contrast, error) from error
+    return read_contrast(
+        contrast, lambda target: top_down_signal(target, scores, class_names=class_names, reading=reading)
+    )
 
 
 def _target_scores(

@@ -148,10 +148,21 @@ def plain(target: Any) -> Any:
     return int(target) if whole else target
 
 
-def about_contrast(contrast: object, error: TargetError) -> TargetError:
-    """The error of a wrong contrast; where a name was given, with the names that are no classes."""
-    more = " Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP)." if isinstance(contrast, str) else ""
-    return TargetError(f"contrast: {error}{more}")
+def read_contrast(contrast: Any, read: Callable[[Target], torch.Tensor]) -> torch.Tensor:
+    """What `read` makes of the target a contrast is with; several classes count alike.
+
+    Raises:
+        TargetError: as `read`, saying that it is about the contrast; or there is no class in a list of them.
+    """
+    if isinstance(contrast, (list, tuple, set, frozenset)):
+        if not contrast:
+            raise TargetError("contrast is an empty list of classes; name at least one.")
+        contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
+    try:
+        return read(contrast)
+    except TargetError as error:
+        more = " Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP)." if isinstance(contrast, str) else ""
+        raise TargetError(f"contrast: {error}{more}") from error
 
 
 def class_weights(

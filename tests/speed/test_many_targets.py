@@ -45,6 +45,32 @@ def images():
     return torch.rand(2, 3, 12, 12, dtype=torch.float64)
 
 
+@pytest.fixture
+def sweeps(monkeypatch):
+    """How many targets go down together, sweep by sweep."""
+    found, sweep = [], _pieces.sweep
+
+    def watched(record, signal, *rest, **more):
+        found.append(signal.shape[1])
+        return sweep(record, signal, *rest, **more)
+
+    monkeypatch.setattr(_pieces, "sweep", watched)
+    return found
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What `few_channels` answers, call by call."""
+    found, few_channels = [], _products.few_channels
+
+    def watched(p, operation):
+        found.append(few_channels(p, operation))
+        return found[-1]
+
+    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
+    return found
+
+
 def answer(model, images, targets, **options):
     return eb.explain_full(model, images, targets, layer=["stem", "branch"], signed=True, **options)
 
@@ -59,17 +85,11 @@ def assert_equal(found, wanted):
 @pytest.mark.parametrize("contrast", [None, "dual", "rivals", 3])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
-def test_targets_in_pieces(images, contrast, policy, monkeypatch):
+def test_targets_in_pieces(images, contrast, policy, sweeps, monkeypatch):
     model, targets = Network().eval().double(), list(range(7))
     options = {"contrast": contrast, "policies": POLICIES[policy]}
     whole = answer(model, images, targets, **options)
-    sweeps, sweep = [], _pieces.sweep
-
-    def watched(record, signal, *rest, **more):
-        sweeps.append(signal.shape[1])
-        return sweep(record, signal, *rest, **more)
-
-    monkeypatch.setattr(_pieces, "sweep", watched)
+    del sweeps[:]
     monkeypatch.setattr(_pieces, "PIECE", 3 * 2 * 8 * 10 * 10 * 8)  # three signals at `stem`
     assert_equal(answer(model, images, targets, **options), whole)
     assert sweeps == [3, 2, 2]
@@ -102,20 +122,13 @@ def test_normalisers_are_made_once_for_all_pieces(images, monkeypatch):
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("targets", [[4], [1, 7, 4], list(range(CLASSES))])
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
-def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups, targets, monkeypatch):
+def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups, targets, seen, monkeypatch):
     model = Network(groups).eval().double()
     options = {"contrast": contrast, "policies": POLICIES[policy]}
     wanted = answer(model, images, targets, **options)
-    few, few_channels = [], _products.few_channels
-
-    def watched(p, operation):
-        few.append(few_channels(p, operation))
-        return few[-1]
-
-    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
     monkeypatch.setattr(_products, "MANY", 10)
     assert_equal(answer(model, images, targets, **options), wanted)
-    left = [item.tolist() for item in few if item is not None]
+    left = [item.tolist() for item in seen if item is not None]
     # Rivals spread over all classes, and twelve targets leave none out.
     expected = groups == 1 and len(targets) < 4 and contrast != "rivals"
     assert left == ([sorted(targets)] if expected else [])
@@ -128,18 +141,6 @@ def signals_through(model, images, signals, seen):
     del seen[:]
     (p,) = sweep(record, signals, [record.places["0"].value], ExcitationRules(eb.Policies()))
     return p, list(seen)
-
-
-@pytest.fixture
-def seen(monkeypatch):
-    found, few_channels = [], _products.few_channels
-
-    def watched(p, operation):
-        found.append(few_channels(p, operation))
-        return found[-1]
-
-    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
-    return found
 
 
 def test_channels_that_carry_a_signal_off_the_middle_are_found(images, monkeypatch, seen):
@@ -169,19 +170,13 @@ def test_silent_channels_stay_where_derivatives_by_them_are_asked_for(images, mo
     assert torch.allclose(found, torch.ones_like(found))  # all of a winner's mass arrives
 
 
-def test_the_layer_decides_over_pieces_and_not_what_lies_below_it(monkeypatch):
+def test_the_layer_decides_over_pieces_and_not_what_lies_below_it(sweeps, monkeypatch):
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(16), nn.Conv2d(16, 8, 1), nn.ReLU(),
         nn.Flatten(), nn.Linear(8 * 4 * 4, 20),
     ).eval()  # fmt: skip
-    images, sweeps, sweep = torch.rand(1, 3, 64, 64), [], _pieces.sweep
-
-    def watched(record, signal, *rest, **more):
-        sweeps.append(signal.shape[1])
-        return sweep(record, signal, *rest, **more)
-
-    monkeypatch.setattr(_pieces, "sweep", watched)
+    images = torch.rand(1, 3, 64, 64)
     monkeypatch.setattr(_pieces, "PIECE", 10 * 8 * 4 * 4 * 4)  # ten signals at the layer it chooses
     free = eb.explain_full(model, images, list(range(20)))
     by_name = eb.explain_full(model, images, list(range(20)), layer="4")

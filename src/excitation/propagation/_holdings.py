@@ -26,11 +26,7 @@ class Holdings:
         self.names: dict[int, str] = {}
         self.constants: dict[int, torch.Tensor] = {}
         self._buffers: list[tuple[torch.nn.Module, str, torch.Tensor | None]] = []
-        ahead = [("", model)]
-        while ahead:
-            name, module = ahead.pop()
-            if id(module) in self.names:
-                continue
+        for name, module in model.named_modules():
             self.names[id(module)] = name
             kept = vars(module)
             items = [kept[key] for key in kept.keys() - OWN]
@@ -41,10 +37,6 @@ class Holdings:
             for item in items:
                 if isinstance(item, torch.Tensor):
                     self.constants[id(item)] = item
-            if module._modules:
-                prefix = f"{name}." if name else ""
-                inside = [(prefix + key, child) for key, child in module._modules.items() if child is not None]
-                ahead += reversed(inside)
 
     @contextmanager
     def restored(self) -> Iterator[None]:

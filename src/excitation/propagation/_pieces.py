@@ -49,7 +49,7 @@ def attention_maps(
         LayerError: as `sweep`.
     """
     count = 1
-    if account is None and signal.device.type == "cpu":
+    if signal.shape[1] > 1 and account is None and signal.device.type == "cpu":
         together = PIECE // (record.largest(layers) * signal.element_size())
         count = math.ceil(signal.shape[1] / max(1, together))
     rules = ExcitationRules(policies, keep=count > 1)

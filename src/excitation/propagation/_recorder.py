@@ -217,9 +217,9 @@ class Recorder(TorchFunctionMode):
         results = tensor_list(result)
         if not results:
             return result
-        if len(results) == 1 and id(results[0]) in [id(tensor) for tensor in tensors]:
+        if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
-        if not _holds_numbers(results):
+        if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
             for tensor in results:
                 self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
             return result
@@ -300,13 +300,13 @@ class Recorder(TorchFunctionMode):
                 problem, first = value.problem, value.serial
         lowers: Sequence[Bound]
         valids: Sequence[torch.Tensor | None]
-        more = len(results) - 1
+        count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * (more + 1)
-            valids = operation.valids(inputs) or [None] * (more + 1)
+            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * more
-            valids = [operation.valid(inputs)] + [None] * more
+            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            valids = [operation.valid(inputs)] + [None] * (count - 1)
         images = self._record.images
         assert images is not None
         gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
@@ -395,13 +395,6 @@ class Recorder(TorchFunctionMode):
                 f"{self._where(how.name)} reads a tensor that shares memory with one changed in place by {found[1]};"
                 " use the form that makes a new tensor there."
             )
-
-
-def _holds_numbers(results: list[torch.Tensor]) -> bool:
-    """Whether any result is more than whole numbers or a mask."""
-    return results[0].is_floating_point() or any(
-        tensor.is_floating_point() or tensor.is_complex() for tensor in results
-    )
 
 
 def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:

@@ -51,11 +51,8 @@ def sweep(
     (waiting if contrast else begun)[record.top.serial] = signal
     with computing(signal):
         for entry in reversed(record.entries):
-            for value in entry.carriers:
-                if value.serial in reached:
-                    break
-            else:
-                continue  # it leads round the layers
+            if not any(value.serial in reached for value in entry.carriers):
+                continue
             arrived = [_take(begun, value, wanted_layers) for value in entry.outputs]
             if waiting:
                 early = [_take(waiting, value, wanted_layers) for value in entry.outputs]
@@ -76,10 +73,7 @@ def _pass(
     account: Account | None,
 ) -> None:
     """Carry what arrived at an operation to its inputs, as far as they lead to the layers."""
-    for p in arrived:
-        if p is not None:
-            break
-    else:
+    if all(p is None for p in arrived):
         return
     passed = rules(entry, arrived)
     if account is not None:

@@ -51,7 +51,7 @@ class ExcitationRules:
         p = signals[0]
         assert p is not None
         if isinstance(operation, (Affine, Average)):
-            known = None if self._kept is None else self._kept.setdefault(entry, {})
+            known: Normalisers = {} if self._kept is None else self._kept.setdefault(entry, {})
             if isinstance(operation, Affine):
                 return [affine(p, operation, entry.inputs[0], policies, known)]
             return [average(p, operation, entry.inputs[0], policies, known)]

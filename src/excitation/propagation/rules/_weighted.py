@@ -16,7 +16,7 @@ Normalisers = dict[int, torch.Tensor]
 
 
 def affine(
-    p: Signal, operation: Affine, value: Value, policies: Policies, known: Normalisers | None = None
+    p: Signal, operation: Affine, value: Value, policies: Policies, known: Normalisers
 ) -> Signal:  # fmt: skip
     """`affine`: `P(a_j) = a_j sum_i w+_ij P(a_i) / sum_k w+_ik a_k`, in matrices `a * W+^T (p / (W+ a))` (Eq. 4, 10).
 
@@ -35,7 +35,7 @@ def affine(
         The signal on the inputs; with a lowered part if they have both signs.
     """
     halves = Half(operation, 1, p.dtype), Half(operation, -1, p.dtype)
-    return _pass(p, operation, value, policies, halves, {} if known is None else known)
+    return _pass(p, operation, value, policies, halves, known)
 
 
 def transitions(
@@ -65,14 +65,14 @@ def transitions(
 
 
 def average(
-    p: Signal, operation: Average, value: Value, policies: Policies, known: Normalisers | None = None
+    p: Signal, operation: Average, value: Value, policies: Policies, known: Normalisers
 ) -> Signal:  # fmt: skip
     """`average`: an affine operation with weights of its own, none negative: Eq. 4 with `W+ = W`, `W- = 0`.
 
     Under `signed="original"` only windows with a positive sum pass their signal.
     """
     halves = Half(operation, 1, p.dtype), None
-    return _pass(p, operation, value, policies, halves, {} if known is None else known)
+    return _pass(p, operation, value, policies, halves, known)
 
 
 def _pass(
