@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 
+from .._axes import Axes
 from .._values import UNBOUNDED, Bound, Value
 
 NONE: frozenset[int] = frozenset()
@@ -26,10 +27,12 @@ class Operation:
         weighted: whether it applies learned weights; such operations count for residual branches and for contrast.
         scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
             fixed ratio (then the ratio of the sizes is taken).
+        axes: where the output's axes come from; `None` for operations from neuron to neuron.
     """
 
     weighted: ClassVar[bool] = False
     scale: tuple[float, ...] | None
+    axes: Axes | None = field(default=None, kw_only=True)
 
     @property
     def silent(self) -> frozenset[int]:
