@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .._errors import ExcitationError
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
+from .._errors import ExcitationError, UnsupportedOperationError
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, sweep
 from ..propagation.operations import Affine, Average, SharedMaximum, Sum
 from ..propagation.rules._maxima import shared_maximum
 from ..propagation.rules._products import rectified
@@ -147,6 +147,11 @@ def _reached(
     if a is None or (isinstance(operation, Average) and above != below):
         return q.new_zeros(shape)
     if isinstance(operation, Average):
+        if not operation.folded:
+            raise UnsupportedOperationError(
+                "a mean over views is no operation on single images, so its winners cannot be drawn image by image;"
+                " choose a layer above it, or method 'mwp'."
+            )
         return a * operation.adjoint(q)
     w = operation.weight.to(q.dtype)
     return a * operation.adjoint(q, (w if above == below else -w).clamp(min=0))
@@ -165,7 +170,7 @@ def _walked(
         raise ExcitationError("walks cannot start from a signal with negative weights; give weights of zero or more.")
     start = choose(priors.flatten(2).flatten(0, 1)).reshape(priors.shape)
     (p,) = sweep(record, start[None], [value], rules)
-    return channel_sum(p), p, priors
+    return attention_map(p, value), p, priors
 
 
 @method(

@@ -59,7 +59,10 @@ class Half:
             few: the channels that are in it, if it has not all of them (`few_channels`).
             lead: dimensions before the images; 2 for `(polarity, target, *activation)`.
         """
-        operation, flat = self._operation, q.flatten(0, lead)
+        operation = self._operation
+        if isinstance(operation, Average) and not operation.folded:
+            return operation.adjoint(q)
+        flat = q.flatten(0, lead)
         if not isinstance(operation, Affine):
             back = operation.adjoint(flat)
         elif operation.turned is None:
