@@ -113,8 +113,8 @@ def repeat(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
     return _indexed(input, lambda x: method(x, *args, **kwargs))
 
 
-@reads("roll", "flip", "fliplr", "flipud", "index_select", "gather", "take_along_dim", "pixel_shuffle",
-       "pixel_unshuffle", "channel_shuffle", "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
+@reads("flip", "fliplr", "flipud", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
+       "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
 def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Neurons taken from given places."""
     if any(reading.carries(item) for item in (*args, *kwargs.values())):

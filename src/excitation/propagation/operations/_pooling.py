@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ._families import Average, Reach, SharedMaximum, Winner
+from ._families import Average, Reach, Winner
 from ._reading import Read, Reading, pair, reads
 
 
@@ -126,10 +126,10 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
     kwargs = dict(kwargs)
     if adaptive:
-        kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
+        kwargs |= dict(zip(("output_size", "return_indices"), args, strict=False))
         scale = reach = None
     else:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         kwargs |= dict(zip(names, args, strict=False))
         step = kwargs.get("stride")
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
@@ -151,26 +151,3 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
     return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both, reach=reach), (input,)
-
-
-@reads("max")
-def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
-    """Maximum over one dimension, with its index: to the winner, the first if several tie."""
-    del keepdim
-    if not isinstance(dim, int):
-        reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
-    (d,) = _dims(reading, input, dim)
-
-    def indices(x: torch.Tensor) -> torch.Tensor:
-        return x.max(d, keepdim=True).indices
-
-    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1)), (input,)
-
-
-@reads("amax")
-def shared_maximum(
-    reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
-) -> Read:  # fmt: skip
-    """`amax`: its ties share evenly, as its derivative does."""
-    del keepdim
-    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim)), (input,)
