@@ -124,12 +124,12 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
     """Signals `(target, *input)` that reach one polarity of the inputs: through `W+` from the same, else `W-`."""
     result: torch.Tensor | None = None
     for above, part in enumerate(p):
-        flat = part.flatten(0, 1)
+        flat = part.reshape(-1, *part.shape[2:])
         if isinstance(operation, Affine):
             w = operation.weight.to(p.dtype)
             back = operation.adjoint(flat, (w if above == polarity else -w).clamp(min=0))
         elif above == polarity:
-            back = operation.adjoint(flat if operation.folded else part)
+            back = operation.adjoint(flat)
         else:
             continue
         result = back if result is None else result + back

@@ -15,7 +15,7 @@ import torch
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
 from .._forward import pick_scores
 from .._layers import find_place
-from ..propagation import Grid, Kind, Record, Recorder
+from ..propagation import Grid, Kind, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read, Reading
@@ -103,6 +103,11 @@ class Watch(Recorder):
             value = self._book.get(tensor)
             if value is not None and (self._keep is None or value.address in self._keep):
                 self.tensors[value.serial] = tensor
+
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        super()._stand_in(result, value)
+        if value.serial in self.tensors:  # autograd knows the network's own tensor, not the part's
+            self.tensors[value.serial] = result
 
     def _place(self, name: str, output: object, kind: str) -> None:
         super()._place(name, output, kind)

@@ -26,7 +26,7 @@ from ._holdings import Holdings
 from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
 from ._record import Entry, Place, Record
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
+from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 INPUT = "input"
 """The layer name that stands for the images themselves."""
@@ -208,7 +208,13 @@ class Recorder(TorchFunctionMode):
             self._book.add(result, Kind.CONSTANT)
             return result
         read, problem = self._read(how, reading, args, kwargs)
-        if read is not None and isinstance(read[0], Winner):
+        if isinstance(read, Parts):
+            result = how.twin(*args, **kwargs)
+            if kind is Kind.TRACKED:
+                self._by_parts(reading, read, tensor_list(result))
+                return result
+            read = None
+        elif read is not None and isinstance(read[0], Winner):
             result = read[0].perform(partial(how.twin, *args, **kwargs))
         else:
             result = how.twin(*args, **kwargs)
@@ -219,7 +225,7 @@ class Recorder(TorchFunctionMode):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
             for tensor in results:
-                self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
+                self._book.add(tensor, kind, problem=problem or _no_neurons(reading.where, kind))
             return result
         if read is None and kind is Kind.TRACKED and problem is None:
             problem = UnsupportedOperationError(
@@ -231,7 +237,7 @@ class Recorder(TorchFunctionMode):
 
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Read | None, UnsupportedOperationError | None]:
+    ) -> tuple[Read | Parts | None, UnsupportedOperationError | None]:
         """What the call will do, as far as there is a rule; else why not."""
         if how.reader is None:
             return None, None
@@ -243,6 +249,34 @@ class Recorder(TorchFunctionMode):
             given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
             return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
 
+    def _by_parts(self, reading: Reading, parts: Parts, results: list[torch.Tensor]) -> None:
+        """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""
+        address = self._address(reading)
+        # The parts have a place of their own, so that they do not change the numbers of other operations.
+        self._path.append(address)
+        try:
+            with self:
+                made = tensor_list(parts.run())
+        finally:
+            self._path.pop()
+        for result, part in zip(results, made, strict=True):
+            value = self._book.get(part)
+            assert value is not None
+            self._stand_in(result, value)
+        several = "" if len(results) == 1 else f"it returns {len(results)} tensors"
+        place = None if several else self._book.get(results[0])
+        self._record.places[address] = Place(address, place, "operation", several)
+
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        """Another tensor of the same numbers has this value too."""
+        self._book.share(result, value)
+
+    def _address(self, reading: Reading) -> str:
+        """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
+        address = f"{reading.path}:{reading.name}"
+        count = self._counts[address] = self._counts.get(address, 0) + 1
+        return address if count == 1 else f"{address}#{count}"
+
     def _write(
         self,
         reading: Reading,
@@ -252,10 +286,7 @@ class Recorder(TorchFunctionMode):
         problem: UnsupportedOperationError | None,
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
-        address = f"{reading.path}:{reading.name}"
-        count = self._counts[address] = self._counts.get(address, 0) + 1
-        if count > 1:
-            address = f"{address}#{count}"
+        address = self._address(reading)
         bit = 0
         layouts: Sequence[Layout | None] = ()
         if read is not None:

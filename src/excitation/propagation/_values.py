@@ -103,8 +103,12 @@ class ValueBook:
         """Enter a tensor, replacing what was known about it."""
         value = Value(self._count, kind, tensor.shape, **known)
         self._count += 1
-        self._entries[id(tensor)] = (weakref.ref(tensor), value)
+        self.share(tensor, value)
         return value
+
+    def share(self, tensor: torch.Tensor, value: Value) -> None:
+        """Give a tensor the value of another with the same numbers."""
+        self._entries[id(tensor)] = (weakref.ref(tensor), value)
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:

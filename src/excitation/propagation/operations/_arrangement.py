@@ -167,8 +167,8 @@ def _copies(size: int) -> Axis:
     return () if size == 1 else whole(Origin(size, fallback=Role.VIEW))
 
 
-@reads("roll", "flip", "fliplr", "flipud", "index_select", "gather", "take_along_dim", "pixel_shuffle",
-       "pixel_unshuffle", "channel_shuffle", "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
+@reads("flip", "fliplr", "flipud", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
+       "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
 def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Neurons taken from given places."""
     if any(reading.carries(item) for item in (*args, *kwargs.values())):

@@ -123,6 +123,10 @@ class Affine(Operation):
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
         reach: of a convolution over two dimensions.
+        apart: whether the first axis is kept and all its positions have the same weights, so that `forward` and
+            `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
+            other along that axis.
+        matrix: whether `forward` is `x @ w.T`.
     """
 
     weighted: ClassVar[bool] = True
@@ -134,6 +138,8 @@ class Affine(Operation):
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
     reach: Reach | None = None
+    apart: bool = field(default=True, kw_only=True)
+    matrix: bool = field(default=False, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -144,11 +150,10 @@ class Average(Operation):
         input: activations, images first.
         forward: the operation.
         adjoint: its transpose; images first, any number of them.
-        folded: whether the first axis is kept, so that signals of several targets can be folded into it; else
-            `adjoint` takes the signals' dimensions in front as they are.
         mean: whether its weights sum to at most one per output, so that a lower bound stays one.
         reach: of average pooling over two dimensions.
         overall: whether each output is the mean of all positions of its channel.
+        apart: as for `Affine`.
     """
 
     input: torch.Tensor
@@ -157,7 +162,7 @@ class Average(Operation):
     mean: bool
     reach: Reach | None = None
     overall: bool = False
-    folded: bool = field(default=True, kw_only=True)
+    apart: bool = field(default=True, kw_only=True)
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The mean of gates lies between zero and one as they do; a sum does not."""
@@ -204,24 +209,6 @@ class Winner(Operation):
     def winners(self) -> torch.Tensor:
         """The winners' positions, as `indices` gives them for the input."""
         return self.indices(self.input) if self._places is None else self._places
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """A maximum is at least its inputs' bound."""
-        (value,) = inputs
-        return float(value.lower.min()) if isinstance(value.lower, torch.Tensor) else value.lower
-
-
-@dataclass(eq=False)
-class SharedMaximum(Operation):
-    """`amax`: a maximum whose tied winners share evenly.
-
-    Attributes:
-        input: activations.
-        dims: the dimensions the maximum is taken over.
-    """
-
-    input: torch.Tensor
-    dims: tuple[int, ...]
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """A maximum is at least its inputs' bound."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space
-from ._families import Average, Reach, SharedMaximum, Winner
+from ._families import Average, Reach, Winner
 from ._reading import Read, Reading, pair, reads
 
 
@@ -133,24 +133,21 @@ def mean_or_sum(
     del dtype
     dims, mean = _dims(input, dim), reading.name == "mean"
 
-    # Counted from the end, so that signals of any number of targets can stand in front.
-    behind = tuple(d - input.dim() for d in dims)
     count = math.prod(input.shape[d] for d in dims)
+    left = [1 if d in dims else size for d, size in enumerate(input.shape)]
+    apart = 0 not in dims
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return x.mean(behind, keepdim) if mean else x.sum(behind, keepdim)
+        return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
 
     def adjoint(q: torch.Tensor) -> torch.Tensor:
-        if not keepdim:
-            for d in sorted(behind, reverse=True):
-                q = q.unsqueeze(d)
-        before = q.shape[: q.dim() - input.dim()] + input.shape[:1] if 0 in dims else q.shape[:1]
-        return (q / count if mean else q).expand(*before, *input.shape[1:])
+        q = q.reshape(-1, *(left[1:] if apart else left))
+        back = (q / count if mean else q).expand(-1, *(input.shape[1:] if apart else input.shape))
+        return back if apart else back.flatten(0, 1)
 
     overall = set(dims) == {2, 3} and input.dim() == 4
     axes = _without(input, dims, keepdim=keepdim)
-    folded = 0 not in dims
-    return Average(None, input, forward, adjoint, mean, None, overall, folded=folded, axes=axes), (input,)
+    return Average(None, input, forward, adjoint, mean, None, overall, apart=apart, axes=axes), (input,)
 
 
 @reads(
@@ -163,10 +160,10 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
     kwargs = dict(kwargs)
     if adaptive:
-        kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
+        kwargs |= dict(zip(("output_size", "return_indices"), args, strict=False))
         scale = reach = None
     else:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         kwargs |= dict(zip(names, args, strict=False))
         step = kwargs.get("stride")
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
@@ -189,27 +186,3 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
 
     axes = _pooled(reading, input, n, scale)
     return Winner(scale, input, dims, indices, run, both, reach, axes=axes), (input,)
-
-
-@reads("max")
-def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
-    """Maximum over one dimension, with its index: to the winner, the first if several tie."""
-    if not isinstance(dim, int):
-        reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
-    (d,) = _dims(input, dim)
-
-    def indices(x: torch.Tensor) -> torch.Tensor:
-        return x.max(d, keepdim=True).indices
-
-    axes = _without(input, (d,), keepdim=keepdim)
-    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1), axes=axes), (input,)
-
-
-@reads("amax")
-def shared_maximum(
-    reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
-) -> Read:  # fmt: skip
-    """`amax`: its ties share evenly, as its derivative does."""
-    del reading
-    dims = _dims(input, dim)
-    return SharedMaximum(None, input, dims, axes=_without(input, dims, keepdim=keepdim)), (input,)
