@@ -209,7 +209,8 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
         for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
             x = x.unsqueeze(axis)
         lead = [x.shape[0]] if apart else [x.shape[0], shape[0]] if xs else [x.shape[0]]
-        return folded(x.expand(*lead, *shape[1:]), len(xs))
+        # Rules write into the result, so its entries need places of their own.
+        return folded(x.expand(*lead, *shape[1:]).contiguous(), len(xs))
 
     return forward, adjoint, apart
 
