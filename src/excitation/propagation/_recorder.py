@@ -22,9 +22,10 @@ from torch.overrides import TorchFunctionMode
 from .._errors import EscapedTensorError, UnsupportedOperationError
 from ._eager import uncompiled
 from ._functions import Function, function
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._holdings import Holdings
 from ._record import Entry, Place, Record
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
+from ._values import Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
 
 INPUT = "input"
@@ -195,7 +196,7 @@ class Recorder(TorchFunctionMode):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
         if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
             raise EscapedTensorError(
                 f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
@@ -220,8 +221,10 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+            problem = _no_neurons(reading.where, kind)
             for tensor in results:
-                self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
+                mask = tensor.dtype == torch.bool
+                self._book.add(tensor, kind, bounds=UNIT if mask else UNBOUNDED, gate=mask, problem=problem)
             return result
         if read is None and kind is Kind.TRACKED and problem is None:
             problem = UnsupportedOperationError(
@@ -260,7 +263,9 @@ class Recorder(TorchFunctionMode):
             address = f"{address}#{count}"
         bit = 0
         if read is None:
-            outputs = [self._book.add(tensor, kind, address=address, problem=problem) for tensor in results]
+            # No signal passes, but the results may still steer: as gates, or as statistics that are divided by.
+            known = {"bounds": reading.bounds, "gate": reading.gate or reading.bounds.gate}
+            outputs = [self._book.add(tensor, kind, address=address, problem=problem, **known) for tensor in results]
         else:
             operation, operands = read
             inputs = tuple([self._operand(tensor) for tensor in operands])
@@ -298,29 +303,32 @@ class Recorder(TorchFunctionMode):
             weighted |= value.weighted
             if value.problem is not None and (problem is None or value.serial < first):
                 problem, first = value.problem, value.serial
-        lowers: Sequence[Bound]
+        intervals: Sequence[Bounds]
         valids: Sequence[torch.Tensor | None]
         count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            intervals = operation.intervals(inputs, count)
             valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         images = self._record.images
         assert images is not None
         gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
+        parent, sign = operation.source(inputs)
         outputs = []
         for place, tensor in enumerate(results):
-            lost = problem
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = _no_neurons(f"operation {address!r}", kind)
             stride = _stride(scale, source, tensor.shape, images.shape)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    tensor, kind, bounds=bounds, valid=valids[place], stride=stride, weighted=weighted,
+                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
                 )
             )  # fmt: skip
         return outputs
@@ -328,8 +336,8 @@ class Recorder(TorchFunctionMode):
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
         assert value is not None
-        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
-            value.lower = 0.0
+        if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):
+            value.bounds = NONNEGATIVE
         return value
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
@@ -354,6 +362,12 @@ class Recorder(TorchFunctionMode):
             f" made{origin}, so signals through it would be lost. Script modules, NumPy and vmap escape the recording:"
             " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
         )
+
+    def _in_training(self) -> bool:
+        """Whether the module that runs now is in training mode."""
+        name = self._path[-1] if self._path else ""
+        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
+        return found.training
 
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")

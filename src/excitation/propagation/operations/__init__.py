@@ -1,21 +1,8 @@
 """What the network computed, by families; one file per family reads the arguments of torch's functions."""
 
 from . import _activations, _affine, _arrangement, _pooling, _scaling
-from ._families import (
-    Activation,
-    Affine,
-    Arrangement,
-    Average,
-    Gated,
-    Operation,
-    Product,
-    Reach,
-    Scaled,
-    SharedMaximum,
-    Sum,
-    Winner,
-    expanded,
-)
+from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
+from ._families import Affine, Arrangement, Average, Operation, Reach, SharedMaximum, Sum, Winner
 from ._reading import READERS, Read, Reader, Reading, place_of
 
 __all__ = [
@@ -25,6 +12,7 @@ __all__ = [
     "Arrangement",
     "Average",
     "Gated",
+    "Magnitude",
     "Operation",
     "Product",
     "Reach",
@@ -35,7 +23,6 @@ __all__ = [
     "SharedMaximum",
     "Sum",
     "Winner",
-    "expanded",
     "place_of",
 ]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ._families import Average, Reach, SharedMaximum, Winner
-from ._reading import Read, Reading, pair, reads
+from ._families import Average, PowerAverage, Reach, SharedMaximum, Winner
+from ._reading import Number, Read, Reading, pair, reads
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -33,12 +34,13 @@ def _average(
     input: torch.Tensor,
     forward: Callable[[torch.Tensor], torch.Tensor],
     scale: Any,
+    weights: float | None,
     mean: bool,
     reach: Reach | None = None,
     overall: bool = False,
 ) -> Read:
     adjoint = transpose_of(forward, input)
-    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4), (input,)
+    return Average(scale, input, forward, adjoint, weights, mean, reach, overall and input.dim() == 4), (input,)
 
 
 def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Reach | None:
@@ -50,18 +52,62 @@ def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation
 
 @reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def average_pooling(
-    reading: Reading, input: torch.Tensor, kernel_size: Any, stride: Any = None, *args: Any, **kwargs: Any
+    reading: Reading,
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Read:
     """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
-    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[_space(reading.name)]
+    n = _space(reading.name)
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    settings = (ceil_mode, count_include_pad) if divisor_override is None else (
+        ceil_mode, count_include_pad, divisor_override)  # fmt: skip
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, kernel_size, step, *args, **kwargs)
+        return pool(x, kernel_size, step, padding, *settings)
 
-    n, padding = _space(reading.name), args[0] if args else kwargs.get("padding", 0)
+    weights, inside = 1.0, not any(pair(padding, n)) or not count_include_pad
+    if divisor_override is not None:
+        weights = math.prod(pair(kernel_size, n)) / divisor_override
+        inside = not any(pair(padding, n)) and not ceil_mode
     reach = _reach(input, kernel_size, step, padding) if n == 2 else None
-    return _average(input, forward, tuple(float(s) for s in pair(step, n)), mean=True, reach=reach)
+    scale = tuple(float(s) for s in pair(step, n))
+    return _average(input, forward, scale, weights if inside else None, mean=weights <= 1, reach=reach)
+
+
+@reads("lp_pool1d", "lp_pool2d", "lp_pool3d")
+def power_pooling(
+    reading: Reading, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Read:  # fmt: skip
+    """The p-norm of each window: its inputs share by their p-th powers, as if these were averaged and the root taken."""
+    n, p = _space(reading.name), float(norm_type)
+    value = reading.value(input)
+    if not 0 < p < math.inf or not value.nonnegative:
+        reading.refuse(
+            f"p-norm pooling has a rule for finite p > 0 and inputs that are never negative; p is {p:g}"
+            f"{'' if value.nonnegative else ' and its inputs can be negative'}."
+        )
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
+    step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    powers = input.detach().pow(p)
+    if isinstance(value.lower, torch.Tensor) or value.lower != 0:
+        # The rule counts activations from the input's bound, and powers are to be counted from the bound's power.
+        low = torch.as_tensor(value.lower).to(input)
+        powers = powers - low.pow(p) + low
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, kernel_size, step, 0, ceil_mode)
+
+    reach = _reach(input, kernel_size, step, 0) if n == 2 else None
+    adjoint, count = transpose_of(forward, input), math.prod(pair(kernel_size, n))
+    scale = tuple(float(s) for s in pair(step, n))
+    return PowerAverage(scale, powers, forward, adjoint, 1.0, True, reach, root=p, count=count), (input,)
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -74,7 +120,7 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
 
     sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
     single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
-    return _average(input, forward, None, mean=True, overall=single)
+    return _average(input, forward, None, 1.0, mean=True, overall=single)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
@@ -89,7 +135,7 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
         result: torch.Tensor = resize(x, *args, **kwargs)
         return result
 
-    return _average(input, forward, None, mean=True)
+    return _average(input, forward, None, 1.0, mean=True)
 
 
 def _dims(reading: Reading, input: torch.Tensor, dim: Any) -> tuple[int, ...]:
@@ -113,7 +159,8 @@ def mean_or_sum(
     def forward(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
 
-    return _average(input, forward, None, mean=mean, overall=set(dims) == {2, 3})
+    weights = 1.0 if mean else float(math.prod(input.shape[d] for d in dims))
+    return _average(input, forward, None, weights, mean=weights <= 1, overall=set(dims) == {2, 3})
 
 
 @reads(
@@ -150,13 +197,17 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def indices(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
-    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both, reach=reach), (input,)
+    def maximum(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, **kwargs)  # type: ignore[no-any-return]
+
+    return Winner(
+        scale=scale, input=input, indices=indices, maximum=maximum, dims=dims, run=run, both=both, reach=reach
+    ), (input,)
 
 
 @reads("max")
 def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
     """Maximum over one dimension, with its index: to the winner, the first if several tie."""
-    del keepdim
     if not isinstance(dim, int):
         reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
     (d,) = _dims(reading, input, dim)
@@ -164,7 +215,10 @@ def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: boo
     def indices(x: torch.Tensor) -> torch.Tensor:
         return x.max(d, keepdim=True).indices
 
-    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1)), (input,)
+    def largest(x: torch.Tensor) -> torch.Tensor:
+        return x.max(d, keepdim).values
+
+    return Winner(scale=None, input=input, indices=indices, maximum=largest, dims=(d, d + 1)), (input,)
 
 
 @reads("amax")
@@ -172,5 +226,4 @@ def shared_maximum(
     reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
 ) -> Read:  # fmt: skip
     """`amax`: its ties share evenly, as its derivative does."""
-    del keepdim
-    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim)), (input,)
+    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim), keepdim=keepdim), (input,)

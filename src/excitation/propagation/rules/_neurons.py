@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..._errors import UnsupportedOperationError
-from ..operations import Gated, Product, Scaled
+from ..operations import Gated, Magnitude, Product, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -31,11 +31,19 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 
 
+def magnitude(p: Signal, operation: Magnitude) -> Signal:
+    """`magnitude`: `P(a_j) = P(|a_j|)`: what raises `|a_j|` raises `a_j` above zero and lowers it below.
+
+    Beyond the paper: the neuron is one input, so it wins whenever its magnitude does.
+    """
+    return _by_sign(p, operation.input)
+
+
 def gated(p: Signal, operation: Gated) -> Signal:
     """`gated`: `P(a_j) = P(g a_j)`: all to the gated operand, none to the gate (beyond the paper).
 
     The gate decides how much passes, as max pooling and ReLU do, but what passes is the other operand's. A negative
-    gate swaps raised and lowered.
+    gate swaps raised and lowered. Division by a statistic passes its signal likewise, to what is divided.
     """
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 
