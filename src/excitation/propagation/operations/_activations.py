@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 import torch.nn.functional as F
 
-from ..._errors import TrainingModeError
+from ..._errors import TrainingModeError, UnsupportedOperationError
 from .._bounds import (
     NONNEGATIVE,
     NONPOSITIVE,
@@ -297,10 +297,11 @@ def refuse_inverse(reading: Reading, bounds: Bounds, *, root: bool = False) -> N
 def statistic(reading: Reading, *args: Any, **kwargs: Any) -> Read:
     """A statistic of several neurons: what is divided by it keeps its signal."""
     del args, kwargs
-    reading.refuse(
-        "it is a statistic of several neurons, which can scale activations but is none itself.",
-        bounds=NONNEGATIVE, gate=True,
-    )  # fmt: skip
+    reading.bounds, reading.gate = NONNEGATIVE, True
+    raise UnsupportedOperationError(
+        f"{reading.where} carries information and has no rule: it is a statistic of several neurons, which can scale"
+        " activations but is none itself. Choose a layer above it, or replace it in the model."
+    )
 
 
 @reads("local_response_norm")

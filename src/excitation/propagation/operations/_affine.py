@@ -199,6 +199,30 @@ def _mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read
     return Affine(scale=None, input=input, weight=weight, forward=_linear, adjoint=_linear_adjoint), (input,)
 
 
+@reads("cosine_similarity")
+def cosine_similarity(
+    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
+) -> Read:  # fmt: skip
+    """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
+    if reading.carries(x1) and reading.carries(x2):
+        reading.refuse("it compares two activations, so which of them a winner chose is open.")
+    x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
+    whole = torch.broadcast_shapes(x.shape, constant.shape)
+    axis = dim % len(whole) - len(whole)
+    if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
+        reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
+    weight = F.normalize(constant.detach(), dim=axis, eps=eps)
+    shape = x.shape[1:]
+
+    def forward(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (a * w).sum(axis)
+
+    def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (q.unsqueeze(axis) * w).sum_to_size(q.shape[0], *shape)
+
+    return Affine(scale=None, input=x, weight=weight, forward=forward, adjoint=adjoint), (x,)
+
+
 @reads("matmul", "mm", "bmm", "rmatmul")
 def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
     """Product with a constant matrix on either side."""

@@ -6,6 +6,7 @@ Signals have two dimensions more than activations, in front: polarity (raised, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -154,12 +155,13 @@ class Average(Operation):
         if alike and valid is None and self.weights is not None:
             return affine(bounds, self.weights, 0.0)
 
-        def combined(limit: Limit) -> Limit:
-            if not isinstance(limit, torch.Tensor) and (limit == 0 or limit in UNBOUNDED):
+        def combined(limit: Limit, unknown: float) -> Limit:
+            if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
                 return limit
-            return compact(self.forward(spread(limit, value.shape, valid)))
+            # Weights of zero times infinity are no number.
+            return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
 
-        return mapped(bounds, combined)
+        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
 
 
 @dataclass(eq=False)

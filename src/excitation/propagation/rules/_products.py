@@ -185,3 +185,21 @@ def _by_neuron(
 def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     """Activations without padding, which is no neuron."""
     return x if valid is None else x * valid.to(x.device)
+
+
+def present(
+    like: torch.Tensor, value: Value, policies: Policies, *, both: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One for each raised and each lowered neuron that `rectified` can give a part to, zero for the others.
+
+    Args:
+        like: of the input's shape.
+        value: of the input.
+        policies: as for `rectified`.
+        both: whether there are lowered neurons.
+    """
+    ones = _neurons(torch.ones_like(like), value.valid)
+    if not both or policies.bounded == "original":
+        return ones, ones if both else None
+    below, above = (torch.isfinite(torch.as_tensor(limit)).to(ones.device) for limit in value.bounds)
+    return ones * (below | ~above), ones * ~below
