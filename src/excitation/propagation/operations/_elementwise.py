@@ -175,10 +175,12 @@ class Product(Operation):
     Attributes:
         factors: the two, whose signs matter.
         where: what to call it in messages.
+        gates: whether both are gates; else neither is.
     """
 
     factors: tuple[torch.Tensor, torch.Tensor]
     where: str
+    gates: bool
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A product of gates is one."""

@@ -150,7 +150,7 @@ def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
         reading.refuse("it multiplies activations by numbers that are no activations.")
     if place is None:
         # Whether such a product has a rule is a policy's choice, which the record does not know.
-        return Product(scale=(1.0,), factors=(input, other), where=reading.where), (input, other)
+        return Product(scale=(1.0,), factors=(input, other), where=reading.where, gates=a.gate), (input, other)
     factor, x = ((other, input), (input, other))[place]
     return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)
 

@@ -59,9 +59,10 @@ def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
         UnsupportedOperationError: under the default policy.
     """
     if policies.product == "refuse":
+        which = "both of them gates" if operation.gates else "neither of them a gate"
         raise UnsupportedOperationError(
-            f"{operation.where}: it multiplies two activations, neither of them a gate, so which one a winner chose is"
-            " open. Choose a layer above it, or let each take half with Policies(product='halves')."
+            f"{operation.where}: it multiplies two activations, {which}, so which one a winner chose is open. Choose a"
+            " layer above it, or let each take half with Policies(product='halves')."
         )
     a, b = operation.factors
     half = p / 2
