@@ -20,12 +20,13 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import EscapedTensorError, UnsupportedOperationError
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._eager import uncompiled
 from ._functions import Function, function
 from ._holdings import Holdings
-from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
 from ._record import Entry, Place, Record
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
+from ._values import Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 INPUT = "input"
@@ -193,7 +194,7 @@ class Recorder(TorchFunctionMode):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training, tensors)
         if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
             raise EscapedTensorError(
                 f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
@@ -224,8 +225,12 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+            problem = problem or _no_neurons(reading.where, kind)
             for tensor in results:
-                self._book.add(tensor, kind, problem=problem or _no_neurons(reading.where, kind))
+                mask = tensor.dtype == torch.bool
+                layout = self._alike(tensors, tensor.shape)
+                bounds = UNIT if mask else UNBOUNDED
+                self._book.add(tensor, kind, bounds=bounds, gate=mask, layout=layout, problem=problem)
             return result
         if read is None and kind is Kind.TRACKED and problem is None:
             problem = UnsupportedOperationError(
@@ -298,10 +303,16 @@ class Recorder(TorchFunctionMode):
                 read = None
                 problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
+            # No signal passes, but the results may still steer: as gates, or as statistics that are divided by.
+            bounds, gate = reading.bounds, reading.gate or reading.bounds.gate
             outputs = []
             for tensor in results:
-                layout = assumed(tensor.shape, self._images)
-                outputs.append(self._book.add(tensor, kind, address=address, layout=layout, problem=problem))
+                layout = self._alike(reading.tensors, tensor.shape)
+                outputs.append(
+                    self._book.add(
+                        tensor, kind, address=address, bounds=bounds, gate=gate, layout=layout, problem=problem
+                    )
+                )
         else:
             if operation.weighted:
                 bit = 1 << self._weighted
@@ -323,10 +334,21 @@ class Recorder(TorchFunctionMode):
         self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
     ) -> Sequence[Layout | None]:
         """What the axes of the results are."""
-        for value in inputs:
-            if value.layout is None and value.kind is not Kind.CONSTANT:
+        silent = operation.silent
+        for place, value in enumerate(inputs):
+            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
                 return [assumed(tensor.shape, self._images) for tensor in results]
         return operation.layouts(inputs, [tensor.shape for tensor in results])
+
+    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
+        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            if value is not None and value.layout is not None:
+                layout = reduced(value.layout, shape)
+                if layout is not None:
+                    return layout
+        return assumed(shape, self._images)
 
     def _outputs(
         self,
@@ -347,26 +369,29 @@ class Recorder(TorchFunctionMode):
             weighted |= value.weighted
             if value.problem is not None and (problem is None or value.serial < first):
                 problem, first = value.problem, value.serial
-        lowers: Sequence[Bound]
+        intervals: Sequence[Bounds]
         valids: Sequence[torch.Tensor | None]
         count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            intervals = operation.intervals(inputs, count)
             valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
+        parent, sign = operation.source(inputs)
         outputs = []
         for place, tensor in enumerate(results):
-            lost = problem
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = _no_neurons(f"operation {address!r}", kind)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
+                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
                 )
             )  # fmt: skip
         return outputs
@@ -374,8 +399,8 @@ class Recorder(TorchFunctionMode):
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
         assert value is not None
-        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
-            value.lower = 0.0
+        if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):
+            value.bounds = NONNEGATIVE
         return value
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
@@ -400,6 +425,12 @@ class Recorder(TorchFunctionMode):
             f" made{origin}, so signals through it would be lost. Script modules, NumPy and vmap escape the recording:"
             " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
         )
+
+    def _in_training(self) -> bool:
+        """Whether the module that runs now is in training mode."""
+        name = self._path[-1] if self._path else ""
+        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
+        return found.training
 
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
+from .._bounds import Bounds, maximum, minimum
 from ._choices import LEAD, Selection, sent_back
-from ._families import Activation
+from ._elementwise import Activation
 from ._reading import Parts, Read, Reading, reads
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
@@ -129,9 +130,9 @@ def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bo
         return Parts(lambda: call(x.expand(shape), limit))
     if not limit.is_floating_point():
         limit = limit.to(x.dtype)
-    lower, least = reading.value(x).lower, float(limit.min())
-    bound = least if isinstance(lower, torch.Tensor) else max(lower, least) if most else min(lower, least)
-    return Activation(scale=(1.0,), floor=bound if most or not isinstance(lower, torch.Tensor) else None), (x,)
+    constant = Bounds(limit.detach(), limit.detach())
+    joined = maximum if most else minimum
+    return Activation((1.0,), lambda bounds: joined([bounds, constant])), (x,)
 
 
 def _ordered(
