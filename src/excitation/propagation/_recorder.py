@@ -229,13 +229,24 @@ class Recorder(TorchFunctionMode):
             for tensor in results:
                 self._book.add(tensor, kind, problem=problem or _no_neurons(reading.where, kind))
             return result
-        if read is None and kind is Kind.TRACKED and problem is None:
-            problem = UnsupportedOperationError(
-                f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
-                " model by supported operations, or ask for a rule."
+        if read is None and kind is Kind.TRACKED:
+            problem = (
+                self._earlier_problem(tensors)
+                or problem
+                or UnsupportedOperationError(
+                    f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
+                    " model by supported operations, or ask for a rule."
+                )
             )
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None)
         return result
+
+    def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
+        """What already stood in the way of a signal below an operation without a rule."""
+        neurons = [t for t in tensors if t.is_floating_point() or t.is_complex() or t.is_quantized]
+        values = [value for tensor in neurons if (value := self._found(tensor)) is not None]
+        first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
+        return None if first is None else first.problem
 
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -26,7 +26,9 @@ def attention(
     if dropout_p > 0:
         raise TrainingModeError(f"{reading.where} drops weights at random; call model.eval() first.")
     if not reading.carries(value):
-        reading.refuse("its values are constants, so a signal would have to pass its weights.", "Choose a layer above it.")
+        reading.refuse(
+            "its values are constants, so a signal would have to pass its weights.", "Choose a layer above it."
+        )
     found: list[torch.Tensor] = []
 
     def weights(dtype: torch.dtype) -> torch.Tensor:
@@ -36,9 +38,9 @@ def attention(
         return found[0].to(dtype)
 
     batch = "abcdefgh"[: value.dim() - 2]
-    if value.shape[:-2] != torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2]):
-        if not enable_gqa or value.dim() < 3:
-            reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
+    axis = -3 if enable_gqa else -2
+    if value.shape[:axis] != torch.broadcast_shapes(*(tensor.shape[:axis] for tensor in (query, key, value))):
+        reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
     return _average(value, weights, batch, query.shape[-3] if enable_gqa else None)
 
 
@@ -100,14 +102,13 @@ def multi_head_attention(
         raise TrainingModeError(f"{reading.where} drops weights at random; call model.eval() first.")
     if bias_k is not None or bias_v is not None or add_zero_attn or static_k is not None or static_v is not None:
         reading.refuse("tokens added to keys and values have no rule.", "Leave out bias_k, bias_v and add_zero_attn.")
-    if use_separate_proj_weight:
-        projections = [q_proj_weight, k_proj_weight, v_proj_weight]
-    else:
-        assert in_proj_weight is not None
-        projections = list(in_proj_weight.chunk(3))
-    biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
 
     def run() -> Any:
+        projections = [q_proj_weight, k_proj_weight, v_proj_weight]
+        if not use_separate_proj_weight:
+            assert in_proj_weight is not None
+            projections = list(in_proj_weight.chunk(3))
+        biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
         alone = query.dim() == 2
         tokens = [x.unsqueeze(1) if alone else x for x in (query, key, value)]
         heads = []

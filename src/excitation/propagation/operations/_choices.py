@@ -54,11 +54,22 @@ class Selection(Operation):
 
 @dataclass(eq=False)
 class Written(Arrangement):
-    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote."""
+    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote.
+
+    Attributes:
+        steered: whether the images decide what is written where.
+    """
+
+    steered: bool = False
 
     def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...]:
-        """Each place has the bound of what was written there."""
-        return tuple(simplified(bound) for bound in self.apply([expanded(value) for value in inputs]))
+        """Each place has the bound of what was written there; if images decide that, of all that could have been."""
+        given = [expanded(value) for value in inputs]
+        made = self.apply(given)
+        if not self.steered:
+            return tuple(simplified(bound) for bound in made)
+        every = [float(bound.min()) for bound in (*given, *made) if bound.numel()]
+        return (min(every, default=UNBOUNDED),) * len(made)
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """Gates among which only zeros to ones were written are still gates."""

@@ -49,14 +49,17 @@ def einsum(reading: Reading, equation: Any, *operands: Any) -> Read | Parts:
     place = carrying[0]
     if len(tensors) == 1:
         return _alone(reading, tensors[0], terms[0], y)
-    if len(carrying) == 2:
+    if len(tensors) == 2:
         return contraction(reading, tensors[0], tensors[1], *terms, y)
     rest = [other for other in range(len(tensors)) if other != place]
     wanted = "".join(sorted({letter for other in rest for letter in terms[other]} & {*terms[place], *y}))
-    if len(rest) == 1:
-        return contraction(reading, tensors[place], tensors[rest[0]], terms[place], terms[rest[0]], y)
-    constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
-    return contraction(reading, tensors[place], constant, terms[place], wanted, y)
+
+    def run() -> torch.Tensor:
+        """The constants' product first."""
+        constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
+        return torch.einsum(f"{terms[place]},{wanted}->{y}", tensors[place], constant)
+
+    return Parts(run)
 
 
 def _terms(reading: Reading, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
@@ -208,8 +211,9 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
         x = torch.einsum(down, unfolded(q, [{**own, **sizes}[letter] for letter in y]), w)
         for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
             x = x.unsqueeze(axis)
-        lead = [x.shape[0]] if apart else [x.shape[0], shape[0]] if xs else [x.shape[0]]
-        return folded(x.expand(*lead, *shape[1:]), len(xs))
+        if missing:
+            x = x.expand(x.shape[0], *(shape[1:] if apart else shape)).contiguous()
+        return folded(x, len(xs))
 
     return forward, adjoint, apart
 

@@ -70,6 +70,11 @@ def _first_smallest(x: torch.Tensor) -> torch.Tensor:
     return x.min(-1, keepdim=True).indices
 
 
+def _first(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The first place in the last dimension that holds a value."""
+    return (x == value).to(torch.uint8).argmax(-1, keepdim=True)
+
+
 LARGEST = _first_largest, torch.amax
 SMALLEST = _first_smallest, torch.amin
 
@@ -92,7 +97,9 @@ def extremum_over_dims(reading: Reading, input: torch.Tensor, dim: Any = (), kee
 
 
 @reads("aminmax")
-def smallest_and_largest(reading: Reading, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False) -> Read:
+def smallest_and_largest(
+    reading: Reading, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False
+) -> Read:
     """Both at once."""
     del reading
     return _over(input, _every(input, dim), keepdim, SMALLEST, LARGEST)
@@ -144,7 +151,10 @@ def _ordered(
 
     axes = tuple(Kept(a) if a != d else axis for a in range(input.dim()) if a != d or axis is not None)
     operation = Selection(
-        None, adjoint=sent_back([input], take), bound=lambda lowers: values(lowers[0]), axes=axes  # type: ignore[arg-type]
+        None,
+        adjoint=sent_back([input], take),
+        bound=lambda lowers: values(lowers[0]),
+        axes=axes,  # type: ignore[arg-type]
     )
     return operation, (input,)
 
@@ -159,18 +169,25 @@ def largest_few(
     def run(x: torch.Tensor) -> Any:
         return x.topk(k, dim, largest, sorted)
 
-    return _ordered(input, dim, lambda x: run(x).indices, lambda x: run(x).values, Made())
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        # In no order, only the call itself knows which is where; in order, the first of equals comes first.
+        if not sorted:
+            return run(x).indices  # type: ignore[no-any-return]
+        return torch.sort(x, stable=True, dim=dim, descending=largest).indices.narrow(dim, 0, k)
+
+    return _ordered(input, dim, indices, lambda x: run(x).values, Made())
 
 
 @reads("sort", "msort")
 def sorting(
     reading: Reading, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
 ) -> Read:
-    """All neurons along a dimension by value."""
+    """All neurons along a dimension by value, equals in their order."""
+    del stable
     along = 0 if reading.name == "msort" else dim
 
     def run(x: torch.Tensor) -> Any:
-        return torch.sort(x, stable=bool(stable), dim=along, descending=descending)
+        return torch.sort(x, stable=True, dim=along, descending=descending)
 
     return _ordered(input, along, lambda x: run(x).indices, lambda x: run(x).values, Made())
 
@@ -184,7 +201,7 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
         _every(input, dim),
         keepdim,
         (
-            lambda x: x.kthvalue(k, -1, keepdim=True).indices,
+            lambda x: _first(x, x.kthvalue(k, -1, keepdim=True).values),
             lambda x, dims, keepdim: x.kthvalue(k, dims[0], keepdim=keepdim).values,
         ),
     )
@@ -193,12 +210,12 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
 @reads("median", "nanmedian")
 def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
     """The middle one; of an even number PyTorch takes the lower of the two in the middle."""
-    del reading
+    run = torch.median if reading.name == "median" else torch.nanmedian
 
     def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
         return x.median(dims[0], keepdim=keepdim).values if len(dims) == 1 else x.median()
 
-    return _over(input, _every(input, dim), keepdim, (lambda x: x.median(-1, keepdim=True).indices, bound))
+    return _over(input, _every(input, dim), keepdim, (lambda x: _first(x, run(x, -1, keepdim=True).values), bound))
 
 
 @reads("cummax", "cummin")
@@ -237,4 +254,5 @@ def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim
 def soft_larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Parts:
     """The same of two tensors."""
     del reading
-    return Parts(lambda: torch.stack(torch.broadcast_tensors(input, other)).logsumexp(0))
+    shape = torch.broadcast_shapes(input.shape, other.shape)
+    return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

@@ -27,7 +27,8 @@ def by_mask(reading: Reading, *args: Any, **kwargs: Any) -> Read:
     """Results whose places or number depend on a mask of the whole batch."""
     del args, kwargs
     reading.refuse(
-        "it numbers the places of a mask over all images together, so images are mixed.", "Use torch.where or a product."
+        "it numbers the places of a mask over all images together, so images are mixed.",
+        "Use torch.where or a product.",
     )
 
 

@@ -99,6 +99,14 @@ def unfold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
     return taken(input, apply, (*lead, Made(), Made()), made=True)
 
 
+@reads("broadcast_tensors")
+def broadcast(reading: Reading, *tensors: torch.Tensor) -> Parts:
+    """All tensors repeated to one shape."""
+    del reading
+    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
+
+
 @reads("nan_to_num")
 def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Read:
     """What is no number, or infinite, is replaced by a constant, whose signal is lost."""
