@@ -118,8 +118,7 @@ def test_bounds_of_choices_are_kept():
     """Eq. 5 counts from a minimum: that of a maximum is the larger, that of a minimum the smaller one."""
 
     def above(choose, bound):
-        first = lambda x, w: choose(torch.tanh(x), F.relu(x)) @ w.T
-        model = Function(first, seeded(3, 6)).eval()
+        model = Function(lambda x, w: choose(torch.tanh(x), F.relu(x)) @ w.T, seeded(3, 6)).eval()
         x = seeded(2, 1, 4, 6, seed=3)
         a = choose(torch.tanh(x), F.relu(x))[:, 0]
         signal = seeded(12, seed=5).abs()
@@ -135,14 +134,6 @@ def test_bounds_of_choices_are_kept():
 # Writes --------------------------------------------------------------------------------------------------------------
 
 
-def wrote(write):
-    def function(x, *constants):
-        y = x.clone() if write.__code__.co_argcount > 1 else x
-        return write(y, *constants)
-
-    return function
-
-
 def _set(index, value):
     def write(x, w):
         y = x @ w
@@ -153,7 +144,7 @@ def _set(index, value):
     return write
 
 
-INDEX = torch.tensor([3, 1])
+INDEX, HALVES = torch.tensor([3, 1]), torch.tensor([0, 1, 1, 0])
 WRITES = {
     "slice": (
         _set((slice(None), slice(1, 3)), lambda z: z[:, :2]),
@@ -221,10 +212,10 @@ WRITES = {
     ),
     "index_add": (
         lambda x, w: F.relu(x @ w).index_add(1, INDEX, F.relu(x @ w.T)[:, :2]),
-        lambda x, w: F.relu(x @ w) + F.pad(F.relu(x @ w.T)[:, :2], (0, 0, 1, 1)).index_select(1, torch.tensor([0, 2, 3, 1])),
+        lambda x, w: F.relu(x @ w) + F.pad(F.relu(x @ w.T)[:, :2], (0, 0, 1, 1))[:, [0, 2, 3, 1]],
     ),
     "scatter_add": (
-        lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, torch.tensor([0, 1, 1, 0])[None, :, None].expand(3, -1, 6), x @ w),
+        lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, HALVES[None, :, None].expand(3, -1, 6), x @ w),
         lambda x, w: torch.stack([(x @ w)[:, [0, 3]].sum(1), (x @ w)[:, 1:3].sum(1)], 1),
     ),
     "copy into all": (lambda x, w: torch.empty(3, 4, 6).double().copy_(x @ w), lambda x, w: x @ w),

@@ -242,9 +242,9 @@ class Recorder(TorchFunctionMode):
         return result
 
     def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
-        """What already stood in the way of a signal below an operation without a rule."""
-        neurons = [t for t in tensors if t.is_floating_point() or t.is_complex() or t.is_quantized]
-        values = [value for tensor in neurons if (value := self._found(tensor)) is not None]
+        """Why an operation on complex or quantised numbers has no rule: that these came to be."""
+        special = [tensor for tensor in tensors if tensor.is_complex() or tensor.is_quantized]
+        values = [value for tensor in special if (value := self._found(tensor)) is not None]
         first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
         return None if first is None else first.problem
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
-from .._axes import Kept, Made
+from .._axes import Axes, Kept, Made
 from ._families import Affine, Reach
 from ._reading import Read, Reading, pair, reads
 
@@ -197,5 +197,5 @@ def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
     """`input @ weight.T`."""
     if input.dim() < 2:
         reading.refuse("its input has no image dimension.")
-    axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
+    axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
     return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True), (input,)

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from ..._errors import TrainingModeError
 from ._contraction import Letters, products
 from ._families import Average
-from ._reading import Parts, Read, Reading, reads
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 
 @reads("scaled_dot_product_attention")
 def attention(
-    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Read:  # fmt: skip
     """`softmax(q k^T scale + mask) v`."""
     if dropout_p > 0:
@@ -39,7 +39,7 @@ def attention(
 
     batch = "abcdefgh"[: value.dim() - 2]
     axis = -3 if enable_gqa else -2
-    if value.shape[:axis] != torch.broadcast_shapes(*(tensor.shape[:axis] for tensor in (query, key, value))):
+    if value.shape[:axis] != common_shape(*(tensor.shape[:axis] for tensor in (query, key, value))):
         reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
     return _average(value, weights, batch, query.shape[-3] if enable_gqa else None)
 
@@ -54,14 +54,14 @@ def _average(
     at = len(batch) - 1
 
     def shared(w: torch.Tensor) -> torch.Tensor:
-        return w.unflatten(at, (value.shape[at], -1)) if grouped else w
+        return torch.unflatten(w, at, (value.shape[at], -1)) if grouped else w
 
     def up(x: torch.Tensor) -> torch.Tensor:
         y = forward(x, shared(weights(x.dtype)))
         return y.flatten(at, at + 1) if grouped else y
 
     def down(q: torch.Tensor) -> torch.Tensor:
-        return adjoint(q.unflatten(at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
+        return adjoint(torch.unflatten(q, at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
 
     axes = Letters(batch + "JD", "", batch + "ID").axes()
     return Average(None, value, up, down, mean=True, axes=axes, apart=False), (value,)
@@ -115,7 +115,7 @@ def multi_head_attention(
         for x, w, b in zip(tokens, projections, biases, strict=True):
             assert w is not None
             made = F.linear(x, w, b)
-            heads.append(made.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3))
+            heads.append(torch.unflatten(made, -1, (num_heads, -1)).permute(1, 2, 0, 3))
         q, k, v = heads
         logits = (q * q.shape[-1] ** -0.5) @ k.mT
         for mask, shape in _masks(attn_mask, key_padding_mask, logits.shape):

@@ -119,7 +119,7 @@ def sent_back(
         for signal, place in zip(signals, places, strict=False):
             if signal is not None:
                 whole = whole.index_add(-1, place.to(whole.device), signal.reshape(*lead, place.numel()))
-        parts = whole[..., 1:].split(sizes, -1)
+        parts = torch.split(whole[..., 1:], sizes, -1)
         return [part.reshape(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
     return adjoint

@@ -1,7 +1,7 @@
 """Readers for every maximum over a set: over dimensions or between tensors, minima, sorting, the k largest, medians.
 
-Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order of
-the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
+Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order
+of the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from ._choices import LEAD, Selection, sent_back
 from ._families import Activation
-from ._reading import Parts, Read, Reading, reads
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
 """From the input to the places of the chosen neurons along one dimension, which stays."""
@@ -117,7 +117,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         # The second is taken where it is beyond the first, or the first is no number.
         first_wins = (input >= other if most else input <= other) | other.isnan()
-        return [torch.where(first_wins, *torch.broadcast_tensors(*numbers))]
+        return [torch.where(first_wins, numbers[0], numbers[1])]
 
     operation = Selection(
         (1.0,),
@@ -128,7 +128,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
 
 
 def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Parts:
-    shape = torch.broadcast_shapes(x.shape, limit.shape)
+    shape = common_shape(x.shape, limit.shape)
     if shape != x.shape:
         call = torch.maximum if most else torch.minimum
         return Parts(lambda: call(x.expand(shape), limit))
@@ -254,5 +254,5 @@ def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim
 def soft_larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Parts:
     """The same of two tensors."""
     del reading
-    shape = torch.broadcast_shapes(input.shape, other.shape)
+    shape = common_shape(input.shape, other.shape)
     return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

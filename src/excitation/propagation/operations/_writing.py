@@ -52,14 +52,14 @@ def where(reading: Reading, condition: torch.Tensor, input: Any = None, other: A
     places = [place for place, choice in enumerate(choices) if isinstance(choice, torch.Tensor)]
     if not any(reading.carries(choices[place]) for place in places):
         reading.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
-    kept = [choices[place] for place in places if choices[place].is_floating_point()]
     kept_places = [place for place in places if choices[place].is_floating_point()]
+    kept = [choices[place] for place in kept_places]
 
     def write(tensors: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
         given = [constant(choice) for choice in choices]
         for place, tensor in zip(kept_places, tensors, strict=True):
             given[place] = tensor
-        return torch.where(condition, *given)
+        return torch.where(condition, given[0], given[1])
 
     return written(reading, kept, write, condition)
 
