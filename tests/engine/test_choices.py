@@ -218,8 +218,34 @@ WRITES = {
         lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, HALVES[None, :, None].expand(3, -1, 6), x @ w),
         lambda x, w: torch.stack([(x @ w)[:, [0, 3]].sum(1), (x @ w)[:, 1:3].sum(1)], 1),
     ),
+    "into a view": (
+        lambda x, w: _view(x @ w, lambda y, v: v.copy_((x @ w.T)[:, :1])),
+        lambda x, w: torch.cat([(x @ w)[:, :1], (x @ w.T)[:, :1], (x @ w)[:, 2:]], 1),
+    ),
+    "twice into a view": (
+        lambda x, w: _view(x @ w, lambda y, v: v.mul_(-2).clamp_(min=0)),
+        lambda x, w: torch.cat([(x @ w)[:, :1], F.relu(-2 * (x @ w)[:, 1:2]), (x @ w)[:, 2:]], 1),
+    ),
+    "times a number in a slice": (
+        lambda x, w: _scaled(x @ w),
+        lambda x, w: torch.cat([(x @ w)[:, :1], -3 * (x @ w)[:, 1:3], (x @ w)[:, 3:]], 1),
+    ),
+    "a constant's view": (
+        lambda x, w: (x @ w) * _view(torch.ones(1, 4, 6).double(), lambda y, v: v.zero_()),
+        lambda x, w: (x @ w) * torch.tensor([1.0, 0, 1, 1]).double()[:, None],
+    ),
     "copy into all": (lambda x, w: torch.empty(3, 4, 6).double().copy_(x @ w), lambda x, w: x @ w),
 }  # fmt: skip
+
+
+def _view(y, write):
+    write(y, y[:, 1:2])
+    return y
+
+
+def _scaled(y):
+    y[:, 1:3] *= -3
+    return y
 
 
 def _masked(y):
@@ -374,13 +400,15 @@ REFUSED = {
         lambda x: F.grid_sample(x[:, None], x[:, :2].unflatten(2, (3, 2)), "bicubic", align_corners=False),
         "bicubic",
     ),
+    "written into a view of a view": (lambda x: _view((x @ torch.ones(6, 6).double()).mT, lambda y, v: v.neg_()), "shares"),
     "written into a view": (lambda x: _through_a_view(x @ torch.ones(6, 6).double()), "shares memory with one changed"),
 }
 
 
 def _through_a_view(y):
-    y[:, :2].mul_(2)
-    return y
+    first, second = y[:, :2], y[:, :3]
+    first.mul_(2)
+    return second
 
 
 @pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")

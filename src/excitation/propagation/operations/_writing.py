@@ -129,6 +129,26 @@ def write_along(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     return written(reading, [input, source], lambda xs, _: method(xs[0], xs[1], *rest, **settings))
 
 
+@reads("as_strided_scatter")
+def write_view(reading: Reading, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+    """A tensor written into the memory that a view looks at."""
+    return written(
+        reading, [input, src], lambda xs, _: torch.as_strided_scatter(_laid_out(xs[0], input), xs[1], *geometry, **kwargs)
+    )
+
+
+@reads("as_strided")
+def view_of_memory(reading: Reading, input: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+    """Neurons by their places in memory."""
+    del reading
+    return taken(input, lambda x: _laid_out(x, input).as_strided(*geometry, **kwargs))
+
+
+def _laid_out(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor in the memory layout of another of its shape."""
+    return torch.empty_like(like, dtype=x.dtype, device=x.device).copy_(x)
+
+
 @reads("scatter", "scatter_add")
 def scatter(
     reading: Reading, input: torch.Tensor, dim: int, index: torch.Tensor, src: Any = None, value: Any = None,
