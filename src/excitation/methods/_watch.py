@@ -15,7 +15,7 @@ import torch
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
 from .._forward import pick_scores
 from .._layers import find_place
-from ..propagation import Kind, Record, Recorder, Value
+from ..propagation import Grid, Kind, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read, Reading
@@ -158,6 +158,18 @@ class Watched:
         value = find_place(self.record, name).value
         assert value is not None
         return self.tensors[value.serial]
+
+    def arranged(self, name: str, x: torch.Tensor, *, lead: int = 0) -> torch.Tensor:
+        """A layer's output, or what is shaped like it, as `(*lead, image, channel, *space)`.
+
+        Raises:
+            LayerError: the layer did not run or has no space.
+        """
+        value = find_place(self.record, name).value
+        assert value is not None
+        grid = value.grid()
+        assert isinstance(grid, Grid)
+        return grid.arranged(x, lead)
 
 
 def watch(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .._errors import ExcitationError, UnsupportedOperationError
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, sweep
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, sweep
 from ..propagation.operations import Affine, Average, Selection, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
@@ -164,7 +164,7 @@ def _walked(
         raise ExcitationError("walks cannot start from a signal with negative weights; give weights of zero or more.")
     start = choose(priors.flatten(2).flatten(0, 1)).reshape(priors.shape)
     (p,) = sweep(record, start[None], [value], rules)
-    return channel_sum(p), p, priors
+    return attention_map(p, value), p, priors
 
 
 @method(

@@ -23,16 +23,13 @@ from .._errors import EscapedTensorError, UnsupportedOperationError
 from ._eager import uncompiled
 from ._functions import Function, function
 from ._holdings import Holdings
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
 from ._record import Entry, Place, Record
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 INPUT = "input"
 """The layer name that stands for the images themselves."""
-
-
-SAME = (1.0,)
-"""The scale of operations that leave positions where they are."""
 
 
 class LateRootError(Exception):
@@ -69,6 +66,7 @@ class Recorder(TorchFunctionMode):
         self._scripted: list[str] = []
         self._weighted = 0
         self._tracking = False
+        self._images = Origin(0)
 
     def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
         """Run the network once and return the record.
@@ -80,8 +78,6 @@ class Recorder(TorchFunctionMode):
         Raises:
             ExcitationError: where the network does something the record cannot follow.
         """
-        space = images.dim() - 2
-        stride = (1.0,) * space if space > 0 else None
         with ExitStack() as stack:
             stack.enter_context(self._holdings.restored())
             stack.enter_context(uncompiled())
@@ -93,7 +89,9 @@ class Recorder(TorchFunctionMode):
             images = images.detach().view_as(images)
             self._tracking = self._roots is None
             kind = Kind.TRACKED if self._tracking else Kind.OUTSIDE
-            value = self._book.add(images, kind, stride=stride, address=INPUT)
+            layout = input_layout(images.shape)
+            self._images = layout[0][0].origin
+            value = self._book.add(images, kind, layout=layout, address=INPUT)
             self._record.images = value
             self._record.places[INPUT] = Place(INPUT, value, "input")
             stack.enter_context(self)
@@ -301,15 +299,25 @@ class Recorder(TorchFunctionMode):
         """Enter the results' values, and the operation if it descends from a root."""
         address = self._address(reading)
         bit = 0
-        if read is None:
-            outputs = [self._book.add(tensor, kind, address=address, problem=problem) for tensor in results]
-        else:
+        layouts: Sequence[Layout | None] = ()
+        if read is not None:
             operation, operands = read
             inputs = tuple([self._operand(tensor) for tensor in operands])
+            try:
+                layouts = self._layouts(operation, inputs, results)
+            except MixedImagesError:
+                read = None
+                problem = refusal(reading.where) if kind is Kind.TRACKED else None
+        if read is None:
+            outputs = []
+            for tensor in results:
+                layout = assumed(tensor.shape, self._images)
+                outputs.append(self._book.add(tensor, kind, address=address, layout=layout, problem=problem))
+        else:
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
-            outputs = self._outputs(operation, inputs, results, kind, address, bit)
+            outputs = self._outputs(operation, inputs, results, layouts, kind, address, bit)
             if kind is Kind.TRACKED:
                 entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
                 self._record.entries.append(entry)
@@ -322,11 +330,21 @@ class Recorder(TorchFunctionMode):
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
 
+    def _layouts(
+        self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
+    ) -> Sequence[Layout | None]:
+        """What the axes of the results are."""
+        for value in inputs:
+            if value.layout is None and value.kind is not Kind.CONSTANT:
+                return [assumed(tensor.shape, self._images) for tensor in results]
+        return operation.layouts(inputs, [tensor.shape for tensor in results])
+
     def _outputs(
         self,
         operation: Operation,
         inputs: tuple[Value, ...],
         results: list[torch.Tensor],
+        layouts: Sequence[Layout | None],
         kind: Kind,
         address: str,
         bit: int,
@@ -349,19 +367,16 @@ class Recorder(TorchFunctionMode):
         else:
             lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
-        images = self._record.images
-        assert images is not None
-        gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
+        gate = operation.gate(inputs)
         outputs = []
         for place, tensor in enumerate(results):
             lost = problem
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = _no_neurons(f"operation {address!r}", kind)
-            stride = _stride(scale, source, tensor.shape, images.shape)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
+                    tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=gate, problem=lost,
                 )
             )  # fmt: skip
@@ -504,21 +519,3 @@ class _hook:  # noqa: N801 - used as a function
 
     def __exit__(self, *exception: object) -> None:
         self._handle.remove()
-
-
-def _stride(
-    scale: tuple[float, ...] | None, source: Value, shape: torch.Size, images: torch.Size
-) -> tuple[float, ...] | None:
-    """Image pixels per step in each spatial dimension."""
-    if scale == SAME and shape == source.shape:
-        return source.stride
-    if len(shape) != len(images) or len(shape) < 3:
-        return None
-    if scale == () or source.stride is None or len(source.shape) != len(shape):
-        return tuple(i / o if o else 0.0 for i, o in zip(images[2:], shape[2:], strict=True))
-    if scale is None:
-        return tuple(
-            s * i / o if o else 0.0 for s, i, o in zip(source.stride, source.shape[2:], shape[2:], strict=True)
-        )
-    scale = scale * len(source.stride) if len(scale) == 1 else scale
-    return tuple(s * f for s, f in zip(source.stride, scale, strict=True))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from .._errors import UnsupportedOperationError
+from ._grid import Grid, grid_of
+from ._layout import Layout
 
 
 class Kind(IntEnum):
@@ -41,7 +43,7 @@ class Value:
         shape: of the tensor.
         lower: largest known lower bound of its activations.
         valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
-        stride: pixels of the image per step in each spatial dimension, `None` without space.
+        layout: what its axes are; `None` for constants, and where an operation without a rule made it.
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
@@ -55,7 +57,7 @@ class Value:
     shape: torch.Size
     lower: Bound = UNBOUNDED
     valid: torch.Tensor | None = None
-    stride: tuple[float, ...] | None = None
+    layout: Layout | None = None
     weighted: int = 0
     address: str = ""
     used: bool = False
@@ -66,6 +68,19 @@ class Value:
     def nonnegative(self) -> bool:
         """Whether no activation can be below zero."""
         return isinstance(self.lower, float) and self.lower >= 0
+
+    def grid(self) -> Grid | str:
+        """How it becomes maps, or why it holds none."""
+        return grid_of(self.layout, self.shape)
+
+    @property
+    def stride(self) -> tuple[float, ...] | None:
+        """Image pixels per position of each axis of space; `None` without space of known scale."""
+        grid = self.grid()
+        if isinstance(grid, str):
+            return None
+        known = [stride for stride in grid.strides if stride is not None]
+        return tuple(known) if len(known) == len(grid.strides) else None
 
 
 class ValueBook:

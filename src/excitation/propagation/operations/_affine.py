@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
-from .._axes import Axes, Kept, Made
+from .._axes import Axes, Kept, Made, Resampled
+from .._layout import claim_space, suggest_channels
 from ._families import Affine, Reach
 from ._reading import Read, Reading, pair, reads
 
@@ -44,7 +45,21 @@ def convolution(
     _check_weight(reading, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach), (input,)
+    axes = _convolved(reading, input, n, scale)
+    return Affine(scale, input, weight, forward, adjoint, turned, reach, axes=axes), (input,)
+
+
+def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
+    layout = reading.value(input).layout
+    if layout is not None:
+        claim_space(layout, space)
+    return _convolution_axes(steps)
+
+
+@functools.lru_cache(maxsize=256)
+def _convolution_axes(steps: tuple[float, ...]) -> Axes:
+    """Images stay, channels are new, space is seen through windows a step apart."""
+    return (Kept(0), Made(), *(Resampled(2 + place, step) for place, step in enumerate(steps)))
 
 
 def _plain(setting: Any) -> Any:
@@ -172,7 +187,8 @@ def transposed_convolution(
         return back
 
     scale = tuple(1 / s for s in strides)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+    axes = _convolved(reading, input, n, scale)
+    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint, axes=axes), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -197,5 +213,8 @@ def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
     """`input @ weight.T`."""
     if input.dim() < 2:
         reading.refuse("its input has no image dimension.")
+    layout = reading.value(input).layout
+    if layout is not None:
+        suggest_channels(layout, -1)
     axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
     return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True), (input,)

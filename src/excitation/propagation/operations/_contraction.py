@@ -211,7 +211,7 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
         x = torch.einsum(down, unfolded(q, [{**own, **sizes}[letter] for letter in y]), w)
         for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
             x = x.unsqueeze(axis)
-        if missing:
+        if missing:  # rules write into the result, so its entries need places of their own
             x = x.expand(x.shape[0], *(shape[1:] if apart else shape)).contiguous()
         return folded(x, len(xs))
 

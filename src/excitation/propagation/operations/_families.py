@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from .._axes import Axes
+from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
 from .._values import UNBOUNDED, Bound, Value
 
 NONE: frozenset[int] = frozenset()
@@ -28,11 +29,41 @@ class Operation:
         scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
             fixed ratio (then the ratio of the sizes is taken).
         axes: where the output's axes come from; `None` for operations from neuron to neuron.
+        over: axes of the input along which a result depends on other neurons, of an operation from neuron to neuron.
+        laid: from the operands' layouts (`None` for constants) and the results' shapes to the results' layouts, where
+            `axes` cannot say it.
     """
 
     weighted: ClassVar[bool] = False
     scale: tuple[float, ...] | None
     axes: Axes | None = field(default=None, kw_only=True)
+    over: tuple[int, ...] = field(default=(), kw_only=True)
+    laid: Callable[[Sequence[Layout | None], Sequence[torch.Size]], Sequence[Layout]] | None = field(
+        default=None, kw_only=True
+    )
+
+    def layouts(self, inputs: Sequence[Value], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+        """What the axes of the results are.
+
+        Args:
+            inputs: the operands; those that depend on the images have layouts.
+            shapes: of the results.
+
+        Raises:
+            MixedImagesError: an image's part of a result depends on other images.
+        """
+        if self.laid is not None:
+            return self.laid([value.layout for value in inputs], shapes)
+        known = [value for value in inputs if value.layout is not None]
+        first = known[0]
+        assert first.layout is not None
+        if self.axes is not None:
+            return [by_axes(first.layout, self.axes, shape) for shape in shapes]
+        if self.over and any(holds_images(first.layout[axis]) for axis in self.over):
+            raise MixedImagesError
+        if len(known) == 1 and first.shape == shapes[0]:
+            return [first.layout] * len(shapes)
+        return [broadcast([value.layout for value in known if value.layout is not None], shape) for shape in shapes]
 
     @property
     def silent(self) -> frozenset[int]:

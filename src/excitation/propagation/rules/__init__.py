@@ -10,10 +10,19 @@ from ..policies import Policies
 from ._branches import residual_sum
 from ._maxima import selection, winner
 from ._neurons import activation, gated, product, scaled
-from ._signals import Signal, added, channel_sum, contrasted, total, with_both
+from ._signals import Signal, added, attention_map, channel_sum, contrasted, total, with_both
 from ._weighted import Normalisers, affine, average, transitions
 
-__all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total", "transitions"]
+__all__ = [
+    "ExcitationRules",
+    "Signal",
+    "added",
+    "attention_map",
+    "channel_sum",
+    "contrasted",
+    "total",
+    "transitions",
+]
 
 
 class ExcitationRules:
