@@ -18,6 +18,7 @@ from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
 from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer
+from .propagation.operations import Affine
 from .signals import Reading, read_positions
 
 Way = Literal["classes", "features", "positions"]
@@ -146,9 +147,9 @@ def _pooled_features(record: Record, layer: Value) -> Value | None:
         if len(entry.carriers) != 1 or value.serial == layer.serial:
             return None
         value = entry.carriers[0]
-        if entry.operation.weighted:
+        if isinstance(entry.operation, Affine):
             takers = sum(value.serial in {item.serial for item in other.carriers} for other in record.entries)
-            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1
+            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1 and entry.operation.apart
             return value if whole and value.serial != layer.serial else None
     return None
 

@@ -187,7 +187,7 @@ class Recorder(TorchFunctionMode):
         else:
             result = self._information(how, args, kwargs, tensors, kind)
         if in_place and isinstance(result, torch.Tensor):
-            self._redirect(args[0], result, how)
+            return self._written(args[0], result, how)
         return result
 
     def _information(
@@ -232,13 +232,24 @@ class Recorder(TorchFunctionMode):
                 bounds = UNIT if mask else UNBOUNDED
                 self._book.add(tensor, kind, bounds=bounds, gate=mask, layout=layout, problem=problem)
             return result
-        if read is None and kind is Kind.TRACKED and problem is None:
-            problem = UnsupportedOperationError(
-                f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
-                " model by supported operations, or ask for a rule."
+        if read is None and kind is Kind.TRACKED:
+            problem = (
+                self._earlier_problem(tensors)
+                or problem
+                or UnsupportedOperationError(
+                    f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
+                    " model by supported operations, or ask for a rule."
+                )
             )
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None)
         return result
+
+    def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
+        """Why an operation on complex or quantised numbers has no rule: that these came to be."""
+        special = [tensor for tensor in tensors if tensor.is_complex() or tensor.is_quantized]
+        values = [value for tensor in special if (value := self._found(tensor)) is not None]
+        first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
+        return None if first is None else first.problem
 
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -452,6 +463,33 @@ class Recorder(TorchFunctionMode):
             return {key: self._resolve(part) for key, part in item.items()}
         return item
 
+    def _written(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> torch.Tensor:
+        """What a tensor changed in place is from here on, and with it the tensor it is a view of.
+
+        The view's new numbers are scattered into a new base, and the view becomes one of that, so that a second write
+        reaches the base too. Further views still show the old numbers, and are refused when they are used.
+        """
+        if new is old:
+            return new
+        base = old._base if old.layout is torch.strided else None
+        whole = base is None or self._found(base) is None or not _dense(base) or new.dtype != old.dtype
+        if whole or new.shape != old.shape:
+            self._redirect(old, new, how)
+            return new
+        assert base is not None
+        geometry = old.shape, old.stride(), old.storage_offset()
+        path = self._path[-1] if self._path else ""
+        self._path.append(f"{path}:{how.name}:base")
+        try:
+            with self:
+                changed = torch.as_strided_scatter(base, new, *geometry)
+                view = torch.as_strided(changed, *geometry)
+        finally:
+            self._path.pop()
+        self._redirect(base, changed, how)
+        self._redirect(old, view, how)
+        return view
+
     def _redirect(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> None:
         """From here on, `old` means `new`; other views of its storage would show the old numbers."""
         if new is old:
@@ -482,6 +520,11 @@ def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
         f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
         " Choose a layer above that, or replace it in the model."
     )
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
+    return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
 
 
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:

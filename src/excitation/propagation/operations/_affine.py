@@ -13,7 +13,7 @@ from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space, suggest_channels
 from ._families import Affine, Reach
-from ._reading import Read, Reading, pair, reads
+from ._reading import Read, Reading, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -228,7 +228,7 @@ def cosine_similarity(
     if reading.carries(x1) and reading.carries(x2):
         reading.refuse("it compares two activations, so which of them a winner chose is open.")
     x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
-    whole = torch.broadcast_shapes(x.shape, constant.shape)
+    whole = common_shape(x.shape, constant.shape)
     axis = dim % len(whole) - len(whole)
     if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
         reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")

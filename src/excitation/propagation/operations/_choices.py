@@ -61,15 +61,26 @@ class Selection(Operation):
 
 @dataclass(eq=False)
 class Written(Arrangement):
-    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote."""
+    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote.
+
+    Attributes:
+        steered: whether the images decide what is written where.
+    """
+
+    steered: bool = False
 
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
-        """Each place has the bounds of what was written there."""
-        del count
-        sides = [
-            [compact(limit) for limit in self.apply([spread(v.bounds[side], v.shape).expand(v.shape) for v in inputs])]
-            for side in (0, 1)
-        ]
+        """Each place has the bounds of what was written there; if images decide that, of all that could have been."""
+        sides: list[list[Limit]] = []
+        for side, outermost in ((0, min), (1, max)):
+            given = [spread(value.bounds[side], value.shape).expand(value.shape) for value in inputs]
+            made = self.apply(given)
+            if self.steered:
+                pick = torch.amin if side == 0 else torch.amax
+                every = [float(pick(limit)) for limit in (*given, *made) if limit.numel()]
+                sides.append([outermost(every)] * count)
+            else:
+                sides.append([compact(limit) for limit in made])
         return [Bounds(lower, upper) for lower, upper in zip(*sides, strict=True)]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
@@ -112,7 +123,7 @@ def sent_back(
         for signal, place in zip(signals, places, strict=False):
             if signal is not None:
                 whole = whole.index_add(-1, place.to(whole.device), signal.reshape(*lead, place.numel()))
-        parts = whole[..., 1:].split(sizes, -1)
+        parts = torch.split(whole[..., 1:], sizes, -1)
         return [part.reshape(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
     return adjoint

@@ -70,7 +70,7 @@ def grid_sampling(
     def forward(x: torch.Tensor) -> torch.Tensor:
         return F.grid_sample(x, grid.to(x.dtype), mode, padding_mode, align_corners)
 
-    axes = (Kept(0), Kept(1), *(Resampled(a) for a in range(2, input.dim())))
+    axes: Axes = (Kept(0), Kept(1), *(Resampled(a) for a in range(2, input.dim())))
     return linear_map(input, forward, axes, mean=True, apart=False)
 
 

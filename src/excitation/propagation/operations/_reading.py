@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -90,7 +90,7 @@ class Parts:
     """A call that is recorded as the operations it is made of.
 
     Attributes:
-        run: does what the call does, by torch functions that have rules; what the network gets is the call's own result.
+        run: does what the call does, by torch functions that have rules. The network gets the call's own result.
     """
 
     run: Callable[[], Any]
@@ -102,10 +102,13 @@ Reader = Callable[..., Read | Parts | None]
 READERS: dict[str, Reader] = {}
 
 
-def reads(*names: str) -> Callable[[Reader], Reader]:
+Registered = TypeVar("Registered", bound=Reader)
+
+
+def reads(*names: str) -> Callable[[Registered], Registered]:
     """Register a reader for torch functions by canonical name."""
 
-    def register(reader: Reader) -> Reader:
+    def register(reader: Registered) -> Registered:
         for name in names:
             assert name not in READERS, f"two readers for {name}"
             READERS[name] = reader
@@ -120,3 +123,8 @@ def pair(item: Any, count: int) -> tuple[int, ...]:
         return (item,) * count
     numbers = tuple(int(part) for part in item)
     return numbers * count if len(numbers) == 1 else numbers
+
+
+def common_shape(*shapes: Sequence[int]) -> torch.Size:
+    """The shape to which PyTorch repeats tensors of these shapes."""
+    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

@@ -216,4 +216,4 @@ def instance_norm(
 ) -> Read:  # fmt: skip
     """Normalisation over each channel's space, likewise."""
     del running_mean, running_var
-    return group_norm(reading, input, 1, weight, *args, **kwargs)  # type: ignore[return-value]
+    return group_norm(reading, input, 1, weight, *args, **kwargs)

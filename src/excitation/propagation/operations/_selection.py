@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from ._choices import Written, in_doubles, sent_back
 from ._families import Arrangement
-from ._reading import Parts, Read, Reading, reads
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 Take = Callable[[torch.Tensor], torch.Tensor]
 
@@ -97,6 +97,14 @@ def unfold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
     apply = in_doubles(lambda x: F.unfold(x, *args, **kwargs))
     lead: Axes = (Kept(0),) if input.dim() == 4 else ()
     return taken(input, apply, (*lead, Made(), Made()), made=True)
+
+
+@reads("broadcast_tensors")
+def broadcast(reading: Reading, *tensors: torch.Tensor) -> Parts:
+    """All tensors repeated to one shape."""
+    del reading
+    shape = common_shape(*(tensor.shape for tensor in tensors))
+    return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
 
 
 @reads("nan_to_num")
