@@ -48,6 +48,7 @@ class Value:
         gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
+        version: how often the tensor had been written into when it was entered, -1 where PyTorch does not count.
     """
 
     serial: int
@@ -61,6 +62,7 @@ class Value:
     used: bool = False
     gate: bool = False
     problem: UnsupportedOperationError | None = None
+    version: int = -1
 
     @property
     def nonnegative(self) -> bool:
@@ -86,10 +88,30 @@ class ValueBook:
 
     def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
         """Enter a tensor, replacing what was known about it."""
-        value = Value(self._count, kind, tensor.shape, **known)
+        value = Value(self._count, kind, tensor.shape, version=version_of(tensor), **known)
         self._count += 1
         self._entries[id(tensor)] = (weakref.ref(tensor), value)
         return value
+
+    def rewritten(self) -> Value | None:
+        """A value whose tensor lives and was written into since it was entered."""
+        for reference, value in self._entries.values():
+            tensor = reference()
+            if tensor is not None and value.version >= 0 and tensor._version != value.version:
+                return value
+        return None
+
+    def refresh(self) -> None:
+        """Take all tensors as they are now."""
+        for reference, value in self._entries.values():
+            tensor = reference()
+            if tensor is not None:
+                value.version = version_of(tensor)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor or a view of it was written into; -1 in inference mode, which forbids and does not count it."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:
