@@ -272,7 +272,8 @@ def sweep_down(
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
-    top = total(prior[None])
+    assert record.top is not None
+    top = total(prior[None], record.top.layout)
     maps, share, masses, joins = {}, {}, {}, {}
     cut = contrast is not None and not signed
     for place, mass in zip(places, arrived, strict=True):
@@ -285,7 +286,7 @@ def sweep_down(
             joins[name] = join
         masses[name] = mass
         attention = mass.clamp(min=0) if cut else mass
-        maps[name] = _scaled(_resized(attention, images, resize), scale)
+        maps[name] = _scaled(_resized(attention, images, resize, views=_views(place)), scale)
     explanation = Explanation(
         maps=maps,
         scores=_target_scores(per_image, scores, class_names),
@@ -417,16 +418,27 @@ def _callers_level() -> int:
     return level
 
 
-def _resized(maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...]) -> torch.Tensor:
+def _views(place: Place) -> int:
+    """How many of a map's axes are views, between targets and space."""
+    assert place.value is not None
+    grid = place.value.grid()
+    return 0 if isinstance(grid, str) else len(grid.views)
+
+
+def _resized(
+    maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...], *, views: int = 0
+) -> torch.Tensor:
     """Maps at another size; bicubic in two dimensions."""
     if resize is False:
         return maps
-    size = tuple(images.shape[2:]) if resize is True else tuple(resize)
-    space = maps.dim() - 2
+    space = maps.dim() - 2 - views
+    size = tuple(images.shape[-space:]) if resize is True else tuple(resize)
     if len(size) != space:
         raise ExcitationError(f"resize is {size}; maps have {space} dimensions of space.")
     mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[space]
-    return F.interpolate(maps, size=size, mode=mode, align_corners=False)
+    lead = maps.shape[: maps.dim() - space]
+    resized = F.interpolate(maps.flatten(0, -space - 1)[:, None], size=size, mode=mode, align_corners=False)
+    return resized.reshape(*lead, *size)
 
 
 def _scaled(maps: torch.Tensor, scale: Literal["max", "sum"] | None) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ._layers import Layer, default_place, find_place, layer_name
 from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
-from .propagation import ExcitationRules, Kind, Policies, Record, Value, last_layer
+from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer
 from .signals import Reading, read_positions
 
 Way = Literal["classes", "features", "positions"]
@@ -94,7 +94,14 @@ def precompute(
     features = _pooled_features(record, value)
     if way == "features" and features is None:
         raise ExcitationError("the network does not end in a linear layer on pooled features; choose another way.")
-    way = way or _cheapest(scores, features, math.prod(value.shape[2:]), dual=dual)
+    grid = value.grid()
+    assert isinstance(grid, Grid)
+    if not grid.plain and way == "positions":
+        raise ExcitationError(
+            f"layer {place.name!r} holds several views of each image, or holds its places in another order than"
+            " (image, channel, height, width), so no pass goes up from its positions; choose another way."
+        )
+    way = way or _cheapest(scores, features, math.prod(grid.space) if grid.plain else None, dual=dual)
     if features is not None and way != "classes":
         below = passes.from_below(features)[0] if way == "positions" else passes.from_above(features)
         mixed = _mixed(record, features, scores, below, rules, dual=dual)
@@ -102,7 +109,7 @@ def precompute(
         mixed = passes.from_below(None, weights, dual=dual)
     else:
         mixed = passes.from_above(None, weights), passes.from_above(None, weights, dual=True) if dual else None
-    shape = (len(images), scores.shape[1], *value.shape[2:])
+    shape = (len(images), scores.shape[1], *grid.views, *grid.space)
     classes = mixed[0].reshape(shape)
     check_finite(scores, {place.name: classes})
     return ClassMaps(
@@ -116,13 +123,14 @@ def precompute(
     )
 
 
-def _cheapest(scores: torch.Tensor, features: Value | None, positions: int, *, dual: bool) -> Way:
+def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | None, *, dual: bool) -> Way:
     """The way with the fewest passes through the upper part."""
     twice = 2 if dual else 1
     passes: dict[Way, int] = {
         "classes": twice * scores.shape[1],
-        "positions": positions,
     }
+    if positions is not None:
+        passes["positions"] = positions
     if features is not None:
         passes["features"] = features.shape[1]
     return min(passes, key=passes.__getitem__)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import explain_full
-from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, channel_sum, sweep
+from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, attention_map, sweep
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
@@ -93,7 +93,7 @@ def c_mwp(
     record.top = top[0].outputs[0]
     start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
     (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies or Policies()))
-    maps = channel_sum(p)
+    maps = attention_map(p, value)
     return maps if signed else maps.clamp(min=0)
 
 
@@ -124,7 +124,7 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
     """Signals `(target, *input)` that reach one polarity of the inputs: through `W+` from the same, else `W-`."""
     result: torch.Tensor | None = None
     for above, part in enumerate(p):
-        flat = part.flatten(0, 1)
+        flat = part.reshape(-1, *part.shape[2:])
         if isinstance(operation, Affine):
             w = operation.weight.to(p.dtype)
             back = operation.adjoint(flat, (w if above == polarity else -w).clamp(min=0))
@@ -155,7 +155,7 @@ def unnormalised(
     start = question.priors(working(record.scores))[None].double()
     rules = UnnormalisedRules(Policies())
     swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
-    return [[channel_sum(p) for p in found] for found in swept]
+    return [[attention_map(p, value) for p, value in zip(found, values, strict=True)] for found in swept]
 
 
 def alone(maps: Maps, *, signed: bool) -> Maps:

@@ -20,7 +20,7 @@ class Changes:
         return bool(self._became)
 
     def resolve(self, item: Any) -> Any:
-        """Replace tensors that were changed in place by what they became, also inside tuples, lists and dictionaries."""
+        """Replace tensors that were changed in place by what they became, also in tuples, lists and dictionaries."""
         if isinstance(item, torch.Tensor):
             while (found := self._became.get(id(item))) is not None:
                 item = found[1]

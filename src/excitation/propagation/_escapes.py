@@ -57,7 +57,7 @@ class Escapes:
         if value is None:
             self._holdings.versions[id(tensor)] = version_of(tensor)
         else:
-            value.version = version_of(tensor)
+            self._book.share(tensor, value)
 
     def check(self, tensors: Sequence[torch.Tensor], where: str) -> None:
         """Refuse recorded tensors that a function which is not PyTorch's own has written into.
@@ -66,9 +66,9 @@ class Escapes:
             EscapedTensorError: there is one.
         """
         for tensor in tensors:
-            value = self._book.get(tensor)
-            if value is not None and value.version >= 0 and tensor._version != value.version:
-                self.rewritten(tensor, value, where)
+            entry = self._book.entries.get(id(tensor))
+            if entry is not None and entry[0]() is tensor and entry[2] >= 0 and tensor._version != entry[2]:
+                self.rewritten(tensor, entry[1], where)
 
     def check_at_the_end(self) -> None:
         """Refuse what was written into after its last use: the record would hold other numbers than were used.

@@ -31,8 +31,8 @@ LEAKS = frozenset(
 # What may be asked of a tensor that depends on the images: answers that are no tensors, and depend on no number.
 QUESTIONS = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "storage_offset", "len", "hash"}
-    | {"get_device", "dense_dim", "sparse_dim", "is_pinned", "storage_type", "result_type", "promote_types", "has_names"}
-    | {"dim_order", "register_hook"}
+    | {"get_device", "dense_dim", "sparse_dim", "is_pinned", "storage_type", "result_type", "promote_types"}
+    | {"has_names", "dim_order", "register_hook"}
 )
 
 # Results with a tensor's shape and none of its numbers.

@@ -23,15 +23,13 @@ from ._eager import uncompiled
 from ._escapes import Escapes, leak
 from ._functions import Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import INPUT
 from ._record import Entry, Opaque, Place, Record
 from ._running import hook, runs_by_itself
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
-
-SAME = (1.0,)
-"""The scale of operations that leave positions where they are."""
+from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 
 class LateRootError(Exception):
@@ -66,6 +64,7 @@ class Recorder(TorchFunctionMode):
         self._weighted = 0
         self._escapes = Escapes(self._book, self._holdings)
         self._failed = "the network's forward pass"
+        self._images = Origin(0)
 
     def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
         """Run the network once and return the record.
@@ -92,8 +91,6 @@ class Recorder(TorchFunctionMode):
 
     def _recorded(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
         refuse_modes()
-        space = images.dim() - 2
-        stride = (1.0,) * space if space > 0 else None
         with ExitStack() as stack:
             stack.enter_context(self._holdings.restored())
             stack.enter_context(uncompiled())
@@ -108,7 +105,9 @@ class Recorder(TorchFunctionMode):
             if self._roots is None:
                 kind = Kind.TRACKED
                 self._escapes.track()
-            value = self._book.add(images, kind, stride=stride, address=INPUT)
+            layout = input_layout(images.shape)
+            self._images = layout[0][0].origin
+            value = self._book.add(images, kind, layout=layout, address=INPUT)
             self._record.images = value
             self._record.places[INPUT] = Place(INPUT, value, "input")
             stack.enter_context(self)
@@ -201,18 +200,20 @@ class Recorder(TorchFunctionMode):
         tensors = tensor_list(args)
         if kwargs:
             tensors += tensor_list(kwargs)
-        find, kind = self._book.get, Kind.CONSTANT
+        find, kind = self._book.entries.get, Kind.CONSTANT
         for tensor in tensors:
-            value = find(tensor)
-            if value is None:
+            entry = find(id(tensor))
+            if entry is None or entry[0]() is not tensor:
                 version = self._versions.get(id(tensor))
                 if version is not None:  # most weights never need a value
                     if version >= 0 and tensor._version != version:
                         self._escapes.rewritten(tensor, None, self._where(how.name))
                     continue
                 value = self._value(tensor, how)
-            elif value.version >= 0 and tensor._version != value.version:
-                self._escapes.rewritten(tensor, value, self._where(how.name))
+            else:
+                _, value, version = entry
+                if version >= 0 and tensor._version != version:
+                    self._escapes.rewritten(tensor, value, self._where(how.name))
             value.used = True
             if value.kind > kind:
                 kind = value.kind
@@ -224,7 +225,7 @@ class Recorder(TorchFunctionMode):
         if kind is Kind.CONSTANT:
             result = how.twin(*args, **kwargs)
             for tensor in tensor_list(result):
-                if find(tensor) is None and id(tensor) not in self._versions:
+                if self._book.get(tensor) is None and id(tensor) not in self._versions:
                     self._book.add(tensor, Kind.CONSTANT)
         else:
             result = self._information(how, args, kwargs, tensors, kind)
@@ -249,7 +250,13 @@ class Recorder(TorchFunctionMode):
             self._book.add(result, Kind.CONSTANT)
             return result
         read, problem = self._read(how, reading, args, kwargs)
-        if read is not None and isinstance(read[0], Winner):
+        if isinstance(read, Parts):
+            result = how.twin(*args, **kwargs)
+            if kind is Kind.TRACKED:
+                self._by_parts(reading, read, tensor_list(result))
+                return result
+            read = None
+        elif read is not None and isinstance(read[0], Winner):
             result = read[0].perform(partial(how.twin, *args, **kwargs))
         else:
             result = how.twin(*args, **kwargs)
@@ -263,7 +270,7 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            read, problem = None, _no_neurons(reading.where, kind)
+            read, problem = None, problem or _no_neurons(reading.where, kind)
         elif how.foreign and kind is Kind.TRACKED:
             problem = UnsupportedOperationError(
                 f"{reading.where} {how.foreign}, and has no rule. Replace it in the model by PyTorch's own operations,"
@@ -279,7 +286,7 @@ class Recorder(TorchFunctionMode):
 
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Read | None, UnsupportedOperationError | None]:
+    ) -> tuple[Read | Parts | None, UnsupportedOperationError | None]:
         """What the call will do, as far as there is a rule; else why not."""
         if how.reader is None:
             return None, None
@@ -291,6 +298,34 @@ class Recorder(TorchFunctionMode):
             given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
             return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
 
+    def _by_parts(self, reading: Reading, parts: Parts, results: list[torch.Tensor]) -> None:
+        """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""
+        address = self._address(reading)
+        # The parts have a place of their own, so that they do not change the numbers of other operations.
+        self._path.append(address)
+        try:
+            with self:
+                made = tensor_list(parts.run())
+        finally:
+            self._path.pop()
+        for result, part in zip(results, made, strict=True):
+            value = self._book.get(part)
+            assert value is not None
+            self._stand_in(result, value)
+        several = "" if len(results) == 1 else f"it returns {len(results)} tensors"
+        place = None if several else self._book.get(results[0])
+        self._record.places[address] = Place(address, place, "operation", several)
+
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        """Another tensor of the same numbers has this value too."""
+        self._book.share(result, value)
+
+    def _address(self, reading: Reading) -> str:
+        """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
+        address = f"{reading.path}:{reading.name}"
+        count = self._counts[address] = self._counts.get(address, 0) + 1
+        return address if count == 1 else f"{address}#{count}"
+
     def _write(
         self,
         reading: Reading,
@@ -301,22 +336,26 @@ class Recorder(TorchFunctionMode):
         tensors: Sequence[torch.Tensor],
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
-        address = f"{reading.path}:{reading.name}"
-        count = self._counts[address] = self._counts.get(address, 0) + 1
-        if count > 1:
-            address = f"{address}#{count}"
+        address = self._address(reading)
         bit = 0
+        layouts: Sequence[Layout | None] = ()
+        if read is not None:
+            operation, operands = read
+            inputs = tuple([self._operand(tensor) for tensor in operands])
+            try:
+                layouts = self._layouts(operation, inputs, results)
+            except MixedImagesError:
+                read = None
+                problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
-            operation: Operation = Opaque(scale=None)
+            operation = Opaque(scale=None)
             inputs = tuple([value for tensor in tensors if (value := self._carrying(tensor)) is not None])
             outputs = self._opaque(inputs, results, kind, address, problem)
         else:
-            operation, operands = read
-            inputs = tuple([self._operand(tensor) for tensor in operands])
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
-            outputs = self._outputs(operation, inputs, results, kind, address, bit)
+            outputs = self._outputs(operation, inputs, results, layouts, kind, address, bit)
         if kind is Kind.TRACKED:
             entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
             self._record.entries.append(entry)
@@ -329,11 +368,21 @@ class Recorder(TorchFunctionMode):
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
 
+    def _layouts(
+        self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
+    ) -> Sequence[Layout | None]:
+        """What the axes of the results are."""
+        for value in inputs:
+            if value.layout is None and value.kind is not Kind.CONSTANT:
+                return [assumed(tensor.shape, self._images) for tensor in results]
+        return operation.layouts(inputs, [tensor.shape for tensor in results])
+
     def _outputs(
         self,
         operation: Operation,
         inputs: tuple[Value, ...],
         results: list[torch.Tensor],
+        layouts: Sequence[Layout | None],
         kind: Kind,
         address: str,
         bit: int,
@@ -356,19 +405,16 @@ class Recorder(TorchFunctionMode):
         else:
             lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
-        images = self._record.images
-        assert images is not None
-        gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
+        gate = operation.gate(inputs)
         outputs = []
         for place, tensor in enumerate(results):
             lost = problem
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = _no_neurons(f"operation {address!r}", kind)
-            stride = _stride(scale, source, tensor.shape, images.shape)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
+                    tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=gate, problem=lost,
                 )
             )  # fmt: skip
@@ -386,11 +432,10 @@ class Recorder(TorchFunctionMode):
         weighted = 0
         for value in inputs:
             weighted |= value.weighted
-        source = inputs[0]
         return [
             self._book.add(
                 tensor, kind, address=address, problem=problem, weighted=weighted,
-                stride=source.stride if tensor.shape == source.shape else None,
+                layout=assumed(tensor.shape, self._images),
             )
             for tensor in results
         ]  # fmt: skip
@@ -437,19 +482,3 @@ def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
     )
 
 
-def _stride(
-    scale: tuple[float, ...] | None, source: Value, shape: torch.Size, images: torch.Size
-) -> tuple[float, ...] | None:
-    """Image pixels per step in each spatial dimension."""
-    if scale == SAME and shape == source.shape:
-        return source.stride
-    if len(shape) != len(images) or len(shape) < 3:
-        return None
-    if scale == () or source.stride is None or len(source.shape) != len(shape):
-        return tuple(i / o if o else 0.0 for i, o in zip(images[2:], shape[2:], strict=True))
-    if scale is None:
-        return tuple(
-            s * i / o if o else 0.0 for s, i, o in zip(source.stride, source.shape[2:], shape[2:], strict=True)
-        )
-    scale = scale * len(source.stride) if len(scale) == 1 else scale
-    return tuple(s * f for s, f in zip(source.stride, scale, strict=True))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from .._errors import UnsupportedOperationError
+from ._grid import Grid, grid_of
+from ._layout import Layout
 
 
 class Kind(IntEnum):
@@ -41,14 +43,13 @@ class Value:
         shape: of the tensor.
         lower: largest known lower bound of its activations.
         valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
-        stride: pixels of the image per step in each spatial dimension, `None` without space.
+        layout: what its axes are; `None` for constants, and where an operation without a rule made it.
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
         gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
-        version: how often the tensor had been written into when it was entered, -1 where PyTorch does not count.
     """
 
     serial: int
@@ -56,18 +57,30 @@ class Value:
     shape: torch.Size
     lower: Bound = UNBOUNDED
     valid: torch.Tensor | None = None
-    stride: tuple[float, ...] | None = None
+    layout: Layout | None = None
     weighted: int = 0
     address: str = ""
     used: bool = False
     gate: bool = False
     problem: UnsupportedOperationError | None = None
-    version: int = -1
 
     @property
     def nonnegative(self) -> bool:
         """Whether no activation can be below zero."""
         return isinstance(self.lower, float) and self.lower >= 0
+
+    def grid(self) -> Grid | str:
+        """How it becomes maps, or why it holds none."""
+        return grid_of(self.layout, self.shape)
+
+    @property
+    def stride(self) -> tuple[float, ...] | None:
+        """Image pixels per position of each axis of space; `None` without space of known scale."""
+        grid = self.grid()
+        if isinstance(grid, str):
+            return None
+        known = [stride for stride in grid.strides if stride is not None]
+        return tuple(known) if len(known) == len(grid.strides) else None
 
 
 class ValueBook:
@@ -78,39 +91,43 @@ class ValueBook:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+        self.entries: dict[int, tuple[weakref.ref[torch.Tensor], Value, int]] = {}
         self._count = 0
 
     def get(self, tensor: torch.Tensor) -> Value | None:
         """The value of this very tensor object, if it has one."""
-        entry = self._entries.get(id(tensor))
+        entry = self.entries.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
         """Enter a tensor, replacing what was known about it."""
-        value = Value(self._count, kind, tensor.shape, version=version_of(tensor), **known)
+        value = Value(self._count, kind, tensor.shape, **known)
         self._count += 1
-        self._entries[id(tensor)] = (weakref.ref(tensor), value)
+        self.share(tensor, value)
         return value
+
+    def share(self, tensor: torch.Tensor, value: Value) -> None:
+        """Give a tensor the value of another with the same numbers."""
+        self.entries[id(tensor)] = (weakref.ref(tensor), value, version_of(tensor))
 
     def rewritten(self) -> Value | None:
         """A value whose tensor lives and was written into since it was entered."""
-        for reference, value in self._entries.values():
+        for reference, value, version in self.entries.values():
             tensor = reference()
-            if tensor is not None and value.version >= 0 and tensor._version != value.version:
+            if tensor is not None and version >= 0 and tensor._version != version:
                 return value
         return None
 
     def refresh(self) -> None:
         """Take all tensors as they are now."""
-        for reference, value in self._entries.values():
+        for reference, value, _ in list(self.entries.values()):
             tensor = reference()
             if tensor is not None:
-                value.version = version_of(tensor)
+                self.share(tensor, value)
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """How often a tensor or a view of it was written into; -1 in inference mode, which forbids and does not count it."""
+    """How often a tensor or a view of it was written into; -1 in inference mode, where that is not counted."""
     return -1 if tensor.is_inference() else tensor._version
 
 

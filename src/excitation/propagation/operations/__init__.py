@@ -1,6 +1,21 @@
 """What the network computed, by families; one file per family reads the arguments of torch's functions."""
 
-from . import _activations, _affine, _arrangement, _pooling, _scaling
+from . import (
+    _activations,
+    _affine,
+    _arrangement,
+    _attention,
+    _contraction,
+    _linear_maps,
+    _maxima,
+    _pooling,
+    _quantisation,
+    _refused,
+    _scaling,
+    _selection,
+    _writing,
+)
+from ._choices import Selection, Written
 from ._families import (
     Activation,
     Affine,
@@ -11,12 +26,11 @@ from ._families import (
     Product,
     Reach,
     Scaled,
-    SharedMaximum,
     Sum,
     Winner,
     expanded,
 )
-from ._reading import READERS, Read, Reader, Reading, place_of
+from ._reading import READERS, Parts, Read, Reader, Reading, place_of
 
 __all__ = [
     "READERS",
@@ -26,18 +40,21 @@ __all__ = [
     "Average",
     "Gated",
     "Operation",
+    "Parts",
     "Product",
     "Reach",
     "Read",
     "Reader",
     "Reading",
     "Scaled",
-    "SharedMaximum",
+    "Selection",
     "Sum",
     "Winner",
+    "Written",
     "expanded",
     "place_of",
 ]
 
 # The modules are imported for what they register.
-del _activations, _affine, _arrangement, _pooling, _scaling
+del _activations, _affine, _arrangement, _attention, _contraction, _linear_maps, _maxima, _pooling, _quantisation
+del _refused, _scaling, _selection, _writing

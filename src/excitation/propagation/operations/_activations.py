@@ -110,14 +110,16 @@ def threshold(
 
 
 @reads("softmax", "log_softmax")
-def softmax(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def softmax(reading: Reading, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Read:
     """On top of a classifier: the signal on a probability is the signal on its score (a departure, see docs).
 
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
     gate = reading.name == "softmax"
-    return _gate(input, 0.0 if gate else UNBOUNDED, gates=gate)
+    # Without `dim` PyTorch takes the first or the second axis, by the number of axes.
+    over = (dim if dim is not None else 0 if input.dim() in {0, 1, 3} else 1,)
+    return Activation((1.0,), 0.0 if gate else UNBOUNDED, gates=gate, over=over), (input,)
 
 
 @reads("log1p", "sqrt")

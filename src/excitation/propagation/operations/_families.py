@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from .._axes import Axes
+from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
 from .._values import UNBOUNDED, Bound, Value
 
 NONE: frozenset[int] = frozenset()
@@ -28,11 +29,41 @@ class Operation:
         scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
             fixed ratio (then the ratio of the sizes is taken).
         axes: where the output's axes come from; `None` for operations from neuron to neuron.
+        over: axes of the input along which a result depends on other neurons, of an operation from neuron to neuron.
+        laid: from the operands' layouts (`None` for constants) and the results' shapes to the results' layouts, where
+            `axes` cannot say it.
     """
 
     weighted: ClassVar[bool] = False
     scale: tuple[float, ...] | None
     axes: Axes | None = field(default=None, kw_only=True)
+    over: tuple[int, ...] = field(default=(), kw_only=True)
+    laid: Callable[[Sequence[Layout | None], Sequence[torch.Size]], Sequence[Layout]] | None = field(
+        default=None, kw_only=True
+    )
+
+    def layouts(self, inputs: Sequence[Value], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+        """What the axes of the results are.
+
+        Args:
+            inputs: the operands; those that depend on the images have layouts.
+            shapes: of the results.
+
+        Raises:
+            MixedImagesError: an image's part of a result depends on other images.
+        """
+        if self.laid is not None:
+            return self.laid([value.layout for value in inputs], shapes)
+        known = [value for value in inputs if value.layout is not None]
+        first = known[0]
+        assert first.layout is not None
+        if self.axes is not None:
+            return [by_axes(first.layout, self.axes, shape) for shape in shapes]
+        if self.over and any(holds_images(first.layout[axis]) for axis in self.over):
+            raise MixedImagesError
+        if len(known) == 1 and first.shape == shapes[0]:
+            return [first.layout] * len(shapes)
+        return [broadcast([value.layout for value in known if value.layout is not None], shape) for shape in shapes]
 
     @property
     def silent(self) -> frozenset[int]:
@@ -92,6 +123,10 @@ class Affine(Operation):
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
         reach: of a convolution over two dimensions.
+        apart: whether the first axis is kept and all its positions have the same weights, so that `forward` and
+            `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
+            other along that axis.
+        matrix: whether `forward` is `x @ w.T`.
     """
 
     weighted: ClassVar[bool] = True
@@ -103,6 +138,8 @@ class Affine(Operation):
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
     reach: Reach | None = None
+    apart: bool = field(default=True, kw_only=True)
+    matrix: bool = field(default=False, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -116,6 +153,7 @@ class Average(Operation):
         mean: whether its weights sum to at most one per output, so that a lower bound stays one.
         reach: of average pooling over two dimensions.
         overall: whether each output is the mean of all positions of its channel.
+        apart: as for `Affine`.
     """
 
     input: torch.Tensor
@@ -124,6 +162,7 @@ class Average(Operation):
     mean: bool
     reach: Reach | None = None
     overall: bool = False
+    apart: bool = field(default=True, kw_only=True)
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The mean of gates lies between zero and one as they do; a sum does not."""
@@ -170,24 +209,6 @@ class Winner(Operation):
     def winners(self) -> torch.Tensor:
         """The winners' positions, as `indices` gives them for the input."""
         return self.indices(self.input) if self._places is None else self._places
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """A maximum is at least its inputs' bound."""
-        (value,) = inputs
-        return float(value.lower.min()) if isinstance(value.lower, torch.Tensor) else value.lower
-
-
-@dataclass(eq=False)
-class SharedMaximum(Operation):
-    """`amax`: a maximum whose tied winners share evenly.
-
-    Attributes:
-        input: activations.
-        dims: the dimensions the maximum is taken over.
-    """
-
-    input: torch.Tensor
-    dims: tuple[int, ...]
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """A maximum is at least its inputs' bound."""

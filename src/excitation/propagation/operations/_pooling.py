@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ._families import Average, Reach, SharedMaximum, Winner
+from .._axes import Axes, Kept, Made, Resampled
+from .._layout import claim_space
+from ._families import Average, Reach, Winner
 from ._reading import Read, Reading, pair, reads
 
 
@@ -36,9 +39,23 @@ def _average(
     mean: bool,
     reach: Reach | None = None,
     overall: bool = False,
+    *,
+    axes: Axes,
 ) -> Read:
     adjoint = transpose_of(forward, input)
-    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4), (input,)
+    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4, axes=axes), (input,)
+
+
+def _pooled(reading: Reading, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
+    """Space is seen through windows; all axes before it stay."""
+    layout = reading.value(input).layout
+    if layout is not None and input.dim() == space + 2:
+        claim_space(layout, space)
+    kept = input.dim() - space
+    return (
+        *map(Kept, range(kept)),
+        *(Resampled(kept + place, None if steps is None else steps[place]) for place in range(space)),
+    )
 
 
 def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Reach | None:
@@ -61,7 +78,8 @@ def average_pooling(
 
     n, padding = _space(reading.name), args[0] if args else kwargs.get("padding", 0)
     reach = _reach(input, kernel_size, step, padding) if n == 2 else None
-    return _average(input, forward, tuple(float(s) for s in pair(step, n)), mean=True, reach=reach)
+    steps = tuple(float(s) for s in pair(step, n))
+    return _average(input, forward, steps, mean=True, reach=reach, axes=_pooled(reading, input, n, steps))
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -74,7 +92,8 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
 
     sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
     single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
-    return _average(input, forward, None, mean=True, overall=single)
+    axes = _pooled(reading, input, _space(reading.name), None)
+    return _average(input, forward, None, mean=True, overall=single, axes=axes)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
@@ -89,17 +108,21 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
         result: torch.Tensor = resize(x, *args, **kwargs)
         return result
 
-    return _average(input, forward, None, mean=True)
+    return _average(input, forward, None, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
 
 
-def _dims(reading: Reading, input: torch.Tensor, dim: Any) -> tuple[int, ...]:
+def _dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         dims: tuple[int, ...] = tuple(range(input.dim()))
     else:
         dims = tuple(d % input.dim() for d in ((dim,) if isinstance(dim, int) else dim))
-    if 0 in dims:
-        reading.refuse("it mixes the images of the batch.", "Reduce over the other dimensions only.")
     return dims
+
+
+def _without(input: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> Axes:
+    """The axes that a reduction leaves; those it keeps with one position have no meaning."""
+    places = [place for place in range(input.dim()) if keepdim or place not in dims]
+    return tuple(Made() if place in dims else Kept(place) for place in places)
 
 
 @reads("mean", "sum")
@@ -108,12 +131,23 @@ def mean_or_sum(
 ) -> Read:
     """Mean or sum over dimensions: affine with equal weights."""
     del dtype
-    dims, mean = _dims(reading, input, dim), reading.name == "mean"
+    dims, mean = _dims(input, dim), reading.name == "mean"
+
+    count = math.prod(input.shape[d] for d in dims)
+    left = [1 if d in dims else size for d, size in enumerate(input.shape)]
+    apart = 0 not in dims
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
 
-    return _average(input, forward, None, mean=mean, overall=set(dims) == {2, 3})
+    def adjoint(q: torch.Tensor) -> torch.Tensor:
+        q = q.reshape(-1, *(left[1:] if apart else left))
+        back = (q / count if mean else q).expand(-1, *(input.shape[1:] if apart else input.shape))
+        return back if apart else back.flatten(0, 1)
+
+    overall = set(dims) == {2, 3} and input.dim() == 4
+    axes = _without(input, dims, keepdim=keepdim)
+    return Average(None, input, forward, adjoint, mean, None, overall, apart=apart, axes=axes), (input,)
 
 
 @reads(
@@ -126,10 +160,10 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
     kwargs = dict(kwargs)
     if adaptive:
-        kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
+        kwargs |= dict(zip(("output_size", "return_indices"), args, strict=False))
         scale = reach = None
     else:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         kwargs |= dict(zip(names, args, strict=False))
         step = kwargs.get("stride")
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
@@ -150,27 +184,5 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def indices(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
-    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both, reach=reach), (input,)
-
-
-@reads("max")
-def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
-    """Maximum over one dimension, with its index: to the winner, the first if several tie."""
-    del keepdim
-    if not isinstance(dim, int):
-        reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
-    (d,) = _dims(reading, input, dim)
-
-    def indices(x: torch.Tensor) -> torch.Tensor:
-        return x.max(d, keepdim=True).indices
-
-    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1)), (input,)
-
-
-@reads("amax")
-def shared_maximum(
-    reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
-) -> Read:  # fmt: skip
-    """`amax`: its ties share evenly, as its derivative does."""
-    del keepdim
-    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim)), (input,)
+    axes = _pooled(reading, input, n, scale)
+    return Winner(scale, input, dims, indices, run, both, reach, axes=axes), (input,)

@@ -60,7 +60,19 @@ Number = int | float
 Read = tuple[Operation, tuple[torch.Tensor, ...]]
 """An operation and the tensors whose neurons it takes in, in the order of its signals."""
 
-Reader = Callable[..., Read | None]
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A call that is recorded as the operations it is made of.
+
+    Attributes:
+        run: does what the call does, by torch functions that have rules; what the network gets is the call's own result.
+    """
+
+    run: Callable[[], Any]
+
+
+Reader = Callable[..., Read | Parts | None]
 """`reader(reading, *args, **kwargs)` of the torch call; `None` if the call is no operation on neurons after all."""
 
 READERS: dict[str, Reader] = {}

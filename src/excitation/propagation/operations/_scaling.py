@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..._errors import TrainingModeError
+from .._layout import claim_channels, suggest_channels
 from ._families import Gated, Product, Scaled, Sum
 from ._reading import Number, Read, Reading, reads
 
@@ -32,6 +33,9 @@ def batch_norm(
         )
     if any(map(reading.carries, (running_mean, running_var, weight, bias))):
         reading.refuse("its scale or its statistics are computed from the images.")
+    layout = reading.value(input).layout
+    if layout is not None:
+        claim_channels(layout, 1)
     factor: torch.Tensor | float = 1.0
     if weight is not None:
         factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
@@ -119,6 +123,9 @@ def layer_norm(
     del args, kwargs, normalized_shape
     if reading.carries(weight):
         reading.refuse("its scale is computed from the images.")
+    layout = reading.value(input).layout
+    if layout is not None and weight is not None and weight.dim() == 1:
+        suggest_channels(layout, -1)
     return _scaled(input, 1.0 if weight is None else weight, None)
 
 

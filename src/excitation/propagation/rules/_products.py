@@ -59,7 +59,7 @@ class Half:
             few: the channels that are in it, if it has not all of them (`few_channels`).
             lead: dimensions before the images; 2 for `(polarity, target, *activation)`.
         """
-        operation, flat = self._operation, q.flatten(0, lead)
+        operation, flat = self._operation, q.reshape(-1, *q.shape[lead + 1 :])
         if not isinstance(operation, Affine):
             back = operation.adjoint(flat)
         elif operation.turned is None:
@@ -74,7 +74,9 @@ class Half:
                 turned = self._turned.setdefault(key, turn(weight).contiguous())
             turned = turned if few is None else turned.index_select(1, few)
             back = product(flat, turned)
-        return back.reshape(*q.shape[: lead + 1], *back.shape[1:])
+        # Of one image as well, where all are treated alike.
+        images = q.shape[lead : lead + 1] if operation.apart else operation.input.shape[:1]
+        return back.reshape(*q.shape[:lead], *images, *back.shape[1:])
 
     def flat(self) -> Half:
         """The same connections, all of weight one."""
