@@ -27,6 +27,7 @@ def forward(
     constants: Sequence[str] = (),
     *,
     check: bool = True,
+    rules: bool = True,
 ) -> Record:
     """Record a network on images.
 
@@ -37,6 +38,7 @@ def forward(
         output: where the class scores are.
         constants: names of tensors the network keeps outside its parameters and buffers.
         check: whether to ask if the scores are finite; who asks later, with the maps, waits for a device once.
+        rules: whether a signal is to be carried down the record, for which every operation must have a rule.
 
     Returns:
         The record, with `top` and `scores` set.
@@ -82,7 +84,7 @@ def forward(
         found.clear()
         recorder = Recorder(model, None, constants)
         record = network(recorder)
-    scores, value = recorder.final(found[-1])
+    scores, value = recorder.final(found[-1], rules=rules)
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -142,6 +144,11 @@ def pick_scores(result: object, images: int, output: OutputChoice = None) -> tor
     if not isinstance(picked, torch.Tensor) or not picked.is_floating_point():
         kind = picked.dtype if isinstance(picked, torch.Tensor) else type(picked).__name__
         raise ExcitationError(f"the class scores should be a tensor of floating-point numbers, not {kind}.")
+    if picked.dim() == 1 and len(picked) == images:
+        raise ExcitationError(
+            f"the class scores have shape {tuple(picked.shape)}, one number for each image; (image, classes) is expected:"
+            " give output=lambda y: y[:, None] for a single class, 0."
+        )
     if picked.dim() < 2 or picked.shape[0] != images or 0 in picked.shape:
         raise ExcitationError(
             f"the class scores have shape {tuple(picked.shape)}; ({images}, classes) or ({images}, classes, height,"

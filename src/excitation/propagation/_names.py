@@ -18,3 +18,19 @@ def written(name: str) -> str:
         for sign in "\\#:":
             name = name.replace(sign, f"\\{sign}")
     return name
+
+
+def divisions(text: str) -> list[tuple[str, str, str]]:
+    """Every way to divide a layer's name: what stands before an unescaped sign, without escapes; the sign; the rest.
+
+    The last is the whole text, without a sign.
+    """
+    found, before, place = [], "", 0
+    while place < len(text):
+        if text[place] == "\\" and place + 1 < len(text):
+            place += 1
+        elif text[place] in "#:":
+            found.append((before, text[place], text[place + 1 :]))
+        before += text[place]
+        place += 1
+    return [*found, (before, "", "")]

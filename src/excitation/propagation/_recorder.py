@@ -480,5 +480,3 @@ def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
         f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
         " Choose a layer above that, or replace it in the model."
     )
-
-
