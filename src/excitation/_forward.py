@@ -15,6 +15,11 @@ from .propagation import Kind, LateRootError, Record, Recorder, images_axis, ten
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
 
+DETECTOR = (
+    " The model is a detector: it cuts boxes out and chooses among them, which no signal can follow. Explain its"
+    " backbone with a classifier on top, as a module of its own that returns (image, classes)."
+)
+
 OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
 """Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
 
@@ -54,7 +59,9 @@ def forward(
     def network(recorder: Recorder) -> Record:
         try:
             return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
-        except ExcitationError:
+        except ExcitationError as error:
+            if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
+                raise type(error)(f"{error}{DETECTOR}") from error
             raise
         except NotImplementedError as error:
             if images.dtype not in {torch.bfloat16, torch.float16}:

@@ -20,7 +20,7 @@ Layer = str | torch.nn.Module
 r"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call; `input` for the images.
 
 Where a module's own name holds `#` or `:`, or is `input`, a backslash takes their meaning: `c\#2`, `\input`. `:input`
-are always the images, `c:#2` always the second call of `c`.
+are always the images, `c:#2` is always the second call of `c`, `c::add` always the operation `add` in it.
 """
 
 DEFAULT_STRIDE = 16.0
@@ -142,9 +142,9 @@ def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
             number = "" if int(call) == 1 else f"#{int(call)}"
             found.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
         elif sign == ":" and rest:
-            operation = rest.removesuffix("#1")
+            operation = rest.removeprefix(":").removesuffix("#1")
             where = f"module {path!r}" if path else "the model's own forward"
-            way = f"{written(path)}:{operation}#1"
+            way = f"{written(path)}::{operation}"
             found.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
     return found
 

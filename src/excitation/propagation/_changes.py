@@ -17,7 +17,7 @@ class Changes:
         self._stale: dict[int, tuple[StorageWeakRef, str]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._became)
+        return bool(self._became or self._stale)
 
     def resolve(self, item: Any) -> Any:
         """Replace tensors that were changed in place by what they became, also in tuples, lists and dictionaries."""
@@ -49,12 +49,11 @@ class Changes:
 
     def behind(self, tensors: list[torch.Tensor]) -> str:
         """Where a tensor was changed in place of which one of these is another view; empty if there is none."""
-        if self._stale:
-            for tensor in tensors:
-                if tensor.layout is torch.strided:
-                    found = self._stale.get(tensor.untyped_storage()._cdata)
-                    if found is not None:
-                        return found[1]
+        for tensor in tensors if self._stale else ():
+            if tensor.layout is torch.strided:
+                found = self._stale.get(tensor.untyped_storage()._cdata)
+                if found is not None:
+                    return found[1]
         return ""
 
 

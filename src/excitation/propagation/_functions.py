@@ -32,7 +32,7 @@ LEAKS = frozenset(
 QUESTIONS = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "storage_offset", "len", "hash"}
     | {"get_device", "dense_dim", "sparse_dim", "is_pinned", "storage_type", "result_type", "promote_types"}
-    | {"has_names", "dim_order", "register_hook"}
+    | {"has_names", "dim_order", "register_hook", "dlpack_device"}
 )
 
 # Results with a tensor's shape and none of its numbers.
