@@ -310,7 +310,7 @@ def _reason(
     return (
         f"{start} The network runs the same operations for both, so information escapes the record: through numbers"
         " taken out of tensors (NumPy, shapes of selections, text), code under DisableTorchFunction, another thread, or"
-        " random numbers. Maps would miss what goes that way: replace it by plain torch operations, or choose a layer"
+        " another process. Maps would miss what goes that way: replace it by plain torch operations, or choose a layer"
         " above it."
     )
 

@@ -142,7 +142,7 @@ def _reordered(reader: Reader) -> Reader:
 
     def read(
         reading: Reading, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
-        training: bool, momentum: float, eps: float, *flags: bool,
+        training: bool, momentum: Any, eps: Any, *flags: bool,
     ) -> Read | None:  # fmt: skip
         del flags
         return reader(reading, input, running_mean, running_var, weight, bias, training, momentum, eps)

@@ -110,8 +110,8 @@ class Recorder(TorchFunctionMode):
             value = self._book.add(images, kind, layout=layout, address=INPUT)
             self._record.images = value
             self._record.places[INPUT] = Place(INPUT, value, "input")
-            stack.enter_context(self)
-            read(self._changes.resolve(self._model(images)))
+            with self:
+                read(self._changes.resolve(self._model(images)))
             self._escapes.check_at_the_end()
         return self._record
 
@@ -147,7 +147,8 @@ class Recorder(TorchFunctionMode):
             return
         call = self._calls[name] = self._calls.get(name, 0) + 1
         name = name if call == 1 else f"{name}#{call}"
-        self._place(name, self._changes.resolve(output), "module")
+        with torch._C.DisableTorchFunction():  # looking at a tensor is no operation of the network
+            self._place(name, self._changes.resolve(output), "module")
 
     def _place(self, name: str, output: object, kind: str) -> None:
         found = tensor_list(output)
