@@ -153,8 +153,8 @@ def pick_scores(result: object, images: int, output: OutputChoice = None) -> tor
         raise ExcitationError(f"the class scores should be a tensor of floating-point numbers, not {kind}.")
     if picked.dim() == 1 and len(picked) == images:
         raise ExcitationError(
-            f"the class scores have shape {tuple(picked.shape)}, one number for each image; (image, classes) is expected:"
-            " give output=lambda y: y[:, None] for a single class, 0."
+            f"the class scores have shape {tuple(picked.shape)}, one number for each image; (image, classes) is"
+            " expected: give output=lambda y: y[:, None] for a single class, 0."
         )
     if picked.dim() < 2 or picked.shape[0] != images or 0 in picked.shape:
         raise ExcitationError(

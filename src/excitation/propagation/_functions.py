@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ._genuine import counterpart, foreign, is_genuine
-from .operations import READERS, Read, Reader, Reading
+from .operations import READERS, Parts, Read, Reader, Reading
 
 DUNDERS = {
     "__radd__": "add",
@@ -143,7 +143,7 @@ def _reordered(reader: Reader) -> Reader:
     def read(
         reading: Reading, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
         training: bool, momentum: Any, eps: Any, *flags: bool,
-    ) -> Read | None:  # fmt: skip
+    ) -> Read | Parts | None:  # fmt: skip
         del flags
         return reader(reading, input, running_mean, running_var, weight, bias, training, momentum, eps)
 

@@ -11,7 +11,7 @@ import torch
 
 NAMESPACES: tuple[ModuleType | type, ...] = (
     torch, torch.functional, torch.nn.functional, torch.nn.init, torch.special, torch.linalg, torch.fft,
-    torch._C._nn, torch._C._VariableFunctions, torch._C._special, torch._C._linalg, torch._C._fft,
+    torch._C._nn, torch._C._VariableFunctions,
 )  # fmt: skip
 """Where PyTorch keeps the functions that a function mode is shown, beside the methods of tensors."""
 

@@ -27,6 +27,7 @@ from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, re
 from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import INPUT
 from ._record import Entry, Opaque, Place, Record
+from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
 from ._running import hook, runs_by_itself
 from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
@@ -83,11 +84,7 @@ class Recorder(TorchFunctionMode):
         except Exception as error:
             if not runs_by_itself(self._model, images, read, self._holdings):
                 raise
-            raise UnsupportedOperationError(
-                f"{self._failed} works by itself but not while it is recorded ({type(error).__name__}:"
-                f" {str(error).partition(chr(10))[0]}); replace it in the model by plain torch operations, or explain"
-                " the part of the model above it."
-            ) from error
+            raise not_while_recorded(self._failed, error) from error
 
     def _recorded(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
         refuse_modes()
@@ -194,10 +191,7 @@ class Recorder(TorchFunctionMode):
         if in_place:
             args, kwargs = moved_target(args, kwargs)
             if not args or not isinstance(args[0], torch.Tensor):
-                raise UnsupportedOperationError(
-                    f"{self._where(how.name)} writes into several tensors in place, which the recording cannot undo;"
-                    " use the form that makes new tensors."
-                )
+                raise several_in_place(self._where(how.name))
         tensors = tensor_list(args)
         if kwargs:
             tensors += tensor_list(kwargs)
@@ -219,10 +213,7 @@ class Recorder(TorchFunctionMode):
             if value.kind > kind:
                 kind = value.kind
         if changes and (where := changes.behind(tensors)):
-            raise UnsupportedOperationError(
-                f"{self._where(how.name)} reads a tensor that shares memory with one changed in place by {where};"
-                " use the form that makes a new tensor there."
-            )
+            raise other_view(self._where(how.name), where)
         if kind is Kind.CONSTANT:
             result = how.twin(*args, **kwargs)
             for tensor in tensor_list(result):
@@ -271,17 +262,9 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            read, problem = None, problem or _no_neurons(reading.where, kind)
-        elif how.foreign and kind is Kind.TRACKED:
-            problem = UnsupportedOperationError(
-                f"{reading.where} {how.foreign}, and has no rule. Replace it in the model by PyTorch's own operations,"
-                " or choose a layer above it."
-            )
+            read, problem = None, problem or (no_neurons(reading.where) if kind is Kind.TRACKED else None)
         elif read is None and kind is Kind.TRACKED and problem is None:
-            problem = UnsupportedOperationError(
-                f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
-                " model by supported operations, or ask for a rule."
-            )
+            problem = no_rule(reading.where, how.foreign)
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
         return result
 
@@ -412,7 +395,7 @@ class Recorder(TorchFunctionMode):
             lost = problem
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
-                lost = _no_neurons(f"operation {address!r}", kind)
+                lost = no_neurons(f"operation {address!r}") if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
                     tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
@@ -471,13 +454,3 @@ class Recorder(TorchFunctionMode):
 
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")
-
-
-def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
-    """Why no signal can pass below whole numbers and masks, which may steer the network but not add to it."""
-    if kind is not Kind.TRACKED:
-        return None
-    return UnsupportedOperationError(
-        f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
-        " Choose a layer above that, or replace it in the model."
-    )
