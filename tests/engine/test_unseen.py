@@ -140,16 +140,18 @@ def test_whole_numbers_masks_and_new_parameters_are_no_constants(case, images):
         eb.explain(model_of(ESCAPED[case]), images, [0], layer="relu")
 
 
+def filled(*values):
+    return [torch.full((6,), value, dtype=torch.float64) for value in values]
+
+
 SAME = {
     "aten": (
         lambda x: torch.ops.aten.relu_.default(torch.ops.aten.add_.Tensor(torch.ops.aten.neg.default(x), 1.0)),
         lambda x: F.relu(1.0 - x),
     ),
     "batch norm of torch": (
-        lambda x: torch.batch_norm(
-            x, *(torch.full((6,), v).double() for v in (-2.0, 0.1, 0.2, 0.5)), False, 0.0, 0.0, True
-        ),
-        lambda x: F.batch_norm(x, *(torch.full((6,), v).double() for v in (0.2, 0.5, -2.0, 0.1)), False, 0.0, 0.0),
+        lambda x: torch.batch_norm(x, *filled(-2.0, 0.1, 0.2, 0.5), False, 0.0, 0.0, True),
+        lambda x: F.batch_norm(x, *filled(0.2, 0.5, -2.0, 0.1), False, 0.0, 0.0),
     ),
     "named target": (lambda x: torch.relu_(input=x - 0.3), lambda x: F.relu(x - 0.3)),
     "requires_grad": (lambda x: x.detach().requires_grad_(True) * 2, lambda x: x * 2),

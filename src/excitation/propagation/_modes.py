@@ -18,7 +18,7 @@ def refuse_modes() -> None:
         ExcitationError: one is active.
     """
     refuse_dispatch_modes()
-    for mode in _get_current_function_mode_stack():
+    for mode in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
         if not isinstance(mode, DeviceContext):  # `torch.set_default_device` changes where tensors are, no number
             raise ExcitationError(
                 f"the function mode {type(mode).__name__} is active, which can change operations after the recording"

@@ -14,8 +14,8 @@ def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
     """
     if foreign:
         return UnsupportedOperationError(
-            f"{where} {foreign}, and has no rule. Replace it in the model by PyTorch's own operations, or choose a layer"
-            " above it."
+            f"{where} {foreign}, and has no rule. Replace it in the model by PyTorch's own operations, or choose a"
+            " layer above it."
         )
     return UnsupportedOperationError(
         f"{where} carries information and has no rule. Choose a layer above it, replace it in the model by supported"
