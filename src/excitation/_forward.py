@@ -15,6 +15,11 @@ from .propagation import Kind, LateRootError, Record, Recorder, images_axis, ten
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
 
+DETECTOR = (
+    " The model is a detector: it cuts boxes out and chooses among them, which no signal can follow. Explain its"
+    " backbone with a classifier on top, as a module of its own that returns (image, classes)."
+)
+
 OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
 """Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
 
@@ -27,6 +32,7 @@ def forward(
     constants: Sequence[str] = (),
     *,
     check: bool = True,
+    rules: bool = True,
 ) -> Record:
     """Record a network on images.
 
@@ -37,6 +43,7 @@ def forward(
         output: where the class scores are.
         constants: names of tensors the network keeps outside its parameters and buffers.
         check: whether to ask if the scores are finite; who asks later, with the maps, waits for a device once.
+        rules: whether a signal is to be carried down the record, for which every operation must have a rule.
 
     Returns:
         The record, with `top` and `scores` set.
@@ -52,7 +59,9 @@ def forward(
     def network(recorder: Recorder) -> Record:
         try:
             return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
-        except ExcitationError:
+        except ExcitationError as error:
+            if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
+                raise type(error)(f"{error}{DETECTOR}") from error
             raise
         except NotImplementedError as error:
             if images.dtype not in {torch.bfloat16, torch.float16}:
@@ -82,7 +91,7 @@ def forward(
         found.clear()
         recorder = Recorder(model, None, constants)
         record = network(recorder)
-    scores, value = recorder.final(found[-1])
+    scores, value = recorder.final(found[-1], rules=rules)
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -142,6 +151,11 @@ def pick_scores(result: object, images: int, output: OutputChoice = None) -> tor
     if not isinstance(picked, torch.Tensor) or not picked.is_floating_point():
         kind = picked.dtype if isinstance(picked, torch.Tensor) else type(picked).__name__
         raise ExcitationError(f"the class scores should be a tensor of floating-point numbers, not {kind}.")
+    if picked.dim() == 1 and len(picked) == images:
+        raise ExcitationError(
+            f"the class scores have shape {tuple(picked.shape)}, one number for each image; (image, classes) is"
+            " expected: give output=lambda y: y[:, None] for a single class, 0."
+        )
     if picked.dim() < 2 or picked.shape[0] != images or 0 in picked.shape:
         raise ExcitationError(
             f"the class scores have shape {tuple(picked.shape)}; ({images}, classes) or ({images}, classes, height,"

@@ -157,6 +157,10 @@ def read_contrast(contrast: Any, read: Callable[[Target], torch.Tensor]) -> torc
     if isinstance(contrast, (list, tuple, set, frozenset)):
         if not contrast:
             raise TargetError("contrast is an empty list of classes; name at least one.")
+        if any(not isinstance(item, (str, SupportsIndex)) for item in contrast):
+            raise TargetError(
+                f"contrast is {contrast!r}; a list of classes is expected, by index or name: it holds for all images."
+            )
         contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
     try:
         return read(contrast)

@@ -42,7 +42,7 @@ def _explained(question: Question, contrast: str | None, *, signed: bool, polici
     place="engine",
     source=f"{PAPER}, Sec. 3.2",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
     aliases=("eb",),
 )
@@ -58,7 +58,7 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
     place="engine",
     source=f"{PAPER}, Sec. 3.3",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
     aliases=("c-eb",),
 )
@@ -180,7 +180,7 @@ def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     place="engine",
     source=f"{PAPER}, Table 2 (w/o norm)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def without_norm(question: Question, *, signed: bool = False) -> Maps:
@@ -196,7 +196,7 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
     place="engine",
     source=f"{PAPER}, Table 2 (post-norm)",
     cost="1 F + 2 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def post_norm(question: Question, *, signed: bool = False) -> Maps:

@@ -72,6 +72,8 @@ class Question:
             return self.layer
         if self.preferred is not None:
             return layer_name(self.model, self.preferred)
+        if self.first.top is not None and self.first.top.problem is not None:
+            raise self.first.top.problem
         return default_place(self.first).name
 
     def last_layer(self) -> str:
@@ -80,8 +82,11 @@ class Question:
 
     @cached_property
     def first(self) -> Record:
-        """One recorded forward pass of the first image alone, of all that lies between image and scores."""
-        return forward(self.model, self.images[:1], None, self.output, self.constants)
+        """One recorded forward pass of the first image alone, of all that lies between image and scores.
+
+        Operations need no rules for it: who needs them asks `knows_all`.
+        """
+        return forward(self.model, self.images[:1], None, self.output, self.constants, rules=False)
 
 
 def ask(

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from .._errors import ExcitationError
+from .._errors import ExcitationError, UnsupportedOperationError
 from .._forward import OutputChoice
 from .._layers import Layer
 from ..networks._loaded import LoadedModel
@@ -118,9 +118,15 @@ class Method:
         # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
         with torch.inference_mode(False), torch.no_grad():
             # Of one image the method itself says so as early.
-            if self.applies is not None and len(images) > 1:
-                self.applies(question)
-            maps = self.function(question, **options)
+            try:
+                if self.applies is not None and len(images) > 1:
+                    self.applies(question)
+                maps = self.function(question, **options)
+            except UnsupportedOperationError as error:
+                raise UnsupportedOperationError(
+                    f'method {self.name!r} needs {self.needs}: {error} Methods that need "any network", such as'
+                    " gradient or grad-cam, need no rules."
+                ) from error
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(
                 f"the map of method {self.name!r} is not finite: an activation or a gradient is too large for"

@@ -74,7 +74,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     place="engine",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows; scores of which zero means something",
+    needs="a rule for every operation above the layer; scores of which zero means something",
     applies=knows_above,
     fixed={"start": "rivals"},
 )
@@ -85,7 +85,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     place="engine",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:

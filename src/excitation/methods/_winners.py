@@ -174,7 +174,7 @@ def _walked(
     place="engine",
     source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
     cost="1 F + 1 B for each winner",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def selective_tuning(question: Question, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
@@ -217,7 +217,7 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
     place="engine",
     source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",
     cost="1 F + 1 B for each winner",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def sampled_winners(

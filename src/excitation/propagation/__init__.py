@@ -7,9 +7,10 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 from ._account import Account, AccountRow
 from ._grid import Grid, axis_names
 from ._layout import images_axis
+from ._names import INPUT
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
-from ._recorder import INPUT, LateRootError, Recorder
+from ._recorder import LateRootError, Recorder
 from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
 from .policies import Policies

@@ -12,6 +12,11 @@ from ._values import Value
 from .operations import Operation
 
 
+@dataclass(eq=False)
+class Opaque(Operation):
+    """An operation without a rule: paths lead through it, but no signal."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One operation of the record.

@@ -131,12 +131,12 @@ class ValueBook:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+        self.entries: dict[int, tuple[weakref.ref[torch.Tensor], Value, int]] = {}
         self._count = 0
 
     def get(self, tensor: torch.Tensor) -> Value | None:
         """The value of this very tensor object, if it has one."""
-        entry = self._entries.get(id(tensor))
+        entry = self.entries.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
@@ -148,7 +148,27 @@ class ValueBook:
 
     def share(self, tensor: torch.Tensor, value: Value) -> None:
         """Give a tensor the value of another with the same numbers."""
-        self._entries[id(tensor)] = (weakref.ref(tensor), value)
+        self.entries[id(tensor)] = (weakref.ref(tensor), value, version_of(tensor))
+
+    def rewritten(self) -> Value | None:
+        """A value whose tensor lives and was written into since it was entered."""
+        for reference, value, version in self.entries.values():
+            tensor = reference()
+            if tensor is not None and version >= 0 and tensor._version != version:
+                return value
+        return None
+
+    def refresh(self) -> None:
+        """Take all tensors as they are now."""
+        for reference, value, _ in list(self.entries.values()):
+            tensor = reference()
+            if tensor is not None:
+                self.share(tensor, value)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor or a view of it was written into; -1 in inference mode, where that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:

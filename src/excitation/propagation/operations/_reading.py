@@ -22,7 +22,6 @@ class Reading:
         name: canonical name of the function: `conv2d`, `add`, `relu`.
         path: the module it is called in.
         book: the values known so far.
-        tensors: all tensors the call takes in.
         training: whether the module it is called in is in training mode.
         bounds: of what a refused call makes: it can still steer.
         gate: whether that is a gate.
@@ -32,7 +31,6 @@ class Reading:
     path: str
     book: ValueBook
     training: Callable[[], bool]
-    tensors: Sequence[torch.Tensor] = ()
     bounds: Bounds = UNBOUNDED
     gate: bool = False
 
