@@ -33,6 +33,9 @@ SHAPE_ONLY = frozenset(
     | {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"}
 )
 
+# Results with the first tensor's numbers and another's shape or type.
+FIRST_ONLY = frozenset({"view_as", "reshape_as", "expand_as", "type_as", "to"})
+
 
 @dataclass(frozen=True)
 class Function:

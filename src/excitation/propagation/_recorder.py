@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from .._errors import EscapedTensorError, UnsupportedOperationError
 from ._eager import uncompiled
-from ._functions import Function, function
+from ._functions import FIRST_ONLY, Function, function
 from ._holdings import Holdings
 from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
 from ._record import Entry, Place, Record
@@ -203,7 +203,8 @@ class Recorder(TorchFunctionMode):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
-        if how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:]):
+        empty = how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:])
+        if empty or (how.name in FIRST_ONLY and not reading.carries(tensors[0])):
             result = how.twin(*args, **kwargs)
             self._book.add(result, Kind.CONSTANT)
             return result
