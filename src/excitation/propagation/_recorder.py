@@ -22,7 +22,7 @@ from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._changes import Changes, is_dense
 from ._eager import uncompiled
 from ._escapes import Escapes, leak
-from ._functions import Function, function, moved_target, tells_numbers
+from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
 from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
@@ -238,7 +238,8 @@ class Recorder(TorchFunctionMode):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
-        if how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:]):
+        empty = how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:])
+        if empty or (how.name in FIRST_ONLY and not reading.carries(tensors[0])):
             result = how.twin(*args, **kwargs)
             self._book.add(result, Kind.CONSTANT)
             return result

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from .._bounds import Bounds, Limit, compact, spread
+from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
 from .._values import Value
 from ._families import Arrangement, Operation
 
@@ -101,32 +102,76 @@ def numbered(operands: Tensors) -> list[torch.Tensor]:
     return found
 
 
-def sent_back(
-    operands: Tensors, take: Callable[[Tensors], Tensors]
-) -> Callable[[Sequence[torch.Tensor | None]], list[torch.Tensor]]:
-    """The adjoint of an operation whose outputs take neurons of its operands: each signal to the neuron taken.
+class Taken:
+    """What is known of an operation whose outputs take neurons of its operands.
 
     Args:
         operands: of the operation.
         take: from the operands' numbers to the outputs', 0 where an output took none; called once.
     """
-    shapes = [operand.shape for operand in operands]
-    sizes = [operand.numel() for operand in operands]
-    places: list[torch.Tensor] = []
 
-    def adjoint(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+    def __init__(self, operands: Tensors, take: Callable[[Tensors], Tensors]) -> None:
+        self._shapes = [operand.shape for operand in operands]
+        self._sizes = [operand.numel() for operand in operands]
+        self._operands: Tensors = operands
+        self._take = take
+        self._numbers: Tensors | None = None
+
+    def numbers(self) -> Tensors:
+        """Which neuron each place of the outputs took."""
+        if self._numbers is None:
+            self._numbers = self._take(numbered(self._operands))
+        return self._numbers
+
+    def adjoint(self, signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """Each signal to the neuron taken."""
         like = next(signal for signal in signals if signal is not None)
-        if not places:
-            places.extend(taken.flatten() for taken in take(numbered(operands)))
         lead = like.shape[:LEAD]
-        whole = like.new_zeros((*lead, 1 + sum(sizes)))
-        for signal, place in zip(signals, places, strict=False):
+        whole = like.new_zeros((*lead, 1 + sum(self._sizes)))
+        for signal, numbers in zip(signals, self.numbers(), strict=False):
             if signal is not None:
-                whole = whole.index_add(-1, place.to(whole.device), signal.reshape(*lead, place.numel()))
-        parts = torch.split(whole[..., 1:], sizes, -1)
-        return [part.reshape(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
+                places = numbers.flatten().to(whole.device)
+                whole = whole.index_add(-1, places, signal.reshape(*lead, places.numel()))
+        parts = torch.split(whole[..., 1:], self._sizes, -1)
+        return [part.reshape(*lead, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
-    return adjoint
+    def laid(self, layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> list[Layout]:
+        """The outputs' layouts: an axis is an operand's where all neurons that were taken kept their positions.
+
+        Raises:
+            MixedImagesError: neurons went to other images' places.
+        """
+        found = []
+        for numbers, shape in zip(self.numbers(), shapes, strict=True):
+            aligned, start = [], 1
+            for layout, own, size in zip(layouts, self._shapes, self._sizes, strict=True):
+                if layout is not None:
+                    aligned.append(_aligned(layout, own, numbers - start, size))
+                start += size
+            found.append(broadcast(aligned, shape))
+        return found
+
+
+def _aligned(layout: Layout, own: torch.Size, places: torch.Tensor, size: int) -> Layout:
+    """An operand's axes at the places they have among an output's.
+
+    Args:
+        layout: of the operand.
+        own: its shape.
+        places: by place of the output, which neuron of the operand is there; others are below zero or too large.
+        size: how many neurons the operand has.
+    """
+    there = ((places >= 0) & (places < size)).nonzero(as_tuple=True)
+    sources = torch.unravel_index(places[there], own) if own else ()
+    result: list[Axis] = [()] * places.dim()
+    for axis, length, source in zip(layout, own, sources, strict=True):
+        open_ = [a for a in range(places.dim()) if not result[a] and places.shape[a] == length]
+        kept = next((a for a in open_ if torch.equal(there[a], source)), None)
+        if kept is not None:
+            result[kept] = axis
+        elif holds_images(axis) and len(source):
+            raise MixedImagesError
+    return tuple(result)
 
 
 def in_doubles(take: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

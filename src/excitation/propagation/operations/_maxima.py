@@ -13,7 +13,7 @@ import torch
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from .._bounds import Bounds, maximum, minimum
-from ._choices import LEAD, Selection, sent_back
+from ._choices import LEAD, Selection, Taken
 from ._elementwise import Activation
 from ._reading import Parts, Read, Reading, common_shape, reads
 
@@ -56,7 +56,7 @@ def _over(
 
     operation = Selection(
         None,
-        adjoint=sent_back([input], take),
+        adjoint=Taken([input], take).adjoint,
         bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
@@ -122,7 +122,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
 
     operation = Selection(
         (1.0,),
-        adjoint=sent_back([input, other], take),
+        adjoint=Taken([input, other], take).adjoint,
         bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
     )
     return operation, (input, other)
@@ -153,7 +153,7 @@ def _ordered(
     axes = tuple(Kept(a) if a != d else axis for a in range(input.dim()) if a != d or axis is not None)
     operation = Selection(
         None,
-        adjoint=sent_back([input], take),
+        adjoint=Taken([input], take).adjoint,
         bound=lambda lowers: values(lowers[0]),
         axes=axes,  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .._values import tensor_list
-from ._choices import Written, sent_back
+from ._choices import Taken, Written
 from ._linear_maps import linear_map
 from ._reading import Number, Parts, Read, Reading, reads
 from ._selection import taken
@@ -32,10 +32,12 @@ def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write, *p
     """
     if not all(operand.is_floating_point() for operand in operands):
         reading.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
+    known = Taken(operands, lambda numbers: [write(numbers, lambda _: 0)])
     operation = Written(
         (1.0,),
         apply=lambda tensors: (write(tensors, lambda constant: constant),),
-        adjoint=sent_back(operands, lambda numbers: [write(numbers, lambda _: 0)]),
+        adjoint=known.adjoint,
+        laid=known.laid,
         steered=any(reading.carries(tensor) for tensor in tensor_list(places)),
     )
     return operation, tuple(operands)
