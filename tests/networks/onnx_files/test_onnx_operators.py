@@ -88,6 +88,7 @@ for name in ("Add", "Sub", "Mul", "Div"):
     case(f"{name} number", name, 14, {"c": np.float32(1.7)})
     case(f"{name} channels", name, 7, {"c": f4(3, 1, 1) + 4})
 case("Pow", "Pow", 13, {"c": np.float32(3)})
+case("Mod", "Mod", 13, {"c": np.float32(0.7)}, fmod=1)
 for name in ("Max", "Min"):
     case(f"{name} tensors", name, 13, {"c": f4(3, 1, 1), "d": f4(10)})
     case(f"{name} number", name, 13, {"c": np.float32(0.2)})
@@ -137,7 +138,8 @@ def test_functions_of_positive_numbers(name, tmp_path):
 
 
 RESIZES = {
-    "twice": ([1, 1, 2, 2], {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    "twice": (
+        [1, 1, 2, 2], {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
     "half pixel": ([1, 1, 1.7, 0.6], {"mode": "nearest"}),
     "ceil": ([1, 1, 1.7, 0.6], {"mode": "nearest", "nearest_mode": "ceil"}),
     "prefer ceil": ([1, 1, 1.5, 2.5], {"mode": "nearest", "nearest_mode": "round_prefer_ceil"}),
@@ -246,11 +248,26 @@ def test_a_mask(kind, tmp_path):
     agree(model_of(nodes, {"c": PICTURES[:1, :, :, :1]}, opset=16), tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("kind", ["Div", "Mod"])
+def test_whole_numbers_are_divided_towards_zero(kind, tmp_path):
+    """Also the least number by -1, for which the processor would stop the program."""
+    a, b = i8(7, -7, 7, -7, -(2**63)), i8(2, 2, -2, -2, -1)
+    nodes = [
+        helper.make_node(kind, ["a", "b"], ["c"]), helper.make_node("Cast", ["c"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("GlobalMaxPool", ["x"], ["g"]), node("Add", "g", "f"),
+    ]  # fmt: skip
+    net = loaded(model_of(nodes, {"a": a, "b": b}), tmp_path / "m.onnx")
+    zero = torch.zeros(1, 3, 8, 10)
+    wanted = [3.0, -3, -3, 3] if kind == "Div" else [1.0, 1, -1, -1]
+    assert net(zero)[0, 0, 0].tolist() == [*wanted, -(2.0**63) if kind == "Div" else 0.0]
+
+
 def test_shapes_are_computed_for_each_batch(tmp_path):
     """`view(x.size(0), -1)`, an expanded constant and a mask, as exporters write them."""
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "zero"], ["n"]),
-        helper.make_node("Unsqueeze", ["n", "first"], ["n1"]), helper.make_node("Concat", ["n1", "rest"], ["t"], axis=0),
+        helper.make_node("Unsqueeze", ["n", "first"], ["n1"]),
+        helper.make_node("Concat", ["n1", "rest"], ["t"], axis=0),
         helper.make_node("Reshape", ["x", "t"], ["r"]),
         helper.make_node("Shape", ["r"], ["u"], start=1), helper.make_node("Cast", ["u"], ["v"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["v", "two"], ["h"]), helper.make_node("Cast", ["h"], ["hi"], to=TensorProto.INT64),
@@ -269,7 +286,7 @@ def test_shapes_are_computed_for_each_batch(tmp_path):
     assert [name for name, _ in net.named_children()] == ["r", "y"], "numbers of shapes are no layers"
 
 
-# Where the reference evaluator departs from ONNX's text: the formula of that text, by hand -----------------------------
+# Where the reference evaluator departs from ONNX's text: the formula of that text, by hand ---------------------------
 
 X = torch.from_numpy(PICTURES)
 

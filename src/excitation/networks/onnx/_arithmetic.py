@@ -59,6 +59,16 @@ def _floating(item: Operand) -> bool:
     return item.is_floating_point() if isinstance(item, torch.Tensor) else isinstance(item, float)
 
 
+@computes("Mod", scalars=True)
+def remainder(call: Call, a: Operand, b: Operand) -> torch.Tensor:
+    """What a division leaves, with the divisor's sign, or with `fmod` the dividend's."""
+    function = torch.fmod if call.get("fmod", 0) else torch.remainder
+    a, b = torch.as_tensor(a), torch.as_tensor(b)
+    if _floating(a) or _floating(b):
+        return function(a, b)
+    return torch.where(b == -1, 0, function(a, torch.where(b == -1, 1, b)))
+
+
 @computes(*PAIRS)
 def compare(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Comparisons and logic."""
