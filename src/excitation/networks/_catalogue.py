@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import sources
+from . import onnx, sources
 from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
@@ -156,4 +156,4 @@ register_scheme("pool-first", Scheme(_load_pool_first, "pool-first:SPEC", model_
 register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVISION_FORM, sources.torchvision_files))
 register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
 register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
-register_scheme("onnx", Scheme(sources.load_onnx, sources.ONNX_FORM, sources.onnx_files))
+register_scheme("onnx", Scheme(onnx.load_onnx, onnx.FORM, onnx.onnx_files))
