@@ -60,6 +60,11 @@ def make_plan(text: Text) -> Plan:
     layers = [item for item in written_layers(text) if included(item.message, text.net)]
     declared = [*declared_inputs(text), *(blob for item in layers if item.kind in DATA for blob in data_inputs(item))]
     if not declared:
+        if text.net.input:
+            raise ModelError(
+                f"prototxt {text.path} names {len(text.net.input)} inputs and gives 0 sizes; each input needs one"
+                " input_shape or four input_dim."
+            )
         raise ModelError(f"prototxt {text.path} has no input: neither `input` nor an Input or data layer.")
     chosen = next((blob for blob in declared if blob.shape is not None and len(blob.shape) > 2), declared[0])
     batch, *shape = checked_size(chosen)
