@@ -134,7 +134,8 @@ def scalar(draw, field):
 def fields(draw, kind, depth=0):
     """The inside of a message."""
     text = draw(GAPS)
-    for field in draw(st.lists(st.sampled_from(list(kind.fields)), max_size=4, unique_by=lambda field: field.name)):
+    known = st.sampled_from(list(kind.fields)) if kind.fields else st.nothing()
+    for field in draw(st.lists(known, max_size=4, unique_by=lambda field: field.name)):
         inside = field.message_type
         if inside is not None and depth > 3:
             continue

@@ -100,12 +100,13 @@ layers { name: "fc" type: INNER_PRODUCT bottom: "conv" top: "fc" inner_product_p
 
 def test_old_dialect(tmp_path):
     assert same(read(tmp_path, OLD), read(tmp_path, INPUT + CONV + RELU + FC))
-    types = {"LRN": "lrn", "SIGMOID": "s", "TANH": "t", "POWER": "p", "ELTWISE": "e", "CONCAT": "c", "SPLIT": "s",
-             "FLATTEN": "f", "SOFTMAX": "s", "SLICE": "s"}  # fmt: skip
-    for kind in types:
+    for kind in (
+        "ABSVAL", "ARGMAX", "BNLL", "CONCAT", "ELTWISE", "EXP", "FLATTEN", "LRN", "POWER", "SIGMOID", "SLICE",
+        "SOFTMAX", "SPLIT", "TANH",
+    ):  # fmt: skip
         read(tmp_path, f'{OLD} layers {{ name: "x" type: {kind} bottom: "conv" top: "x" }}')
-    with pytest.raises(eb.ExcitationError, match=r"'x' \(BNLL, line 9 of net.prototxt\)"):
-        read(tmp_path, f'{OLD}\nlayers {{ name: "x" type: BNLL bottom: "conv" top: "x" }}')
+    with pytest.raises(eb.ExcitationError, match=r"'x' \(MVN, line 9 of net.prototxt\)"):
+        read(tmp_path, f'{OLD}\nlayers {{ name: "x" type: MVN bottom: "conv" top: "x" }}')
     with pytest.raises(eb.ExcitationError, match="dialect before 2014"):
         read(tmp_path, 'input: "data" input_dim: [1, 3, 6, 7] layers { layer { name: "conv" type: "conv" } }')
 

@@ -188,11 +188,11 @@ class _Reader:
 
     def _scalar(self, target: Any, field: Any, name: Token) -> None:
         tokens = self.tokens
-        if tokens.now.kind == "string":
-            parts = [tokens.take()]
+        parts = []
+        while tokens.now.kind == "string":
+            parts.append(tokens.take())
+        if parts:
             # Strings beside each other are one.
-            while tokens.now.kind == "string":
-                parts.append(tokens.take())
             value: Any = b"".join([self._made(content_of, part, name) for part in parts])
             if field is None:
                 return
