@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from .._loaded import ModelError
 from .._wire import WireError, fields
 from ._schema import message
-from ._weighted import Bias, Scale
+from ._weighted import Bias, Normalize, Scale
 
 MAX_BYTES = (1 << 31) - 1
 """Where protobuf ends."""
 
-NEUTRAL = {torch.nn.PReLU: 0.25, Scale: 1.0, Bias: 0.0}
+NEUTRAL = {torch.nn.PReLU: 0.25, Normalize: 1.0, Scale: 1.0, Bias: 0.0}
 """What `weight` begins with where it is not the weight of a neuron."""
 
 MAX_FIELDS = 20_000
