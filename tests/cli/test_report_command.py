@@ -52,7 +52,17 @@ def test_figures_of_the_difficult_pairs_have_names_of_their_own(run, played, tmp
     assert drawn == ["run_categories.png", "run_categories_difficult.png"]
 
 
-def test_options_that_would_change_nothing_are_refused(run, played):
+def test_the_paper_s_figures_stand_beside(run, played):
+    code, out, err = run("report", played, "--paper", "--form", "markdown")
+    assert code == 0, err
+    (row,) = [line for line in out.splitlines() if line.startswith("| c-MWP (paper) ")]
+    assert row.endswith("| 78.7 | 61.7 | 80.0 | 66.8 | 85.1 | 72.3 | 43.0 | 37.0 | 49.6 | 44.2 | 53.8 | 48.3 |")
+    assert "72.3 in Table 1 and 70.6 in Table 2" in out
+
+
+def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
+    only_grid = tmp_path / "grid.json"
+    only_grid.write_text('{"grid": {"A": {"D": {"Hits": 1.0}}}}')
     for words, said in (
         (["--difficult"], "--difficult changes nothing here"),
         (["--no-main"], "--no-main leaves nothing to print"),
@@ -60,6 +70,9 @@ def test_options_that_would_change_nothing_are_refused(run, played):
         (["--methods", "mwp@conv,mwp@pool"], "'mwp' is named twice"),
         (["--methods", ","], "--methods names none"),
         (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
+        (["--paper", "--no-main", "--categories"], "to print are: none, since --no-main leaves the main tables out"),
+        (["--published", only_grid], "the published figures are for grid; the games to print are: pointing."),
+        (["--paper", "--published", only_grid], "--paper and --published were both given"),
         (["--against", "mwp"], "has no row 'mwp'; there is: centre, mwp @ conv, mwp @ pool, c-mwp"),
     ):
         code, out, err = run("report", played, *words)
