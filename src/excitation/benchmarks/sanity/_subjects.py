@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +41,20 @@ class Subject:
     pixels: Bool[np.ndarray, "height width"] | None = None
 
 
-def subjects_of_pictures(model: LoadedModel, paths: Sequence[Path]) -> Iterator[Subject]:
+def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> Iterator[Subject]:
     """Pictures, each asked for the class the network holds most likely.
+
+    Args:
+        model: the network.
+        pictures: files, with the name of each.
 
     Raises:
         PictureError: a picture cannot be read.
     """
-    for path in paths:
+    for path, name in pictures.items():
         picture = read_picture(path)
         values, scores = _scored(model, picture)
-        yield Subject(path.name, picture, values, int(scores.argmax()), scores)
+        yield Subject(str(name), picture, values, int(scores.argmax()), scores)
 
 
 def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> Iterator[Subject]:
