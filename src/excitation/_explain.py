@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
+from ._checks import check_choice, check_size
 from ._errors import BypassWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
-from .propagation import Account, Kind, Place, Policies, Record, attention_maps, total
+from .propagation import Account, Kind, Place, Policies, Record, attention_maps, policies_or_default, total
 from .signals import Reading, Target, read_contrast, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
@@ -100,7 +101,9 @@ def explain(
         class_names: for targets by name; the loaded model's if not given.
         output: which part of the network's output holds the class scores: key, index or function.
         constants: dotted names of constant tensors the network keeps outside parameters and buffers.
-        resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass.
+        resize: `True` for the size of the images, or a size in pixels. Bicubic (linear in one dimension, trilinear in
+            three): values then no longer sum to mass. Bicubic values can be negative beside a peak though the map is
+            not (-12 % of the maximum was seen); `.clamp(min=0)` removes them.
         scale: `"max"` or `"sum"` divides each map by its largest absolute value or its absolute sum.
         **options: the method's own, as `list_methods()` has them.
 
@@ -268,7 +271,7 @@ def sweep_down(
         record,
         start[None],
         [place.value for place in places if place.value is not None],
-        policies or Policies(),
+        policies_or_default(policies),
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
@@ -421,10 +424,10 @@ def _resized(maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int,
     """Maps at another size; bicubic in two dimensions."""
     if resize is False:
         return maps
-    size = tuple(images.shape[2:]) if resize is True else tuple(resize)
     space = maps.dim() - 2
-    if len(size) != space:
-        raise ExcitationError(f"resize is {size}; maps have {space} dimensions of space.")
+    sides = {1: "(length,)", 2: "(height, width)", 3: "(depth, height, width)"}[space]
+    wanted = images.shape[2:] if resize is True else resize
+    size = check_size("resize", wanted, f"True, False or {sides}", dimensions=space)
     mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[space]
     return F.interpolate(maps, size=size, mode=mode, align_corners=False)
 
@@ -433,8 +436,7 @@ def _scaled(maps: torch.Tensor, scale: Literal["max", "sum"] | None) -> torch.Te
     """Maps divided by their largest absolute value or their absolute sum; empty maps stay empty."""
     if scale is None:
         return maps
+    check_choice("scale", scale, ("max", "sum", None))
     flat = maps.flatten(2).abs()
-    if scale not in {"max", "sum"}:
-        raise ExcitationError(f"scale is {scale!r}; choose 'max', 'sum' or None.")
     size = flat.amax(2) if scale == "max" else flat.sum(2)
     return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))

@@ -144,7 +144,9 @@ def test_another_picture_of_that_name_is_refused(run, folder, tmp_path):
 
 def test_two_pictures_for_one_result(run, folder, tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "A.jpg")
-    code, _, errors = run("explain", folder / "a.png", tmp_path / "A.jpg", *NAMED, "--target", "0", "--out", tmp_path / "o")
+    code, _, errors = run(
+        "explain", folder / "a.png", tmp_path / "A.jpg", *NAMED, "--target", "0", "--out", tmp_path / "o"
+    )
     assert code == 0, errors
     assert sorted(path.name for path in (tmp_path / "o").glob("*.png")) == ["A.jpg.png", "a.png.png"]
     (folder / "sub").mkdir()

@@ -76,10 +76,26 @@ def test_voc_lists_what_it_leaves_out(tmp_path):
         "more than once", "object 1 (cat) has no box", "object 2 (cat) has no box", "1 objects without a name",
         "object 1 (cat) has a box without area in the image (8, 8, 5, 5)", "object 2 (cat) has a box without area",
         "object 3 (cat) has a box that reaches 20 pixels", "cut.xml: is not well-formed", "outermost element is <html>",
-        "gone.xml: annotates a picture that is not in", "absent.xml: cannot be read", "leads out of the folder",
+        "gone.xml: annotates a picture that is not in", "absent.xml: cannot be read",
+        "'../../etc/passwd', which is no name of a file in the folder",
     ]:  # fmt: skip
         assert words in told
     assert len(data.problems) == 12
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "x" * 5000])
+def test_names_that_no_file_can_have_are_listed(tmp_path, name):
+    root = voc(tmp_path / "voc", {"good": annotation(SIZE)}, ["good", name], ["good"])
+    (tmp_path / "csv/val").mkdir(parents=True)
+    (tmp_path / "csv/labels.csv").write_text(f"file,class_index\n{name}.png,3\n")
+    for data, said, count in (
+        (read_voc(root, "test"), "test.txt: names image", 1),
+        (read_imagenet(tmp_path / "csv"), "labels.csv: names image", 0),
+    ):
+        assert len(list(data)) == count
+        (problem,) = map(str, data.problems)
+        assert said in problem
+        data.fingerprint()
 
 
 @pytest.mark.parametrize(

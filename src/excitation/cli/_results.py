@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +209,7 @@ def make_jobs(pictures: Mapping[Path, Path], out: Path, configuration: Mapping[s
                 f"{other} and {picture} would both be written to {figure}; run them apart, with another --out each."
             )
         if figure.resolve() in originals:
-            raise ResultError(f"the figure of {picture} would be written over a picture, {figure}; choose another --out.")
+            raise ResultError(f"the figure of {picture} would be written over a picture, {figure}; use another --out.")
         jobs.append(Job(picture, figure, maps, {**configuration, "picture": digest(picture)}))
     return jobs
 

@@ -10,7 +10,7 @@ from ._record import Entry, Place, Record
 from ._recorder import INPUT, LateRootError, Recorder
 from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
-from .policies import Policies
+from .policies import Policies, policies_or_default
 from .rules import ExcitationRules, Signal, channel_sum, total
 from .upward import LIVE, Climb, last_layer
 
@@ -33,6 +33,7 @@ __all__ = [
     "attention_maps",
     "channel_sum",
     "last_layer",
+    "policies_or_default",
     "sweep",
     "tensors_in",
     "total",
