@@ -23,7 +23,13 @@ def check_choice(what: str, value: object, choices: Collection[object]) -> None:
 
 
 def check_number(
-    what: str, value: Any, meant: str, *, least: float = -math.inf, most: float = math.inf, whole: bool = False
+    what: str,
+    value: Any,
+    meant: str,
+    *,
+    least: float | int = -math.inf,
+    most: float | int = math.inf,
+    whole: bool = False,
 ) -> None:
     """Refuse what is no finite number, or one out of range.
 
