@@ -223,10 +223,21 @@ def test_labels_may_name_pictures_from_the_root_on(tmp_path):
     assert ["'c'" in str(problem) for problem in data.problems] == [True]
 
 
-def test_a_thousand_categories_are_imagenets_classes(tmp_path):
+@pytest.mark.parametrize("name", ["LOC_synset_mapping.txt", "synset_words.txt", "synsets.txt"])
+def test_the_order_of_the_classes_is_read_where_it_is_written(tmp_path, name):
     picture(tmp_path, "images/a.JPEG")
-    names = [f"n{i:04d}" for i in range(1000)]
-    groups = " ".join(f"{name} 0 0 5 5" for name in reversed(names))
-    (tmp_path / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\na,{groups}\n")
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\na,n02 0 0 5 5 n01 1 1 2 2\n")
+    assert read_imagenet(tmp_path).order == ()
+    (tmp_path / name).write_text("n02 cat, tom\nn03 dog\n\nn01 tench\n")
     data = read_imagenet(tmp_path)
-    assert data.classes == {name: (i,) for i, name in enumerate(names)}
+    assert data.order == ("n02", "n03", "n01")
+    assert not data.classes
+    assert data.categories == ("n01", "n02")
+
+
+def test_categories_are_read_without_the_pictures(tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\na,n02 0 0 5 5\n")
+    data = read_imagenet(tmp_path)
+    assert data.categories == ("n02",)
+    assert not data.problems

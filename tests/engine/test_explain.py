@@ -152,7 +152,7 @@ def test_raw_resized_and_scaled(model, images):
     assert torch.allclose(scaled, raw / raw.amax((2, 3), keepdim=True))
     summed = eb.explain(model, images, [0, 1], layer="pool", resize=True, scale="sum")
     assert torch.allclose(summed.abs().sum((2, 3)), torch.ones(3, 2).double())
-    with pytest.raises(eb.ExcitationError, match="resize is .*height, width. is expected"):
+    with pytest.raises(eb.ExcitationError, match=r"resize is \(3,\); .*\(height, width\) is expected"):
         eb.explain(model, images, [0], layer="pool", resize=(3,))
 
 

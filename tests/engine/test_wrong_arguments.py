@@ -113,7 +113,7 @@ CALLS = {
     "eb.Preprocessing(size=(0, 3))": SIZE,
     "eb.Preprocessing(size=(3.5, 3))": SIZE,
     "eb.Preprocessing(resize='foo')": "resize is 'foo'; choose one of 'shortest', 'squash', 'crop'",
-    "eb.Preprocessing(resize='crop', resize_to='a')": "resize_to is 'a'; a whole number of pixels from 1 on is expected",
+    "eb.Preprocessing(resize='crop', resize_to='a')": "resize_to is 'a'; a whole number of pixels from 1 on",
     "eb.Preprocessing(channels='XYZ')": "channels is 'XYZ'; choose one of 'RGB', 'BGR', 'L'",
     "eb.Preprocessing(interpolation='nearest')": "choose one of 'bilinear', 'bicubic', 'lanczos'",
     "eb.Preprocessing(mean=0.5)": "mean is 0.5; three values are expected, one per channel",

@@ -15,10 +15,11 @@ from ..networks._loaded import LoadedModel, Preprocessing
 from ..signals import Target
 from ..views import enlarge_map
 from ._answers import Answer, AnyMethod, Asker
+from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model
 from ._methods import Centre, describe_method
 from ._pointing import BLUR, gaussian_blur
-from ._running import Classes, Layers, LeftOut, classes_of, layers_of, pairs_of
+from ._running import Layers, LeftOut, layers_of, pairs_of
 from ._sqlite import Row
 
 Pairs = Mapping[str, Target]
@@ -75,6 +76,7 @@ class Setup:
             "layers": {name: list(places) for name, places in self.layers.items()},
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
+            **({"classes_told": self.classes.told} if self.classes.told else {}),
             "network": network or self.model.spec,
             "limit": limit,
             **smoothed,
@@ -139,7 +141,7 @@ def set_up(
         centre: whether the centre, which has no map, plays too.
 
     Raises:
-        ExcitationError: no method, or no layer for one.
+        ExcitationError: no method, no layer for one, or no category that is a class.
     """
     asked = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
     usual = [name for name, method in asked.items() if "blur" in getattr(method, "steps", ())]
@@ -148,7 +150,7 @@ def set_up(
         data=data,
         methods=asked,
         layers=layers_of(asked, layers),
-        classes=classes_of(model, data, mapping),
+        classes=classes_of(model, data, mapping, preprocessing),
         preprocessing=preprocessing,
         blur=frozenset(usual if blur is None else blur) if smooth else None,
     )

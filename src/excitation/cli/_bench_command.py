@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -211,7 +212,11 @@ def _point(
 
 
 def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]) -> None:
-    """Run a game and show how far it is, then print its tables, and what was wrong with the data."""
+    """Run a game and show how far it is, then print its tables, and what was wrong with the data.
+
+    Raises:
+        ExcitationError: there is no result, with the reasons.
+    """
     from ..benchmarks import report_tables
 
     with Meter(game) as meter:
@@ -225,3 +230,9 @@ def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]
         f"{len(results.rows)} rows in {results.path}; {len(results.left_out)} pairs left out,"
         f" {len(results.problems)} problems."
     )
+    if not results.rows:
+        reasons = Counter(reason for _, _, reason in results.left_out)
+        told = [f"{count} pairs were left out since {reason}" for reason, count in sorted(reasons.items())]
+        told += [f"{len(results.problems)} problems with the data are listed above"] if results.problems else []
+        said = "; ".join(told) or "no image of this run has an annotated category"
+        raise ExcitationError(f"there is no result: {said}.")

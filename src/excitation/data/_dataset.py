@@ -33,7 +33,9 @@ class AnnotatedImages(ABC):
         root: its folder.
         ids: all images it names, readable or not.
         truth: whether segments or boxes say where instances are.
-        classes: ImageNet classes of each category where the data set itself says them, else empty.
+        classes: of each category where the data set's own files say them, else empty.
+        order: categories in the order of the classes of a network that was trained on the data set, where it is known,
+            else empty.
         problems: what was wrong so far, by path. Reading an image adds to it.
     """
 
@@ -44,6 +46,7 @@ class AnnotatedImages(ABC):
         self.root = root
         self.problems = Problems()
         self.classes: Mapping[str, tuple[int, ...]] = {}
+        self.order: tuple[str, ...] = ()
         unique: dict[str, None] = {}
         for item in ids:
             if item in unique:
