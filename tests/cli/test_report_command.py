@@ -81,6 +81,27 @@ def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
         assert err.count("\n") == 1
 
 
+def test_options_for_other_games_are_refused(run, tmp_path):
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+    code, _, err = run(*bench("deletion", world, out))
+    assert code == 0, err
+    for words, said in (
+        (
+            ["--categories"],
+            "--categories is for runs of pointing or layers or contrast; the given ones are of deletion.",
+        ),
+        (["--against", "mwp"], "--against is for runs of"),
+        (["--held-out", 2], "--held-out is for runs of pointing;"),
+        (["--figures", tmp_path / "drawn"], "--figures is for runs of pointing or contrast or layers or localization;"),
+    ):
+        code, out_text, err = run("report", out, *words)
+        assert (code, out_text) == (2, "")
+        assert said in err
+    code, text, err = run("report", out, "--problems")
+    assert (code, text) == (0, "")
+    assert "no problems with the data, and no pair was left out" in err
+
+
 def test_rows_are_chosen(run, played):
     text = run("report", played, "--layer", "pool", "--form", "markdown", "--categories")[1]
     assert "| Category | Pairs | centre | mwp @ pool | c-mwp |" in text

@@ -154,7 +154,8 @@ def pairs_of(
         if not known:
             left_out.append((image.id, category, "the category has no classes"))
         elif places and not instances:
-            reason = "only crowds of it are annotated" if image.of(category) else "it is annotated without a place"
+            crowded = "only crowds of the category are annotated"
+            reason = crowded if image.of(category) else "the category is annotated without a place"
             left_out.append((image.id, category, reason))
         else:
             pairs[category] = category_target(known)

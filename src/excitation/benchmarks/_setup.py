@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
+from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel, Preprocessing
@@ -141,8 +142,13 @@ def set_up(
         centre: whether the centre, which has no map, plays too.
 
     Raises:
-        ExcitationError: no method, no layer for one, or no category that is a class.
+        ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
     """
+    unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
+    if unknown:
+        raise ExcitationError(
+            f"layers are given for {unknown[0]!r}, which is none of the methods: {', '.join(methods)}."
+        )
     asked = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
     usual = [name for name, method in asked.items() if "blur" in getattr(method, "steps", ())]
     return Setup(

@@ -180,7 +180,8 @@ def _point(
     from ..networks._catalogue import load_model
 
     part = read_shard(shard)
-    chosen, places = read_methods(methods, layer, signal)
+    # A sweep takes its layers for all methods alike.
+    chosen, places = read_methods(methods, None if game == "layers" else layer, signal)
     loaded, images = load_model(model), open_data(data)
     if game == "layers":
         every = tuple(split(layer)) if layer else sweep_layers(loaded, images, shortest)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..benchmarks import PublishedFigures, Results, Table
 
 
+DRAWN = ("pointing", "contrast", "layers", "localization")
+"""Games that have a figure."""
+
+
 class Form(str, Enum):
     """How a table is written."""
 
@@ -105,6 +109,8 @@ def report_command(
         for run in results:
             answer(f"{place}: {sentence}" for place, sentence in run.problems)
             answer(f"{image}: {category} left out since {reason}." for image, category, reason in run.left_out)
+            if not run.problems and not run.left_out:
+                remark(f"{run.path}: no problems with the data, and no pair was left out.")
         return
     if methods is not None or layer is not None:
         results = choose_rows(results, None if methods is None else _named(methods), split(layer or ""))
@@ -112,6 +118,8 @@ def report_command(
         raise ExcitationError("--paper and --published were both given; choose one of them.")
     other = paper_figures() if paper else None
     beside = other if published is None else read_published(published)
+    _check_games(results, categories=categories, against=bool(against), held_out=held_out is not None,
+                 figures=figures is not None)  # fmt: skip
     extras = _beside(results, average, categories, against or [], held_out, difficult)
     _check_use(results, extras, beside, main=main, difficult=difficult, drawn=figures is not None)
     tables = report_tables(results, average=average.value, difficult=difficult, published=beside) if main else []
@@ -162,6 +170,29 @@ def _beside(
         if game_of(run) in POINTING:
             tables += [comparison_table(run, row, average=average.value, difficult=difficult) for row in against]
     return tables
+
+
+def _check_games(
+    results: Sequence[Results], *, categories: bool, against: bool, held_out: bool, figures: bool
+) -> None:  # fmt: skip
+    """Refuse options that are for other games than the runs'.
+
+    Raises:
+        ExcitationError: there is one.
+    """
+    from ..benchmarks._rows import POINTING, game_of
+
+    games = {game_of(run) for run in results}
+    for given, option, wanted in (
+        (categories, "--categories", POINTING),
+        (against, "--against", POINTING),
+        (held_out, "--held-out", ("pointing",)),
+        (figures, "--figures", DRAWN),
+    ):
+        if given and not games & {*wanted}:
+            raise ExcitationError(
+                f"{option} is for runs of {' or '.join(wanted)}; the given ones are of {', '.join(sorted(games))}."
+            )
 
 
 def _check_use(
