@@ -170,6 +170,20 @@ def test_pairs_left_out_one_and_all_are_no_success(run, tmp_path):
     assert "there is no result: 2 pairs were left out since the category has no classes." in err
 
 
+@pytest.mark.parametrize("game", ["pointing", "localization", "deletion"])
+def test_mixtures_by_probability(run, tmp_path, game):
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+    (world / "mapping.json").write_text('{"red": [0, 1], "blue": [2]}')
+    words = bench(game, world, out)
+    code, table, err = run(*words, "--mixture", "probability")
+    assert code == 0, err
+    assert "several classes of a category weighted by their probability in the picture" in " ".join(table.split())
+    code, _, err = run(*words)
+    assert code == 2
+    assert 'mixture was "probability", is "equal"' in err
+    assert run(*words, "--mixture", "loud")[0] == 2
+
+
 def test_too_few_classes_for_a_mosaic_are_told_in_a_line(run, tmp_path):
     code, _, err = run(*bench("grid", make_world(tmp_path / "world"), tmp_path / "run.sqlite"))
     assert code == 2

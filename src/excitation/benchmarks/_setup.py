@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 
+from .._checks import check_choice
 from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
@@ -20,6 +22,7 @@ from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model
 from ._methods import Centre, describe_method
 from ._pointing import BLUR, gaussian_blur
+from ._probabilities import Mixture, mixed_by_probability
 from ._running import Layers, LeftOut, layers_of, pairs_of
 from ._sqlite import Row
 
@@ -42,6 +45,7 @@ class Setup:
         classes: of a category.
         preprocessing: from a picture to the network's input.
         blur: names of methods whose maps are smoothed first; `None` where the game smooths none.
+        mixture: the parts of a category's classes in its target.
     """
 
     model: LoadedModel
@@ -51,6 +55,7 @@ class Setup:
     classes: Classes
     preprocessing: Preprocessing
     blur: frozenset[str] | None
+    mixture: Mixture = "equal"
 
     def __post_init__(self) -> None:
         """Nothing has been asked yet."""
@@ -77,6 +82,7 @@ class Setup:
             "layers": {name: list(places) for name, places in self.layers.items()},
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
+            "mixture": self.mixture,
             **({"classes_told": self.classes.told} if self.classes.told else {}),
             "network": network or self.model.spec,
             "limit": limit,
@@ -107,6 +113,8 @@ class Setup:
         except ValueError as error:
             self.data.problems.report(image.path, f"cannot be made an input: {error} Image left out.")
             return [], left_out
+        if self.mixture == "probability":
+            pairs = mixed_by_probability(self.model, one, pairs)
         return list(rows(image, one, pairs)), left_out
 
     def smoothed(self, answer: Answer, size: tuple[int, int]) -> Float[torch.Tensor, "_ _"]:
@@ -127,6 +135,7 @@ def set_up(
     blur: Collection[str] | None = None,
     smooth: bool = True,
     centre: bool = False,
+    mixture: Mixture = "equal",
 ) -> Setup:
     """A game's set-up from what its caller gave.
 
@@ -140,10 +149,12 @@ def set_up(
         blur: names of methods whose maps are smoothed first; `None`: those with `"blur"` among their `steps`.
         smooth: whether the game smooths maps at all.
         centre: whether the centre, which has no map, plays too.
+        mixture: the parts of a category's classes in its target.
 
     Raises:
         ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
     """
+    check_choice("mixture", mixture, get_args(Mixture))
     unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
     if unknown:
         raise ExcitationError(
@@ -159,6 +170,7 @@ def set_up(
         classes=classes_of(model, data, mapping, preprocessing),
         preprocessing=preprocessing,
         blur=frozenset(usual if blur is None else blur) if smooth else None,
+        mixture=mixture,
     )
 
 

@@ -17,8 +17,10 @@ from ._bench_options import (
     Limit,
     Mapping,
     MethodNames,
+    MixtureName,
     Network,
     Out,
+    Parts,
     Shard,
     Shortest,
     Signal,
@@ -107,6 +109,7 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         layer: LayerNames = None,
         signal: Signal = "response",
         mapping: Mapping = None,
+        mixture: MixtureName = Parts.equal,
         shortest: Shortest = 224,
         limit: Limit = None,
         shard: Shard = None,
@@ -118,8 +121,8 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         shape: InShape = Shape.disc,
         crowds: Crowds = True,
     ) -> None:
-        _point(game, data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-               truth, tolerance, frame, shape, crowds)  # fmt: skip
+        _point(game, data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+               difficult, truth, tolerance, frame, shape, crowds)  # fmt: skip
 
 
 _add_pointing(
@@ -154,6 +157,7 @@ def layers_command(
     ] = 5,
     signal: Signal = "response",
     mapping: Mapping = None,
+    mixture: MixtureName = Parts.equal,
     shortest: Shortest = 224,
     limit: Limit = None,
     shard: Shard = None,
@@ -166,13 +170,13 @@ def layers_command(
     crowds: Crowds = True,
 ) -> None:  # fmt: skip
     """Layer sweep (Figure 6 of the paper): the pointing game at every layer, one chosen on held-out images."""
-    _point("layers", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-           truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
+    _point("layers", data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+           difficult, truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
 
 
 def _point(
     game: str, data: str, model: str, out: Path, methods: str, layer: str | None, signal: str, mapping: Path | None,
-    shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
+    mixture: Parts, shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
     truth: Truth | None, tolerance: float, frame: Frame, shape: Shape, crowds: bool, held_out: int | None = None,
 ) -> None:  # fmt: skip
     from ..benchmarks import Tolerance, run_pointing, sweep_layers
@@ -197,6 +201,7 @@ def _point(
             places,
             out=out,
             mapping=None if mapping is None else read_mapping(mapping),
+            mixture=mixture.value,
             difficult=None if difficult is None else read_difficult_list(difficult, images.categories),
             tolerance=Tolerance(tolerance, shape.value, frame.value),
             truth=None if truth is None else truth.value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -41,6 +42,20 @@ Mapping = Annotated[
     Path | None,
     typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
 ]
+
+
+class Parts(str, Enum):
+    """Of a category's classes in its target."""
+
+    equal = "equal"
+    probability = "probability"
+
+
+MixtureName = Annotated[
+    Parts,
+    typer.Option("--mixture", help="Of the several classes of a category: in equal parts, or by the network's own"
+                 " probabilities in the picture, for all methods alike (r-mwp always takes the latter)."),
+]  # fmt: skip
 Shortest = Annotated[
     int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network's input.")
 ]
