@@ -10,6 +10,9 @@ from typing import Any
 
 from ._errors import ExcitationError
 
+SIDES = {1: "(length,)", 2: "(height, width)", 3: "(depth, height, width)"}
+"""What a size holds, by the number of dimensions."""
+
 
 def check_choice(what: str, value: object, choices: Collection[object]) -> None:
     """Refuse a value that is none of a few.

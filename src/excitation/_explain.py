@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from ._checks import check_choice, check_size
+from ._checks import SIDES, check_choice, check_size
 from ._errors import BypassWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
@@ -101,9 +101,8 @@ def explain(
         class_names: for targets by name; the loaded model's if not given.
         output: which part of the network's output holds the class scores: key, index or function.
         constants: dotted names of constant tensors the network keeps outside parameters and buffers.
-        resize: `True` for the size of the images, or a size in pixels. Bicubic (linear in one dimension, trilinear in
-            three): values then no longer sum to mass. Bicubic values can be negative beside a peak though the map is
-            not (-12 % of the maximum was seen); `.clamp(min=0)` removes them.
+        resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass, and can be
+            negative beside a peak though the map is not (-12 % of its maximum was seen; `.clamp(min=0)` helps).
         scale: `"max"` or `"sum"` divides each map by its largest absolute value or its absolute sum.
         **options: the method's own, as `list_methods()` has them.
 
@@ -275,7 +274,8 @@ def sweep_down(
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
-    top = total(prior[None])
+    assert record.top is not None
+    top = total(prior[None], record.top.layout)
     maps, share, masses, joins = {}, {}, {}, {}
     cut = contrast is not None and not signed
     for place, mass in zip(places, arrived, strict=True):
@@ -288,7 +288,7 @@ def sweep_down(
             joins[name] = join
         masses[name] = mass
         attention = mass.clamp(min=0) if cut else mass
-        maps[name] = _scaled(_resized(attention, images, resize), scale)
+        maps[name] = _scaled(_resized(attention, images, resize, views=_views(place)), scale)
     explanation = Explanation(
         maps=maps,
         scores=_target_scores(per_image, scores, class_names),
@@ -420,16 +420,26 @@ def _callers_level() -> int:
     return level
 
 
-def _resized(maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...]) -> torch.Tensor:
+def _views(place: Place) -> int:
+    """How many of a map's axes are views, between targets and space."""
+    assert place.value is not None
+    grid = place.value.grid()
+    return 0 if isinstance(grid, str) else len(grid.views)
+
+
+def _resized(
+    maps: torch.Tensor, images: torch.Tensor, resize: bool | tuple[int, ...], *, views: int = 0
+) -> torch.Tensor:
     """Maps at another size; bicubic in two dimensions."""
     if resize is False:
         return maps
-    space = maps.dim() - 2
-    sides = {1: "(length,)", 2: "(height, width)", 3: "(depth, height, width)"}[space]
-    wanted = images.shape[2:] if resize is True else resize
-    size = check_size("resize", wanted, f"True, False or {sides}", dimensions=space)
+    space = maps.dim() - 2 - views
+    wanted = images.shape[-space:] if resize is True else resize
+    size = check_size("resize", wanted, f"True, False or {SIDES[space]}", dimensions=space)
     mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[space]
-    return F.interpolate(maps, size=size, mode=mode, align_corners=False)
+    lead = maps.shape[: maps.dim() - space]
+    resized = F.interpolate(maps.flatten(0, -space - 1)[:, None], size=size, mode=mode, align_corners=False)
+    return resized.reshape(*lead, *size)
 
 
 def _scaled(maps: torch.Tensor, scale: Literal["max", "sum"] | None) -> torch.Tensor:

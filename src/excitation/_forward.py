@@ -11,7 +11,7 @@ import torch
 
 from ._checks import check_names
 from ._errors import ExcitationError
-from .propagation import Kind, LateRootError, Record, Recorder, tensors_in
+from .propagation import Kind, LateRootError, Record, Recorder, images_axis, tensors_in
 
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
@@ -89,6 +89,11 @@ def forward(
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
             " replace what makes them by plain torch operations."
+        )
+    if value.layout is not None and images_axis(value.layout) not in {0, None}:
+        raise ExcitationError(
+            f"the class scores have the shape {tuple(scores.shape)}, in which the images are not on the first axis;"
+            " (image, classes) is expected: pick or transpose them with `output=`."
         )
     ran = [record.places[name] for name in roots or () if name in record.places]
     if value.kind is not Kind.TRACKED and any(not place.problem for place in ran):

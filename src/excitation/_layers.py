@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from ._errors import LayerError
 from ._forward import OutputChoice, forward
-from .propagation import INPUT, Place, Record
+from .propagation import INPUT, Place, Record, axis_names
 
 Layer = str | torch.nn.Module
 """A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call."""
@@ -29,6 +29,8 @@ class LayerInfo:
         kind: `"module"`, `"operation"` or `"input"`.
         shape: of its output.
         stride: image pixels per step in each spatial dimension, `None` without space.
+        axes: what each axis of the output is: `image`, `view`, `channel`, `space`, `token`, `unknown`; several of them,
+            joined by `*`, where an axis holds them one within the other.
         whole: whether all evidence passes through it, so that a map here accounts for the whole score.
     """
 
@@ -36,6 +38,7 @@ class LayerInfo:
     kind: str
     shape: tuple[int, ...]
     stride: tuple[float, ...] | None
+    axes: tuple[str, ...]
     whole: bool
 
 
@@ -58,7 +61,14 @@ def list_layers(
     assert record.top is not None
     cuts = record.cuts(record.images, record.top)
     return [
-        LayerInfo(place.name, place.kind, tuple(place.value.shape), place.value.stride, place.value.serial in cuts)
+        LayerInfo(
+            name=place.name,
+            kind=place.kind,
+            shape=tuple(place.value.shape),
+            stride=place.value.stride,
+            axes=axis_names(place.value.layout, len(place.value.shape)),
+            whole=place.value.serial in cuts,
+        )
         for place in record.places.values()
         if place.value is not None and not place.problem
     ]
@@ -106,11 +116,9 @@ def find_place(record: Record, name: str) -> Place:
     if place.problem:
         raise LayerError(f"layer {name!r} holds no map: {place.problem}.")
     assert place.value is not None
-    if len(place.value.shape) < 3:
-        raise LayerError(
-            f"layer {name!r} has no space: its output is {tuple(place.value.shape)}, (image, channel, height, width)"
-            " expected; choose a lower layer."
-        )
+    grid = place.value.grid()
+    if isinstance(grid, str):
+        raise LayerError(f"layer {name!r} holds no map: {grid}; choose another layer.")
     return place
 
 
@@ -133,9 +141,14 @@ def default_place(record: Record) -> Place:
             continue
         if not record.top.weighted & ~value.weighted:
             continue
-        if value.stride is None or min(value.stride) <= 0 or math.prod(value.shape[2:]) == 1:
+        grid = value.grid()
+        # Maps of flattened tensors are the same as those of the layer below, which reads better.
+        if isinstance(grid, str) or len(value.shape) < 3 or math.prod(grid.space) == 1:
             continue
-        stride = math.exp(sum(map(math.log, value.stride)) / len(value.stride))
+        strides = [stride for stride in grid.strides if stride]
+        if not strides:
+            continue
+        stride = math.exp(sum(map(math.log, strides)) / len(strides))
         distance = round(abs(math.log2(stride / DEFAULT_STRIDE)), 6)
         # A module's name reads better than that of the operation inside it, which finishes first.
         if distance < nearest or (distance == nearest and (place.kind == "module" or best is None)):

@@ -18,7 +18,8 @@ from ._layers import Layer, default_place, find_place, layer_name
 from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
-from .propagation import ExcitationRules, Kind, Policies, Record, Value, last_layer, policies_or_default
+from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer, policies_or_default
+from .propagation.operations import Affine
 from .signals import Reading, read_positions
 
 Way = Literal["classes", "features", "positions"]
@@ -96,7 +97,14 @@ def precompute(
     features = _pooled_features(record, value)
     if way == "features" and features is None:
         raise ExcitationError("the network does not end in a linear layer on pooled features; choose another way.")
-    way = way or _cheapest(scores, features, math.prod(value.shape[2:]), dual=dual)
+    grid = value.grid()
+    assert isinstance(grid, Grid)
+    if not grid.plain and way == "positions":
+        raise ExcitationError(
+            f"layer {place.name!r} holds several views of each image, or holds its places in another order than"
+            " (image, channel, height, width), so no pass goes up from its positions; choose another way."
+        )
+    way = way or _cheapest(scores, features, math.prod(grid.space) if grid.plain else None, dual=dual)
     if features is not None and way != "classes":
         below = passes.from_below(features)[0] if way == "positions" else passes.from_above(features)
         mixed = _mixed(record, features, scores, below, rules, dual=dual)
@@ -104,7 +112,7 @@ def precompute(
         mixed = passes.from_below(None, weights, dual=dual)
     else:
         mixed = passes.from_above(None, weights), passes.from_above(None, weights, dual=True) if dual else None
-    shape = (len(images), scores.shape[1], *value.shape[2:])
+    shape = (len(images), scores.shape[1], *grid.views, *grid.space)
     classes = mixed[0].reshape(shape)
     check_finite(scores, {place.name: classes})
     return ClassMaps(
@@ -118,13 +126,14 @@ def precompute(
     )
 
 
-def _cheapest(scores: torch.Tensor, features: Value | None, positions: int, *, dual: bool) -> Way:
+def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | None, *, dual: bool) -> Way:
     """The way with the fewest passes through the upper part."""
     twice = 2 if dual else 1
     passes: dict[Way, int] = {
         "classes": twice * scores.shape[1],
-        "positions": positions,
     }
+    if positions is not None:
+        passes["positions"] = positions
     if features is not None:
         passes["features"] = features.shape[1]
     return min(passes, key=passes.__getitem__)
@@ -140,9 +149,9 @@ def _pooled_features(record: Record, layer: Value) -> Value | None:
         if len(entry.carriers) != 1 or value.serial == layer.serial:
             return None
         value = entry.carriers[0]
-        if entry.operation.weighted:
+        if isinstance(entry.operation, Affine):
             takers = sum(value.serial in {item.serial for item in other.carriers} for other in record.entries)
-            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1
+            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1 and entry.operation.apart
             return value if whole and value.serial != layer.serial else None
     return None
 

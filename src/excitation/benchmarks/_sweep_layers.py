@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from .._errors import ExcitationError
 from .._forward import forward
@@ -45,7 +46,8 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
         value = place.value
         if place.kind != "module" or value is None or value.serial not in cuts or len(value.shape) < 3:
             continue
-        if value.shape[2:].numel() == 1 or not record.top.weighted & ~value.weighted:
+        grid = value.grid()
+        if isinstance(grid, str) or math.prod(grid.space) == 1 or not record.top.weighted & ~value.weighted:
             continue
         # Equal sets of weighted operations above the input and equal shapes: the same neurons, one step further.
         key = (value.weighted, tuple(value.shape))

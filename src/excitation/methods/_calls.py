@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from .._errors import ExcitationError
 from .._forward import pick_scores
-from ..propagation import Entry, Kind, LateRootError, Record, Recorder
+from ..propagation import Entry, Kind, LateRootError, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
 from ._question import Question
@@ -45,9 +45,9 @@ class Call:
         result = self.function(*swap(self.args), **{key: swap(item) for key, item in self.kwargs.items()})
         return next(tensors_in(result))
 
-    def bias(self, x: torch.Tensor) -> torch.Tensor:
-        """What an affine call adds: its result for an input of zeros, for one image."""
-        return self.again(x, torch.zeros_like(x[:1]))
+    def bias(self, x: torch.Tensor, *, whole: bool = False) -> torch.Tensor:
+        """What an affine call adds: its result for an input of zeros, for one image or the whole batch."""
+        return self.again(x, torch.zeros_like(x if whole else x[:1]))
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
         """The factors of a call that scales its input `x` neuron by neuron, for one image."""
@@ -71,8 +71,16 @@ class CallRecorder(Recorder):
         known = len(self._record.entries)
         result = super()._information(how, args, kwargs, tensors, kind)
         for entry in self._record.entries[known:]:
-            self.calls[entry] = Call(how.twin, args, kwargs, tuple(tensors_in(result)))
+            # Those that are part of this call have calls of their own.
+            self.calls.setdefault(entry, Call(how.twin, args, kwargs, tuple(tensors_in(result))))
         return result
+
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        super()._stand_in(result, value)
+        # What comes next is given the network's own result.
+        entry = next((entry for entry in reversed(self._record.entries) if entry.outputs[0] is value), None)
+        if entry is not None:
+            self.calls[entry] = replace(self.calls[entry], results=(result,))
 
 
 def record_calls(question: Question, roots: Sequence[str] | None) -> tuple[Record, dict[Entry, Call]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .._layers import find_place
+from ..propagation import Grid
 from ._gradient import working
 from ._question import Maps, Question
 from ._registry import method
@@ -25,7 +26,9 @@ def centre(question: Question) -> Maps:
     if question.layer is not None:
         value = find_place(question.record([question.layer]), question.layer).value
         assert value is not None
-        size = value.shape[2:]
+        grid = value.grid()
+        assert isinstance(grid, Grid)
+        size = torch.Size((*grid.views, *grid.space))
     like = working(question.images[:0])
     squares = torch.zeros(size, dtype=like.dtype, device=like.device)
     for dim, length in enumerate(size):

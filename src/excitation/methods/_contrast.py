@@ -59,7 +59,8 @@ def _contrast_of_gradients(
                     " could be formed; choose a lower layer."
                 )
             duals.append(g)
-    return contrasted(reduced(unit), reduced(torch.stack(duals)), signed=signed)
+    both = [watched.arranged(layer, g, lead=1) for g in (unit, torch.stack(duals))]
+    return contrasted(*map(reduced, both), signed=signed)
 
 
 @method(

@@ -17,7 +17,7 @@ from ..propagation import (
     Record,
     Signal,
     Value,
-    channel_sum,
+    attention_map,
     policies_or_default,
     sweep,
 )  # fmt: skip
@@ -103,7 +103,7 @@ def c_mwp(
     record.top = top[0].outputs[0]
     start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
     (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies_or_default(policies)))
-    maps = channel_sum(p)
+    maps = attention_map(p, value)
     return maps if signed else maps.clamp(min=0)
 
 
@@ -134,7 +134,7 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
     """Signals `(target, *input)` that reach one polarity of the inputs: through `W+` from the same, else `W-`."""
     result: torch.Tensor | None = None
     for above, part in enumerate(p):
-        flat = part.flatten(0, 1)
+        flat = part.reshape(-1, *part.shape[2:])
         if isinstance(operation, Affine):
             w = operation.weight.to(p.dtype)
             back = operation.adjoint(flat, (w if above == polarity else -w).clamp(min=0))
@@ -165,7 +165,7 @@ def unnormalised(
     start = question.priors(working(record.scores))[None].double()
     rules = UnnormalisedRules(Policies())
     swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
-    return [[channel_sum(p) for p in found] for found in swept]
+    return [[attention_map(p, value) for p, value in zip(found, values, strict=True)] for found in swept]
 
 
 def alone(maps: Maps, *, signed: bool) -> Maps:

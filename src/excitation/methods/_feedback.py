@@ -88,6 +88,7 @@ def _optimised(
         closed.append(working(shut / sum(z[0].numel() for z in gates.values)))
         at = torch.where(better, step, at.to(better.device))
         values = [_moved(z.detach(), slope, rate, sparsity) for z, slope in zip(gates.values, slopes[1:], strict=True)]
+    derivative = watched.arranged(layer, derivative)
     return derivative, torch.stack(scores, 1), at, torch.stack(closed, 1).to(scores[0])
 
 

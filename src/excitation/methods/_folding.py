@@ -35,7 +35,7 @@ def _weighted(
     entry: Entry, operation: Affine, takers: dict[int, list[Entry]], kept: set[int], calls: Mapping[Entry, Call]
 ) -> Weighted:
     call = calls[entry]
-    weight, bias = operation.weight, call.bias(operation.input)
+    weight, bias = operation.weight, call.bias(operation.input, whole=not operation.apart)
     last = entry
     while last.outputs[0].serial not in kept:
         following = takers.get(last.outputs[0].serial, [])

@@ -54,7 +54,10 @@ def derivatives_at(
     priors = question.priors(working(watched.scores.detach()))
     tensors = {layer: watched.tensor(layer) for layer in layers}
     found = gradients(watched, priors, tensors)
-    return {layer: (g, tensors[layer].detach()) for layer, g in zip(layers, found, strict=True)}
+    return {
+        layer: (watched.arranged(layer, g, lead=1), watched.arranged(layer, tensors[layer].detach()))
+        for layer, g in zip(layers, found, strict=True)
+    }
 
 
 @method(

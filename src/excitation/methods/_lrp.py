@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ..propagation import INPUT, Record, Value, channel_sum
+from ..propagation import INPUT, Record, Value, attention_map
 from ._needs import knows_from_input
 from ._question import Maps, Question, swept_layer
 from ._registry import Function, method
@@ -46,12 +46,15 @@ def lrp(
     """Relevance summed over channels; its options as `Relevance` has them. `signed`: keep negative relevance."""
     layer = question.layer or INPUT
 
+    layers: list[Value] = []
+
     def place(record: Record) -> list[Value]:
-        return [swept_layer(record, layer)]
+        layers.append(swept_layer(record, layer))
+        return layers
 
     asked = Relevance(rule, contrast, start, epsilon, gamma, alpha, beta, biases)
     (p,) = relevance(question, [layer], place, asked)
-    maps = channel_sum(p)
+    maps = attention_map(p, layers[0])
     return maps if signed else maps.clamp(min=0)
 
 

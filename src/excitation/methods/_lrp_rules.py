@@ -35,8 +35,7 @@ class Weighted:
 
     def back(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`w^T q` on `(target, *output)`."""
-        back = self.operation.adjoint(q.flatten(0, 1), w)
-        return back.reshape(*q.shape[:2], *back.shape[1:])
+        return self.operation.adjoint(q.reshape(-1, *q.shape[2:]), w).reshape(len(q), -1, *self.x.shape[1:])
 
     def negated(self) -> Weighted:
         """The dual: weights and bias of the other sign."""
@@ -110,7 +109,7 @@ def flat_rule(epsilon: float) -> Rule:
     """LRP-flat: evenly to all inputs an output is connected with (Lapuschkin et al. 2019)."""
 
     def rule(p: torch.Tensor, op: Weighted) -> torch.Tensor:
-        ones, even = torch.ones_like(op.x[:1]), torch.ones_like(op.weight)
+        ones, even = torch.ones_like(op.x[:1] if op.operation.apart else op.x), torch.ones_like(op.weight)
         return op.back(p / stable(op.forward(ones, even), epsilon), even) * torch.ones_like(op.x)
 
     return rule
@@ -120,5 +119,4 @@ def average_rule(p: torch.Tensor, operation: Average, epsilon: float) -> torch.T
     """Averages: LRP-epsilon with their own weights."""
     x = operation.input.to(p.dtype)
     q = p / stable(operation.forward(x), epsilon)
-    back = operation.adjoint(q.flatten(0, 1))
-    return x * back.reshape(*p.shape[:2], *back.shape[1:])
+    return x * operation.adjoint(q.reshape(-1, *q.shape[2:])).reshape(len(p), *x.shape)

@@ -52,7 +52,7 @@ def score_cam(question: Question, *, of: Of = "score", batch: int = 32, signed: 
     layer = question.last_layer()
     watched = watch(question, [layer], grad=False)
     priors = question.priors(working(watched.scores.detach()))
-    features = working(watched.tensor(layer).detach())
+    features = working(watched.arranged(layer, watched.tensor(layer).detach()))
     low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
     flat = high == low
     masks = F.interpolate(features, size, mode="bilinear", align_corners=False)

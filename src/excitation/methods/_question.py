@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,7 +139,8 @@ def last_place(record: Record) -> Place:
         value = place.value
         if place.kind == "input" or value is None or value.serial not in cuts or len(value.shape) < 3:
             continue
-        if value.shape[2:].numel() == 1 or not record.top.weighted & ~value.weighted:
+        grid = value.grid()
+        if isinstance(grid, str) or math.prod(grid.space) == 1 or not record.top.weighted & ~value.weighted:
             continue
         # A module's name reads better than that of the operation inside it, which finishes first.
         found = place

@@ -214,7 +214,7 @@ def _check_kind(key: str, value: object, usual: object) -> None:
         number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
         fits, kind = number or isinstance(value, torch.Tensor), "a finite number is"
     elif key == "policies":
-        policies_or_default(value)  # type: ignore[arg-type]
+        policies_or_default(value)
     if not fits:
         raise ExcitationError(f"{key} is {value!r}; {kind} expected.")
 

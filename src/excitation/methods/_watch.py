@@ -15,7 +15,7 @@ import torch
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
 from .._forward import pick_scores
 from .._layers import find_place
-from ..propagation import Kind, Record, Recorder
+from ..propagation import Grid, Kind, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read, Reading
@@ -104,6 +104,11 @@ class Watch(Recorder):
             if value is not None and (self._keep is None or value.address in self._keep):
                 self.tensors[value.serial] = tensor
 
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        super()._stand_in(result, value)
+        if value.serial in self.tensors:  # autograd knows the network's own tensor, not the part's
+            self.tensors[value.serial] = result
+
     def _place(self, name: str, output: object, kind: str) -> None:
         super()._place(name, output, kind)
         value = self._record.places[name].value
@@ -153,6 +158,18 @@ class Watched:
         value = find_place(self.record, name).value
         assert value is not None
         return self.tensors[value.serial]
+
+    def arranged(self, name: str, x: torch.Tensor, *, lead: int = 0) -> torch.Tensor:
+        """A layer's output, or what is shaped like it, as `(*lead, image, channel, *space)`.
+
+        Raises:
+            LayerError: the layer did not run or has no space.
+        """
+        value = find_place(self.record, name).value
+        assert value is not None
+        grid = value.grid()
+        assert isinstance(grid, Grid)
+        return grid.arranged(x, lead)
 
 
 def watch(

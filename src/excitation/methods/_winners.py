@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .._errors import ExcitationError
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, channel_sum, policies_or_default, sweep
-from ..propagation.operations import Affine, Average, SharedMaximum, Sum
-from ..propagation.rules._maxima import shared_maximum
+from .._errors import ExcitationError, UnsupportedOperationError
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
+from ..propagation.operations import Affine, Average, Selection, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._gradient import working
@@ -75,7 +74,13 @@ class WinnerRules(ExcitationRules):
     def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
         """Send the walks on an operation's outputs to its inputs."""
         operation, p = entry.operation, signals[0]
-        if isinstance(operation, (Affine, Average, SharedMaximum)):
+        mixed = isinstance(operation, (Affine, Average)) and not operation.apart
+        if mixed or (isinstance(operation, Selection) and operation.shares):
+            raise UnsupportedOperationError(
+                f"{entry.address!r} has no single winners here: its weights differ from image to image, or it mixes its"
+                " first axis. Choose a layer above it, or mwp, whose probabilities pass it."
+            )
+        if isinstance(operation, (Affine, Average)):
             assert p is not None
             return [self._weighted(p, operation, entry.inputs[0])]
         if isinstance(operation, Sum):
@@ -83,7 +88,7 @@ class WinnerRules(ExcitationRules):
             return self._sum(p, operation)
         return super().__call__(entry, signals)
 
-    def _weighted(self, p: Signal, operation: Affine | Average | SharedMaximum, value: Value) -> Signal:
+    def _weighted(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
         shape = operation.input.shape
         polarities = 2
         result = p.new_zeros((p.shape[1], shape[0], polarities * shape[1:].numel()))
@@ -109,7 +114,7 @@ class WinnerRules(ExcitationRules):
 
 
 def _groups(
-    p: Signal, operation: Affine | Average | SharedMaximum, value: Value, policies: Policies
+    p: Signal, operation: Affine | Average, value: Value, policies: Policies
 ) -> Iterator[Group]:  # fmt: skip
     """All winners with their inputs' shares, a manageable number at a time."""
     up, down = rectified(operation.input.to(p.dtype), value, policies)
@@ -123,7 +128,7 @@ def _groups(
                     one_hot[torch.arange(len(units), device=p.device), units] = 1
                     one_hot = one_hot.reshape(len(units), *counts.shape)
                     parts = [
-                        _reached(one_hot, operation, polarity, below, image, None if a is None else a[image])
+                        _reached(one_hot, operation, polarity, below, None if a is None else a[image])
                         for below, a in ((RAISED, up), (LOWERED, down))
                     ]
                     yield Group(image, target, flat[units], torch.stack(parts, 1).flatten(1))
@@ -131,19 +136,13 @@ def _groups(
 
 def _reached(
     q: torch.Tensor,
-    operation: Affine | Average | SharedMaximum,
+    operation: Affine | Average,
     above: int,
     below: int,
-    image: int,
     a: torch.Tensor | None,
 ) -> torch.Tensor:
     """Shares `(winner, *input)` of an image's inputs of one polarity in winners of another."""
     shape = (len(q), *operation.input.shape[1:])
-    if isinstance(operation, SharedMaximum):
-        if above != below:
-            return q.new_zeros(shape)
-        alone = SharedMaximum(scale=None, input=operation.input[image : image + 1], dims=operation.dims)
-        return shared_maximum(q[None, :, None], alone)[0, :, 0]
     if a is None or (isinstance(operation, Average) and above != below):
         return q.new_zeros(shape)
     if isinstance(operation, Average):
@@ -165,7 +164,7 @@ def _walked(
         raise ExcitationError("walks cannot start from a signal with negative weights; give weights of zero or more.")
     start = choose(priors.flatten(2).flatten(0, 1)).reshape(priors.shape)
     (p,) = sweep(record, start[None], [value], rules)
-    return channel_sum(p), p, priors
+    return attention_map(p, value), p, priors
 
 
 @method(

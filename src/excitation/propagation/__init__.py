@@ -5,13 +5,15 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
+from ._grid import Grid, axis_names
+from ._layout import images_axis
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
 from ._recorder import INPUT, LateRootError, Recorder
 from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
 from .policies import Policies, policies_or_default
-from .rules import ExcitationRules, Signal, channel_sum, total
+from .rules import ExcitationRules, Signal, attention_map, channel_sum, total
 from .upward import LIVE, Climb, last_layer
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Climb",
     "Entry",
     "ExcitationRules",
+    "Grid",
     "Kind",
     "LateRootError",
     "Place",
@@ -30,8 +33,11 @@ __all__ = [
     "Recorder",
     "Signal",
     "Value",
+    "attention_map",
     "attention_maps",
+    "axis_names",
     "channel_sum",
+    "images_axis",
     "last_layer",
     "policies_or_default",
     "sweep",

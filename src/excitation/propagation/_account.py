@@ -48,17 +48,17 @@ class Account:
         self, entry: Entry, arrived: Sequence[Signal | None], passed: Sequence[Signal | None], reached: set[int]
     ) -> None:  # fmt: skip
         """Add the row of one operation."""
-        masses = [total(p) for p in arrived if p is not None]
+        masses = [total(p, value.layout) for p, value in zip(arrived, entry.outputs, strict=True) if p is not None]
         entered = sum(masses[1:], masses[0])
         left, negative, bypass = (torch.zeros_like(entered) for _ in range(3))
         for value, p in zip(entry.inputs, passed, strict=True):
             if p is None:
                 continue
             if value.serial in reached:
-                left += total(p)
-                negative += total(p.clamp(max=0))
+                left += total(p, value.layout)
+                negative += total(p.clamp(max=0), value.layout)
             elif value.kind is not Kind.CONSTANT:
-                bypass += total(p)
+                bypass += total(p, value.layout)
         row = AccountRow(
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),

@@ -13,7 +13,7 @@ from ._record import Record
 from ._sweep import sweep
 from ._values import Value
 from .policies import Policies
-from .rules import ExcitationRules, Signal, channel_sum
+from .rules import ExcitationRules, Signal, attention_map
 
 PIECE = 16 << 20
 """Bytes a signal may have at the largest activation on its way, for each polarity, on a CPU. Beyond that memory is no
@@ -56,5 +56,5 @@ def attention_maps(
     found = []
     for piece in signal.tensor_split(count, 1):
         swept = sweep(record, piece, layers, rules, contrast=contrast, account=account)
-        found.append([channel_sum(p) for p in swept])
+        found.append([attention_map(p, value) for p, value in zip(swept, layers, strict=True)])
     return found[0] if count == 1 else [torch.cat(maps, 1) for maps in zip(*found, strict=True)]

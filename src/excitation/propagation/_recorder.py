@@ -20,19 +20,17 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import EscapedTensorError, UnsupportedOperationError
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._eager import uncompiled
 from ._functions import Function, function
 from ._holdings import Holdings
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
 from ._record import Entry, Place, Record
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, Operation, Read, Reading, Winner, place_of
+from ._values import Kind, Value, ValueBook, tensor_list
+from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 INPUT = "input"
 """The layer name that stands for the images themselves."""
-
-
-SAME = (1.0,)
-"""The scale of operations that leave positions where they are."""
 
 
 class LateRootError(Exception):
@@ -69,6 +67,7 @@ class Recorder(TorchFunctionMode):
         self._scripted: list[str] = []
         self._weighted = 0
         self._tracking = False
+        self._images = Origin(0)
 
     def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
         """Run the network once and return the record.
@@ -80,8 +79,6 @@ class Recorder(TorchFunctionMode):
         Raises:
             ExcitationError: where the network does something the record cannot follow.
         """
-        space = images.dim() - 2
-        stride = (1.0,) * space if space > 0 else None
         with ExitStack() as stack:
             stack.enter_context(self._holdings.restored())
             stack.enter_context(uncompiled())
@@ -93,7 +90,9 @@ class Recorder(TorchFunctionMode):
             images = images.detach().view_as(images)
             self._tracking = self._roots is None
             kind = Kind.TRACKED if self._tracking else Kind.OUTSIDE
-            value = self._book.add(images, kind, stride=stride, address=INPUT)
+            layout = input_layout(images.shape)
+            self._images = layout[0][0].origin
+            value = self._book.add(images, kind, layout=layout, address=INPUT)
             self._record.images = value
             self._record.places[INPUT] = Place(INPUT, value, "input")
             stack.enter_context(self)
@@ -188,14 +187,14 @@ class Recorder(TorchFunctionMode):
         else:
             result = self._information(how, args, kwargs, tensors, kind)
         if in_place and isinstance(result, torch.Tensor):
-            self._redirect(args[0], result, how)
+            return self._written(args[0], result, how)
         return result
 
     def _information(
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training, tensors)
         if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
             raise EscapedTensorError(
                 f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
@@ -210,7 +209,13 @@ class Recorder(TorchFunctionMode):
             self._book.add(result, Kind.CONSTANT)
             return result
         read, problem = self._read(how, reading, args, kwargs)
-        if read is not None and isinstance(read[0], Winner):
+        if isinstance(read, Parts):
+            result = how.twin(*args, **kwargs)
+            if kind is Kind.TRACKED:
+                self._by_parts(reading, read, tensor_list(result))
+                return result
+            read = None
+        elif read is not None and isinstance(read[0], Winner):
             result = read[0].perform(partial(how.twin, *args, **kwargs))
         else:
             result = how.twin(*args, **kwargs)
@@ -220,20 +225,35 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+            problem = problem or _no_neurons(reading.where, kind)
             for tensor in results:
-                self._book.add(tensor, kind, problem=_no_neurons(reading.where, kind))
+                mask = tensor.dtype == torch.bool
+                layout = self._alike(tensors, tensor.shape)
+                bounds = UNIT if mask else UNBOUNDED
+                self._book.add(tensor, kind, bounds=bounds, gate=mask, layout=layout, problem=problem)
             return result
-        if read is None and kind is Kind.TRACKED and problem is None:
-            problem = UnsupportedOperationError(
-                f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
-                " model by supported operations, or ask for a rule."
+        if read is None and kind is Kind.TRACKED:
+            problem = (
+                self._earlier_problem(tensors)
+                or problem
+                or UnsupportedOperationError(
+                    f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
+                    " model by supported operations, or ask for a rule."
+                )
             )
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None)
         return result
 
+    def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
+        """Why an operation on complex or quantised numbers has no rule: that these came to be."""
+        special = [tensor for tensor in tensors if tensor.is_complex() or tensor.is_quantized]
+        values = [value for tensor in special if (value := self._found(tensor)) is not None]
+        first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
+        return None if first is None else first.problem
+
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Read | None, UnsupportedOperationError | None]:
+    ) -> tuple[Read | Parts | None, UnsupportedOperationError | None]:
         """What the call will do, as far as there is a rule; else why not."""
         if how.reader is None:
             return None, None
@@ -245,6 +265,34 @@ class Recorder(TorchFunctionMode):
             given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
             return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
 
+    def _by_parts(self, reading: Reading, parts: Parts, results: list[torch.Tensor]) -> None:
+        """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""
+        address = self._address(reading)
+        # The parts have a place of their own, so that they do not change the numbers of other operations.
+        self._path.append(address)
+        try:
+            with self:
+                made = tensor_list(parts.run())
+        finally:
+            self._path.pop()
+        for result, part in zip(results, made, strict=True):
+            value = self._book.get(part)
+            assert value is not None
+            self._stand_in(result, value)
+        several = "" if len(results) == 1 else f"it returns {len(results)} tensors"
+        place = None if several else self._book.get(results[0])
+        self._record.places[address] = Place(address, place, "operation", several)
+
+    def _stand_in(self, result: torch.Tensor, value: Value) -> None:
+        """Another tensor of the same numbers has this value too."""
+        self._book.share(result, value)
+
+    def _address(self, reading: Reading) -> str:
+        """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
+        address = f"{reading.path}:{reading.name}"
+        count = self._counts[address] = self._counts.get(address, 0) + 1
+        return address if count == 1 else f"{address}#{count}"
+
     def _write(
         self,
         reading: Reading,
@@ -254,20 +302,33 @@ class Recorder(TorchFunctionMode):
         problem: UnsupportedOperationError | None,
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
-        address = f"{reading.path}:{reading.name}"
-        count = self._counts[address] = self._counts.get(address, 0) + 1
-        if count > 1:
-            address = f"{address}#{count}"
+        address = self._address(reading)
         bit = 0
-        if read is None:
-            outputs = [self._book.add(tensor, kind, address=address, problem=problem) for tensor in results]
-        else:
+        layouts: Sequence[Layout | None] = ()
+        if read is not None:
             operation, operands = read
             inputs = tuple([self._operand(tensor) for tensor in operands])
+            try:
+                layouts = self._layouts(operation, inputs, results)
+            except MixedImagesError:
+                read = None
+                problem = refusal(reading.where) if kind is Kind.TRACKED else None
+        if read is None:
+            # No signal passes, but the results may still steer: as gates, or as statistics that are divided by.
+            bounds, gate = reading.bounds, reading.gate or reading.bounds.gate
+            outputs = []
+            for tensor in results:
+                layout = self._alike(reading.tensors, tensor.shape)
+                outputs.append(
+                    self._book.add(
+                        tensor, kind, address=address, bounds=bounds, gate=gate, layout=layout, problem=problem
+                    )
+                )
+        else:
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
-            outputs = self._outputs(operation, inputs, results, kind, address, bit)
+            outputs = self._outputs(operation, inputs, results, layouts, kind, address, bit)
             if kind is Kind.TRACKED:
                 entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
                 self._record.entries.append(entry)
@@ -280,11 +341,32 @@ class Recorder(TorchFunctionMode):
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
 
+    def _layouts(
+        self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
+    ) -> Sequence[Layout | None]:
+        """What the axes of the results are."""
+        silent = operation.silent
+        for place, value in enumerate(inputs):
+            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
+                return [assumed(tensor.shape, self._images) for tensor in results]
+        return operation.layouts(inputs, [tensor.shape for tensor in results])
+
+    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
+        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            if value is not None and value.layout is not None:
+                layout = reduced(value.layout, shape)
+                if layout is not None:
+                    return layout
+        return assumed(shape, self._images)
+
     def _outputs(
         self,
         operation: Operation,
         inputs: tuple[Value, ...],
         results: list[torch.Tensor],
+        layouts: Sequence[Layout | None],
         kind: Kind,
         address: str,
         bit: int,
@@ -298,29 +380,29 @@ class Recorder(TorchFunctionMode):
             weighted |= value.weighted
             if value.problem is not None and (problem is None or value.serial < first):
                 problem, first = value.problem, value.serial
-        lowers: Sequence[Bound]
+        intervals: Sequence[Bounds]
         valids: Sequence[torch.Tensor | None]
         count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            intervals = operation.intervals(inputs, count)
             valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
-        images = self._record.images
-        assert images is not None
-        gate, scale, source = operation.gate(inputs), operation.scale, carriers[0]
+        gate = operation.gate(inputs)
+        parent, sign = operation.source(inputs)
         outputs = []
         for place, tensor in enumerate(results):
-            lost = problem
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = _no_neurons(f"operation {address!r}", kind)
-            stride = _stride(scale, source, tensor.shape, images.shape)
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
+                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
                 )
             )  # fmt: skip
         return outputs
@@ -328,8 +410,8 @@ class Recorder(TorchFunctionMode):
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
         assert value is not None
-        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
-            value.lower = 0.0
+        if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):
+            value.bounds = NONNEGATIVE
         return value
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
@@ -355,6 +437,12 @@ class Recorder(TorchFunctionMode):
             " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
         )
 
+    def _in_training(self) -> bool:
+        """Whether the module that runs now is in training mode."""
+        name = self._path[-1] if self._path else ""
+        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
+        return found.training
+
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")
 
@@ -374,6 +462,33 @@ class Recorder(TorchFunctionMode):
         if type(item) is dict:
             return {key: self._resolve(part) for key, part in item.items()}
         return item
+
+    def _written(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> torch.Tensor:
+        """What a tensor changed in place is from here on, and with it the tensor it is a view of.
+
+        The view's new numbers are scattered into a new base, and the view becomes one of that, so that a second write
+        reaches the base too. Further views still show the old numbers, and are refused when they are used.
+        """
+        if new is old:
+            return new
+        base = old._base if old.layout is torch.strided else None
+        whole = base is None or self._found(base) is None or not _dense(base) or new.dtype != old.dtype
+        if whole or new.shape != old.shape:
+            self._redirect(old, new, how)
+            return new
+        assert base is not None
+        geometry = old.shape, old.stride(), old.storage_offset()
+        path = self._path[-1] if self._path else ""
+        self._path.append(f"{path}:{how.name}:base")
+        try:
+            with self:
+                changed = torch.as_strided_scatter(base, new, *geometry)
+                view = torch.as_strided(changed, *geometry)
+        finally:
+            self._path.pop()
+        self._redirect(base, changed, how)
+        self._redirect(old, view, how)
+        return view
 
     def _redirect(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> None:
         """From here on, `old` means `new`; other views of its storage would show the old numbers."""
@@ -407,6 +522,11 @@ def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
     )
 
 
+def _dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
+    return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
     """Keeps a storage's identity from being given to another, without keeping its memory."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
@@ -430,21 +550,3 @@ class _hook:  # noqa: N801 - used as a function
 
     def __exit__(self, *exception: object) -> None:
         self._handle.remove()
-
-
-def _stride(
-    scale: tuple[float, ...] | None, source: Value, shape: torch.Size, images: torch.Size
-) -> tuple[float, ...] | None:
-    """Image pixels per step in each spatial dimension."""
-    if scale == SAME and shape == source.shape:
-        return source.stride
-    if len(shape) != len(images) or len(shape) < 3:
-        return None
-    if scale == () or source.stride is None or len(source.shape) != len(shape):
-        return tuple(i / o if o else 0.0 for i, o in zip(images[2:], shape[2:], strict=True))
-    if scale is None:
-        return tuple(
-            s * i / o if o else 0.0 for s, i, o in zip(source.stride, source.shape[2:], shape[2:], strict=True)
-        )
-    scale = scale * len(source.stride) if len(scale) == 1 else scale
-    return tuple(s * f for s, f in zip(source.stride, scale, strict=True))

@@ -79,7 +79,7 @@ class Policies:
         return 0.0 if dtype == torch.float64 else 1e-6
 
 
-def policies_or_default(policies: Policies | None) -> Policies:
+def policies_or_default(policies: object) -> Policies:
     """The policies a caller gave; `Policies()` for `None`.
 
     Raises:

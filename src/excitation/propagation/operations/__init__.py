@@ -1,22 +1,24 @@
 """What the network computed, by families; one file per family reads the arguments of torch's functions."""
 
-from . import _activations, _affine, _arrangement, _pooling, _scaling
-from ._families import (
-    Activation,
-    Affine,
-    Arrangement,
-    Average,
-    Gated,
-    Operation,
-    Product,
-    Reach,
-    Scaled,
-    SharedMaximum,
-    Sum,
-    Winner,
-    expanded,
+from . import (
+    _activations,
+    _affine,
+    _arrangement,
+    _attention,
+    _contraction,
+    _linear_maps,
+    _maxima,
+    _pooling,
+    _quantisation,
+    _refused,
+    _scaling,
+    _selection,
+    _writing,
 )
-from ._reading import READERS, Read, Reader, Reading, place_of
+from ._choices import Selection, Written
+from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
+from ._families import Affine, Arrangement, Average, Operation, Reach, Sum, Winner
+from ._reading import READERS, Parts, Read, Reader, Reading, place_of
 
 __all__ = [
     "READERS",
@@ -25,19 +27,22 @@ __all__ = [
     "Arrangement",
     "Average",
     "Gated",
+    "Magnitude",
     "Operation",
+    "Parts",
     "Product",
     "Reach",
     "Read",
     "Reader",
     "Reading",
     "Scaled",
-    "SharedMaximum",
+    "Selection",
     "Sum",
     "Winner",
-    "expanded",
+    "Written",
     "place_of",
 ]
 
 # The modules are imported for what they register.
-del _activations, _affine, _arrangement, _pooling, _scaling
+del _activations, _affine, _arrangement, _attention, _contraction, _linear_maps, _maxima, _pooling, _quantisation
+del _refused, _scaling, _selection, _writing

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
+from .._axes import Axes, Kept, Made, Resampled
+from .._layout import claim_space, suggest_channels
 from ._families import Affine, Reach
-from ._reading import Number, Read, Reading, pair, reads
+from ._reading import Read, Reading, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -43,7 +45,21 @@ def convolution(
     _check_weight(reading, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach), (input,)
+    axes = _convolved(reading, input, n, scale)
+    return Affine(scale, input, weight, forward, adjoint, turned, reach, axes=axes), (input,)
+
+
+def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
+    layout = reading.value(input).layout
+    if layout is not None:
+        claim_space(layout, space)
+    return _convolution_axes(steps)
+
+
+@functools.lru_cache(maxsize=256)
+def _convolution_axes(steps: tuple[float, ...]) -> Axes:
+    """Images stay, channels are new, space is seen through windows a step apart."""
+    return (Kept(0), Made(), *(Resampled(2 + place, step) for place, step in enumerate(steps)))
 
 
 def _plain(setting: Any) -> Any:
@@ -171,7 +187,8 @@ def transposed_convolution(
         return back
 
     scale = tuple(1 / s for s in strides)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+    axes = _convolved(reading, input, n, scale)
+    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint, axes=axes), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -189,64 +206,43 @@ def linear(
     """Fully connected: the last dimension is mixed."""
     if reading.carries(weight) or reading.carries(bias):
         reading.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
-    return _mixing(reading, input, weight)
+    return mixing(reading, input, weight)
 
 
-def _mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
+def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
     """`input @ weight.T`."""
     if input.dim() < 2:
         reading.refuse("its input has no image dimension.")
-    return Affine(scale=None, input=input, weight=weight, forward=_linear, adjoint=_linear_adjoint), (input,)
+    layout = reading.value(input).layout
+    if layout is not None:
+        suggest_channels(layout, -1)
+    axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
+    return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True), (input,)
 
 
-@reads("matmul", "mm", "bmm", "rmatmul")
-def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
-    """Product with a constant matrix on either side."""
-    left, right = (other, input) if reading.name == "rmatmul" else (input, other)
-    if reading.carries(left) and reading.carries(right):
-        reading.refuse(
-            "it multiplies two activations (as attention does), so which of them a winner chose is open.",
-            "Attention is not supported; choose a layer above it.",
-        )
-    weight, x = (right, left) if reading.carries(left) else (left, right)
-    if weight.dim() != 2 or x.dim() < 2:
-        reading.refuse(f"its constant side has {weight.dim()} dimensions, 2 expected, and the other at least 2.")
-    if x is left:
-        return _mixing(reading, x, weight.t())
-    if x.dim() < 3:
-        reading.refuse("a constant multiplied from the left mixes the images of a batch.")
+@reads("cosine_similarity")
+def cosine_similarity(
+    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
+) -> Read:  # fmt: skip
+    """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
+    if reading.carries(x1) and reading.carries(x2):
+        reading.refuse("it compares two activations, so which of them a winner chose is open.")
+    x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
+    whole = common_shape(x.shape, constant.shape)
+    axis = dim % len(whole) - len(whole)
+    if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
+        reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
+    weight = F.normalize(constant.detach(), dim=axis, eps=eps)
+    shape = x.shape[1:]
 
-    def forward(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return w @ x
+    def forward(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (a * w).sum(axis)
 
     def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return w.t() @ q
+        return (q.unsqueeze(axis) * w).sum_to_size(q.shape[0], *shape)
 
-    return Affine(scale=None, input=x, weight=weight, forward=forward, adjoint=adjoint), (x,)
-
-
-@reads("scaled_dot_product_attention", "multi_head_attention_forward", "einsum")
-def attention(reading: Reading, *args: Any, **kwargs: Any) -> Read:
-    """Products of activations with learned partners; refused for now."""
-    del args, kwargs
-    reading.refuse(
-        "it multiplies activations with each other, so which of them a winner chose is open.",
-        "Attention is not supported; choose a layer above it.",
+    kept = range(x.dim())
+    axes: Axes = tuple(
+        Made() if x.shape[place] == 1 != whole[place] else Kept(place) for place in kept if place != axis + x.dim()
     )
-
-
-@reads("addmm", "addbmm", "baddbmm")
-def added_product(
-    reading: Reading,
-    input: torch.Tensor,
-    mat1: torch.Tensor,
-    mat2: torch.Tensor,
-    *,
-    beta: Number = 1,
-    alpha: Number = 1,
-) -> Read:
-    """`beta * bias + alpha * x W`."""
-    del beta  # the factor of the bias, which takes no part
-    if reading.name != "addmm" or reading.carries(input) or reading.carries(mat2) or not reading.carries(mat1):
-        reading.refuse("only a constant plus activations times a constant matrix has a rule.")
-    return _mixing(reading, mat1, mat2.t() * alpha)
+    return Affine(None, x, weight, forward, adjoint, axes=axes), (x,)

@@ -6,14 +6,33 @@ Adjoints act on signals, which have two dimensions (polarity, target) in front o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ._families import Activation, Arrangement
+from .._axes import Axes, Kept, Made, Resampled
+from .._bounds import UNIT, Bounds
+from .._layout import (
+    Axis,
+    Layout,
+    MixedImagesError,
+    Origin,
+    Role,
+    concatenated,
+    holds_images,
+    reshaped,
+    size_of,
+    sliced,
+    whole,
+)
+from ._elementwise import Activation
+from ._families import Arrangement
 from ._reading import Number, Read, Reading, reads
+
+Laid = Callable[[Layout, torch.Size], Layout]
+"""From an input's layout and the output's shape to the output's layout."""
 
 LEAD = 2
 """Dimensions of a signal in front of the activation's own."""
@@ -27,6 +46,8 @@ def _single(
     scale: tuple[float, ...] | None = (1.0,),
     made: bool = False,
     pointwise: bool = False,
+    laid: Laid | None = None,
+    axes: Axes | None = None,
 ) -> Read:
     """An arrangement of one tensor into one."""
     return (
@@ -36,9 +57,20 @@ def _single(
             adjoint=lambda signals: [adjoint(_present(signals)[0])],
             made=made,
             pointwise=pointwise,
+            axes=axes,
+            laid=None if laid is None else _of_one(laid),
         ),
         (input,),
     )
+
+
+def _of_one(laid: Laid) -> Callable[[Sequence[Layout | None], Sequence[torch.Size]], Sequence[Layout]]:
+    def of_all(layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+        (layout,) = layouts
+        assert layout is not None
+        return [laid(layout, shape) for shape in shapes]
+
+    return of_all
 
 
 def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
@@ -50,17 +82,33 @@ def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
 def same(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """The same numbers."""
     del reading, args, kwargs
-    return Activation(scale=(1.0,), floor=None), (input,)
+    return _same(input)
+
+
+def _same(input: torch.Tensor) -> Read:
+    return Activation(scale=(1.0,), interval=_unchanged, sign=1), (input,)
+
+
+def _unchanged(bounds: Bounds) -> Bounds:
+    return bounds
 
 
 @reads("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")
 def cast(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read | None:
     """Another precision or device; the sweep has its own precision."""
-    del args, kwargs
     if not input.is_floating_point():
-        reading.refuse("numbers without gradients (masks, indices) become activations.")
-    device = input.device
-    return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
+        value = reading.value(input)
+        reading.refuse(
+            "numbers without gradients (masks, indices) become activations.", bounds=value.bounds, gate=value.gate
+        )
+    if reading.name in {"cpu", "cuda"} or any(_names_device(item) for item in (*args, *kwargs.values())):
+        device = input.device
+        return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
+    return _same(input)
+
+
+def _names_device(item: object) -> bool:
+    return isinstance(item, (str, int, torch.device, torch.Tensor)) and not isinstance(item, bool)
 
 
 @reads(
@@ -77,7 +125,7 @@ def reshape(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     if any(isinstance(arg, torch.dtype) for arg in args) or "dtype" in kwargs:
         reading.refuse("viewing the bits as another type has no rule.")
     input_shape = input.shape
-    return _single(input, lambda x: method(x.contiguous(), *args, **kwargs), adjoint, scale=())
+    return _single(input, lambda x: method(x.contiguous(), *args, **kwargs), adjoint, scale=(), laid=reshaped)
 
 
 @reads("permute", "transpose", "swapaxes", "swapdims", "t", "movedim", "moveaxis", "T.__get__", "mT.__get__")
@@ -98,7 +146,7 @@ def permute(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         return p.permute(*range(LEAD), *(LEAD + d for d in back))
 
-    return _single(input, apply, adjoint, scale=())
+    return _single(input, apply, adjoint, scale=(), axes=tuple(map(Kept, order)))
 
 
 def _order(apply: Callable[[torch.Tensor], torch.Tensor], dims: int) -> list[int]:
@@ -110,11 +158,35 @@ def _order(apply: Callable[[torch.Tensor], torch.Tensor], dims: int) -> list[int
 def repeat(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Copies: their signals add up."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name)
-    return _indexed(input, lambda x: method(x, *args, **kwargs))
+    laid = _repeated if reading.name in {"repeat", "tile"} else _expanded
+    return _indexed(input, lambda x: method(x, *args, **kwargs), None if reading.name == "repeat_interleave" else laid)
 
 
-@reads("roll", "flip", "fliplr", "flipud", "index_select", "gather", "take_along_dim", "pixel_shuffle",
-       "pixel_unshuffle", "channel_shuffle", "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
+def _expanded(layout: Layout, shape: torch.Size) -> Layout:
+    """Axes of one position repeated, and new axes in front."""
+    new = len(shape) - len(layout)
+    return tuple(
+        layout[place - new] if place >= new and size_of(layout[place - new]) == size else _copies(size)
+        for place, size in enumerate(shape)
+    )
+
+
+def _repeated(layout: Layout, shape: torch.Size) -> Layout:
+    """Whole axes one behind the other, and new axes in front."""
+    new = len(shape) - len(layout)
+    result = [_copies(size) for size in shape[:new]]
+    for axis, size in zip(layout, shape[new:], strict=True):
+        times = size // size_of(axis)
+        result.append(axis if times == 1 else (*whole(Origin(times, fallback=Role.VIEW)), *axis))
+    return tuple(result)
+
+
+def _copies(size: int) -> Axis:
+    return () if size == 1 else whole(Origin(size, fallback=Role.VIEW))
+
+
+@reads("flip", "fliplr", "flipud", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
+       "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
 def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Neurons taken from given places."""
     if any(reading.carries(item) for item in (*args, *kwargs.values())):
@@ -122,7 +194,33 @@ def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     name = reading.name
     owner = next(place for place in (torch.Tensor, torch, F) if hasattr(place, name))
     method: Callable[..., torch.Tensor] = getattr(owner, name)
+    if name == "narrow":
+        dim, start, length = (kwargs.get(key, args[k] if len(args) > k else 0) for k, key in enumerate(NARROW))
+        at = range(int(start) % input.shape[dim], int(start) % input.shape[dim] + int(length))
+        return _indexed(input, lambda x: method(x, *args, **kwargs), _cut({dim % input.dim(): at}))
+    if name == "select":
+        dim, index = (kwargs.get(key, args[k] if len(args) > k else 0) for k, key in enumerate(SELECT))
+        dim, at = dim % input.dim(), range(index % input.shape[dim], index % input.shape[dim] + 1)
+        return _indexed(input, lambda x: method(x, *args, **kwargs), _cut({dim: at}, {dim}))
+    if name in {"pixel_shuffle", "pixel_unshuffle"} and input.dim() == 4:
+        axes = (Kept(0), Made(), Resampled(2), Resampled(3))
+        return _indexed(input, lambda x: method(x, *args, **kwargs), axes=axes)
     return _indexed(input, lambda x: method(x, *args, **kwargs))
+
+
+NARROW = ("dim", "start", "length")
+SELECT = ("dim", "index")
+
+
+def _cut(at: dict[int, range], dropped: Container[int] = ()) -> Laid:
+    """Some positions of some axes; axes that are left out."""
+
+    def laid(layout: Layout, shape: torch.Size) -> Layout:
+        del shape
+        axes = [sliced(axis, at[place]) if place in at else axis for place, axis in enumerate(layout)]
+        return tuple(axis for place, axis in enumerate(axes) if place not in dropped)
+
+    return laid
 
 
 @reads("getitem")
@@ -137,27 +235,110 @@ def getitem(reading: Reading, input: torch.Tensor, index: Any) -> Read:
     shape = input.shape
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
-        whole = p.new_zeros((*p.shape[:LEAD], *shape))
-        whole[(slice(None),) * LEAD + parts] = p
-        return whole
+        back = p.new_zeros((*p.shape[:LEAD], *shape))
+        back[(slice(None),) * LEAD + parts] = p
+        return back
 
     # Images chosen by number would choose among signals.
     channels = len(parts) == 2 and parts[0] == slice(None) and isinstance(parts[1], slice) and input.dim() == 4
-    return _single(input, lambda x: x[index], adjoint, pointwise=channels)
+    return _single(input, lambda x: x[index], adjoint, pointwise=channels, laid=_basic_index(parts))
 
 
-def _indexed(input: torch.Tensor, apply: Callable[[torch.Tensor], torch.Tensor]) -> Read:
+def _basic_index(parts: tuple[Any, ...]) -> Laid:
+    """Slices, numbers, `None` and an ellipsis."""
+
+    def laid(layout: Layout, shape: torch.Size) -> Layout:
+        del shape
+        rest = len(layout) - sum(part is not None and part is not Ellipsis for part in parts)
+        spread: list[Any] = []
+        for part in parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis):
+            spread += [slice(None)] * rest if part is Ellipsis else [part]
+        axes: list[Axis] = []
+        place = 0
+        for part in spread:
+            if part is None:
+                axes.append(())
+                continue
+            axis, place = layout[place], place + 1
+            size = size_of(axis)
+            if isinstance(part, int):
+                sliced(axis, range(part % size, part % size + 1))
+            else:
+                axes.append(sliced(axis, range(size)[part]))
+        return tuple(axes)
+
+    return laid
+
+
+def _indexed(
+    input: torch.Tensor,
+    apply: Callable[[torch.Tensor], torch.Tensor],
+    laid: Laid | None = None,
+    *,
+    axes: Axes | None = None,
+) -> Read:
     """Any choice of neurons, told by what it does to their numbers; places left empty are numbered 0 of 1 + count."""
     shape, count = input.shape, input.numel()
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         numbers = torch.arange(1, count + 1, device=p.device).reshape(shape)
         places = apply(numbers).flatten()
-        whole = p.new_zeros((*p.shape[:LEAD], count + 1))
-        whole.index_add_(-1, places, p.flatten(LEAD))
-        return whole[..., 1:].reshape(*p.shape[:LEAD], *shape)
+        back = p.new_zeros((*p.shape[:LEAD], count + 1))
+        back.index_add_(-1, places, p.flatten(LEAD))
+        return back[..., 1:].reshape(*p.shape[:LEAD], *shape)
 
-    return _single(input, apply, adjoint)
+    if laid is None and axes is None:
+        laid = _looked_up(apply)
+    return _single(input, apply, adjoint, laid=laid, axes=axes)
+
+
+def _looked_up(apply: Callable[[torch.Tensor], torch.Tensor]) -> Laid:
+    """Axes of a choice of neurons of which no more is known: found by moving the neurons' numbers.
+
+    An axis along which every neuron keeps its index in an axis of the input is that axis, or holds some of its
+    positions; every other axis is new.
+    """
+
+    def laid(layout: Layout, shape: torch.Size) -> Layout:
+        if len(shape) != len(layout):
+            return _images_kept(layout, shape, apply)
+        result = []
+        for place, (axis, size) in enumerate(zip(layout, shape, strict=True)):
+            before = [1] * len(layout)
+            before[place] = count = size_of(axis)
+            index = torch.arange(1, count + 1).reshape(before).expand([size_of(axis) for axis in layout])
+            moved = apply(index.contiguous()).movedim(place, -1).flatten(0, -2)
+            along = moved[0]
+            if not bool(((moved == along) | (moved == 0)).all()):
+                if holds_images(axis):
+                    raise MixedImagesError
+                result.append(whole(Origin(size)))
+            elif torch.equal(along, torch.arange(1, count + 1)):
+                result.append(axis)
+            elif holds_images(axis):
+                raise MixedImagesError
+            elif len(axis) == 1 and axis[0].origin.parts is None:
+                result.append(whole(Origin(size, below=axis[0].origin, stride=axis[0].origin.stride)))
+            else:
+                result.append(() if size == 1 else whole(Origin(size)))
+        return tuple(result)
+
+    return laid
+
+
+def _images_kept(layout: Layout, shape: torch.Size, apply: Callable[[torch.Tensor], torch.Tensor]) -> Layout:
+    """Where only the images are known to stay where they are, on the first axis."""
+    sizes = [size_of(axis) for axis in layout]
+    index = torch.arange(1, sizes[0] + 1).reshape(-1, *[1] * (len(sizes) - 1)).expand(sizes)
+    if any(map(holds_images, layout[1:])) or not shape or shape[0] != sizes[0]:
+        if any(map(holds_images, layout)):
+            raise MixedImagesError
+        return tuple(whole(Origin(size)) for size in shape)
+    moved = apply(index.contiguous())
+    expected = torch.arange(1, sizes[0] + 1).reshape(-1, *[1] * (len(shape) - 1))
+    if not bool(((moved == expected) | (moved == 0)).all()):
+        raise MixedImagesError
+    return (layout[0], *(() if size == 1 else whole(Origin(size)) for size in shape[1:]))
 
 
 @reads("cat", "concat", "concatenate", "stack", "hstack", "vstack")
@@ -176,7 +357,11 @@ def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0,
         def adjoint(signals: Sequence[torch.Tensor | None]) -> Sequence[torch.Tensor]:
             return _present(signals)[0].unbind(LEAD + d)
 
-        return Arrangement(scale=(1.0,), apply=lambda xs: (torch.stack(list(xs), d),), adjoint=adjoint), parts
+        def stacked(layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+            beside = concatenated(layouts, -1, (), (*shapes[0][:d], *shapes[0][d + 1 :]))
+            return [(*beside[:d], _copies(shapes[0][d]), *beside[d:])]
+
+        return Arrangement((1.0,), lambda xs: (torch.stack(list(xs), d),), adjoint, laid=stacked), parts
     d = dim % parts[0].dim()
     sizes = [part.shape[d] for part in parts]
 
@@ -184,7 +369,11 @@ def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0,
         return torch.split(_present(signals)[0], sizes, LEAD + d)
 
     beside = d == 1 and parts[0].dim() == 4
-    return Arrangement((1.0,), lambda xs: (torch.cat(list(xs), d),), split, pointwise=beside), parts
+
+    def joined(layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+        return [concatenated(layouts, d, sizes, shapes[0])]
+
+    return Arrangement((1.0,), lambda xs: (torch.cat(list(xs), d),), split, pointwise=beside, laid=joined), parts
 
 
 @reads("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split")
@@ -208,7 +397,35 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
         return [torch.stack(parts, LEAD + dim) if name == "unbind" else torch.cat(parts, LEAD + dim)]
 
     apart = dim == 1 and input.dim() == 4 and name != "unbind"
-    return Arrangement(scale=(1.0,), apply=apply, adjoint=adjoint, pointwise=apart), (input,)
+
+    def parted(layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
+        (layout,) = layouts
+        assert layout is not None
+        found, start = [], 0
+        for shape in shapes:
+            at = range(start, start + (1 if name == "unbind" else shape[dim]))
+            axis = sliced(layout[dim], at)
+            found.append((*layout[:dim], *(() if name == "unbind" else (axis,)), *layout[dim + 1 :]))
+            start = at.stop
+        return found
+
+    return Arrangement(scale=(1.0,), apply=apply, adjoint=adjoint, pointwise=apart, laid=parted), (input,)
+
+
+@reads("glu")
+def gated_half(reading: Reading, input: torch.Tensor, dim: int = -1) -> Read:
+    """The first half of the channels, each gated by the sigmoid of one of the second: all signal to the first."""
+    del reading
+    d = dim % input.dim()
+    half = input.shape[d] // 2
+
+    def adjoint(p: torch.Tensor) -> torch.Tensor:
+        return torch.cat([p, torch.zeros_like(p)], LEAD + d)
+
+    operation, operands = _single(input, lambda x: x.narrow(d, 0, half), adjoint, laid=_cut({d: range(half)}))
+    assert isinstance(operation, Arrangement)
+    operation.factor = UNIT
+    return operation, operands
 
 
 @reads("pad")
@@ -220,15 +437,17 @@ def pad(
     The constant is zero, or minus infinity before a maximum, which it cannot win.
     """
     pads = [int(p) for p in pad]
+    padded = {input.dim() - 1 - k // 2 for k, side in enumerate(pads) if side}
+    axes = tuple(Resampled(place, 1.0) if place in padded else Kept(place) for place in range(input.dim()))
     if mode != "constant":
-        return _indexed(input, lambda x: _pad_any(x, pads, mode))
+        return _indexed(input, lambda x: _pad_any(x, pads, mode), axes=axes)
     if value not in (None, 0, -math.inf):
         reading.refuse(f"padding with {value} puts evidence where there is no neuron.", "Pad with zeros.")
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         return F.pad(p, [-side for side in pads])
 
-    return _single(input, lambda x: F.pad(x, pads), adjoint, made=True)
+    return _single(input, lambda x: F.pad(x, pads), adjoint, made=True, axes=axes)
 
 
 def _pad_any(x: torch.Tensor, pads: list[int], mode: str) -> torch.Tensor:

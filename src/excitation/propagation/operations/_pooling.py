@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ._families import Average, Reach, SharedMaximum, Winner
-from ._reading import Read, Reading, pair, reads
+from .._axes import Axes, Kept, Made, Resampled
+from .._layout import claim_space
+from ._families import Average, PowerAverage, Reach, Winner
+from ._reading import Number, Read, Reading, pair, reads
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -33,12 +36,28 @@ def _average(
     input: torch.Tensor,
     forward: Callable[[torch.Tensor], torch.Tensor],
     scale: Any,
+    weights: float | None,
     mean: bool,
     reach: Reach | None = None,
     overall: bool = False,
+    *,
+    axes: Axes,
 ) -> Read:
     adjoint = transpose_of(forward, input)
-    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4), (input,)
+    overall = overall and input.dim() == 4
+    return Average(scale, input, forward, adjoint, weights, mean, reach, overall, axes=axes), (input,)
+
+
+def _pooled(reading: Reading, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
+    """Space is seen through windows; all axes before it stay."""
+    layout = reading.value(input).layout
+    if layout is not None and input.dim() == space + 2:
+        claim_space(layout, space)
+    kept = input.dim() - space
+    return (
+        *map(Kept, range(kept)),
+        *(Resampled(kept + place, None if steps is None else steps[place]) for place in range(space)),
+    )
 
 
 def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Reach | None:
@@ -50,18 +69,64 @@ def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation
 
 @reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def average_pooling(
-    reading: Reading, input: torch.Tensor, kernel_size: Any, stride: Any = None, *args: Any, **kwargs: Any
+    reading: Reading,
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Read:
     """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
-    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[_space(reading.name)]
+    n = _space(reading.name)
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    settings = (ceil_mode, count_include_pad) if divisor_override is None else (
+        ceil_mode, count_include_pad, divisor_override)  # fmt: skip
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, kernel_size, step, *args, **kwargs)
+        return pool(x, kernel_size, step, padding, *settings)
 
-    n, padding = _space(reading.name), args[0] if args else kwargs.get("padding", 0)
+    weights, inside = 1.0, not any(pair(padding, n)) or not count_include_pad
+    if divisor_override is not None:
+        weights = math.prod(pair(kernel_size, n)) / divisor_override
+        inside = not any(pair(padding, n)) and not ceil_mode
     reach = _reach(input, kernel_size, step, padding) if n == 2 else None
-    return _average(input, forward, tuple(float(s) for s in pair(step, n)), mean=True, reach=reach)
+    steps = tuple(float(s) for s in pair(step, n))
+    axes = _pooled(reading, input, n, steps)
+    return _average(input, forward, steps, weights if inside else None, mean=weights <= 1, reach=reach, axes=axes)
+
+
+@reads("lp_pool1d", "lp_pool2d", "lp_pool3d")
+def power_pooling(
+    reading: Reading, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Read:  # fmt: skip
+    """The p-norm of each window: its inputs share by their p-th powers, as if these were averaged and the root taken."""
+    n, p = _space(reading.name), float(norm_type)
+    value = reading.value(input)
+    if not 0 < p < math.inf or not value.nonnegative:
+        reading.refuse(
+            f"p-norm pooling has a rule for finite p > 0 and inputs that are never negative; p is {p:g}"
+            f"{'' if value.nonnegative else ' and its inputs can be negative'}."
+        )
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
+    step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    powers = input.detach().pow(p)
+    if isinstance(value.lower, torch.Tensor) or value.lower != 0:
+        # The rule counts activations from the input's bound, and powers are to be counted from the bound's power.
+        low = torch.as_tensor(value.lower).to(input)
+        powers = powers - low.pow(p) + low
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, kernel_size, step, 0, ceil_mode)
+
+    reach = _reach(input, kernel_size, step, 0) if n == 2 else None
+    adjoint, count = transpose_of(forward, input), math.prod(pair(kernel_size, n))
+    scale = tuple(float(s) for s in pair(step, n))
+    axes = _pooled(reading, input, n, scale)
+    return PowerAverage(scale, powers, forward, adjoint, 1.0, True, reach, root=p, count=count, axes=axes), (input,)
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -74,7 +139,8 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
 
     sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
     single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
-    return _average(input, forward, None, mean=True, overall=single)
+    axes = _pooled(reading, input, _space(reading.name), None)
+    return _average(input, forward, None, 1.0, mean=True, overall=single, axes=axes)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
@@ -89,17 +155,21 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
         result: torch.Tensor = resize(x, *args, **kwargs)
         return result
 
-    return _average(input, forward, None, mean=True)
+    return _average(input, forward, None, 1.0, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
 
 
-def _dims(reading: Reading, input: torch.Tensor, dim: Any) -> tuple[int, ...]:
+def _dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         dims: tuple[int, ...] = tuple(range(input.dim()))
     else:
         dims = tuple(d % input.dim() for d in ((dim,) if isinstance(dim, int) else dim))
-    if 0 in dims:
-        reading.refuse("it mixes the images of the batch.", "Reduce over the other dimensions only.")
     return dims
+
+
+def _without(input: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> Axes:
+    """The axes that a reduction leaves; those it keeps with one position have no meaning."""
+    places = [place for place in range(input.dim()) if keepdim or place not in dims]
+    return tuple(Made() if place in dims else Kept(place) for place in places)
 
 
 @reads("mean", "sum")
@@ -108,12 +178,26 @@ def mean_or_sum(
 ) -> Read:
     """Mean or sum over dimensions: affine with equal weights."""
     del dtype
-    dims, mean = _dims(reading, input, dim), reading.name == "mean"
+    dims, mean = _dims(input, dim), reading.name == "mean"
+
+    count = math.prod(input.shape[d] for d in dims)
+    left = [1 if d in dims else size for d, size in enumerate(input.shape)]
+    apart = 0 not in dims
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dims, keepdim) if mean else x.sum(dims, keepdim)
 
-    return _average(input, forward, None, mean=mean, overall=set(dims) == {2, 3})
+    def adjoint(q: torch.Tensor) -> torch.Tensor:
+        q = q.reshape(-1, *(left[1:] if apart else left))
+        back = (q / count if mean else q).expand(-1, *(input.shape[1:] if apart else input.shape))
+        return back if apart else back.flatten(0, 1)
+
+    overall = set(dims) == {2, 3} and input.dim() == 4
+    weights = 1.0 if mean else float(count)
+    axes = _without(input, dims, keepdim=keepdim)
+    return Average(None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes), (
+        input,
+    )
 
 
 @reads(
@@ -126,10 +210,10 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
     kwargs = dict(kwargs)
     if adaptive:
-        kwargs["output_size"] = kwargs.get("output_size", args[0] if args else None)
+        kwargs |= dict(zip(("output_size", "return_indices"), args, strict=False))
         scale = reach = None
     else:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
         kwargs |= dict(zip(names, args, strict=False))
         step = kwargs.get("stride")
         step = kwargs["kernel_size"] if step is None or (isinstance(step, (list, tuple)) and not step) else step
@@ -150,27 +234,11 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def indices(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
-    return Winner(scale=scale, input=input, indices=indices, dims=dims, run=run, both=both, reach=reach), (input,)
+    def maximum(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, **kwargs)  # type: ignore[no-any-return]
 
-
-@reads("max")
-def maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
-    """Maximum over one dimension, with its index: to the winner, the first if several tie."""
-    del keepdim
-    if not isinstance(dim, int):
-        reading.refuse("a maximum of two tensors or of everything has no rule.", "Give it one dimension.")
-    (d,) = _dims(reading, input, dim)
-
-    def indices(x: torch.Tensor) -> torch.Tensor:
-        return x.max(d, keepdim=True).indices
-
-    return Winner(scale=None, input=input, indices=indices, dims=(d, d + 1)), (input,)
-
-
-@reads("amax")
-def shared_maximum(
-    reading: Reading, input: torch.Tensor, dim: int | Sequence[int] = (), keepdim: bool = False
-) -> Read:  # fmt: skip
-    """`amax`: its ties share evenly, as its derivative does."""
-    del keepdim
-    return SharedMaximum(scale=None, input=input, dims=_dims(reading, input, dim)), (input,)
+    axes = _pooled(reading, input, n, scale)
+    return Winner(
+        scale=scale, input=input, indices=indices, maximum=maximum, dims=dims, run=run, both=both, reach=reach,
+        axes=axes,
+    ), (input,)  # fmt: skip

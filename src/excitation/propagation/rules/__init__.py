@@ -5,15 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._record import Entry
-from ..operations import Activation, Affine, Arrangement, Average, Gated, Product, Scaled, SharedMaximum, Sum, Winner
+from ..operations import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    Gated,
+    Magnitude,
+    Product,
+    Scaled,
+    Selection,
+    Sum,
+    Winner,
+)
 from ..policies import Policies
 from ._branches import residual_sum
-from ._maxima import shared_maximum, winner
-from ._neurons import activation, gated, product, scaled
-from ._signals import Signal, added, channel_sum, contrasted, total, with_both
+from ._maxima import selection, winner
+from ._neurons import activation, gated, magnitude, product, scaled
+from ._signals import Signal, added, attention_map, channel_sum, contrasted, total, with_both
 from ._weighted import Normalisers, affine, average, transitions
 
-__all__ = ["ExcitationRules", "Signal", "added", "channel_sum", "contrasted", "total", "transitions"]
+__all__ = [
+    "ExcitationRules",
+    "Signal",
+    "added",
+    "attention_map",
+    "channel_sum",
+    "contrasted",
+    "total",
+    "transitions",
+]
 
 
 class ExcitationRules:
@@ -48,6 +69,8 @@ class ExcitationRules:
             if any(signal is not None and signal.shape[0] == 2 for signal in signals):
                 signals = [None if signal is None else with_both(signal) for signal in signals]
             return list(operation.adjoint(signals))
+        if isinstance(operation, Selection):
+            return selection(signals, operation, entry.inputs)
         p = signals[0]
         assert p is not None
         if isinstance(operation, (Affine, Average)):
@@ -57,10 +80,10 @@ class ExcitationRules:
             return [average(p, operation, entry.inputs[0], policies, known)]
         if isinstance(operation, Winner):
             return [winner(p, operation, entry.inputs[0])]
-        if isinstance(operation, SharedMaximum):
-            return [shared_maximum(p, operation)]
         if isinstance(operation, Scaled):
             return [scaled(p, operation, policies)]
+        if isinstance(operation, Magnitude):
+            return [magnitude(p, operation)]
         if isinstance(operation, Gated):
             p = gated(p, operation)
             return [p, None] if operation.place == 0 else [None, p]

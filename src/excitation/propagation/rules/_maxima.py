@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .._values import Value
-from ..operations import SharedMaximum, Winner
-from ._signals import Signal
+from ..operations import Selection, Winner
+from ._signals import Signal, with_both
 
 
 def winner(p: Signal, operation: Winner, value: Value) -> Signal:
@@ -23,10 +25,17 @@ def winner(p: Signal, operation: Winner, value: Value) -> Signal:
     return result if value.valid is None else result * value.valid.to(p.device)
 
 
-def shared_maximum(p: Signal, operation: SharedMaximum) -> Signal:
-    """`shared_maximum`: evenly to all inputs that equal the maximum, as the derivative of `amax` does."""
-    a = operation.input
-    top = a.amax(operation.dims, keepdim=True)
-    tied = (a == top).to(p.dtype)
-    share = tied / tied.sum(operation.dims, keepdim=True)
-    return p.reshape(*p.shape[:2], *top.shape) * share
+def selection(
+    signals: Sequence[Signal | None], operation: Selection, inputs: Sequence[Value]
+) -> list[Signal]:  # fmt: skip
+    """`selection`: all of an output's signal to the neuron that it is, the first of equals; the rule of `winner`.
+
+    A minimum is the neuron it took just as a maximum is: the two swaps of `-max(-x)` undo each other. Of logsumexp, a
+    soft maximum, each input takes its softmax share, which for distant inputs is the same.
+    """
+    if any(signal is not None and signal.shape[0] == 2 for signal in signals):
+        signals = [None if signal is None else with_both(signal) for signal in signals]
+    return [
+        p if value.valid is None else p * value.valid.to(p.device)
+        for p, value in zip(operation.adjoint(signals), inputs, strict=True)
+    ]

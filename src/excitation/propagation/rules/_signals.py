@@ -9,6 +9,11 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
+from ..._errors import LayerError
+from .._grid import per_image
+from .._layout import Layout
+from .._values import Value
+
 Signal = Float[torch.Tensor, "_ target ..."]
 """A signal: `(polarity, target, *activation)`."""
 
@@ -51,11 +56,41 @@ def channel_sum(p: Float[torch.Tensor, "_ target image channel *space"]) -> Floa
     return whole.sum(2).transpose(0, 1)
 
 
-def total(p: Signal) -> Float[torch.Tensor, "image target"]:
-    """Mass of each image and target, in double precision."""
-    return p.double().sum(0).flatten(2).sum(2).transpose(0, 1)
+def attention_map(p: Signal, value: Value) -> Float[torch.Tensor, "image target *space"]:
+    """The attention map of a signal on a layer: `channel_sum` on the layer's places.
+
+    Args:
+        p: the signal.
+        value: the layer.
+
+    Returns:
+        `(image, target, *views, *space)`; views where the layer holds several of each image.
+
+    Raises:
+        LayerError: which axes of the layer are places is unknown, or none is.
+    """
+    grid = value.grid()
+    if isinstance(grid, str):
+        raise LayerError(f"layer {value.address!r} holds no map: {grid}; choose another layer.")
+    return channel_sum(grid.arranged(p, lead=2))
+
+
+def total(p: Signal, layout: Layout | None = None) -> Float[torch.Tensor, "image target"]:
+    """Mass of each image and target, in double precision.
+
+    Args:
+        p: the signal.
+        layout: of its tensor; the first axis is the images' if it is not known.
+    """
+    return per_image(layout, p.double().sum(0), 1).transpose(0, 1)
 
 
 def reduced_to(p: Signal, shape: torch.Size) -> Signal:
     """The signal on a tensor that was repeated to the signal's shape: its copies' signals added up."""
-    return p.sum_to_size(*p.shape[:2], *shape) if p.shape[2:] != shape else p
+    if p.shape[2:] == shape:
+        return p
+    # Polarities and targets stand before the activation's own axes, so new axes in front are added up by name.
+    extra = p.dim() - 2 - len(shape)
+    p = p.sum(tuple(range(2, 2 + extra))) if extra else p
+    repeated = tuple(2 + place for place, size in enumerate(shape) if size == 1 != p.shape[2 + place])
+    return p.sum(repeated, keepdim=True) if repeated else p

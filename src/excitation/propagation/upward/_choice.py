@@ -19,7 +19,7 @@ def step_for(entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> Step:
     operation = entry.operation
     kind: type[Step] = Step
     if isinstance(operation, (Affine, Average)):
-        if rules.policies.normaliser == "lose":
+        if rules.policies.normaliser == "lose" and operation.apart:
             kind = Weighted
             if isinstance(operation, Average):
                 kind = Overall if operation.overall else Averaged if operation.reach is not None else Weighted
@@ -63,7 +63,7 @@ def last_layer(
     entries = [entry for entry in record.entries if any(value.serial in below for value in entry.carriers)]
     operation = entries[0].operation
     plain = (
-        isinstance(operation, Affine) and operation.weight.dim() == 2 == operation.input.dim()
+        isinstance(operation, Affine) and operation.matrix and operation.input.dim() == 2
         and all(isinstance(entry.operation, Activation) for entry in entries[1:])
         and rules.policies.normaliser == "lose"
     )  # fmt: skip

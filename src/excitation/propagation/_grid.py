@@ -1,0 +1,119 @@
+"""From a layout to a map: which axes of a tensor are the map's, and how they are brought into order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ._layout import Layout, Role, first_image, images_axis
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a tensor becomes `(image, channel, *views, *space)`.
+
+    Attributes:
+        shape: the factors' sizes, axis by axis.
+        order: which factors make the images, channels, views and axes of space, in this order.
+        images: how many images.
+        views: sizes of the views' axes.
+        space: sizes of the axes of space.
+        strides: image pixels per position of each axis of space, `None` where unknown.
+        plain: whether the tensor is `(image, channel, *space)` as it stands.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    images: int
+    views: tuple[int, ...]
+    space: tuple[int, ...]
+    strides: tuple[float | None, ...]
+    plain: bool
+
+    def arranged(self, x: torch.Tensor, lead: int = 0) -> torch.Tensor:
+        """A tensor with `lead` dimensions before its own, as `(*lead, image, channel, *views, *space)`."""
+        before = tuple(x.shape[:lead])
+        count = x[(0,) * lead].numel() // max(1, math.prod(self.shape)) if self.images == 1 else 1
+        shape = list(self.shape)
+        if count > 1:  # the layout was found with one image
+            shape[self.order[0]] = count
+        images = shape[self.order[0]]
+        moved = x.reshape(*before, *shape).permute(*range(lead), *(lead + place for place in self.order))
+        return moved.reshape(*before, images, -1, *self.views, *self.space)
+
+
+def axis_names(layout: Layout | None, count: int) -> tuple[str, ...]:
+    """What each of `count` axes is, in words; `1` for one position of no meaning."""
+    if layout is None:
+        return (Role.OPEN.value,) * count
+    return tuple("*".join(factor.origin.role.value for factor in axis) or "1" for axis in layout)
+
+
+def describe(layout: Layout) -> str:
+    """What the axes are, for messages: `(image, token, channel)`."""
+    return f"({', '.join(axis_names(layout, len(layout)))})"
+
+
+def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
+    """How a tensor becomes maps, or why it holds none: a reason that ends a sentence."""
+    if layout is None:
+        return "it was made by an operation without a rule, so which of its axes are places is unknown"
+    factors = [factor for axis in layout for factor in (axis or ())]
+    sizes = tuple(factor.size for factor in factors)
+    places: dict[Role, list[int]] = {role: [] for role in Role}
+    for place, factor in enumerate(factors):
+        places[factor.origin.role].append(place)
+    if places[Role.TOKEN]:
+        return f"its axes are {describe(layout)}: tokens are no places of the picture"
+    if places[Role.OPEN]:
+        return f"its axes are {describe(layout)}: whether they are places is unknown"
+    if not places[Role.SPACE]:
+        return f"it has no space: its output is {tuple(shape)}, {describe(layout)}"
+    origins: dict[int, list[int]] = {}
+    for place in places[Role.SPACE]:
+        origins.setdefault(id(factors[place].origin), []).append(place)
+    groups = sorted(origins.values(), key=lambda group: factors[group[0]].origin.root().order)
+    order: list[int] = []
+    space, strides = [], []
+    for group in groups:
+        group.sort(key=lambda place: -factors[place].step)
+        origin = factors[group[0]].origin
+        if math.prod(sizes[place] for place in group) != origin.size:
+            return f"its axes are {describe(layout)}: it holds only some of the places"
+        order += group
+        space.append(origin.size)
+        strides.append(origin.stride)
+    images = places[Role.IMAGE]
+    if len(images) != 1 and math.prod(sizes[place] for place in images) > 1:
+        return f"its axes are {describe(layout)}: the images are spread over several"
+    if not images:
+        sizes, images = (*sizes, 1), [len(sizes)]
+    head = [*images, *places[Role.CHANNEL], *places[Role.VIEW]]
+    views = tuple(sizes[place] for place in places[Role.VIEW] if sizes[place] > 1)
+    every = (*head, *order)
+    plain = not views and sizes == tuple(shape) and every == tuple(range(len(sizes)))
+    return Grid(sizes, every, sizes[images[0]], views, tuple(space), tuple(strides), plain)
+
+
+def per_image(layout: Layout | None, x: torch.Tensor, lead: int) -> torch.Tensor:
+    """Sums over all but the images and the `lead` dimensions before the tensor's own: `(*lead, image)`.
+
+    Without a layout the first axis is taken for the images'.
+    """
+    axis = 0 if layout is None else images_axis(layout)
+    if axis is None:
+        return x.flatten(lead).sum(-1, keepdim=True)
+    at = 0
+    sizes = [1, x.shape[lead + axis], 1]
+    if layout is not None:
+        at = first_image(layout[axis])
+        before = math.prod([f.size for f in layout[axis][:at]])
+        behind = math.prod([f.size for f in layout[axis][at + 1 :]])
+        sizes = [before, x.shape[lead + axis] // (before * behind), behind]
+    rest = tuple(x.shape[lead:])
+    x = x.reshape(*x.shape[:lead], *rest[:axis], *sizes, *rest[axis + 1 :])
+    image = lead + axis + 1
+    return x.movedim(image, lead).flatten(lead + 1).sum(-1)

@@ -1,0 +1,437 @@
+"""What the axes of a tensor are: images, channels, space, tokens, views. Carried with the record, never guessed.
+
+Each axis of a tensor is a product of *factors*, in row-major order: `(N * V, C, H, W)` has the factors `[N, V]`, `[C]`,
+`[H]` and `[W]`. A factor is an *origin*, an axis as some operation made it, or a part of one: reshaping `H` into
+`(H / 7, 7)` makes two factors of one origin, and reshaping back joins them again. What an origin *is* (its role)
+becomes known when an operation uses it: a convolution has channels on its second axis and space on those after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from .._errors import UnsupportedOperationError
+from ._axes import Axes, Kept, Made, Resampled
+
+
+class Role(Enum):
+    """What the positions of an axis are."""
+
+    IMAGE = "image"
+    VIEW = "view"
+    CHANNEL = "channel"
+    SPACE = "space"
+    TOKEN = "token"
+    OPEN = "unknown"
+
+
+@dataclass(slots=True, eq=False)
+class Origin:
+    """An axis as an operation made it.
+
+    Attributes:
+        size: positions.
+        own: its role, as far as it is known by itself.
+        below: the origin it was resampled from, whose role it has.
+        stride: image pixels per position, where it is space of known scale.
+        order: which axis of space it is: 0 for the first.
+        fallback: the role it has if no operation tells.
+        parts: of a concatenation: the axes that stand one behind the other (`None` for constants), and their sizes.
+    """
+
+    size: int
+    own: Role = Role.OPEN
+    below: Origin | None = None
+    stride: float | None = None
+    order: int = 0
+    fallback: Role = Role.OPEN
+    parts: tuple[tuple[Axis | None, int], ...] | None = None
+
+    def root(self) -> Origin:
+        """The origin that holds the role."""
+        origin = self
+        while origin.below is not None:
+            origin = origin.below
+        return origin
+
+    @property
+    def role(self) -> Role:
+        """What its positions are."""
+        root = self.root()
+        return root.own if root.own is not Role.OPEN else root.fallback
+
+    def claim(self, role: Role, order: int = 0) -> None:
+        """Say what it is, if nothing has said so before."""
+        root = self.root()
+        if root.own is Role.OPEN:
+            root.own, root.order = role, order
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A part of an origin: index `(i // step) % size` of its position `i`."""
+
+    origin: Origin
+    step: int
+    size: int
+
+
+Axis = tuple[Factor, ...]
+"""Factors in row-major order; none for an axis with one position of no meaning."""
+
+Layout = tuple[Axis, ...]
+"""The axes of a tensor."""
+
+
+class MixedImagesError(Exception):
+    """An operation combines, picks or repeats images of the batch."""
+
+
+def whole(origin: Origin) -> Axis:
+    """The axis that is all of an origin."""
+    return (Factor(origin, 1, origin.size),)
+
+
+def size_of(axis: Axis) -> int:
+    """Positions of an axis."""
+    return math.prod([factor.size for factor in axis])
+
+
+def images_axis(layout: Layout) -> int | None:
+    """Which axis holds the images; `None` if none does or several share them."""
+    found = [place for place, axis in enumerate(layout) if any(f.origin.own is Role.IMAGE for f in axis)]
+    return found[0] if len(found) == 1 else None
+
+
+def holds_images(axis: Axis) -> bool:
+    """Whether the images of the batch are among the positions of an axis."""
+    return any(factor.origin.own is Role.IMAGE and factor.size > 1 for factor in axis)
+
+
+def input_layout(shape: Sequence[int]) -> Layout:
+    """Of the images as they come: the first axis is the batch's, what the others are the operations will tell."""
+    images = Origin(shape[0], Role.IMAGE)
+    rest = [Origin(size, stride=1.0) for size in shape[1:]]
+    if len(shape) in {3, 4}:
+        rest[0].fallback = Role.CHANNEL
+        for order, origin in enumerate(rest[1:]):
+            origin.fallback, origin.order = Role.SPACE, order
+    elif rest:  # views or channels of a volume: a convolution over volumes will tell
+        rest[0].fallback = Role.VIEW
+    return (whole(images), *(whole(origin) for origin in rest))
+
+
+def assumed(shape: Sequence[int], images: Origin) -> Layout | None:
+    """Of the result of an operation without a rule: the first axis is the batch's if it has its size."""
+    if not shape or shape[0] != images.size:
+        return None
+    return (whole(images), *(whole(Origin(size)) for size in shape[1:]))
+
+
+def reduced(layout: Layout, shape: Sequence[int]) -> Layout | None:
+    """The layout of a tensor some of whose axes have one position left; `None` if the shape says otherwise."""
+    if len(layout) != len(shape):
+        return None
+    result = []
+    for axis, size in zip(layout, shape, strict=True):
+        if size not in {size_of(axis), 1} or (size == 1 and holds_images(axis)):
+            return None
+        result.append(axis if size == size_of(axis) else ())
+    return tuple(result)
+
+
+# How operations treat layouts ----------------------------------------------------------------------------------------
+
+
+def claim_channels(layout: Layout, axis: int) -> None:
+    """Say that an operation uses an axis as channels, by its definition."""
+    for factor in layout[axis]:
+        factor.origin.claim(Role.CHANNEL)
+
+
+def suggest_channels(layout: Layout, axis: int) -> None:
+    """Say that an operation mixes the positions of an axis, as those of channels: true unless they are something else.
+
+    A linear layer can also mix the pixels of a flattened image.
+    """
+    if len(layout[axis]) == 1 and layout[axis][0].origin.root().fallback is Role.OPEN:
+        layout[axis][0].origin.claim(Role.CHANNEL)
+
+
+def claim_space(layout: Layout, count: int) -> None:
+    """Say that an operation works on images with channels and `count` axes of space behind them."""
+    for factor in layout[0]:
+        factor.origin.claim(Role.VIEW)
+    claim_channels(layout, 1)
+    for order, axis in enumerate(layout[-count:]):
+        for factor in axis:
+            factor.origin.claim(Role.SPACE, order)
+
+
+def by_axes(layout: Layout, axes: Axes, shape: Sequence[int]) -> Layout:
+    """The layout of an output whose axes come from an input's as `axes` says.
+
+    Raises:
+        MixedImagesError: the images' axis is not kept.
+    """
+    kept = {source.axis % len(layout) for source in axes if isinstance(source, Kept)}
+    for place, axis in enumerate(layout):
+        if place not in kept and holds_images(axis):
+            raise MixedImagesError
+    mixed = [axis for place, axis in enumerate(layout) if place not in kept]
+    result: list[Axis] = []
+    for source, size in zip(axes, shape, strict=True):
+        if isinstance(source, Made):
+            result.append(() if size == 1 else whole(Origin(size, _made(mixed))))
+        elif isinstance(source, Kept):
+            result.append(layout[source.axis])
+        else:
+            result.append(_resampled(layout[source.axis], source, size))
+    return tuple(result)
+
+
+def _made(mixed: Sequence[Axis]) -> Role:
+    """What an axis is whose positions combine others: channels, unless only places were combined."""
+    roles = {factor.origin.role for axis in mixed for factor in axis}
+    return Role.OPEN if roles and roles <= {Role.SPACE, Role.TOKEN} else Role.CHANNEL
+
+
+def _resampled(axis: Axis, source: Resampled, size: int) -> Axis:
+    if len(axis) != 1 or axis[0].step != 1 or axis[0].size != axis[0].origin.size:
+        return whole(Origin(size))
+    below = axis[0].origin
+    step = source.step if source.step is not None else below.size / size if size else 0.0
+    stride = None if below.stride is None else below.stride * step
+    return whole(Origin(size, below=below, stride=stride))
+
+
+def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
+    """The layout of an operation from neuron to neuron, with broadcasting.
+
+    Raises:
+        MixedImagesError: images would meet other images.
+    """
+    result: list[Axis] = []
+    for back in range(len(shape), 0, -1):
+        size = shape[-back]
+        axes = [layout[-back] for layout in layouts if len(layout) >= back and size_of(layout[-back]) == size]
+        axes = [axis for axis in axes if axis]
+        # Where only constants have positions, an axis is new.
+        result.append(_merged(axes) if axes or size == 1 else whole(Origin(size)))
+    check_images(result, layouts)
+    return tuple(result)
+
+
+def check_images(result: Sequence[Axis], layouts: Sequence[Layout]) -> None:
+    """Refuse results in which the images are not all there, once.
+
+    Raises:
+        MixedImagesError: an image is missing, or they meet each other.
+    """
+    for layout in layouts:
+        for axis in layout:
+            for factor in axis:
+                if factor.origin.own is Role.IMAGE and factor.origin.size > 1:
+                    counts = [f.size for other in result for f in other if f.origin is factor.origin]
+                    if math.prod(counts) != factor.origin.size:
+                        raise MixedImagesError
+                    return
+
+
+RANK = {Role.IMAGE: 0, Role.TOKEN: 1, Role.SPACE: 2, Role.VIEW: 3, Role.CHANNEL: 4, Role.OPEN: 5}
+"""Which of several axes that meet says what their positions are: the smallest."""
+
+
+def _merged(axes: Sequence[Axis]) -> Axis:
+    """One axis out of those that meet position by position."""
+    if not axes:
+        return ()
+    first = axes[0]
+    if len(axes) == 1 or all(axis is first for axis in axes):
+        return first
+    if any(holds_images(axis) for axis in axes):
+        images = [_images_of(axis) for axis in axes]
+        if any(found != images[0] for found in images):
+            raise MixedImagesError
+    best = min(axes, key=lambda axis: min([RANK[f.origin.role] for f in axis], default=9))
+    for axis in axes:
+        if len(axis) == len(best):
+            for factor, other in zip(axis, best, strict=True):
+                if factor.size == other.size:
+                    factor.origin.claim(other.origin.role, other.origin.root().order)
+    return best
+
+
+def _images_of(axis: Axis) -> tuple[tuple[int, int, int], ...]:
+    """Where in an axis the images are: the positions behind each of their factors, with its step and size."""
+    found, behind = [], 1
+    for factor in reversed(axis):
+        if factor.origin.own is Role.IMAGE and factor.size > 1:
+            found.append((behind, factor.step, factor.size))
+        behind *= factor.size
+    return tuple(found)
+
+
+def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
+    """The layout of the same numbers in row-major order under another shape."""
+    factors = [factor for axis in layout for factor in axis]
+    if not all(shape):
+        return tuple(whole(Origin(size)) for size in shape)
+    result: list[Axis] = []
+    place = 0
+    rest: Factor | None = None
+    for index, size in enumerate(shape):
+        axis: list[Factor] = []
+        left = size
+        last = index == len(shape) - 1
+        while True:
+            factor = rest if rest is not None else factors[place] if place < len(factors) else None
+            if factor is None:
+                break
+            if factor.size == 1:
+                # An axis of one position takes one such factor; larger ones take those on their way.
+                if left == 1 and axis and not last:
+                    break
+                axis.append(factor)
+                rest, place = None, place + (rest is None)
+                if size == 1 and not last:
+                    break
+                continue
+            if left == 1:
+                break
+            take = math.gcd(left, factor.size)
+            if take == factor.size:
+                axis.append(factor)
+                place += rest is None
+                rest = None
+            elif take > 1 and left == take:
+                inner = factor.size // take
+                axis.append(Factor(factor.origin, factor.step * inner, take))
+                place += rest is None
+                rest = Factor(factor.origin, factor.step, inner)
+            else:
+                return _unrelated(layout, shape)
+            left //= take
+        if left != 1:
+            return _unrelated(layout, shape)
+        result.append(_joined(axis))
+    return tuple(result)
+
+
+def _unrelated(layout: Layout, shape: Sequence[int]) -> Layout:
+    """Axes across whose borders a shape cuts have no roles of their own any more; images must not be among them."""
+    axis = images_axis(layout)
+    if axis is None or not any(holds_images(part) for part in layout):
+        return tuple(() if size == 1 else whole(Origin(size)) for size in shape)
+    if axis == 0 and len(layout[0]) == 1 and shape and shape[0] == size_of(layout[0]):
+        return (layout[0], *(whole(Origin(size)) for size in shape[1:]))
+    raise MixedImagesError
+
+
+def _joined(axis: Sequence[Factor]) -> Axis:
+    """Neighbouring parts of one origin put together again; factors of one position only where nothing else is."""
+    result: list[Factor] = []
+    for factor in axis:
+        if result and result[-1].origin is factor.origin and result[-1].step == factor.step * factor.size:
+            result[-1] = Factor(factor.origin, factor.step, result[-1].size * factor.size)
+        else:
+            result.append(factor)
+    many = [factor for factor in result if factor.size > 1 or factor.origin.own is Role.IMAGE]
+    return tuple(many or result)
+
+
+def concatenated(layouts: Sequence[Layout | None], dim: int, sizes: Sequence[int], shape: Sequence[int]) -> Layout:
+    """The layout of tensors one behind the other; `None` for constants.
+
+    Raises:
+        MixedImagesError: they are put together in a way that mixes images.
+    """
+    known = [layout for layout in layouts if layout is not None]
+    result: list[Axis] = []
+    for place in range(len(shape)):
+        if place != dim:
+            result.append(_merged([layout[place] for layout in known]))
+            continue
+        axes = [None if layout is None else layout[place] for layout in layouts]
+        if any(axis is not None and holds_images(axis) for axis in axes):
+            result.append(_more_views(axes, sizes))
+        else:
+            result.append(_in_a_row(axes, sizes))
+    check_images(result, known)
+    return tuple(result)
+
+
+def _more_views(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
+    """Batches one behind the other: views of the same images."""
+    first = axes[0]
+    if first is None or any(axis is None or _images_of(axis) != _images_of(first) for axis in axes):
+        raise MixedImagesError
+    if len(set(sizes)) != 1:
+        raise MixedImagesError
+    return (*whole(Origin(len(axes), fallback=Role.VIEW)), *first)
+
+
+def _in_a_row(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
+    """Channels beside channels are channels; places with others before or behind them are tokens."""
+    roles = {factor.origin.role for axis in axes if axis is not None for factor in axis}
+    origin = Origin(sum(sizes))
+    if roles == {Role.CHANNEL}:
+        origin.own = Role.CHANNEL
+    elif roles & {Role.SPACE, Role.TOKEN}:
+        origin.own = Role.TOKEN
+        origin.parts = tuple(zip(axes, sizes, strict=True))
+    else:
+        origin.fallback = Role.CHANNEL if dict.fromkeys(roles) and roles <= {Role.CHANNEL, Role.OPEN} else Role.OPEN
+    return whole(origin)
+
+
+def sliced(axis: Axis, positions: range) -> Axis:
+    """Some positions of an axis.
+
+    Raises:
+        MixedImagesError: some images are left out, or their order changes.
+    """
+    if positions == range(size_of(axis)):
+        return axis
+    if holds_images(axis):
+        return _sliced_views(axis, positions)
+    if len(axis) == 1 and axis[0].step == 1 and axis[0].size == axis[0].origin.size:
+        below = axis[0].origin
+        if below.parts is not None:
+            start = 0
+            for part, size in below.parts:
+                if part is not None and positions == range(start, start + size):
+                    return part
+                start += size
+        if len(positions) == 1:
+            return ()
+        stride = None if below.stride is None else below.stride * abs(positions.step)
+        if below.parts is not None:
+            return whole(Origin(len(positions)))
+        return whole(Origin(len(positions), below=below, stride=stride))
+    return () if len(positions) == 1 else whole(Origin(len(positions)))
+
+
+def _sliced_views(axis: Axis, positions: range) -> Axis:
+    """Some of the views before the images."""
+    inner = math.prod([f.size for f in axis[first_image(axis) :]])
+    if positions.step != 1 or positions.start % inner or len(positions) % inner:
+        raise MixedImagesError
+    views = len(positions) // inner
+    rest = axis[first_image(axis) :]
+    return rest if views == 1 else (*whole(Origin(views, fallback=Role.VIEW)), *rest)
+
+
+def first_image(axis: Axis) -> int:
+    return next(place for place, factor in enumerate(axis) if factor.origin.own is Role.IMAGE)
+
+
+def refusal(where: str, kind: str = "mixes the images of the batch") -> UnsupportedOperationError:
+    """An operation through which an image's map would depend on the other images."""
+    return UnsupportedOperationError(
+        f"{where}: it {kind}, so an image would have no map of its own. Explain the images one by one, or choose a"
+        " layer above it."
+    )

@@ -1,0 +1,342 @@
+"""Readers for products of an activation with constants, or with gates: every contraction is written as an einsum.
+
+The axes of the activation, of its partner and of the output have letters, as in `torch.einsum`. With a constant partner
+that is a weighted operation. With a gate (a softmax or sigmoid of the images) it is an average with weights that differ
+from image to image. Where no axis of the activation is summed over it is no contraction: each output has one neuron
+below it, and the call is recorded as the plain product that it is.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .._axes import Axes, Kept, Made
+from .._values import Value
+from ._affine import mixing
+from ._families import Affine, GatedAverage
+from ._reading import Number, Parts, Read, Reading, reads
+
+TWO_ACTIVATIONS = "it multiplies two activations, neither of them a gate, so which one a winner chose is open."
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Names of the axes of an activation `x`, its partner `w` and the output `y`."""
+
+    x: str
+    w: str
+    y: str
+
+    def axes(self) -> Axes:
+        """Where the output's axes come from."""
+        return tuple(Kept(self.x.index(letter)) if letter in self.x else Made() for letter in self.y)
+
+
+@reads("einsum")
+def einsum(reading: Reading, equation: Any, *operands: Any) -> Read | Parts:
+    """Any einsum of one activation with constants, or with a gate."""
+    tensors = list(operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands)
+    if not isinstance(equation, str) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        reading.refuse("it is called with lists of axes.", "Write the equation as a string.")
+    terms, y = _terms(reading, equation, [tensor.dim() for tensor in tensors])
+    carrying = [place for place, tensor in enumerate(tensors) if reading.carries(tensor)]
+    if len(carrying) > 2 or (len(carrying) == 2 and len(tensors) > 2):
+        reading.refuse("it multiplies several activations at once.", "Write it as products of two tensors each.")
+    place = carrying[0]
+    if len(tensors) == 1:
+        return _alone(reading, tensors[0], terms[0], y)
+    if len(tensors) == 2:
+        return contraction(reading, tensors[0], tensors[1], terms[0], terms[1], y)
+    rest = [other for other in range(len(tensors)) if other != place]
+    wanted = "".join(sorted({letter for other in rest for letter in terms[other]} & {*terms[place], *y}))
+
+    def run() -> torch.Tensor:
+        """The constants' product first."""
+        constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
+        return torch.einsum(f"{terms[place]},{wanted}->{y}", tensors[place], constant)
+
+    return Parts(run)
+
+
+def _terms(reading: Reading, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
+    """Letters of all operands and of the output, with letters in place of dots."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(dims):
+        reading.refuse(f"its equation {equation!r} names {len(terms)} tensors, {len(dims)} were given.")
+    free = [letter for letter in string.ascii_letters if letter not in equation]
+    count = max((d - len(term) + 3 for term, d in zip(terms, dims, strict=True) if "..." in term), default=0)
+    dots = "".join(free[:count])
+    found = []
+    for term, d in zip(terms, dims, strict=True):
+        own = d - len(term) + 3
+        found.append(term.replace("...", dots[count - own :] if own > 0 else ""))
+    if arrow:
+        return found, right.replace("...", dots)
+    every = "".join(found)
+    return found, dots + "".join(sorted(a for a in set(every) if every.count(a) == 1 and a not in dots))
+
+
+def _alone(reading: Reading, x: torch.Tensor, term: str, y: str) -> Parts:
+    """An einsum of one tensor: sums over axes, and axes in another order."""
+    if len(set(term)) < len(term):
+        reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
+
+    def run() -> torch.Tensor:
+        gone = [axis for axis, letter in enumerate(term) if letter not in y]
+        rest = [letter for letter in term if letter in y]
+        return (x.sum(gone) if gone else x).permute([rest.index(letter) for letter in y])
+
+    return Parts(run)
+
+
+def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, right: str, y: str) -> Read | Parts:
+    """A product of two tensors by the letters of their axes; either may be the activation."""
+    both = reading.carries(a) and reading.carries(b)
+    gates = [reading.carries(tensor) and reading.value(tensor).gate for tensor in (a, b)]
+    if both and gates[0] == gates[1]:
+        reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+    x, w, xs, ws = (b, a, right, left) if (gates[0] if both else reading.carries(b)) else (a, b, left, right)
+    if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
+        reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
+    if not (x.is_floating_point() and w.is_floating_point()):
+        reading.refuse("it multiplies activations by numbers that are no activations.")
+    if all(letter in y for letter in xs):
+        return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
+    xs, ws, w = _matched(x, w, xs, ws)
+    letters = Letters(xs, ws, y)
+    return _gated(x, w, letters, reading.value(w)) if both else _weighted(reading, x, w, letters)
+
+
+def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
+    """Letters without repetition of axes of size one, and without sums over the partner alone.
+
+    An axis of size one that is repeated along the other's gets a letter of its own in the activation, where it is
+    summed over, and goes from the partner.
+    """
+    free = iter([letter for letter in string.ascii_letters if letter not in xs + ws])
+    own: dict[str, str] = {}
+    for letter in set(xs) & set(ws):
+        sizes = x.shape[xs.index(letter)], w.shape[ws.index(letter)]
+        if sizes[0] == 1 and sizes[1] > 1:
+            own[letter] = next(free)
+        elif sizes[1] == 1:
+            w = w.squeeze(ws.index(letter))
+            ws = ws.replace(letter, "")
+    return "".join(own.get(letter, letter) for letter in xs), ws, w
+
+
+def _laid_out(tensor: torch.Tensor, term: str, y: str) -> torch.Tensor:
+    """A tensor with its axes at their places among the output's, the others of size one."""
+    lone = [axis for axis, letter in enumerate(term) if letter not in y]
+    tensor = tensor.sum(lone) if lone else tensor
+    kept = [letter for letter in term if letter in y]
+    ordered = tensor.permute([kept.index(letter) for letter in y if letter in kept])
+    for axis, letter in enumerate(y):
+        if letter not in kept:
+            ordered = ordered.unsqueeze(axis)
+    return ordered
+
+
+def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Letters) -> Read:
+    """A contraction with a constant: as a linear layer where it is one, else by einsum."""
+    alone = [axis for axis, letter in enumerate(letters.w) if letter not in letters.x + letters.y]
+    if alone:
+        w = w.sum(alone)
+        letters = Letters(letters.x, "".join(a for a in letters.w if a in letters.x + letters.y), letters.y)
+    xs, ws, y = letters.x, letters.w, letters.y
+    if len(xs) > 1 and len(ws) == 2 and y and y[:-1] == xs[:-1] and set(ws) == {xs[-1], y[-1]}:
+        return mixing(reading, x, w if ws[0] == y[-1] else w.t())
+    forward, adjoint, apart = products(letters, x.shape)
+    return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart), (x,)
+
+
+def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:
+    """A sum weighted by gates: an average whose weights, none negative, the image itself decides.
+
+    The gate is no operand: signals never reach it.
+    """
+    forward, adjoint, _ = products(letters, x.shape)
+    summed = [size for letter, size in zip(letters.x, x.shape, strict=True) if letter not in letters.y]
+    average = GatedAverage(
+        None,
+        x,
+        lambda x: forward(x, gate.to(x.dtype)),
+        lambda q: adjoint(q, gate.to(q.dtype)),
+        None,
+        False,
+        factor=known.bounds,
+        count=math.prod(summed),
+        axes=letters.axes(),
+        apart=False,
+    )
+    return average, (x,)
+
+
+Bilinear = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, bool]:
+    """A contraction and its transpose in the activation, and whether they take any number of images.
+
+    Signals come with targets folded into the first axis of the output. Where that axis is kept and the partner does not
+    know it, they are more images. Else they are unfolded for the product.
+
+    Args:
+        letters: of the axes; none is repeated within a tensor.
+        shape: of the activation.
+    """
+    xs, ws, y = letters.x, letters.w, letters.y
+    apart = bool(xs) and y[:1] == xs[:1] and xs[0] not in ws
+    more = "" if apart else next(letter for letter in string.ascii_letters if letter not in xs + ws + y)
+    linked = "".join(letter for letter in xs if letter in ws + y)
+    up, down = f"{more}{xs},{ws}->{more}{y}", f"{more}{y},{ws}->{more}{linked}"
+    missing = [place + len(more) for place, letter in enumerate(xs) if letter not in linked]
+
+    def unfolded(x: torch.Tensor, rest: Sequence[int]) -> torch.Tensor:
+        """The several whole tensors that lie in front of each other along the first axis."""
+        return x if apart else x.reshape(-1, *rest)
+
+    def folded(x: torch.Tensor, dims: int) -> torch.Tensor:
+        return x if apart or dims == 0 else x.flatten(0, 1)
+
+    sizes = dict(zip(xs, shape, strict=True))
+
+    def forward(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return folded(torch.einsum(up, unfolded(x, shape), w), len(y))
+
+    def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        own = dict(zip(ws, w.shape, strict=True))
+        x = torch.einsum(down, unfolded(q, [{**own, **sizes}[letter] for letter in y]), w)
+        for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
+            x = x.unsqueeze(axis)
+        if missing:  # rules write into the result, so its entries need places of their own
+            x = x.expand(x.shape[0], *(shape[1:] if apart else shape)).contiguous()
+        return folded(x, len(xs))
+
+    return forward, adjoint, apart
+
+
+# Other spellings -----------------------------------------------------------------------------------------------------
+
+
+def _matmul_letters(left: int, right: int) -> tuple[str, str, str]:
+    """Letters of `matmul` for tensors of so many dimensions: `...ij,...jk->...ik`."""
+    batch = string.ascii_lowercase[: max(left, right, 2) - 2]
+    a = batch[len(batch) - max(left - 2, 0) :] + ("J" if left == 1 else "IJ")
+    b = batch[len(batch) - max(right - 2, 0) :] + ("J" if right == 1 else "JK")
+    return a, b, batch + ("" if left == 1 else "I") + ("" if right == 1 else "K")
+
+
+@reads("matmul", "mm", "bmm", "mv", "dot", "vdot", "rmatmul", "linalg_matmul")
+def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+    """Product of matrices, batches of them or vectors, constant or a gate on either side."""
+    left, right = (other, input) if reading.name == "rmatmul" else (input, other)
+    return contraction(reading, left, right, *_matmul_letters(left.dim(), right.dim()))
+
+
+@reads("inner")
+def inner(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+    """Sums over the last axis of both."""
+    if not (input.dim() and other.dim()):
+        return Parts(lambda: input * other)
+    lower, upper = string.ascii_lowercase[: input.dim() - 1], string.ascii_uppercase[: other.dim() - 1]
+    return contraction(reading, input, other, lower + "z", upper + "z", lower + upper)
+
+
+@reads("linalg_vecdot")
+def vecdot(reading: Reading, x: torch.Tensor, y: torch.Tensor, *, dim: int = -1) -> Read | Parts:
+    """Dot products along one axis."""
+    dims = max(x.dim(), y.dim())
+    letters = string.ascii_letters[:dims]
+    summed = letters[dim % dims]
+    terms = [letters[dims - tensor.dim() :] for tensor in (x, y)]
+    return contraction(reading, x, y, terms[0], terms[1], letters.replace(summed, ""))
+
+
+@reads("tensordot")
+def tensordot(reading: Reading, a: torch.Tensor, b: torch.Tensor, dims: Any = 2, out: None = None) -> Read | Parts:
+    """Sums over pairs of axes."""
+    del out
+    if isinstance(dims, torch.Tensor):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        pairs: tuple[Sequence[int], Sequence[int]] = (range(a.dim() - dims, a.dim()), range(dims))
+    else:
+        pairs = tuple([axes] if isinstance(axes, int) else axes for axes in dims)  # type: ignore[assignment]
+    left, right = list(string.ascii_lowercase[: a.dim()]), list(string.ascii_uppercase[: b.dim()])
+    for first, second in zip(*pairs, strict=True):
+        right[second] = left[first]
+    y = [letter for letter in left if letter not in right] + [letter for letter in right if letter not in left]
+    return contraction(reading, a, b, "".join(left), "".join(right), "".join(y))
+
+
+@reads("outer", "ger")
+def outer(reading: Reading, input: torch.Tensor, vec2: torch.Tensor) -> Read | Parts:
+    """Every product of two entries: no sum."""
+    return contraction(reading, input, vec2, "i", "j", "ij")
+
+
+@reads("bilinear")
+def bilinear(
+    reading: Reading, input1: torch.Tensor, input2: torch.Tensor, weight: torch.Tensor, bias: Any = None
+) -> Read | Parts:
+    """A bilinear form with one constant side, which makes the weights of a linear one."""
+    if reading.carries(weight) or reading.carries(bias):
+        reading.refuse("its weights are computed from the images, so which of its inputs a winner chose is open.")
+    if reading.carries(input1) and reading.carries(input2):
+        reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+    first = reading.carries(input1)
+    x, other = (input1, input2) if first else (input2, input1)
+    rows = string.ascii_lowercase[: x.dim() - 1]
+    # One row of the constant side for all images is one weight for all of them.
+    if all(stride == 0 or size == 1 for stride, size in zip(other.stride()[:-1], other.shape[:-1], strict=True)):
+        other, shared = other[(0,) * len(rows)], ""
+    else:
+        shared = rows
+    term = "OXY" if first else "OYX"
+    constant = torch.einsum(f"{shared}Y,{term}->{shared}OX", other, weight)
+    return contraction(reading, x, constant, f"{rows}X", f"{shared}OX", f"{rows}O")
+
+
+@reads("addmm", "addmv", "addbmm", "baddbmm")
+def added_product(
+    reading: Reading, input: Any, first: torch.Tensor, second: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Read | Parts:
+    """`beta * bias + alpha * x w`: of a constant and a product, the product."""
+    if reading.carries(input):
+        if reading.name == "addbmm":
+            reading.refuse("an activation is added to a sum over batches.", "Multiply and add separately.")
+
+        def apart() -> torch.Tensor:
+            made: torch.Tensor = first @ second
+            return torch.add(input if beta == 1 else input * beta, made if alpha == 1 else made * alpha)
+
+        return Parts(apart)
+    if alpha != 1 and not (reading.carries(first) and reading.carries(second)):
+        first, second = (first, second * alpha) if reading.carries(first) else (first * alpha, second)
+    elif alpha != 1:
+        reading.refuse(f"a product of activations times {alpha} has no rule.", "Multiply separately.")
+    a, b, y = _matmul_letters(first.dim(), second.dim())
+    return contraction(reading, first, second, a, b, y.replace("a", "") if reading.name == "addbmm" else y)
+
+
+@reads("linalg_multi_dot", "chain_matmul")
+def several_matrices(reading: Reading, tensors: Any, *rest: torch.Tensor) -> Read | Parts:
+    """A chain of matrices, of which one depends on the images."""
+    del reading
+    chain: list[torch.Tensor] = [*tensors, *rest] if isinstance(tensors, (list, tuple)) else [tensors, *rest]
+
+    def run() -> torch.Tensor:
+        product = chain[0]
+        for matrix in chain[1:]:
+            product = product @ matrix
+        return product
+
+    return Parts(run)

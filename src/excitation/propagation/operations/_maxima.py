@@ -1,0 +1,259 @@
+"""Readers for every maximum over a set: over dimensions or between tensors, minima, sorting, the k largest, medians.
+
+Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order
+of the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .._axes import Axes, AxisSource, Kept, Made, Resampled
+from .._bounds import Bounds, maximum, minimum
+from ._choices import LEAD, Selection, sent_back
+from ._elementwise import Activation
+from ._reading import Parts, Read, Reading, common_shape, reads
+
+Indices = Callable[[torch.Tensor], torch.Tensor]
+"""From the input to the places of the chosen neurons along one dimension, which stays."""
+
+
+def reduced_axes(dims: int, gone: Sequence[int], *, keepdim: bool) -> Axes:
+    """Where the axes of a reduction's output come from."""
+    kept: list[AxisSource] = []
+    for axis in range(dims):
+        if axis not in gone:
+            kept.append(Kept(axis))
+        elif keepdim:
+            kept.append(Resampled(axis))
+    return tuple(kept)
+
+
+def _every(input: torch.Tensor, dim: Any) -> list[int]:
+    """Dimensions as non-negative numbers; all where none is given."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return list(range(input.dim()))
+    return sorted({d % max(input.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)})
+
+
+def _together(x: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """The tensor with some dimensions moved to the end, as one."""
+    rest = [d for d in range(x.dim()) if d not in dims]
+    return x.permute(*rest, *dims).reshape([x.shape[d] for d in rest] + [-1])
+
+
+def _over(
+    input: torch.Tensor, dims: Sequence[int], keepdim: bool, *kinds: tuple[Indices, Callable[..., torch.Tensor]]
+) -> Read:
+    """Reductions that choose one neuron of all in some dimensions: how each is found, and what it does to bounds."""
+
+    def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        set_ = _together(input, dims)
+        return [_together(numbers[0], dims).gather(-1, find(set_)) for find, _ in kinds]
+
+    operation = Selection(
+        None,
+        adjoint=sent_back([input], take),
+        bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
+        axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
+    )
+    return operation, (input,)
+
+
+def _first_largest(x: torch.Tensor) -> torch.Tensor:
+    return x.max(-1, keepdim=True).indices
+
+
+def _first_smallest(x: torch.Tensor) -> torch.Tensor:
+    return x.min(-1, keepdim=True).indices
+
+
+def _first(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The first place in the last dimension that holds a value."""
+    return (x == value).to(torch.uint8).argmax(-1, keepdim=True)
+
+
+LARGEST = _first_largest, torch.amax
+SMALLEST = _first_smallest, torch.amin
+
+
+@reads("max", "min")
+def extremum(
+    reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
+) -> Read | Parts:
+    """The largest or smallest over one dimension, over everything, or of two tensors."""
+    second = dim if isinstance(dim, torch.Tensor) else other
+    if second is not None:
+        return larger(reading, input, second)
+    return _over(input, _every(input, dim), keepdim, LARGEST if reading.name == "max" else SMALLEST)
+
+
+@reads("amax", "amin")
+def extremum_over_dims(reading: Reading, input: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Read:
+    """The same over several dimensions; of equals the first wins here too, unlike in PyTorch's derivative."""
+    return _over(input, _every(input, dim), keepdim, LARGEST if reading.name == "amax" else SMALLEST)
+
+
+@reads("aminmax")
+def smallest_and_largest(
+    reading: Reading, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False
+) -> Read:
+    """Both at once."""
+    del reading
+    return _over(input, _every(input, dim), keepdim, SMALLEST, LARGEST)
+
+
+@reads("maximum", "fmax", "minimum", "fmin")
+def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+    """Of two tensors, neuron by neuron; beside a constant it is a rectifier with a threshold for each neuron."""
+    most = reading.name in {"max", "maximum", "fmax"}
+    carrying = [reading.carries(tensor) for tensor in (input, other)]
+    if not all(carrying):
+        x, limit = (input, other) if carrying[0] else (other, input)
+        return _limited(reading, x, limit, most=most)
+
+    def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        # The second is taken where it is beyond the first, or the first is no number.
+        first_wins = (input >= other if most else input <= other) | other.isnan()
+        return [torch.where(first_wins, numbers[0], numbers[1])]
+
+    operation = Selection(
+        (1.0,),
+        adjoint=sent_back([input, other], take),
+        bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
+    )
+    return operation, (input, other)
+
+
+def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Parts:
+    shape = common_shape(x.shape, limit.shape)
+    if shape != x.shape:
+        call = torch.maximum if most else torch.minimum
+        return Parts(lambda: call(x.expand(shape), limit))
+    if not limit.is_floating_point():
+        limit = limit.to(x.dtype)
+    constant = Bounds(limit.detach(), limit.detach())
+    joined = maximum if most else minimum
+    return Activation((1.0,), lambda bounds: joined([bounds, constant])), (x,)
+
+
+def _ordered(
+    input: torch.Tensor, dim: int, indices: Callable[[torch.Tensor], torch.Tensor],
+    values: Callable[[torch.Tensor], torch.Tensor], axis: AxisSource | None,
+) -> Read:  # fmt: skip
+    """Neurons along one dimension in an order of their own."""
+    d = dim % max(input.dim(), 1)
+
+    def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [numbers[0].gather(d, indices(input))] if input.dim() else [numbers[0]]
+
+    axes = tuple(Kept(a) if a != d else axis for a in range(input.dim()) if a != d or axis is not None)
+    operation = Selection(
+        None,
+        adjoint=sent_back([input], take),
+        bound=lambda lowers: values(lowers[0]),
+        axes=axes,  # type: ignore[arg-type]
+    )
+    return operation, (input,)
+
+
+@reads("topk")
+def largest_few(
+    reading: Reading, input: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> Read:  # fmt: skip
+    """The k largest along a dimension."""
+    del reading
+
+    def run(x: torch.Tensor) -> Any:
+        return x.topk(k, dim, largest, sorted)
+
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        # In no order, only the call itself knows which is where; in order, the first of equals comes first.
+        if not sorted:
+            return run(x).indices  # type: ignore[no-any-return]
+        return torch.sort(x, stable=True, dim=dim, descending=largest).indices.narrow(dim, 0, k)
+
+    return _ordered(input, dim, indices, lambda x: run(x).values, Made())
+
+
+@reads("sort", "msort")
+def sorting(
+    reading: Reading, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
+) -> Read:
+    """All neurons along a dimension by value, equals in their order."""
+    del stable
+    along = 0 if reading.name == "msort" else dim
+
+    def run(x: torch.Tensor) -> Any:
+        return torch.sort(x, stable=True, dim=along, descending=descending)
+
+    return _ordered(input, along, lambda x: run(x).indices, lambda x: run(x).values, Made())
+
+
+@reads("kthvalue")
+def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Read:
+    """The k-th smallest along a dimension."""
+    del reading
+    return _over(
+        input,
+        _every(input, dim),
+        keepdim,
+        (
+            lambda x: _first(x, x.kthvalue(k, -1, keepdim=True).values),
+            lambda x, dims, keepdim: x.kthvalue(k, dims[0], keepdim=keepdim).values,
+        ),
+    )
+
+
+@reads("median", "nanmedian")
+def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
+    """The middle one; of an even number PyTorch takes the lower of the two in the middle."""
+    run = torch.median if reading.name == "median" else torch.nanmedian
+
+    def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
+        return x.median(dims[0], keepdim=keepdim).values if len(dims) == 1 else x.median()
+
+    return _over(input, _every(input, dim), keepdim, (lambda x: _first(x, run(x, -1, keepdim=True).values), bound))
+
+
+@reads("cummax", "cummin")
+def running_extremum(reading: Reading, input: torch.Tensor, dim: int) -> Read:
+    """The largest or smallest so far along a dimension."""
+    run = torch.cummax if reading.name == "cummax" else torch.cummin
+    return _ordered(input, dim, lambda x: run(x, dim).indices, lambda x: run(x, dim).values, Resampled(dim, 1.0))
+
+
+@reads("logsumexp", "special_logsumexp")
+def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
+    """A soft maximum: each input wins with its softmax weight, which is also its part in the derivative."""
+    del reading
+    dims = _every(input, dim)
+
+    def adjoint(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        p = next(signal for signal in signals if signal is not None)
+        x = input.to(p.dtype)
+        top = x.amax(dims, keepdim=True)
+        weights = (x - torch.where(top.isfinite(), top, 0)).exp()
+        weights = weights / weights.sum(dims, keepdim=True)
+        shape = [1 if d in dims else size for d, size in enumerate(input.shape)]
+        return [p.reshape(*p.shape[:LEAD], *shape) * weights]
+
+    operation = Selection(
+        None,
+        adjoint=adjoint,
+        bound=lambda lowers: lowers[0].logsumexp(dims, keepdim),
+        shares=True,
+        axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
+    )
+    return operation, (input,)
+
+
+@reads("logaddexp")
+def soft_larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Parts:
+    """The same of two tensors."""
+    del reading
+    shape = common_shape(input.shape, other.shape)
+    return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

@@ -1,0 +1,132 @@
+"""Readers for neurons taken from given places: gather, index_select, roll, take, unpooling, unfold.
+
+Places that are constants, or that the recorded pass chose (the indices of a maximum): those carry no signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .._axes import Axes, AxisSource, Kept, Made, Resampled
+from ._choices import Written, in_doubles, sent_back
+from ._families import Arrangement
+from ._reading import Parts, Read, Reading, common_shape, reads
+
+Take = Callable[[torch.Tensor], torch.Tensor]
+
+
+def taken(input: torch.Tensor, take: Take, axes: Axes | None = None, *, made: bool = False) -> Read:
+    """Neurons from places: the operation itself says which."""
+    operation = Arrangement(
+        None,
+        apply=lambda tensors: (take(tensors[0]),),
+        adjoint=sent_back([input], lambda numbers: [take(numbers[0])]),
+        made=made,
+        axes=axes,
+    )
+    return operation, (input,)
+
+
+def along(input: torch.Tensor, dim: int | None, step: float | None = None) -> Axes | None:
+    """Axes of an operation that only rearranges one; of all of them where `dim` is `None`."""
+    if dim is None:
+        return (Made(),)
+    if input.dim() == 0:
+        return ()
+    return tuple(Resampled(a, step) if a == dim % input.dim() else Kept(a) for a in range(input.dim()))
+
+
+@reads("index_select", "gather", "take_along_dim")
+def gather(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Neurons at given places along one dimension."""
+    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name)
+    if not reading.carries(input):
+        reading.refuse("it looks constants up by numbers that depend on the images.")
+    dims = [item for item in (*args, *kwargs.values()) if isinstance(item, int) and not isinstance(item, bool)]
+    return taken(input, lambda x: method(x, *args, **kwargs), along(input, dims[0] if dims else None))
+
+
+@reads("take")
+def take(reading: Reading, input: torch.Tensor, index: torch.Tensor) -> Read:
+    """Neurons at given places of all in row-major order."""
+    del reading
+    return taken(input, lambda x: x.take(index), tuple(Made() for _ in index.shape))
+
+
+@reads("roll")
+def roll(reading: Reading, input: torch.Tensor, shifts: Any, dims: Any = ()) -> Read:
+    """Neurons moved along, those at the end to the front."""
+    del reading
+    moved = [dims] if isinstance(dims, int) else list(dims or range(input.dim()))
+    moved = [d % input.dim() for d in moved]
+    axes: Axes = tuple(Resampled(a, 1.0) if a in moved else Kept(a) for a in range(input.dim()))
+    return taken(input, lambda x: x.roll(shifts, dims), axes)
+
+
+@reads(*(f"max_unpool{n}d" for n in (1, 2, 3)))
+def max_unpooling(reading: Reading, input: torch.Tensor, indices: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Each neuron to the place where a max pooling found its maximum; zeros elsewhere."""
+    unpool: Callable[..., torch.Tensor] = getattr(F, reading.name)
+    n = int(reading.name[-2])
+    take = in_doubles(lambda x: unpool(x, indices, *args, **kwargs))
+    lead = input.dim() - n
+    axes: list[AxisSource] = [Kept(a) if a < lead else Resampled(a) for a in range(input.dim())]
+    operation = Written(
+        None,
+        apply=lambda tensors: (take(tensors[0]),),
+        adjoint=sent_back([input], lambda numbers: [take(numbers[0])]),
+        made=True,
+        axes=tuple(axes),
+    )
+    return operation, (input,)
+
+
+@reads("unfold")
+def unfold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Windows side by side: their neurons are copies, whose signals add up."""
+    if len(args) == 3 or {"size", "step", "dimension"} & set(kwargs):
+        settings = dict(zip(("dimension", "size", "step"), args, strict=False)) | kwargs
+        d, step = settings["dimension"] % input.dim(), settings["step"]
+        axes: list[AxisSource] = [Resampled(a, float(step)) if a == d else Kept(a) for a in range(input.dim())]
+        return taken(input, lambda x: torch.Tensor.unfold(x, d, settings["size"], step), (*axes, Made()))
+    del reading
+    apply = in_doubles(lambda x: F.unfold(x, *args, **kwargs))
+    lead: Axes = (Kept(0),) if input.dim() == 4 else ()
+    return taken(input, apply, (*lead, Made(), Made()), made=True)
+
+
+@reads("broadcast_tensors")
+def broadcast(reading: Reading, *tensors: torch.Tensor) -> Parts:
+    """All tensors repeated to one shape."""
+    del reading
+    shape = common_shape(*(tensor.shape for tensor in tensors))
+    return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
+
+
+@reads("nan_to_num")
+def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Read:
+    """What is no number, or infinite, is replaced by a constant, whose signal is lost."""
+    del reading
+    odd = ~input.isfinite()
+
+    def apply(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor]:
+        x = tensors[0]
+        return (torch.where(odd.to(x.device), input.nan_to_num(nan, posinf, neginf).to(x.dtype), x),)
+
+    def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [numbers[0].masked_fill(odd, 0)]
+
+    return Written((1.0,), apply=apply, adjoint=sent_back([input], take)), (input,)
+
+
+@reads("softmin")
+def softmin(reading: Reading, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Parts:
+    """The softmax of the negative."""
+    del args, kwargs
+    if dim is None:
+        reading.refuse("it is called without a dimension.", "Give it one.")
+    return Parts(lambda: (-input).softmax(dim))
