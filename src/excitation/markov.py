@@ -13,6 +13,7 @@ states, raised `max(x, 0)` and lowered `max(-x, 0)`, so that all transitions are
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import fx, nn
 
+from ._checks import check_choice
 from ._errors import ExcitationError
+from ._forward import check_model
 
 Matrix = Float64[torch.Tensor, "states states"]
 
@@ -218,15 +221,22 @@ def chain(
     """The Markov chain of a small network on one image.
 
     Args:
-        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most.
+        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most. It is copied to double
+            precision.
         image: one image, with the image dimension.
         residual: as in `Policies`.
         normaliser: as in `Policies`: `"lose"` makes neurons without a normaliser absorbing.
 
     Raises:
-        ExcitationError: an operation it has no transition for.
+        ExcitationError: an argument that does not fit, or an operation it has no transition for.
     """
-    builder = _Builder(fx.symbolic_trace(model), residual, normaliser)
+    check_model(model)
+    if not isinstance(image, torch.Tensor) or image.dim() < 3 or len(image) != 1:
+        shape = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+        raise ExcitationError(f"image is {shape}; a tensor (1, channels, height, width) of one image is expected.")
+    check_choice("residual", residual, ("proportional", "branch"))
+    check_choice("normaliser", normaliser, ("lose", "spread"))
+    builder = _Builder(fx.symbolic_trace(copy.deepcopy(model).double()), residual, normaliser)
     with torch.no_grad():
         builder.run(image.double())
     return builder.finish()

@@ -276,6 +276,7 @@ def test_two_gates_or_none_are_a_product(size):
         "both of them gates": (torch.sigmoid, torch.sigmoid),
         "neither of them a gate": (F.relu, F.relu),
     }.items():
+
         def product(m, y, pair=pair):
             return pair[0](y) * pair[1](m.squeeze(F.adaptive_avg_pool2d(y, size)))
 

@@ -35,6 +35,7 @@ ESCAPES = {
     "data changed unseen": data_changed,
 }
 
+
 @pytest.mark.parametrize("case", ESCAPES)
 def test_what_escapes_unseen_shows_as_a_difference(case, images):
     model = net(lambda self, x: F.relu(self.conv2(ESCAPES[case](F.relu(self.conv2(x))))))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..._checks import check_path
 from .._loaded import LoadedModel, ModelError
 from . import _arranging, _reducing  # noqa: F401 - imported for the layers they register
 from ._builders import PARAMETERS, Shape, build
@@ -62,6 +63,9 @@ def load_caffe(
         ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
             or the files do not fit each other.
     """
+    for what, file in (("prototxt", prototxt), ("caffemodel", caffemodel), ("mean_file", mean_file)):
+        if file is not None or what == "prototxt":
+            check_path(what, file)
     try:
         weights, mean = (None if file is None else Path(file) for file in (caffemodel, mean_file))
         return _load(Path(prototxt), weights, mean, dtype)
