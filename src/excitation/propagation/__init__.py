@@ -5,6 +5,7 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
+from ._compositions import mark
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
 from ._recorder import INPUT, LateRootError, Recorder
@@ -33,6 +34,7 @@ __all__ = [
     "attention_maps",
     "channel_sum",
     "last_layer",
+    "mark",
     "sweep",
     "tensors_in",
     "total",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from ._record import Entry
 from ._values import Kind
@@ -25,8 +25,11 @@ class AccountRow:
         entered: mass on its outputs.
         left: mass on those inputs that lead to the chosen layer.
         negative: the part of `left` below zero (as a number of zero or less).
-        lost: mass that ended here: winners without a normaliser, padding, constants.
+        lost: mass that ended here: winners without a normaliser, silent winners, padding, constants; measured there.
         round: mass on inputs that lead round the chosen layer.
+        residue: what does not balance, `entered - left - lost - round`: rounding errors.
+        size: absolute mass that entered or left, whichever is more; what a residue is to be compared with.
+        pending: whether a contrast is still to be formed below.
     """
 
     address: str
@@ -36,6 +39,9 @@ class AccountRow:
     negative: Mass
     lost: Mass
     round: Mass
+    residue: Mass
+    size: Mass
+    pending: bool
 
 
 @dataclass
@@ -43,14 +49,32 @@ class Account:
     """Rows from the top down; `entered = left + lost + round` in each."""
 
     rows: list[AccountRow] = field(default_factory=list)
+    _lost: list[Mass] = field(default_factory=list)
+
+    def lose(self, part: Float[torch.Tensor, "target ..."]) -> None:
+        """Add mass that ends at the operation whose row comes next."""
+        self._lost.append(total(part[None]))
 
     def enter(
-        self, entry: Entry, arrived: Sequence[Signal | None], passed: Sequence[Signal | None], reached: set[int]
-    ) -> None:  # fmt: skip
-        """Add the row of one operation."""
+        self,
+        entry: Entry,
+        arrived: Sequence[Signal | None],
+        passed: Sequence[Signal | None],
+        reached: set[int],
+        *,
+        pending: bool = False,
+    ) -> None:
+        """Add the row of one operation, after its rule has said what is lost."""
         masses = [total(p) for p in arrived if p is not None]
         entered = sum(masses[1:], masses[0])
-        left, negative, bypass = (torch.zeros_like(entered) for _ in range(3))
+        left, negative, bypass, lost = (torch.zeros_like(entered) for _ in range(4))
+        for mass in self._lost:
+            lost += mass
+        self._lost.clear()
+        size, away = (
+            sum((total(p.abs()) for p in side if p is not None), torch.zeros_like(entered))
+            for side in (arrived, passed)
+        )
         for value, p in zip(entry.inputs, passed, strict=True):
             if p is None:
                 continue
@@ -59,13 +83,18 @@ class Account:
                 negative += total(p.clamp(max=0))
             elif value.kind is not Kind.CONSTANT:
                 bypass += total(p)
+            else:
+                lost += total(p)
         row = AccountRow(
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),
             entered=entered,
             left=left,
             negative=negative,
-            lost=entered - left - bypass,
+            lost=lost,
             round=bypass,
+            residue=entered - left - lost - bypass,
+            size=torch.maximum(size, away),
+            pending=pending,
         )
         self.rows.append(row)

@@ -100,15 +100,19 @@ class Recorder(TorchFunctionMode):
             read(self._resolve(self._model(images)))
         return self._record
 
-    def final(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Value | None]:
+    def final(self, tensor: torch.Tensor, *, whole: bool = True) -> tuple[torch.Tensor, Value | None]:
         """What a tensor of the network became by changes in place, and its value.
+
+        Args:
+            tensor: as the network returned it.
+            whole: whether signals have to reach the record's beginning.
 
         Raises:
             UnsupportedOperationError: an operation without a rule lies between it and the record's beginning.
         """
         tensor = self._resolve(tensor)
         value = self._found(tensor)
-        if value is not None and value.problem is not None:
+        if whole and value is not None and value.problem is not None:
             raise value.problem
         return tensor, value
 
@@ -320,7 +324,7 @@ class Recorder(TorchFunctionMode):
             outputs.append(
                 self._book.add(
                     tensor, kind, lower=lowers[place], valid=valids[place], stride=stride, weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    address=address, gate=gate, problem=lost, maker=type(operation),
                 )
             )  # fmt: skip
         return outputs

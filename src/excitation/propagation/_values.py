@@ -45,6 +45,7 @@ class Value:
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
+        maker: the family of the operation that made it.
         gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
@@ -59,6 +60,7 @@ class Value:
     weighted: int = 0
     address: str = ""
     used: bool = False
+    maker: type | None = None
     gate: bool = False
     problem: UnsupportedOperationError | None = None
 

@@ -14,15 +14,18 @@ from ._families import Activation
 from ._reading import Number, Read, Reading, reads
 
 
-def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False, gates: bool = False) -> Read:
-    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only, gates=gates), (input,)
+def _gate(
+    input: torch.Tensor, floor: float | None, *, zero_only: bool = False, gates: bool = False, rectifies: bool = False
+) -> Read:  # fmt: skip
+    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only, gates=gates, rectifies=rectifies), (input,)
 
 
 @reads("relu", "relu6", "sigmoid", "softplus", "hardsigmoid", "exp")
 def rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Bounded by zero from below."""
     del args, kwargs
-    return _gate(input, 0.0, gates=reading.name in {"sigmoid", "hardsigmoid"})
+    gates, rectifies = reading.name in {"sigmoid", "hardsigmoid"}, reading.name in {"relu", "relu6"}
+    return _gate(input, 0.0, gates=gates, rectifies=rectifies)
 
 
 @reads("tanh", "softsign", "erf")
@@ -93,9 +96,11 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
         reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
     least, most = -math.inf if min is None else float(min), math.inf if max is None else float(max)
     lower = reading.value(input).lower
+    rectifies = least == 0
     if isinstance(lower, torch.Tensor):
-        return _gate(input, None if min is None else least)
-    return _gate(input, builtins.min(builtins.max(least, lower), most) if lower > -math.inf else least)
+        return _gate(input, None if min is None else least, rectifies=rectifies)
+    floor = builtins.min(builtins.max(least, lower), most) if lower > -math.inf else least
+    return _gate(input, floor, rectifies=rectifies)
 
 
 @reads("threshold", "_threshold")
@@ -106,7 +111,7 @@ def threshold(
     del inplace
     if value > threshold:
         reading.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
-    return _gate(input, float(value))
+    return _gate(input, float(value), rectifies=value == 0)
 
 
 @reads("softmax", "log_softmax")
@@ -116,8 +121,9 @@ def softmax(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) ->
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
-    gate = reading.name == "softmax"
-    return _gate(input, 0.0 if gate else UNBOUNDED, gates=gate)
+    if reading.name == "log_softmax":  # the scores, less one number that all classes share
+        return Activation(scale=(1.0,), floor=UNBOUNDED, linear=True), (input,)
+    return _gate(input, 0.0, gates=True)
 
 
 @reads("log1p", "sqrt")
@@ -179,4 +185,4 @@ def dropout(
     del args
     if kw.get("train", training) and p > 0:
         raise TrainingModeError(f"{reading.where} is active; call model.eval() first.")
-    return _gate(input, None)
+    return Activation(scale=(1.0,), floor=None, linear=True), (input,)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
-from ._families import Affine, Reach
+from ._families import Affine, Noise, Reach
 from ._reading import Number, Read, Reading, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -43,7 +43,10 @@ def convolution(
     _check_weight(reading, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach), (input,)
+    # One position, or one channel: such products are sums without detours.
+    exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
+    noise = None if exact else Noise(groups, lambda w: w.flatten(1).sum(1))
+    return Affine(scale, input, weight, forward, adjoint, turned, reach, noise), (input,)
 
 
 def _plain(setting: Any) -> Any:
@@ -171,7 +174,8 @@ def transposed_convolution(
         return back
 
     scale = tuple(1 / s for s in strides)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint), (input,)
+    noise = Noise(groups, lambda w: w.reshape(groups, -1, w.shape[1], w[0, 0].numel()).sum((1, 3)).flatten())
+    return Affine(scale, input, weight, forward, adjoint, noise=noise), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

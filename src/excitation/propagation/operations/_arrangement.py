@@ -50,7 +50,7 @@ def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
 def same(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """The same numbers."""
     del reading, args, kwargs
-    return Activation(scale=(1.0,), floor=None), (input,)
+    return Activation(scale=(1.0,), floor=None, linear=True), (input,)
 
 
 @reads("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")

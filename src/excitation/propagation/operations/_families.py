@@ -73,6 +73,19 @@ class Reach:
     groups: int = 1
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Where a product's algorithm cancels (fast convolutions), so that zeros come out as small numbers.
+
+    Attributes:
+        groups: of channels.
+        sums: the sum of the weights of each output channel.
+    """
+
+    groups: int
+    sums: Callable[[torch.Tensor], torch.Tensor]
+
+
 def expanded(value: Value) -> torch.Tensor:
     """The lower bound with one entry per neuron."""
     if isinstance(value.lower, torch.Tensor):
@@ -92,6 +105,7 @@ class Affine(Operation):
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
         reach: of a convolution over two dimensions.
+        noise: of a convolution with kernels larger than one position; `None` where zeros come out as zeros.
     """
 
     weighted: ClassVar[bool] = True
@@ -103,6 +117,7 @@ class Affine(Operation):
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
     reach: Reach | None = None
+    noise: Noise | None = None
 
 
 @dataclass(eq=False)
@@ -203,11 +218,15 @@ class Activation(Operation):
         floor: the function's own lower bound; `None` if the result keeps its input's.
         zero_only: whether only a bound of zero is kept.
         gates: whether its results, between zero and one, are used as gates.
+        linear: whether it is the identity, or adds a number to all neurons alike.
+        rectifies: whether its result is zero for a whole range of inputs: such a neuron is silent.
     """
 
     floor: float | None
     zero_only: bool = False
     gates: bool = False
+    linear: bool = False
+    rectifies: bool = False
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """A sigmoid's or softmax's output is a gate."""
@@ -233,11 +252,13 @@ class Scaled(Operation):
         factor: broadcastable to the output; only its sign matters. A number, or a tensor of learned ones.
         shift: what was added, where it is one number, else `None`.
         shape: of the input; dimensions the output repeats are summed over on the way down.
+        gain: gives the number, or numbers, that the input is multiplied by; `None` where they depend on the images.
     """
 
     factor: torch.Tensor | float
     shift: float | None
     shape: torch.Size
+    gain: Callable[[], torch.Tensor | float] | None = None
 
     def lower(self, inputs: Sequence[Value]) -> Bound:
         """Known only for numbers: `factor * bound + shift`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,11 +21,13 @@ def batch_norm(
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     training: bool = False,
+    momentum: Number = 0.1,
+    eps: Number = 1e-5,
     *args: Any,
     **kwargs: Any,
 ) -> Read:
     """Batch normalisation by stored statistics: a scale and a shift for each channel."""
-    del args, kwargs
+    del args, kwargs, momentum
     if training:
         raise TrainingModeError(
             f"{reading.where} normalises by the statistics of this batch; call model.eval() first"
@@ -35,18 +38,30 @@ def batch_norm(
     factor: torch.Tensor | float = 1.0
     if weight is not None:
         factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
-    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape), (input,)
+
+    def gain() -> torch.Tensor | float:
+        if running_var is None:
+            return factor
+        return factor / (running_var + eps).sqrt().reshape(-1, *(1,) * (input_dims - 2))
+
+    input_dims = input.dim()
+    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape, gain=gain), (input,)
 
 
-def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: float | None) -> Read:
-    return Scaled(scale=(1.0,), factor=factor, shift=shift, shape=input.shape), (input,)
+def _scaled(
+    input: torch.Tensor,
+    factor: torch.Tensor | float,
+    shift: float | None,
+    gain: Callable[[], torch.Tensor | float] | None = None,
+) -> Read:
+    return Scaled(scale=(1.0,), factor=factor, shift=shift, shape=input.shape, gain=gain), (input,)
 
 
 @reads("neg", "negative")
 def negation(reading: Reading, input: torch.Tensor) -> Read:
     """Swaps raised and lowered."""
     del reading
-    return _scaled(input, -1.0, 0.0)
+    return _scaled(input, -1.0, 0.0, lambda: -1.0)
 
 
 @reads("add", "sub", "subtract", "rsub")
@@ -67,7 +82,7 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> 
         if isinstance(constant, (int, float))
         else None
     )
-    return _scaled(x, float(factor), shift)
+    return _scaled(x, float(factor), shift, lambda: float(factor))
 
 
 @reads("mul", "multiply", "div", "divide", "true_divide")
@@ -78,10 +93,13 @@ def multiplication(reading: Reading, input: Any, other: Any, **kwargs: Any) -> R
     if reading.carries(input) and reading.carries(other):
         return _gated(reading, input, other)
     if reading.carries(input):
-        return _scaled(input, other if isinstance(other, torch.Tensor) else float(other), 0.0)
+        divided = reading.name not in {"mul", "multiply"}
+        factor = other if isinstance(other, torch.Tensor) else float(other)
+        return _scaled(input, factor, 0.0, lambda: 1 / factor if divided else factor)
     if reading.name not in {"mul", "multiply"}:
         reading.refuse("dividing by an activation has no rule.")
-    return _scaled(other, input if isinstance(input, torch.Tensor) else float(input), 0.0)
+    number = input if isinstance(input, torch.Tensor) else float(input)
+    return _scaled(other, number, 0.0, lambda: number)
 
 
 @reads("addcmul")
@@ -91,7 +109,7 @@ def added_scaling(reading: Reading, input: Any, tensor1: Any, tensor2: Any, *, v
     if reading.carries(input) or all(carrying):
         reading.refuse("only a constant plus a constant times activations has a rule.", "Multiply and add separately.")
     x, factor = (tensor1, tensor2) if carrying[0] else (tensor2, tensor1)
-    return _scaled(x, factor * value, None)
+    return _scaled(x, factor * value, None, lambda: factor * value)
 
 
 def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
