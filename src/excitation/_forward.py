@@ -11,7 +11,7 @@ import torch
 
 from ._checks import check_names
 from ._errors import ExcitationError
-from .propagation import Kind, LateRootError, Record, Recorder, images_axis, tensors_in
+from .propagation import Kind, LateRootError, Record, Recorder, images_axis, mark, tensors_in
 
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
@@ -86,12 +86,12 @@ def forward(
                 " picture, add the image dimension with images[None]."
             ) from error
 
-    recorder = Recorder(model, roots, constants)
+    recorder, whole = Recorder(model, roots, constants), False
     try:
         record = network(recorder)
     except LateRootError:
         found.clear()
-        recorder = Recorder(model, None, constants)
+        recorder, whole = Recorder(model, None, constants), True
         record = network(recorder)
     scores, value = recorder.final(found[-1], rules=rules)
     if value is None:
@@ -111,6 +111,13 @@ def forward(
     if check:
         check_finite(scores)
     record.top, record.scores = value, scores
+    if mark(record) and not whole and roots is not None:
+        # What a sum takes its terms for depends on operations below the chosen layer.
+        found.clear()
+        recorder = Recorder(model, None, constants)
+        record = network(recorder)
+        record.scores, record.top = recorder.final(found[-1], rules=False)
+        mark(record)
     return record
 
 

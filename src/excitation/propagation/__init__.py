@@ -5,6 +5,7 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
+from ._compositions import mark
 from ._grid import Grid, axis_names
 from ._layout import images_axis
 from ._names import INPUT
@@ -40,6 +41,7 @@ __all__ = [
     "channel_sum",
     "images_axis",
     "last_layer",
+    "mark",
     "policies_or_default",
     "sweep",
     "tensors_in",

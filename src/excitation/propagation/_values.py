@@ -41,6 +41,7 @@ class Value:
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
+        maker: the family of the operation that made it.
         gate: whether it decides how much of something passes: a sigmoid, a softmax, anything between zero and one, a
             mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants.
         parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
@@ -59,6 +60,7 @@ class Value:
     weighted: int = 0
     address: str = ""
     used: bool = False
+    maker: type | None = None
     gate: bool = False
     parent: Value | None = None
     sign: int | torch.Tensor = 0

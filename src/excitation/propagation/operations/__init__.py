@@ -17,7 +17,7 @@ from . import (
 )
 from ._choices import Selection, Written
 from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
-from ._families import Affine, Arrangement, Average, Operation, Reach, Sum, Winner
+from ._families import Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
 from ._reading import READERS, Parts, Read, Reader, Reading, place_of
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "Arrangement",
     "Average",
     "Gated",
+    "GatedAverage",
     "Magnitude",
     "Operation",
     "Parts",
+    "PowerAverage",
     "Product",
     "Reach",
     "Read",

@@ -31,8 +31,10 @@ from ._reading import Number, Read, Reading, reads
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 
-def _activation(input: torch.Tensor, interval: Interval, *, sign: int = 0, gates: bool = False) -> Read:
-    return Activation(scale=(1.0,), interval=interval, sign=sign, gates=gates), (input,)
+def _activation(
+    input: torch.Tensor, interval: Interval, *, sign: int = 0, gates: bool = False, rectifies: bool = False
+) -> Read:  # fmt: skip
+    return Activation((1.0,), interval, gates=gates, sign=sign, rectifies=rectifies), (input,)
 
 
 def _rising(function: Function, least: float, most: float) -> Interval:
@@ -90,7 +92,7 @@ def simple(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
     """Functions that rise."""
     del args, kwargs
     interval, sign = SIMPLE[reading.name]
-    return _activation(input, interval, sign=sign)
+    return _activation(input, interval, sign=sign, rectifies=reading.name in {"relu", "relu6"})
 
 
 @reads(*GATES)
@@ -204,7 +206,8 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
     if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
         reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
     least, most = -math.inf if min is None else float(min), math.inf if max is None else float(max)
-    return _activation(input, _between(builtins.min(least, most), most), sign=int(least <= 0 <= most))
+    interval = _between(builtins.min(least, most), most)
+    return _activation(input, interval, sign=int(least <= 0 <= most), rectifies=least == 0)
 
 
 @reads("threshold", "_threshold")
@@ -216,7 +219,7 @@ def threshold(
     if value > threshold:
         reading.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
     interval = _rising(lambda x: F.threshold(x, threshold, value), float(value), math.inf)
-    return _activation(input, interval, sign=int(value == 0 or threshold < 0))
+    return _activation(input, interval, sign=int(value == 0 or threshold < 0), rectifies=value == 0)
 
 
 @reads("softmax", "log_softmax")
@@ -226,11 +229,11 @@ def softmax(reading: Reading, input: torch.Tensor, dim: int | None = None, *args
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
-    gate = reading.name == "softmax"
-    bounds = UNIT if gate else NONPOSITIVE
     # Without `dim` PyTorch takes the first or the second axis, by the number of axes.
     over = (dim if dim is not None else 0 if input.dim() in {0, 1, 3} else 1,)
-    return Activation((1.0,), lambda _: bounds, gates=gate, alone=False, over=over), (input,)
+    if reading.name == "log_softmax":  # the scores, less one number that all classes share
+        return Activation((1.0,), lambda _: NONPOSITIVE, alone=False, linear=True, over=over), (input,)
+    return Activation((1.0,), lambda _: UNIT, gates=True, alone=False, over=over), (input,)
 
 
 @reads("pow", "square")
@@ -332,7 +335,7 @@ def dropout(
     del args
     if kw.get("train", training) and p > 0:
         raise TrainingModeError(f"{reading.where} is active; {_remedy(reading, 'nn.Dropout')}.")
-    return _activation(input, _between(-math.inf, math.inf), sign=1)
+    return Activation((1.0,), _between(-math.inf, math.inf), sign=1, linear=True), (input,)
 
 
 def _remedy(reading: Reading, module: str) -> str:

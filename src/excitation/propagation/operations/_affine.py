@@ -12,7 +12,7 @@ from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space, suggest_channels
-from ._families import Affine, Reach
+from ._families import Affine, Noise, Reach
 from ._reading import Read, Reading, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -46,7 +46,10 @@ def convolution(
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach, axes=axes), (input,)
+    # One position, or one channel: such products are sums without detours.
+    exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
+    noise = None if exact else Noise(groups, lambda w: w.flatten(1).sum(1))
+    return Affine(scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes), (input,)
 
 
 def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
@@ -188,7 +191,8 @@ def transposed_convolution(
 
     scale = tuple(1 / s for s in strides)
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint, axes=axes), (input,)
+    noise = Noise(groups, lambda w: w.reshape(groups, -1, w.shape[1], w[0, 0].numel()).sum((1, 3)).flatten())
+    return Affine(scale, input, weight, forward, adjoint, noise=noise, axes=axes), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -86,7 +86,7 @@ def same(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Re
 
 
 def _same(input: torch.Tensor) -> Read:
-    return Activation(scale=(1.0,), interval=_unchanged, sign=1), (input,)
+    return Activation(scale=(1.0,), interval=_unchanged, sign=1, linear=True), (input,)
 
 
 def _unchanged(bounds: Bounds) -> Bounds:

@@ -35,11 +35,13 @@ class Selection(Operation):
         bound: what the operation makes of limits, which has one entry per output neuron. All members of this family
             rise with each input, so it is the operation itself. Of the first output.
         shares: whether an output's signal can go to several neurons.
+        operands: the neurons it chooses from.
     """
 
     adjoint: Callable[[Sequence[torch.Tensor | None]], Tensors]
     bound: Callable[[Tensors], torch.Tensor]
     shares: bool = False
+    operands: Tensors = ()
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A gate chosen from gates is one; a soft choice can leave the range of its inputs."""

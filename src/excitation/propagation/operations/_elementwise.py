@@ -37,12 +37,16 @@ class Activation(Operation):
         gates: whether its results are gates, whatever goes in.
         alone: whether each result depends on its own neuron alone.
         sign: 1 if the results have the sign of what goes in, else 0.
+        linear: whether it is the identity, or adds a number to all neurons alike.
+        rectifies: whether its result is zero for a whole range of inputs: such a neuron is silent.
     """
 
     interval: Interval
     gates: bool = False
     alone: bool = True
     sign: int = 0
+    linear: bool = False
+    rectifies: bool = False
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """What comes out of a sigmoid or softmax; a gate stays one."""
@@ -78,6 +82,12 @@ class Scaled(Operation):
     exact: Callable[[], tuple[Limit, Limit]] | None
     shifts: bool = False
     statistic: bool = False
+
+    @property
+    def gain(self) -> Callable[[], Limit] | None:
+        """Gives what the input is multiplied by; `None` where that depends on the images."""
+        exact = self.exact
+        return None if exact is None or self.statistic else lambda: exact()[0]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """Constants leave a gate what it is."""

@@ -124,6 +124,19 @@ class Reach:
     groups: int = 1
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Where a product's algorithm cancels (fast convolutions), so that zeros come out as small numbers.
+
+    Attributes:
+        groups: of channels.
+        sums: the sum of the weights of each output channel.
+    """
+
+    groups: int
+    sums: Callable[[torch.Tensor], torch.Tensor]
+
+
 @dataclass(eq=False)
 class Affine(Operation):
     """`y = W x + b` with learned `W`: convolution, transposed convolution, linear, product with a constant matrix.
@@ -136,6 +149,7 @@ class Affine(Operation):
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
         reach: of a convolution over two dimensions.
+        noise: of a convolution with kernels larger than one position; `None` where zeros come out as zeros.
         apart: whether the first axis is kept and all its positions have the same weights, so that `forward` and
             `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
             other along that axis.
@@ -151,6 +165,7 @@ class Affine(Operation):
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
     reach: Reach | None = None
+    noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
 

@@ -57,6 +57,7 @@ def _over(
     operation = Selection(
         None,
         adjoint=Taken([input], take).adjoint,
+        operands=(input,),
         bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
@@ -123,6 +124,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     operation = Selection(
         (1.0,),
         adjoint=Taken([input, other], take).adjoint,
+        operands=(input, other),
         bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
     )
     return operation, (input, other)
@@ -154,6 +156,7 @@ def _ordered(
     operation = Selection(
         None,
         adjoint=Taken([input], take).adjoint,
+        operands=(input,),
         bound=lambda lowers: values(lowers[0]),
         axes=axes,  # type: ignore[arg-type]
     )

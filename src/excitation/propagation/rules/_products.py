@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -17,9 +18,6 @@ SMALL = 2048
 
 MANY = 256
 """Channels from which on it is asked whether most of them carry no signal."""
-
-_REST = [tuple(range(1, dims)) for dims in range(65)]
-"""All dimensions but the first, by their number."""
 
 
 class Half:
@@ -87,30 +85,44 @@ class Half:
         return even
 
 
-def living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
-    """The normalisers, infinite where a winner has none: what is divided by them ends there."""
+Link = tuple[Half, torch.Tensor]
+"""One half of the weights and the rectified neurons it is multiplied with."""
+
+
+def living(z: torch.Tensor, policies: Policies, operation: Affine | Average, links: Sequence[Link]) -> torch.Tensor:
+    """The normalisers, infinite where a winner has none: what is divided by them ends there.
+
+    Products of numbers that are never negative come out as zero where they are zero, whatever their scale. Only fast
+    convolutions cancel and leave noise in place of zeros; it grows with what the output channel could attain, the
+    largest input times the sum of the channel's weights.
+
+    Args:
+        z: the normalisers, `(image, *activation)`; changed in place where the operation has weights.
+        policies: for the part of what is attainable up to which a normaliser counts as zero.
+        operation: whose normalisers they are.
+        links: what they were made of.
+    """
+    own = isinstance(operation, Affine)
     z = z if own else z.clone()
     if policies.signed == "original":
         return torch.threshold_(z, 0.0, math.inf) if not own else z.masked_fill_(z == 0, math.inf)
-    limit = _limit(z, policies)
-    if not isinstance(limit, torch.Tensor):
-        return torch.threshold_(z, limit, math.inf)
+    least = torch.finfo(z.dtype).tiny
+    threshold = policies.zero_threshold(z.dtype)
+    noise = operation.noise if isinstance(operation, Affine) else None
+    if threshold == 0 or noise is None:
+        return torch.threshold_(z, least, math.inf)
+    limit: torch.Tensor | None = None
+    for half, a in links:
+        largest = torch.unflatten(a, 1, (noise.groups, -1)).flatten(2).amax(2)
+        sums = torch.unflatten(noise.sums(half.weight()), 0, (noise.groups, -1))
+        part = (largest[:, :, None] * sums).flatten(1)
+        limit = part if limit is None else limit + part
+    assert limit is not None
+    limit = limit.mul_(threshold).clamp_(min=least).reshape(*limit.shape, *(1,) * (z.dim() - 2))
     if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
         return z.masked_fill_(z <= limit, math.inf)
-    # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
-    for index, least in enumerate(limit.flatten().tolist()):
-        torch.threshold_(z.select(0, index), least, math.inf)
-    return z
-
-
-def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | float:
-    """Up to where a normaliser counts as zero: one number, or one for each image, as a tensor."""
-    threshold = policies.zero_threshold(z.dtype)
-    if threshold == 0 or z.dim() < 2:
-        return 0.0
-    if z.shape[0] == 1 and z.device.type == "cpu":
-        return z.max().item() * threshold
-    return z.amax(_REST[z.dim()], keepdim=True).mul_(threshold)
+    # Masks cost a CPU ten times as much as arithmetic does.
+    return torch.threshold_(z.div_(limit), 1.0, math.inf).mul_(limit)
 
 
 def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor | None:
