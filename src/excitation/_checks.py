@@ -96,6 +96,16 @@ def check_text(what: str, value: object, meant: str) -> None:
         raise ExcitationError(f"{what} is {value!r}, a {type(value).__name__}; {meant} is expected.")
 
 
+def check_instance(what: str, value: object, kind: type) -> None:
+    """Refuse what is no thing of a kind.
+
+    Raises:
+        ExcitationError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise ExcitationError(f"{what} is a {type(value).__name__}; a {kind.__name__} is expected.")
+
+
 def check_instances(what: str, value: Any, kind: type) -> None:
     """Refuse what is no list of things of one kind.
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 import excitation as eb
-from excitation import adapters, data, markov, methods, networks, views
+from excitation import adapters, benchmarks, data, markov, methods, networks, views
 
 model = torch.nn.Sequential(
     torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.AdaptiveAvgPool2d(1),
@@ -30,6 +30,16 @@ def explain(**more):
 
 def panel(**more):
     return views.figure([views.FigureRow(photo, [views.Panel(one, "a")])], **more)
+
+symbols = eb.load_model("symbols")
+folder = pathlib.Path(sys.argv[1])
+(folder / "annotations").mkdir()
+(folder / "annotations/instances.json").write_text(json.dumps({
+    "images": [], "annotations": [], "categories": [{"id": 1, "name": "crown"}]}))
+
+def play(game="pointing", **more):
+    given = {"model": symbols, "data": data.read_coco(folder), "methods": {"mwp": benchmarks.NamedMethod("mwp")}}
+    return getattr(benchmarks, "run_" + game)(**{**given, "out": folder / "run.sqlite", **more})
 
 def asked(name, **options):
     return methods.find_method(name)(model, images, [0], layer="0", **options)
@@ -172,6 +182,24 @@ CALLS = {
     "adapters.MethodAttribution(None, 'mwp')": "model is a NoneType",
     "adapters.MethodAttribution(model, 'mwp', steps=['foo'])": "a step is 'foo'; choose one of 'bicubic', 'blur'",
     "adapters.quantus_explain(None, images.numpy(), 0)": "model is a NoneType",
+    "play(model=None)": "model is a NoneType; a LoadedModel is expected",
+    "play(model=model)": "model is a Sequential; a LoadedModel is expected",
+    "play(data='coco:x')": "data is a str; a AnnotatedImages is expected",
+    "play(methods={})": "no method was given",
+    "play(methods={'a': 3})": "method 'a' is a int; a NamedMethod or its like is expected",
+    "play(layers={'mwpp': [None]})": "layers are given for 'mwpp', which is none of the methods: mwp",
+    "play(mapping={'crown': 3})": "mapping has 3 for 'crown'; a list of class indices is expected",
+    "play(mapping={'pink': [3]})": "none of the 1 categories",
+    "play(truth='foo')": "truth is 'foo'; choose one of 'segments', 'boxes'",
+    "play(limit=-1)": "limit is -1; a whole number of images from 1 on is expected",
+    "play(limit='a')": "a whole number of images from 1 on is expected",
+    "play(shard=3)": "shard is 3; give (index, count)",
+    "play(shortest=0)": SIZE,
+    "play(out=3)": "the file of results is 3, a int; a path is expected",
+    "play(mixture='loud')": "mixture is 'loud'; choose one of 'equal', 'probability'",
+    "play('localization', held_out=0)": "held_out is 0; a whole number from 2 on is expected",
+    "benchmarks.probabilities(symbols, torch.rand(1, 3, 64, 64), 'foo')": "probability is 'foo'; choose one of",
+    "benchmarks.read_published(3)": "a path is expected",
     "markov.chain(model, images)": "a tensor (1, channels, height, width) of one image is expected",
     "markov.chain(None, images[:1])": "model is a NoneType",
     "markov.chain(model, images[:1], residual='foo')": "residual is 'foo'; choose one of 'proportional', 'branch'",
@@ -179,10 +207,12 @@ CALLS = {
 
 
 @pytest.fixture(scope="module")
-def answers():
+def answers(tmp_path_factory):
     """What each call does: `(kind, sentence)`."""
-    calls = json.dumps(list(CALLS))
-    done = subprocess.run([sys.executable, "-c", SETUP], input=calls, capture_output=True, text=True, check=True)
+    calls, folder = json.dumps(list(CALLS)), str(tmp_path_factory.mktemp("data"))
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP, folder], input=calls, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

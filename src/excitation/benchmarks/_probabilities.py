@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 
+from .._checks import check_choice
 from .._forward import pick_scores
 from ..networks._loaded import LoadedModel
 from ..signals import Target
@@ -54,6 +55,7 @@ def probabilities(
     Returns:
         0 to 1, unless the scores are taken as they are.
     """
+    check_choice("probability", kind, get_args(Probability))
     with torch.no_grad():
         scores = pick_scores(model.model(inputs), len(inputs), model.output).float()
     flat = scores.flatten(2).mean(2) if scores.dim() > 2 else scores

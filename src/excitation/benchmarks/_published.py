@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .._checks import check_path
 from .._errors import ExcitationError
 
 Published = dict[str, dict[tuple[str, str], float]]
@@ -50,6 +51,7 @@ def read_published(path: str | os.PathLike[str]) -> PublishedFigures:
     Raises:
         ExcitationError: it cannot be read, is of another form, or names a game that no table can show.
     """
+    check_path("the file of published figures", path)
     place = Path(path)
     try:
         content = json.loads(place.read_text(encoding="utf-8"))

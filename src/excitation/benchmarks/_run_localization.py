@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .._checks import check_number
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
@@ -96,6 +97,7 @@ def run_localization(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.2.
     """
+    check_number("held_out", held_out, "a whole number from 2 on", least=2, whole=True)
     setup = set_up(model, data, methods, layers, mapping, squashed(model, side), mixture=mixture, blur=blur)
     configuration = {
         **setup.configuration("localization", network, limit),

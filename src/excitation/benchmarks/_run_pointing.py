@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from typing import get_args
 
+from .._checks import check_choice
 from ..data._dataset import AnnotatedImages, Truth
 from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
@@ -82,6 +84,8 @@ def run_pointing(
     setup = set_up(
         model, data, methods, layers, mapping, shortest_side(model, shortest), mixture=mixture, blur=blur, centre=True
     )
+    if truth is not None:
+        check_choice("truth", truth, get_args(Truth))
     game = PointingGame(setup, difficult, tolerance or Tolerance(), truth or data.truth, crowds)
     configuration = {**game.configuration(name, network, limit), **(extra or {})}
     return run_units(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from .._checks import check_path
 from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
@@ -93,7 +94,8 @@ def run_units(
         StoreError: the file cannot be continued.
         ExcitationError: a shard that is none, or as `play` raises.
     """
-    if not (0 <= shard[0] < shard[1]):
+    check_path("the file of results", out)
+    if not isinstance(shard, tuple) or len(shard) != 2 or not 0 <= shard[0] < shard[1]:
         raise ExcitationError(f"shard is {shard}; give (index, count) with an index from 0 to count - 1.")
     own = units[shard[0] :: shard[1]]
     device = device_of(model)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import get_args
 
 import torch
 from jaxtyping import Float
 
-from .._checks import check_choice
+from .._checks import check_choice, check_instance, check_number
 from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
@@ -20,7 +21,7 @@ from ..views import enlarge_map
 from ._answers import Answer, AnyMethod, Asker
 from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model
-from ._methods import Centre, describe_method
+from ._methods import Centre, ManyLayers, Method, describe_method
 from ._pointing import BLUR, gaussian_blur
 from ._probabilities import Mixture, mixed_by_probability
 from ._running import Layers, LeftOut, layers_of, pairs_of
@@ -69,6 +70,8 @@ class Setup:
             network: the model's name in tables; its spec if not given.
             limit: only the first images were asked.
         """
+        if limit is not None:
+            check_number("limit", limit, "a whole number of images from 1 on", least=1, whole=True)
         output = self.model.output
         smoothed = {} if self.blur is None else {"blur": sorted(self.blur)}
         return {
@@ -154,7 +157,16 @@ def set_up(
     Raises:
         ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
     """
+    check_instance("data", data, AnnotatedImages)
     check_choice("mixture", mixture, get_args(Mixture))
+    for category, classes in (mapping or {}).items():
+        if not isinstance(classes, Collection) or not all(isinstance(index, Integral) for index in classes):
+            raise ExcitationError(f"mapping has {classes!r} for {category!r}; a list of class indices is expected.")
+    for name, method in methods.items():
+        if not isinstance(method, (Method, ManyLayers, Centre)):
+            raise ExcitationError(
+                f"method {name!r} is a {type(method).__name__}; a NamedMethod or its like is expected."
+            )
     unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
     if unknown:
         raise ExcitationError(
@@ -176,6 +188,7 @@ def set_up(
 
 def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:
     """The model's preprocessing with this shortest side, aspect ratio kept; its own for `None`."""
+    check_instance("model", model, LoadedModel)
     if pixels is None:
         return model.preprocessing
     return dataclasses.replace(model.preprocessing, resize="shortest", size=(pixels, pixels), resize_to=None)
@@ -183,4 +196,5 @@ def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:
 
 def squashed(model: LoadedModel, side: int) -> Preprocessing:
     """The model's preprocessing, pictures squashed to a square of this side in pixels."""
+    check_instance("model", model, LoadedModel)
     return dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None)
