@@ -453,7 +453,7 @@ class _Builder(fx.Interpreter):
         for i, source in enumerate(sources):
             shares = []
             for sign in (1, -1):
-                parts = [(sign * s.value.flatten()).clamp(min=0) for s in sources]
+                parts = [_added_by(s, sign).flatten() for s in sources]
                 whole = parts[0] + parts[1]
                 share = torch.where(whole > 0, parts[i] / torch.where(whole > 0, whole, 1), 0.5)
                 if self.residual == "branch":
@@ -513,6 +513,17 @@ class _Builder(fx.Interpreter):
 def _anything(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The bounds of neurons that can have any activation."""
     return torch.full_like(like, -torch.inf), torch.full_like(like, torch.inf)
+
+
+def _added_by(source: _Node, sign: int) -> torch.Tensor:
+    """What a term adds to a sum, or takes from it: from its minimum on, below its maximum, or by its own sign."""
+    floored = torch.isfinite(source.lower)
+    capped = ~floored & torch.isfinite(source.upper)
+    if sign > 0:
+        counted = torch.where(floored, source.value - torch.where(floored, source.lower, 0), source.value)
+        return torch.where(capped, 0, counted.clamp(min=0))
+    lacking = torch.where(capped, torch.where(capped, source.upper, 0) - source.value, -source.value)
+    return torch.where(floored, 0, lacking.clamp(min=0))
 
 
 def _weighted_sum(weights: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:

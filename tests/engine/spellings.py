@@ -42,11 +42,12 @@ RECTIFIER: list[Spelled] = [
     lambda x: x.clamp(min=0),
     lambda x: F.threshold(x, 0.0, 0.0),
     lambda x: F.hardtanh(x, 0.0, math.inf),
-    lambda x: x * (x > 0),
-    lambda x: torch.where(x > 0, x, 0.0),
     lambda x: torch.maximum(x, torch.zeros_like(x)),
     lambda x: F.leaky_relu(x, 0.0),
 ]
+
+MASKED: list[Spelled] = [F.relu, lambda x: x * (x > 0), lambda x: torch.where(x > 0, x, 0.0)]
+"""With masks, which tell the recording no bound: so they stand apart from the other rectifiers."""
 
 SMOOTH: dict[str, list[Spelled]] = {
     "silu": [F.silu, lambda x: x * x.sigmoid(), lambda x: x / (1 + (-x).exp()), lambda x: torch.sigmoid(x).mul(x)],
@@ -94,7 +95,6 @@ POOLING: dict[str, list[Spelled]] = {
         lambda x: F.avg_pool2d(x, 2, divisor_override=1) / 4,
         lambda x: F.interpolate(x, scale_factor=0.5, mode="area"),
         lambda x: F.adaptive_avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2)),
-        lambda x: (x[..., ::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, ::2] + x[..., 1::2, 1::2]) / 4,
     ],
 }
 
@@ -107,9 +107,9 @@ SCALING: dict[str, list[Spelled]] = {
     ],
     "norm": [
         lambda x, s, t: F.normalize(x, dim=1),
-        lambda x, s, t: x / x.norm(dim=1, keepdim=True),
-        lambda x, s, t: x / x.square().sum(1, keepdim=True).sqrt(),
-        lambda x, s, t: x * (x * x).sum(1, keepdim=True).rsqrt(),
+        lambda x, s, t: x / x.norm(dim=1, keepdim=True).clamp_min(1e-12),
+        lambda x, s, t: x / x.square().sum(1, keepdim=True).sqrt().clamp(min=1e-12),
+        lambda x, s, t: x * (x * x).sum(1, keepdim=True).clamp_min(1e-24).rsqrt(),
     ],
     "identity": [
         lambda x, s, t: x,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spellings import CONVOLUTION, GATE, HEAD, POINTWISE, POOLING, RECTIFIER, SCALING, SMOOTH, SUM, Network
+from spellings import CONVOLUTION, GATE, HEAD, MASKED, POINTWISE, POOLING, RECTIFIER, SCALING, SMOOTH, SUM, Network
 from torch import nn
 
 import excitation as eb
 
 EVERY = {
-    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "gate": GATE, "head": HEAD, "sum": SUM,
+    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "masked": MASKED, "gate": GATE, "head": HEAD, "sum": SUM,
     **SMOOTH, **POOLING, **SCALING,
 }  # fmt: skip
 SHAPES = {
@@ -40,7 +40,7 @@ class One(nn.Module):
 
     def forward(self, x):
         x = nn.functional.conv2d(x, self.below, padding=1)
-        if self.kind not in {"rectifier", *SMOOTH}:
+        if self.kind not in {"rectifier", "masked", *SMOOTH}:
             x = x.relu()
         if self.kind == "head":
             return self.way(x, *self.own)

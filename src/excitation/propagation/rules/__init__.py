@@ -22,7 +22,7 @@ from ..operations import (
 )
 from ..policies import Policies
 from ._branches import residual_sum
-from ._compositions import Evidence
+from ._compositions import Evidence, counted_from_a_bound
 from ._maxima import selection, winner
 from ._neurons import activation, gated, magnitude, product, scaled
 from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
@@ -106,9 +106,9 @@ class ExcitationRules:
             return product(p, operation, policies)
         if isinstance(operation, Sum):
             fold, pairs = self._fold(entry), None
-            if fold is not None:
-                terms = zip(fold.parts, operation.terms, entry.inputs, strict=True)
-                pairs = [self._evidence.pair(part, term, value, p.dtype) for part, term, value in terms]
+            if fold is not None or any(map(counted_from_a_bound, entry.inputs)):
+                parts = [None] * len(entry.inputs) if fold is None else fold.parts
+                pairs = self._evidence.of_terms(parts, operation, entry.inputs, p.dtype)
             return residual_sum(p, operation, entry.inputs, policies, entry.address, pairs, lose)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")
 

@@ -12,7 +12,6 @@ from .._values import Value
 from ..operations import Sum
 from ..policies import Policies
 from ._compositions import Pair
-from ._compositions import swapped as swapped_pair
 from ._signals import Lose, Signal, reduced_to, swapped
 
 
@@ -28,7 +27,8 @@ def residual_sum(
     """`residual_sum`: `y = a + b` under one of three policies.
 
     `"proportional"`: an affine operation with weights one (Eq. 4): `P(a) = P(y) a / (a + b)` among the terms of the
-    signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered). Where all of them are zero the mass is lost,
+    signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered; bounded neurons count from their bound, Eq. 5,
+    as they do in any affine operation). Where all of them are zero the mass is lost,
     as Eq. 4 has it (`Z = 0`), or spread evenly.
     `"branch"`: all to the term with the most weighted operations of its own.
     `"original"`: `P(a) = P(y) a / y` with signs, zero where `y = 0`.
@@ -39,11 +39,12 @@ def residual_sum(
         inputs: values of its terms.
         policies: which of the three, and what becomes of silent sums.
         address: what to call it in messages.
-        evidence: what raises and what lowers each term, where a term is a linear composition (docs/rules.md).
+        evidence: what each term adds to the sum and takes from it, where that is not its positive and its negative
+            part: for linear compositions and bounded neurons (docs/rules.md).
         lose: told what is lost here, if anybody asks.
     """
     if policies.residual == "proportional":
-        parts = _parts(operation, p) if evidence is None else _by_sign(operation, evidence)
+        parts = _parts(operation, p) if evidence is None else _by_polarity(evidence)
         shares = _proportional(p, parts, policies, lose)
     else:
         shares = _other(p, operation, inputs, policies, address, lose)
@@ -68,8 +69,7 @@ def _parts(operation: Sum, p: Signal) -> list[list[torch.Tensor]]:
     return [raised] if p.shape[0] == 1 else [raised, [term.neg().clamp_(min=0) for term in terms]]
 
 
-def _by_sign(operation: Sum, evidence: Sequence[Pair]) -> list[list[torch.Tensor]]:
-    pairs = [p if sign > 0 else swapped_pair(p) for p, sign in zip(evidence, operation.signs, strict=True)]
+def _by_polarity(pairs: Sequence[Pair]) -> list[list[torch.Tensor]]:
     return [[up for up, _ in pairs], [torch.zeros_like(up) if down is None else down for up, down in pairs]]
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 
+from .._bounds import NONNEGATIVE, UNBOUNDED, negated
 from .._record import Composition
 from .._values import Value
 from ..operations import Activation, Affine, Arrangement, Average, Scaled, Sum
@@ -57,17 +62,34 @@ class Evidence:
             raised, lowered = rectified(x.to(dtype), value, self._policies)
             return torch.where(opened, up, raised), torch.where(opened, down, 0 if lowered is None else lowered)
 
+    def of_terms(
+        self, parts: Sequence[Composition | None], operation: Sum, inputs: Sequence[Value], dtype: torch.dtype
+    ) -> list[Pair]:
+        """What each term of a sum adds to it and takes from it, with the term's sign.
+
+        Args:
+            parts: what the terms are composed of.
+            operation: the sum.
+            inputs: what is known about the terms.
+            dtype: of the result.
+        """
+        pairs = []
+        for part, term, sign, value in zip(parts, operation.terms, operation.signs, inputs, strict=True):
+            if part is None and sign < 0:
+                turned = replace(value, bounds=negated(value.bounds))
+                pairs.append(rectified(-term.to(dtype), turned, self._policies))
+                continue
+            pair = self.pair(part, term, value, dtype)
+            pairs.append(pair if sign > 0 else swapped(pair))
+        return pairs
+
     def _opened(self, part: Composition, dtype: torch.dtype) -> _Opened:
         """The evidence for a composition whose parts are known."""
         entry, operation = part.entry, part.entry.operation
         if isinstance(operation, Affine):
             return self._score(operation, entry.inputs[0], dtype)
         if isinstance(operation, Sum):
-            pairs = [
-                self.pair(inner, term, value, dtype)
-                for inner, term, value in zip(part.parts, operation.terms, entry.inputs, strict=True)
-            ]
-            pairs = [p if sign > 0 else swapped(p) for p, sign in zip(pairs, operation.signs, strict=True)]
+            pairs = self.of_terms(part.parts, operation, entry.inputs, dtype)
             whole = torch.zeros(entry.outputs[0].shape, dtype=dtype, device=operation.terms[0].device)
             up, down = (sum((p for p in parts if p is not None), whole) for parts in zip(*pairs, strict=True))
             return up, down, None
@@ -135,3 +157,11 @@ def swapped(pair: Pair) -> Pair:
     """What raises the negative of a number lowers the number."""
     up, down = pair
     return (torch.zeros_like(up) if down is None else down), up
+
+
+def counted_from_a_bound(value: Value) -> bool:
+    """Whether neurons may be told by their distance from a bound other than zero (Eq. 5)."""
+    bounds = value.bounds
+    if bounds is UNBOUNDED or bounds is NONNEGATIVE:
+        return False
+    return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)
