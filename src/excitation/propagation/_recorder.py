@@ -262,7 +262,7 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            read, problem = None, problem or (no_neurons(reading.where) if kind is Kind.TRACKED else None)
+            read, problem = None, problem or (no_neurons(reading.where, results) if kind is Kind.TRACKED else None)
         elif read is None and kind is Kind.TRACKED and problem is None:
             problem = no_rule(reading.where, how.foreign)
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
@@ -333,7 +333,7 @@ class Recorder(TorchFunctionMode):
                 problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
             operation = Opaque(scale=None)
-            inputs = tuple([value for tensor in tensors if (value := self._carrying(tensor)) is not None])
+            inputs = tuple([reading.value(tensor) for tensor in tensors if reading.carries(tensor)])
             outputs = self._opaque(inputs, results, kind, address, problem)
         else:
             if operation.weighted:
@@ -395,7 +395,7 @@ class Recorder(TorchFunctionMode):
             lost = problem
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
-                lost = no_neurons(f"operation {address!r}") if kind is Kind.TRACKED else None
+                lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
                     tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
@@ -413,20 +413,13 @@ class Recorder(TorchFunctionMode):
         problem: UnsupportedOperationError | None,
     ) -> list[Value]:
         """The results of an operation without a rule: what a layer there is, is known as far as shapes tell."""
-        weighted = 0
+        weighted, first = 0, None
         for value in inputs:
             weighted |= value.weighted
-        return [
-            self._book.add(
-                tensor, kind, address=address, problem=problem, weighted=weighted,
-                layout=assumed(tensor.shape, self._images),
-            )
-            for tensor in results
-        ]  # fmt: skip
-
-    def _carrying(self, tensor: torch.Tensor) -> Value | None:
-        value = self._book.get(tensor)
-        return value if value is not None and value.kind > Kind.CONSTANT else None
+            if value.problem is not None and (first is None or value.serial < first.serial):
+                first = value  # a reader wants to know about the first operation without a rule
+        known = {"problem": problem if first is None else first.problem, "weighted": weighted, "address": address}
+        return [self._book.add(tensor, kind, layout=assumed(tensor.shape, self._images), **known) for tensor in results]
 
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
