@@ -67,7 +67,6 @@ WRITES = {
 UNKNOWN = {
     "custom operator": (lambda x: double(x), "'unseen.double' .* is a custom operator"),
     "forged name": (relu, "'relu' .* is no function of PyTorch's own, but one of .*test_unseen"),
-    "cond": (lambda x: torch.cond(x.sum() > 0, torch.neg, torch.abs, (x,)), "'cond'|not while it is recorded"),
     "several in place": (lambda x: torch._foreach_neg_([x]) or x, "writes into several tensors in place"),
     "nested": (lambda x: torch.nested.as_nested_tensor(list(x)).to_padded_tensor(0.0), "not while it is recorded"),
 }
