@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ._checks import check_names
 from ._errors import ExcitationError
 from .propagation import Kind, LateRootError, Record, Recorder, images_axis, tensors_in
 
@@ -53,6 +54,7 @@ def forward(
     """
     check_model(model)
     _check_images(model, images)
+    constants = check_names("constants", constants)
     found: list[torch.Tensor] = []
     count = len(images)
 
@@ -203,13 +205,15 @@ def check_model(model: torch.nn.Module) -> None:
             "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
         )
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
+        raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
 
 
 def _check_images(model: torch.nn.Module, images: torch.Tensor) -> None:
     """Refuse early what would fail late and unclearly."""
     if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected.")
+        raise ExcitationError(
+            f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
+        )
     if not images.is_floating_point():
         raise ExcitationError(
             f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes them."

@@ -307,19 +307,18 @@ def test_an_escape_before_the_layer_does_no_harm(images):
 REFUSED = {
     "product of activations": lambda s, x: x * x.flip(1),
     "product of gates": lambda s, x: torch.sigmoid(x) * torch.sigmoid(x),
-    "division by an activation": lambda s, x: x / (x.sum(1, keepdim=True) + 1),
+    "division by an activation": lambda s, x: x / (x.sum(1, keepdim=True) - 1),
     "square": lambda s, x: (x - 0.5).square(),
-    "self-attention": lambda s, x: F.scaled_dot_product_attention(x, x, x),
     "einsum": lambda s, x: torch.einsum("nchw,nchw->nchw", x, x),
     "bicubic": lambda s, x: F.interpolate(x, (8, 9), mode="bicubic"),
     "attention": lambda s, x: (x.flatten(2) @ x.flatten(2).mT)[..., None],
-    "where": lambda s, x: torch.where(x > 0, x, 0),
+    "where": lambda s, x: torch.where(x > 0, torch.ones_like(x), 0),
     "mask": lambda s, x: (x > 0).double(),
     "weights from images": lambda s, x: F.conv2d(x, x[:1, :, :3, :3].expand(6, -1, -1, -1), padding=1),
     "out=": lambda s, x: torch.add(x, x, out=torch.empty_like(x)),
     "fft": lambda s, x: torch.fft.rfft(x).real,
     "data": lambda s, x: _data(x),
-    "sort": lambda s, x: x.sort(1).values,
+    "quantile": lambda s, x: x.quantile(0.5, 1, keepdim=True).expand_as(x),
     "indices from images": lambda s, x: x[:, x.mean((0, 2, 3)).argsort()],
 }
 

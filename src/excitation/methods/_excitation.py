@@ -10,7 +10,17 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import explain_full
-from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, attention_map, sweep
+from ..propagation import (
+    Entry,
+    ExcitationRules,
+    Policies,
+    Record,
+    Signal,
+    Value,
+    attention_map,
+    policies_or_default,
+    sweep,
+)  # fmt: skip
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
@@ -92,7 +102,7 @@ def c_mwp(
     cells = working(cells)
     record.top = top[0].outputs[0]
     start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
-    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies or Policies()))
+    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies_or_default(policies)))
     maps = attention_map(p, value)
     return maps if signed else maps.clamp(min=0)
 

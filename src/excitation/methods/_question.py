@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 
+from .._checks import check_names
 from .._errors import ExcitationError
 from .._explain import _bypass, _class_weights, _per_image, _priors, _warn_of_bypass
 from .._forward import OutputChoice, _check_images, check_model, forward
@@ -125,7 +126,7 @@ def ask(
         signal=signal,
         class_names=class_names,
         output=output,
-        constants=tuple(constants),
+        constants=check_names("constants", constants),
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
+from .._checks import check_text
 from .._errors import ExcitationError, UnsupportedOperationError
 from .._forward import OutputChoice
 from .._layers import Layer
 from ..networks._loaded import LoadedModel
-from ..propagation import Policies
+from ..propagation import policies_or_default
 from ..signals import Reading, Target
 from ._question import Maps, Question, ask
 
@@ -219,7 +220,7 @@ def _check_kind(key: str, value: object, usual: object) -> None:
         number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
         fits, kind = number or isinstance(value, torch.Tensor), "a finite number is"
     elif key == "policies":
-        fits, kind = value is None or isinstance(value, Policies), "excitation.Policies(...) are"
+        policies_or_default(value)
     if not fits:
         raise ExcitationError(f"{key} is {value!r}; {kind} expected.")
 
@@ -230,6 +231,7 @@ def find_method(name: str) -> Method:
     Raises:
         ExcitationError: there is none, with the nearest names.
     """
+    check_text("method", name, "the name of a method")
     try:
         return _METHODS[name]
     except KeyError:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 
-from ..propagation import Policies, attention_maps
+from ..propagation import Policies, attention_maps, policies_or_default
 from ..signals import Reading, read_positions, rivals_signal
 from ._gradient import working
 from ._needs import knows_above
@@ -100,5 +100,5 @@ def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, po
     value = swept_layer(record, layer)
     assert record.scores is not None
     signal = contrasted_start(question, working(record.scores), start)
-    (maps,) = attention_maps(record, signal[None], [value], policies or Policies())
+    (maps,) = attention_maps(record, signal[None], [value], policies_or_default(policies))
     return maps if signed else maps.clamp(min=0)

@@ -13,7 +13,7 @@ from ._record import Entry, Place, Record
 from ._recorder import LateRootError, Recorder
 from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
-from .policies import Policies
+from .policies import Policies, policies_or_default
 from .rules import ExcitationRules, Signal, attention_map, channel_sum, total
 from .upward import LIVE, Climb, last_layer
 
@@ -40,6 +40,7 @@ __all__ = [
     "channel_sum",
     "images_axis",
     "last_layer",
+    "policies_or_default",
     "sweep",
     "tensors_in",
     "total",

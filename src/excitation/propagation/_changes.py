@@ -57,6 +57,11 @@ class Changes:
         return ""
 
 
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
+    return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
     """Keeps a storage's identity from being given to another, without keeping its memory."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]

@@ -41,6 +41,9 @@ SHAPE_ONLY = frozenset(
     | {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"}
 )
 
+# Results with the first tensor's numbers and another's shape or type.
+FIRST_ONLY = frozenset({"view_as", "reshape_as", "expand_as", "type_as", "to"})
+
 
 # The arguments of functions that share their name with one of `torch.nn.functional`, but not their order.
 OTHER_ORDER = frozenset({"batch_norm", "instance_norm"})

@@ -18,18 +18,19 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import ExcitationError, UnsupportedOperationError
-from ._changes import Changes
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
+from ._changes import Changes, is_dense
 from ._eager import uncompiled
 from ._escapes import Escapes, leak
-from ._functions import Function, function, moved_target, tells_numbers
+from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
-from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import INPUT
 from ._record import Entry, Opaque, Place, Record
 from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
 from ._running import hook, runs_by_itself
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
+from ._values import Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
 
 
@@ -222,14 +223,14 @@ class Recorder(TorchFunctionMode):
         else:
             result = self._information(how, args, kwargs, tensors, kind)
         if in_place and isinstance(result, torch.Tensor):
-            changes.redirect(args[0], result, self._where(how.name))
+            return self._written(args[0], result, how)
         return result
 
     def _information(
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
         refuse_dispatch_modes()
         if how.leaks and self._escapes.tracking:
             raise leak(reading.where)
@@ -237,7 +238,8 @@ class Recorder(TorchFunctionMode):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
-        if how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:]):
+        empty = how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:])
+        if empty or (how.name in FIRST_ONLY and not reading.carries(tensors[0])):
             result = how.twin(*args, **kwargs)
             self._book.add(result, Kind.CONSTANT)
             return result
@@ -262,11 +264,22 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            read, problem = None, problem or (no_neurons(reading.where, results) if kind is Kind.TRACKED else None)
-        elif read is None and kind is Kind.TRACKED and problem is None:
-            problem = no_rule(reading.where, how.foreign)
+            read = None
+            if kind is Kind.TRACKED:
+                problem = self._earlier_problem(tensors) or problem or no_neurons(reading.where, results)
+            if all(tensor.dtype == torch.bool for tensor in results):
+                reading.bounds, reading.gate = UNIT, True
+        elif read is None and kind is Kind.TRACKED:
+            problem = self._earlier_problem(tensors) or problem or no_rule(reading.where, how.foreign)
         self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
         return result
+
+    def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
+        """Why an operation on complex or quantised numbers has no rule: that these came to be."""
+        special = [tensor for tensor in tensors if tensor.is_complex() or tensor.is_quantized]
+        values = [value for tensor in special if (value := self._found(tensor)) is not None]
+        first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
+        return None if first is None else first.problem
 
     def _read(
         self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -334,7 +347,7 @@ class Recorder(TorchFunctionMode):
         if read is None:
             operation = Opaque(scale=None)
             inputs = tuple([reading.value(tensor) for tensor in tensors if reading.carries(tensor)])
-            outputs = self._opaque(inputs, results, kind, address, problem)
+            outputs = self._opaque(reading, tensors, inputs, results, kind, address, problem)
         else:
             if operation.weighted:
                 bit = 1 << self._weighted
@@ -356,10 +369,21 @@ class Recorder(TorchFunctionMode):
         self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
     ) -> Sequence[Layout | None]:
         """What the axes of the results are."""
-        for value in inputs:
-            if value.layout is None and value.kind is not Kind.CONSTANT:
+        silent = operation.silent
+        for place, value in enumerate(inputs):
+            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
                 return [assumed(tensor.shape, self._images) for tensor in results]
         return operation.layouts(inputs, [tensor.shape for tensor in results])
+
+    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
+        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            if value is not None and value.layout is not None:
+                layout = reduced(value.layout, shape)
+                if layout is not None:
+                    return layout
+        return assumed(shape, self._images)
 
     def _outputs(
         self,
@@ -380,52 +404,63 @@ class Recorder(TorchFunctionMode):
             weighted |= value.weighted
             if value.problem is not None and (problem is None or value.serial < first):
                 problem, first = value.problem, value.serial
-        lowers: Sequence[Bound]
+        intervals: Sequence[Bounds]
         valids: Sequence[torch.Tensor | None]
         count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            intervals = operation.intervals(inputs, count)
             valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
+        parent, sign = operation.source(inputs)
         outputs = []
         for place, tensor in enumerate(results):
-            lost = problem
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
                 lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
+                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
                 )
             )  # fmt: skip
         return outputs
 
     def _opaque(
         self,
+        reading: Reading,
+        tensors: Sequence[torch.Tensor],
         inputs: tuple[Value, ...],
         results: list[torch.Tensor],
         kind: Kind,
         address: str,
         problem: UnsupportedOperationError | None,
     ) -> list[Value]:
-        """The results of an operation without a rule: what a layer there is, is known as far as shapes tell."""
-        weighted, first = 0, None
+        """The results of an operation without a rule: what a layer there is, is known as far as shapes tell.
+
+        No signal passes, but they may still steer: as gates, or as statistics that are divided by.
+        """
+        weighted = 0
         for value in inputs:
             weighted |= value.weighted
-            if value.problem is not None and (first is None or value.serial < first.serial):
-                first = value  # a reader wants to know about the first operation without a rule
-        known = {"problem": problem if first is None else first.problem, "weighted": weighted, "address": address}
-        return [self._book.add(tensor, kind, layout=assumed(tensor.shape, self._images), **known) for tensor in results]
+        return [
+            self._book.add(
+                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=reading.bounds,
+                gate=reading.gate or reading.bounds.gate, layout=self._alike(tensors, tensor.shape),
+            )
+            for tensor in results
+        ]  # fmt: skip
 
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
         assert value is not None
-        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
-            value.lower = 0.0
+        if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):
+            value.bounds = NONNEGATIVE
         return value
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
@@ -445,5 +480,39 @@ class Recorder(TorchFunctionMode):
             return self._book.add(tensor, Kind.OUTSIDE)
         raise self._escapes.unknown(tensor, self._where(how.name))
 
+    def _in_training(self) -> bool:
+        """Whether the module that runs now is in training mode."""
+        name = self._path[-1] if self._path else ""
+        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
+        return found.training
+
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")
+
+    def _written(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> torch.Tensor:
+        """What a tensor changed in place is from here on, and with it the tensor it is a view of.
+
+        The view's new numbers are scattered into a new base, and the view becomes one of that, so that a second write
+        reaches the base too. Further views still show the old numbers, and are refused when they are used.
+        """
+        if new is old:
+            return new
+        where = self._where(how.name)
+        base = old._base if old.layout is torch.strided else None
+        whole = base is None or self._found(base) is None or not is_dense(base) or new.dtype != old.dtype
+        if whole or new.shape != old.shape:
+            self._changes.redirect(old, new, where)
+            return new
+        assert base is not None
+        geometry = old.shape, old.stride(), old.storage_offset()
+        path = self._path[-1] if self._path else ""
+        self._path.append(f"{path}:{how.name}:base")
+        try:
+            with self:
+                changed = torch.as_strided_scatter(base, new, *geometry)
+                view = torch.as_strided(changed, *geometry)
+        finally:
+            self._path.pop()
+        self._changes.redirect(base, changed, where)
+        self._changes.redirect(old, view, where)
+        return view

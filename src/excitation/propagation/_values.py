@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from .._errors import UnsupportedOperationError
+from ._bounds import UNBOUNDED, Bounds, Limit
 from ._grid import Grid, grid_of
 from ._layout import Layout
 
@@ -27,12 +27,6 @@ class Kind(IntEnum):
     """Descends from a chosen layer."""
 
 
-Bound = float | torch.Tensor
-"""A lower bound on activations: one number, or one per neuron (broadcastable); minus infinity where none is known."""
-
-UNBOUNDED = -math.inf
-
-
 @dataclass(slots=True, eq=False)
 class Value:
     """A tensor of the forward pass, without its numbers.
@@ -41,13 +35,17 @@ class Value:
         serial: unique in the record.
         kind: where its information comes from.
         shape: of the tensor.
-        lower: largest known lower bound of its activations.
+        bounds: the interval its activations lie in.
         valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
         layout: what its axes are; `None` for constants, and where an operation without a rule made it.
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
-        gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
+        gate: whether it decides how much of something passes: a sigmoid, a softmax, anything between zero and one, a
+            mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants.
+        parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
+        sign: of that function: 1 if its results have the sign of the parent's activations, -1 if the opposite one, 0 if
+            neither is known; or constants whose signs say so.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
     """
@@ -55,19 +53,26 @@ class Value:
     serial: int
     kind: Kind
     shape: torch.Size
-    lower: Bound = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
     valid: torch.Tensor | None = None
     layout: Layout | None = None
     weighted: int = 0
     address: str = ""
     used: bool = False
     gate: bool = False
+    parent: Value | None = None
+    sign: int | torch.Tensor = 0
     problem: UnsupportedOperationError | None = None
+
+    @property
+    def lower(self) -> Limit:
+        """Largest known lower limit of its activations."""
+        return self.bounds.lower
 
     @property
     def nonnegative(self) -> bool:
         """Whether no activation can be below zero."""
-        return isinstance(self.lower, float) and self.lower >= 0
+        return self.bounds.nonnegative
 
     def grid(self) -> Grid | str:
         """How it becomes maps, or why it holds none."""
@@ -81,6 +86,41 @@ class Value:
             return None
         known = [stride for stride in grid.strides if stride is not None]
         return tuple(known) if len(known) == len(grid.strides) else None
+
+
+def shared_source(a: Value, b: Value) -> tuple[Value, int, int] | None:
+    """The latest value of which both are functions, neuron by neuron, and the signs of these two functions.
+
+    Args:
+        a: one value.
+        b: another; it may be the same.
+
+    Returns:
+        The value and, for each of the two, 1 if it has that value's sign, -1 if the opposite one, 0 if neither is
+        known; `None` if there is no such value.
+    """
+    signs: dict[int, int] = {}
+    value: Value | None = a
+    sign = 1
+    while value is not None:
+        signs[value.serial] = sign
+        sign *= _sign(value.sign) if sign else 0
+        value = value.parent
+    value, sign = b, 1
+    while value is not None:
+        if value.serial in signs:
+            return value, signs[value.serial], sign
+        sign *= _sign(value.sign) if sign else 0
+        value = value.parent
+    return None
+
+
+def _sign(sign: int | torch.Tensor) -> int:
+    if isinstance(sign, torch.Tensor):
+        if sign.dtype == torch.bool or bool((sign >= 0).all()):
+            return 1
+        return -1 if bool((sign <= 0).all()) else 0
+    return sign
 
 
 class ValueBook:

@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 
 from ..._errors import TrainingModeError
+from .._bounds import UNIT
 from ._contraction import Letters, products
-from ._families import Average
-from ._reading import Parts, Read, Reading, reads
+from ._families import GatedAverage
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 
 @reads("scaled_dot_product_attention")
 def attention(
-    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
-    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Read:  # fmt: skip
     """`softmax(q k^T scale + mask) v`."""
     if dropout_p > 0:
@@ -38,9 +39,9 @@ def attention(
         return found[0].to(dtype)
 
     batch = "abcdefgh"[: value.dim() - 2]
-    if value.shape[:-2] != torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2]):
-        if not enable_gqa or value.dim() < 3:
-            reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
+    axis = -3 if enable_gqa else -2
+    if value.shape[:axis] != common_shape(*(tensor.shape[:axis] for tensor in (query, key, value))):
+        reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
     return _average(value, weights, batch, query.shape[-3] if enable_gqa else None)
 
 
@@ -54,17 +55,19 @@ def _average(
     at = len(batch) - 1
 
     def shared(w: torch.Tensor) -> torch.Tensor:
-        return w.unflatten(at, (value.shape[at], -1)) if grouped else w
+        return torch.unflatten(w, at, (value.shape[at], -1)) if grouped else w
 
     def up(x: torch.Tensor) -> torch.Tensor:
         y = forward(x, shared(weights(x.dtype)))
         return y.flatten(at, at + 1) if grouped else y
 
     def down(q: torch.Tensor) -> torch.Tensor:
-        return adjoint(q.unflatten(at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
+        return adjoint(torch.unflatten(q, at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
 
     axes = Letters(batch + "JD", "", batch + "ID").axes()
-    return Average(None, value, up, down, mean=True, axes=axes, apart=False), (value,)
+    return GatedAverage(
+        None, value, up, down, None, False, factor=UNIT, count=value.shape[-2], axes=axes, apart=False
+    ), (value,)
 
 
 def _weights(
@@ -102,21 +105,20 @@ def multi_head_attention(
         raise TrainingModeError(f"{reading.where} drops weights at random; call model.eval() first.")
     if bias_k is not None or bias_v is not None or add_zero_attn or static_k is not None or static_v is not None:
         reading.refuse("tokens added to keys and values have no rule.", "Leave out bias_k, bias_v and add_zero_attn.")
-    if use_separate_proj_weight:
-        projections = [q_proj_weight, k_proj_weight, v_proj_weight]
-    else:
-        assert in_proj_weight is not None
-        projections = list(in_proj_weight.chunk(3))
-    biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
 
     def run() -> Any:
+        projections = [q_proj_weight, k_proj_weight, v_proj_weight]
+        if not use_separate_proj_weight:
+            assert in_proj_weight is not None
+            projections = list(in_proj_weight.chunk(3))
+        biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
         alone = query.dim() == 2
         tokens = [x.unsqueeze(1) if alone else x for x in (query, key, value)]
         heads = []
         for x, w, b in zip(tokens, projections, biases, strict=True):
             assert w is not None
             made = F.linear(x, w, b)
-            heads.append(made.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3))
+            heads.append(torch.unflatten(made, -1, (num_heads, -1)).permute(1, 2, 0, 3))
         q, k, v = heads
         logits = (q * q.shape[-1] ** -0.5) @ k.mT
         for mask, shape in _masks(attn_mask, key_padding_mask, logits.shape):

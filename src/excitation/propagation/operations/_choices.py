@@ -6,13 +6,16 @@ and each output shows which neuron it took. Zero stands for none: a constant tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from .._values import UNBOUNDED, Bound, Value
-from ._families import Arrangement, Operation, expanded
+from .._bounds import Bounds, Limit, compact, spread
+from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
+from .._values import Value
+from ._families import Arrangement, Operation
 
 Tensors = Sequence[torch.Tensor]
 
@@ -29,8 +32,8 @@ class Selection(Operation):
 
     Attributes:
         adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
-        bound: what the operation makes of lower bounds, which has one entry per output neuron. All members of this
-            family rise with each input, so it is the operation itself. Of the first output.
+        bound: what the operation makes of limits, which has one entry per output neuron. All members of this family
+            rise with each input, so it is the operation itself. Of the first output.
         shares: whether an output's signal can go to several neurons.
     """
 
@@ -42,23 +45,44 @@ class Selection(Operation):
         """A gate chosen from gates is one; a soft choice can leave the range of its inputs."""
         return not self.shares and all(value.gate for value in inputs)
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
         """The operation of the inputs' bounds."""
-        first = inputs[0].lower
-        if not self.shares and all(isinstance(v.lower, float) and v.lower == first for v in inputs):
-            return first
-        if any(isinstance(v.lower, float) and v.lower == UNBOUNDED for v in inputs):
-            return UNBOUNDED
-        return simplified(self.bound([expanded(value) for value in inputs]))
+
+        def combined(limits: Sequence[Limit], unknown: float) -> Limit:
+            first = limits[0]
+            alike = all(not isinstance(limit, torch.Tensor) and limit == first for limit in limits)
+            if alike and (not self.shares or first == unknown):
+                return first
+            wide = [spread(limit, value.shape) for limit, value in zip(limits, inputs, strict=True)]
+            return compact(self.bound(wide).nan_to_num(unknown, math.inf, -math.inf))
+
+        lowers, uppers = ([value.bounds[side] for value in inputs] for side in (0, 1))
+        return Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
 
 
 @dataclass(eq=False)
 class Written(Arrangement):
-    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote."""
+    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote.
 
-    def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...]:
-        """Each place has the bound of what was written there."""
-        return tuple(simplified(bound) for bound in self.apply([expanded(value) for value in inputs]))
+    Attributes:
+        steered: whether the images decide what is written where.
+    """
+
+    steered: bool = False
+
+    def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
+        """Each place has the bounds of what was written there; if images decide that, of all that could have been."""
+        sides: list[list[Limit]] = []
+        for side, outermost in ((0, min), (1, max)):
+            given = [spread(value.bounds[side], value.shape).expand(value.shape) for value in inputs]
+            made = self.apply(given)
+            if self.steered:
+                pick = torch.amin if side == 0 else torch.amax
+                every = [float(pick(limit)) for limit in (*given, *made) if limit.numel()]
+                sides.append([outermost(every)] * count)
+            else:
+                sides.append([compact(limit) for limit in made])
+        return [Bounds(lower, upper) for lower, upper in zip(*sides, strict=True)]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """Gates among which only zeros to ones were written are still gates."""
@@ -66,14 +90,6 @@ class Written(Arrangement):
             return False
         low, high = (self.apply([torch.full((), b).expand(v.shape) for v in inputs])[0] for b in (0.0, 1.0))
         return bool((low >= 0).all()) and bool((high <= 1).all())
-
-
-def simplified(bound: torch.Tensor) -> Bound:
-    """One number where that says the same: equal bounds, or none below zero."""
-    if bound.numel() == 0:
-        return UNBOUNDED
-    least, most = (float(b) for b in bound.aminmax())
-    return least if least == most else 0.0 if least >= 0 else bound
 
 
 def numbered(operands: Tensors) -> list[torch.Tensor]:
@@ -86,32 +102,76 @@ def numbered(operands: Tensors) -> list[torch.Tensor]:
     return found
 
 
-def sent_back(
-    operands: Tensors, take: Callable[[Tensors], Tensors]
-) -> Callable[[Sequence[torch.Tensor | None]], list[torch.Tensor]]:
-    """The adjoint of an operation whose outputs take neurons of its operands: each signal to the neuron taken.
+class Taken:
+    """What is known of an operation whose outputs take neurons of its operands.
 
     Args:
         operands: of the operation.
         take: from the operands' numbers to the outputs', 0 where an output took none; called once.
     """
-    shapes = [operand.shape for operand in operands]
-    sizes = [operand.numel() for operand in operands]
-    places: list[torch.Tensor] = []
 
-    def adjoint(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+    def __init__(self, operands: Tensors, take: Callable[[Tensors], Tensors]) -> None:
+        self._shapes = [operand.shape for operand in operands]
+        self._sizes = [operand.numel() for operand in operands]
+        self._operands: Tensors = operands
+        self._take = take
+        self._numbers: Tensors | None = None
+
+    def numbers(self) -> Tensors:
+        """Which neuron each place of the outputs took."""
+        if self._numbers is None:
+            self._numbers = self._take(numbered(self._operands))
+        return self._numbers
+
+    def adjoint(self, signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """Each signal to the neuron taken."""
         like = next(signal for signal in signals if signal is not None)
-        if not places:
-            places.extend(taken.flatten() for taken in take(numbered(operands)))
         lead = like.shape[:LEAD]
-        whole = like.new_zeros((*lead, 1 + sum(sizes)))
-        for signal, place in zip(signals, places, strict=False):
+        whole = like.new_zeros((*lead, 1 + sum(self._sizes)))
+        for signal, numbers in zip(signals, self.numbers(), strict=False):
             if signal is not None:
-                whole = whole.index_add(-1, place.to(whole.device), signal.reshape(*lead, place.numel()))
-        parts = whole[..., 1:].split(sizes, -1)
-        return [part.reshape(*lead, *shape) for part, shape in zip(parts, shapes, strict=True)]
+                places = numbers.flatten().to(whole.device)
+                whole = whole.index_add(-1, places, signal.reshape(*lead, places.numel()))
+        parts = torch.split(whole[..., 1:], self._sizes, -1)
+        return [part.reshape(*lead, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
-    return adjoint
+    def laid(self, layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> list[Layout]:
+        """The outputs' layouts: an axis is an operand's where all neurons that were taken kept their positions.
+
+        Raises:
+            MixedImagesError: neurons went to other images' places.
+        """
+        found = []
+        for numbers, shape in zip(self.numbers(), shapes, strict=True):
+            aligned, start = [], 1
+            for layout, own, size in zip(layouts, self._shapes, self._sizes, strict=True):
+                if layout is not None:
+                    aligned.append(_aligned(layout, own, numbers - start, size))
+                start += size
+            found.append(broadcast(aligned, shape))
+        return found
+
+
+def _aligned(layout: Layout, own: torch.Size, places: torch.Tensor, size: int) -> Layout:
+    """An operand's axes at the places they have among an output's.
+
+    Args:
+        layout: of the operand.
+        own: its shape.
+        places: by place of the output, which neuron of the operand is there; others are below zero or too large.
+        size: how many neurons the operand has.
+    """
+    there = ((places >= 0) & (places < size)).nonzero(as_tuple=True)
+    sources = torch.unravel_index(places[there], own) if own else ()
+    result: list[Axis] = [()] * places.dim()
+    for axis, length, source in zip(layout, own, sources, strict=True):
+        open_ = [a for a in range(places.dim()) if not result[a] and places.shape[a] == length]
+        kept = next((a for a in open_ if torch.equal(there[a], source)), None)
+        if kept is not None:
+            result[kept] = axis
+        elif holds_images(axis) and len(source):
+            raise MixedImagesError
+    return tuple(result)
 
 
 def in_doubles(take: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

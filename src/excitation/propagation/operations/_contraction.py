@@ -8,6 +8,7 @@ below it, and the call is recorded as the plain product that it is.
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 
 from .._axes import Axes, Kept, Made
+from .._values import Value
 from ._affine import mixing
-from ._families import Affine, Average
+from ._families import Affine, GatedAverage
 from ._reading import Number, Parts, Read, Reading, reads
 
 TWO_ACTIVATIONS = "it multiplies two activations, neither of them a gate, so which one a winner chose is open."
@@ -49,14 +51,17 @@ def einsum(reading: Reading, equation: Any, *operands: Any) -> Read | Parts:
     place = carrying[0]
     if len(tensors) == 1:
         return _alone(reading, tensors[0], terms[0], y)
-    if len(carrying) == 2:
-        return contraction(reading, tensors[0], tensors[1], *terms, y)
+    if len(tensors) == 2:
+        return contraction(reading, tensors[0], tensors[1], terms[0], terms[1], y)
     rest = [other for other in range(len(tensors)) if other != place]
     wanted = "".join(sorted({letter for other in rest for letter in terms[other]} & {*terms[place], *y}))
-    if len(rest) == 1:
-        return contraction(reading, tensors[place], tensors[rest[0]], terms[place], terms[rest[0]], y)
-    constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
-    return contraction(reading, tensors[place], constant, terms[place], wanted, y)
+
+    def run() -> torch.Tensor:
+        """The constants' product first."""
+        constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
+        return torch.einsum(f"{terms[place]},{wanted}->{y}", tensors[place], constant)
+
+    return Parts(run)
 
 
 def _terms(reading: Reading, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
@@ -106,7 +111,7 @@ def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, r
         return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
     xs, ws, w = _matched(x, w, xs, ws)
     letters = Letters(xs, ws, y)
-    return _gated(x, w, letters) if both else _weighted(reading, x, w, letters)
+    return _gated(x, w, letters, reading.value(w)) if both else _weighted(reading, x, w, letters)
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
@@ -152,19 +157,22 @@ def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Lette
     return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart), (x,)
 
 
-def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters) -> Read:
+def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:
     """A sum weighted by gates: an average whose weights, none negative, the image itself decides.
 
     The gate is no operand: signals never reach it.
     """
     forward, adjoint, _ = products(letters, x.shape)
-    # No bound but zero is kept: nothing says what a gate's sum is.
-    average = Average(
+    summed = [size for letter, size in zip(letters.x, x.shape, strict=True) if letter not in letters.y]
+    average = GatedAverage(
         None,
         x,
         lambda x: forward(x, gate.to(x.dtype)),
         lambda q: adjoint(q, gate.to(q.dtype)),
-        mean=False,
+        None,
+        False,
+        factor=known.bounds,
+        count=math.prod(summed),
         axes=letters.axes(),
         apart=False,
     )
@@ -208,8 +216,9 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
         x = torch.einsum(down, unfolded(q, [{**own, **sizes}[letter] for letter in y]), w)
         for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
             x = x.unsqueeze(axis)
-        lead = [x.shape[0]] if apart else [x.shape[0], shape[0]] if xs else [x.shape[0]]
-        return folded(x.expand(*lead, *shape[1:]), len(xs))
+        if missing:  # rules write into the result, so its entries need places of their own
+            x = x.expand(x.shape[0], *(shape[1:] if apart else shape)).contiguous()
+        return folded(x, len(xs))
 
     return forward, adjoint, apart
 
@@ -248,7 +257,7 @@ def vecdot(reading: Reading, x: torch.Tensor, y: torch.Tensor, *, dim: int = -1)
     letters = string.ascii_letters[:dims]
     summed = letters[dim % dims]
     terms = [letters[dims - tensor.dim() :] for tensor in (x, y)]
-    return contraction(reading, x, y, *terms, letters.replace(summed, ""))
+    return contraction(reading, x, y, terms[0], terms[1], letters.replace(summed, ""))
 
 
 @reads("tensordot")
@@ -302,14 +311,12 @@ def added_product(
 ) -> Read | Parts:
     """`beta * bias + alpha * x w`: of a constant and a product, the product."""
     if reading.carries(input):
-        product = {"addmm": torch.mm, "addmv": torch.mv, "baddbmm": torch.bmm}.get(reading.name)
-        if product is None:
-            reading.refuse("only a constant plus a product of batches has a rule.", "Multiply and add separately.")
+        if reading.name == "addbmm":
+            reading.refuse("an activation is added to a sum over batches.", "Multiply and add separately.")
 
         def apart() -> torch.Tensor:
-            base = input if beta == 1 else input * beta
-            made: torch.Tensor = product(first, second)
-            return base + (made if alpha == 1 else made * alpha)
+            made: torch.Tensor = first @ second
+            return torch.add(input if beta == 1 else input * beta, made if alpha == 1 else made * alpha)
 
         return Parts(apart)
     if alpha != 1 and not (reading.carries(first) and reading.carries(second)):
@@ -321,10 +328,10 @@ def added_product(
 
 
 @reads("linalg_multi_dot", "chain_matmul")
-def several_matrices(reading: Reading, tensors: Sequence[torch.Tensor], *rest: torch.Tensor) -> Read | Parts:
+def several_matrices(reading: Reading, tensors: Any, *rest: torch.Tensor) -> Read | Parts:
     """A chain of matrices, of which one depends on the images."""
     del reading
-    chain = [*tensors, *rest] if isinstance(tensors, (list, tuple)) else [tensors, *rest]
+    chain: list[torch.Tensor] = [*tensors, *rest] if isinstance(tensors, (list, tuple)) else [tensors, *rest]
 
     def run() -> torch.Tensor:
         product = chain[0]

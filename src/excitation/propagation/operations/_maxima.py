@@ -1,7 +1,7 @@
 """Readers for every maximum over a set: over dimensions or between tensors, minima, sorting, the k largest, medians.
 
-Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order of
-the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
+Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order
+of the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
-from ._choices import LEAD, Selection, sent_back
-from ._families import Activation
-from ._reading import Parts, Read, Reading, reads
+from .._bounds import Bounds, maximum, minimum
+from ._choices import LEAD, Selection, Taken
+from ._elementwise import Activation
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
 """From the input to the places of the chosen neurons along one dimension, which stays."""
@@ -55,7 +56,7 @@ def _over(
 
     operation = Selection(
         None,
-        adjoint=sent_back([input], take),
+        adjoint=Taken([input], take).adjoint,
         bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
@@ -68,6 +69,11 @@ def _first_largest(x: torch.Tensor) -> torch.Tensor:
 
 def _first_smallest(x: torch.Tensor) -> torch.Tensor:
     return x.min(-1, keepdim=True).indices
+
+
+def _first(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The first place in the last dimension that holds a value."""
+    return (x == value).to(torch.uint8).argmax(-1, keepdim=True)
 
 
 LARGEST = _first_largest, torch.amax
@@ -112,26 +118,26 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         # The second is taken where it is beyond the first, or the first is no number.
         first_wins = (input >= other if most else input <= other) | other.isnan()
-        return [torch.where(first_wins, *torch.broadcast_tensors(*numbers))]
+        return [torch.where(first_wins, numbers[0], numbers[1])]
 
     operation = Selection(
         (1.0,),
-        adjoint=sent_back([input, other], take),
+        adjoint=Taken([input, other], take).adjoint,
         bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
     )
     return operation, (input, other)
 
 
 def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Parts:
-    shape = torch.broadcast_shapes(x.shape, limit.shape)
+    shape = common_shape(x.shape, limit.shape)
     if shape != x.shape:
         call = torch.maximum if most else torch.minimum
         return Parts(lambda: call(x.expand(shape), limit))
     if not limit.is_floating_point():
         limit = limit.to(x.dtype)
-    lower, least = reading.value(x).lower, float(limit.min())
-    bound = least if isinstance(lower, torch.Tensor) else max(lower, least) if most else min(lower, least)
-    return Activation(scale=(1.0,), floor=bound if most or not isinstance(lower, torch.Tensor) else None), (x,)
+    constant = Bounds(limit.detach(), limit.detach())
+    joined = maximum if most else minimum
+    return Activation((1.0,), lambda bounds: joined([bounds, constant])), (x,)
 
 
 def _ordered(
@@ -147,7 +153,7 @@ def _ordered(
     axes = tuple(Kept(a) if a != d else axis for a in range(input.dim()) if a != d or axis is not None)
     operation = Selection(
         None,
-        adjoint=sent_back([input], take),
+        adjoint=Taken([input], take).adjoint,
         bound=lambda lowers: values(lowers[0]),
         axes=axes,  # type: ignore[arg-type]
     )
@@ -164,18 +170,25 @@ def largest_few(
     def run(x: torch.Tensor) -> Any:
         return x.topk(k, dim, largest, sorted)
 
-    return _ordered(input, dim, lambda x: run(x).indices, lambda x: run(x).values, Made())
+    def indices(x: torch.Tensor) -> torch.Tensor:
+        # In no order, only the call itself knows which is where; in order, the first of equals comes first.
+        if not sorted:
+            return run(x).indices  # type: ignore[no-any-return]
+        return torch.sort(x, stable=True, dim=dim, descending=largest).indices.narrow(dim, 0, k)
+
+    return _ordered(input, dim, indices, lambda x: run(x).values, Made())
 
 
 @reads("sort", "msort")
 def sorting(
     reading: Reading, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
 ) -> Read:
-    """All neurons along a dimension by value."""
+    """All neurons along a dimension by value, equals in their order."""
+    del stable
     along = 0 if reading.name == "msort" else dim
 
     def run(x: torch.Tensor) -> Any:
-        return torch.sort(x, stable=bool(stable), dim=along, descending=descending)
+        return torch.sort(x, stable=True, dim=along, descending=descending)
 
     return _ordered(input, along, lambda x: run(x).indices, lambda x: run(x).values, Made())
 
@@ -189,7 +202,7 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
         _every(input, dim),
         keepdim,
         (
-            lambda x: x.kthvalue(k, -1, keepdim=True).indices,
+            lambda x: _first(x, x.kthvalue(k, -1, keepdim=True).values),
             lambda x, dims, keepdim: x.kthvalue(k, dims[0], keepdim=keepdim).values,
         ),
     )
@@ -198,12 +211,12 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
 @reads("median", "nanmedian")
 def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
     """The middle one; of an even number PyTorch takes the lower of the two in the middle."""
-    del reading
+    run = torch.median if reading.name == "median" else torch.nanmedian
 
     def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
         return x.median(dims[0], keepdim=keepdim).values if len(dims) == 1 else x.median()
 
-    return _over(input, _every(input, dim), keepdim, (lambda x: x.median(-1, keepdim=True).indices, bound))
+    return _over(input, _every(input, dim), keepdim, (lambda x: _first(x, run(x, -1, keepdim=True).values), bound))
 
 
 @reads("cummax", "cummin")
@@ -242,4 +255,5 @@ def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim
 def soft_larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Parts:
     """The same of two tensors."""
     del reading
-    return Parts(lambda: torch.stack(torch.broadcast_tensors(input, other)).logsumexp(0))
+    shape = common_shape(input.shape, other.shape)
+    return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
 from ..._errors import UnsupportedOperationError
+from .._bounds import UNBOUNDED, Bounds
 from .._values import Kind, Value, ValueBook
 from ._families import Operation
 
@@ -21,11 +22,17 @@ class Reading:
         name: canonical name of the function: `conv2d`, `add`, `relu`.
         path: the module it is called in.
         book: the values known so far.
+        training: whether the module it is called in is in training mode.
+        bounds: of what a refused call makes: it can still steer.
+        gate: whether that is a gate.
     """
 
     name: str
     path: str
     book: ValueBook
+    training: Callable[[], bool]
+    bounds: Bounds = UNBOUNDED
+    gate: bool = False
 
     @property
     def where(self) -> str:
@@ -45,8 +52,23 @@ class Reading:
         assert value is not None
         return value
 
-    def refuse(self, reason: str, remedy: str = "Choose a layer above it, or replace it in the model.") -> NoReturn:
-        """Say that this call has no rule."""
+    def refuse(
+        self,
+        reason: str,
+        remedy: str = "Choose a layer above it, or replace it in the model.",
+        *,
+        bounds: Bounds = UNBOUNDED,
+        gate: bool = False,
+    ) -> NoReturn:
+        """Say that no signal can pass this call.
+
+        Args:
+            reason: why.
+            remedy: what to do about it.
+            bounds: of its result, which can still decide how much of something else passes.
+            gate: whether that is a gate.
+        """
+        self.bounds, self.gate = bounds, gate
         raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
 
 
@@ -66,7 +88,7 @@ class Parts:
     """A call that is recorded as the operations it is made of.
 
     Attributes:
-        run: does what the call does, by torch functions that have rules; what the network gets is the call's own result.
+        run: does what the call does, by torch functions that have rules. The network gets the call's own result.
     """
 
     run: Callable[[], Any]
@@ -78,10 +100,13 @@ Reader = Callable[..., Read | Parts | None]
 READERS: dict[str, Reader] = {}
 
 
-def reads(*names: str) -> Callable[[Reader], Reader]:
+Registered = TypeVar("Registered", bound=Reader)
+
+
+def reads(*names: str) -> Callable[[Registered], Registered]:
     """Register a reader for torch functions by canonical name."""
 
-    def register(reader: Reader) -> Reader:
+    def register(reader: Registered) -> Registered:
         for name in names:
             assert name not in READERS, f"two readers for {name}"
             READERS[name] = reader
@@ -96,3 +121,8 @@ def pair(item: Any, count: int) -> tuple[int, ...]:
         return (item,) * count
     numbers = tuple(int(part) for part in item)
     return numbers * count if len(numbers) == 1 else numbers
+
+
+def common_shape(*shapes: Sequence[int]) -> torch.Size:
+    """The shape to which PyTorch repeats tensors of these shapes."""
+    return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

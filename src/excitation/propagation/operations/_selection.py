@@ -12,29 +12,31 @@ import torch
 import torch.nn.functional as F
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
-from ._choices import Written, in_doubles, sent_back
+from ._choices import Taken, Written, in_doubles
 from ._families import Arrangement
-from ._reading import Parts, Read, Reading, reads
+from ._reading import Parts, Read, Reading, common_shape, reads
 
 Take = Callable[[torch.Tensor], torch.Tensor]
 
 
 def taken(input: torch.Tensor, take: Take, axes: Axes | None = None, *, made: bool = False) -> Read:
-    """Neurons from places: the operation itself says which."""
+    """Neurons from places: the operation itself says which, and where axes come from if `axes` does not."""
+    known = Taken([input], lambda numbers: [take(numbers[0])])
     operation = Arrangement(
         None,
         apply=lambda tensors: (take(tensors[0]),),
-        adjoint=sent_back([input], lambda numbers: [take(numbers[0])]),
+        adjoint=known.adjoint,
         made=made,
         axes=axes,
+        laid=known.laid if axes is None else None,
     )
     return operation, (input,)
 
 
 def along(input: torch.Tensor, dim: int | None, step: float | None = None) -> Axes | None:
-    """Axes of an operation that only rearranges one; of all of them where `dim` is `None`."""
+    """Axes of an operation that only rearranges one; `None` without a dimension."""
     if dim is None:
-        return (Made(),)
+        return None
     if input.dim() == 0:
         return ()
     return tuple(Resampled(a, step) if a == dim % input.dim() else Kept(a) for a in range(input.dim()))
@@ -54,7 +56,7 @@ def gather(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
 def take(reading: Reading, input: torch.Tensor, index: torch.Tensor) -> Read:
     """Neurons at given places of all in row-major order."""
     del reading
-    return taken(input, lambda x: x.take(index), tuple(Made() for _ in index.shape))
+    return taken(input, lambda x: x.take(index))
 
 
 @reads("roll")
@@ -78,7 +80,7 @@ def max_unpooling(reading: Reading, input: torch.Tensor, indices: torch.Tensor, 
     operation = Written(
         None,
         apply=lambda tensors: (take(tensors[0]),),
-        adjoint=sent_back([input], lambda numbers: [take(numbers[0])]),
+        adjoint=Taken([input], lambda numbers: [take(numbers[0])]).adjoint,
         made=True,
         axes=tuple(axes),
     )
@@ -99,6 +101,14 @@ def unfold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> 
     return taken(input, apply, (*lead, Made(), Made()), made=True)
 
 
+@reads("broadcast_tensors")
+def broadcast(reading: Reading, *tensors: torch.Tensor) -> Parts:
+    """All tensors repeated to one shape."""
+    del reading
+    shape = common_shape(*(tensor.shape for tensor in tensors))
+    return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
+
+
 @reads("nan_to_num")
 def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Read:
     """What is no number, or infinite, is replaced by a constant, whose signal is lost."""
@@ -112,7 +122,7 @@ def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: A
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [numbers[0].masked_fill(odd, 0)]
 
-    return Written((1.0,), apply=apply, adjoint=sent_back([input], take)), (input,)
+    return Written((1.0,), apply=apply, adjoint=Taken([input], take).adjoint), (input,)
 
 
 @reads("softmin")

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ._choices import Written, sent_back
+from .._values import tensor_list
+from ._choices import Taken, Written
 from ._linear_maps import linear_map
 from ._reading import Number, Parts, Read, Reading, reads
 from ._selection import taken
@@ -20,14 +21,24 @@ Write = Callable[[Sequence[torch.Tensor], Callable[[Any], Any]], torch.Tensor]
 """The operation on tensors in the place of its operands, and on its constant by what is done to constants."""
 
 
-def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write) -> Read:
-    """A tensor made of parts of others and of constants."""
+def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write, *places: object) -> Read:
+    """A tensor made of parts of others and of constants.
+
+    Args:
+        reading: of the call.
+        operands: whose neurons are kept or written.
+        write: what the call does.
+        places: what says where: masks, numbers of places, slices.
+    """
     if not all(operand.is_floating_point() for operand in operands):
         reading.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
+    known = Taken(operands, lambda numbers: [write(numbers, lambda _: 0)])
     operation = Written(
         (1.0,),
         apply=lambda tensors: (write(tensors, lambda constant: constant),),
-        adjoint=sent_back(operands, lambda numbers: [write(numbers, lambda _: 0)]),
+        adjoint=known.adjoint,
+        laid=known.laid,
+        steered=any(reading.carries(tensor) for tensor in tensor_list(places)),
     )
     return operation, tuple(operands)
 
@@ -43,16 +54,16 @@ def where(reading: Reading, condition: torch.Tensor, input: Any = None, other: A
     places = [place for place, choice in enumerate(choices) if isinstance(choice, torch.Tensor)]
     if not any(reading.carries(choices[place]) for place in places):
         reading.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
-    kept = [choices[place] for place in places if choices[place].is_floating_point()]
     kept_places = [place for place in places if choices[place].is_floating_point()]
+    kept = [choices[place] for place in kept_places]
 
     def write(tensors: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
         given = [constant(choice) for choice in choices]
         for place, tensor in zip(kept_places, tensors, strict=True):
             given[place] = tensor
-        return torch.where(condition, *given)
+        return torch.where(condition, given[0], given[1])
 
-    return written(reading, kept, write)
+    return written(reading, kept, write, condition)
 
 
 def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Tensor:
@@ -66,12 +77,14 @@ def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Te
 def setitem(reading: Reading, input: torch.Tensor, index: Any, value: Any) -> Read:
     """`y[index] = value`: slices, masks and numbers; the value a tensor or a number."""
     if not isinstance(value, torch.Tensor):
-        return written(
-            reading, [input], lambda xs, constant: _into(xs[0], lambda x: x.__setitem__(index, constant(value)))
-        )
+
+        def number(xs: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
+            return _into(xs[0], lambda x: x.__setitem__(index, constant(value)))
+
+        return written(reading, [input], number, index)
     if not reading.carries(input) and not reading.carries(value):
         reading.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
-    return written(reading, [input, value], lambda xs, _: _into(xs[0], lambda x: x.__setitem__(index, xs[1])))
+    return written(reading, [input, value], lambda xs, _: _into(xs[0], lambda x: x.__setitem__(index, xs[1])), index)
 
 
 @reads("copy")
@@ -91,8 +104,12 @@ def fill(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Re
     value, rest = kwargs.get("value", args[-1]), args if "value" in kwargs else args[:-1]
     named = {key: item for key, item in kwargs.items() if key != "value"}
     if reading.carries(value):
-        return written(reading, [input, value], lambda xs, _: _filled(method, xs, rest, named))
-    return written(reading, [input], lambda xs, constant: method(xs[0], *rest, **named, value=constant(value)))
+        return written(reading, [input, value], lambda xs, _: _filled(method, xs, rest, named), rest, named)
+
+    def number(xs: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
+        return method(xs[0], *rest, **named, value=constant(value))
+
+    return written(reading, [input], number, rest, named)
 
 
 def _filled(method: Any, xs: Sequence[torch.Tensor], rest: Any, named: Any) -> torch.Tensor:
@@ -110,8 +127,30 @@ def write_along(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     source = settings.pop(names[-1])
     if reading.name == "index_copy":
         d, index = settings["dim"], settings["index"]
-        return written(reading, [input, source], lambda xs, _: torch.index_copy(xs[0], d, index, xs[1]))
+        return written(reading, [input, source], lambda xs, _: torch.index_copy(xs[0], d, index, xs[1]), index)
     return written(reading, [input, source], lambda xs, _: method(xs[0], xs[1], *rest, **settings))
+
+
+@reads("as_strided_scatter")
+def write_view(reading: Reading, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+    """A tensor written into the memory that a view looks at."""
+    return written(
+        reading,
+        [input, src],
+        lambda xs, _: torch.as_strided_scatter(_laid_out(xs[0], input), xs[1], *geometry, **kwargs),
+    )
+
+
+@reads("as_strided")
+def view_of_memory(reading: Reading, input: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+    """Neurons by their places in memory."""
+    del reading
+    return taken(input, lambda x: _laid_out(x, input).as_strided(*geometry, **kwargs))
+
+
+def _laid_out(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor in the memory layout of another of its shape."""
+    return torch.empty_like(like, dtype=x.dtype, device=x.device).copy_(x)
 
 
 @reads("scatter", "scatter_add")
@@ -128,8 +167,8 @@ def scatter(
     if reduce is not None:
         reading.refuse(f"it reduces by {reduce!r}; only writing and adding have a rule.")
     if not isinstance(source, torch.Tensor):
-        return written(reading, [input], lambda xs, constant: xs[0].scatter(dim, index, constant(source)))
-    return written(reading, [input, source], lambda xs, _: xs[0].scatter(dim, index, xs[1]))
+        return written(reading, [input], lambda xs, constant: xs[0].scatter(dim, index, constant(source)), index)
+    return written(reading, [input, source], lambda xs, _: xs[0].scatter(dim, index, xs[1]), index)
 
 
 @reads("index_add")
@@ -149,7 +188,7 @@ def index_put(
     """`y[indices] = values`, or `+=`."""
     if accumulate:
         return _added(reading, input, values, lambda base, x: base.index_put(indices, x, accumulate=True))
-    return written(reading, [input, values], lambda xs, _: xs[0].index_put(indices, xs[1]))
+    return written(reading, [input, values], lambda xs, _: xs[0].index_put(indices, xs[1]), indices)
 
 
 def _added(

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._record import Entry
-from ..operations import Activation, Affine, Arrangement, Average, Gated, Product, Scaled, Selection, Sum, Winner
+from ..operations import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    Gated,
+    Magnitude,
+    Product,
+    Scaled,
+    Selection,
+    Sum,
+    Winner,
+)
 from ..policies import Policies
 from ._branches import residual_sum
 from ._maxima import selection, winner
-from ._neurons import activation, gated, product, scaled
+from ._neurons import activation, gated, magnitude, product, scaled
 from ._signals import Signal, added, attention_map, channel_sum, contrasted, total, with_both
 from ._weighted import Normalisers, affine, average, transitions
 
@@ -70,6 +82,8 @@ class ExcitationRules:
             return [winner(p, operation, entry.inputs[0])]
         if isinstance(operation, Scaled):
             return [scaled(p, operation, policies)]
+        if isinstance(operation, Magnitude):
+            return [magnitude(p, operation)]
         if isinstance(operation, Gated):
             p = gated(p, operation)
             return [p, None] if operation.place == 0 else [None, p]

@@ -6,8 +6,9 @@ import math
 
 import torch
 
+from .._bounds import UNBOUNDED, Limit
 from .._values import Value
-from ..operations import Affine, Average, expanded
+from ..operations import Affine, Average
 from ..policies import Policies
 from ._halves import half_with_turned
 
@@ -143,25 +144,64 @@ def divided(p: torch.Tensor, z: torch.Tensor, few: torch.Tensor | None) -> torch
 
 
 def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The raised and, if there are any, the lowered neurons of an input."""
-    lower = value.lower
-    if policies.bounded == "original" and not value.nonnegative:
-        lower = -math.inf
-    if isinstance(lower, torch.Tensor):
-        # A concatenation of differently bounded parts: each neuron by its own bound.
-        lower = expanded(value).to(a)
-        known = torch.isfinite(lower)
-        up = torch.where(known, a - torch.where(known, lower, 0).clamp(max=0), a.clamp(min=0))
-        up = up if value.valid is None else up * value.valid.to(a.device)
-        down = torch.where(known, 0, (-a).clamp(min=0))
-        return up, None if policies.signed == "original" else down
-    if lower >= 0:
+    """The raised and, if there are any, the lowered neurons of an input.
+
+    A neuron with a least activation is raised by what it has above it (Eq. 5), one with only a greatest activation is
+    lowered by what it lacks. One with neither is two rectified neurons.
+    """
+    lower, upper = value.bounds
+    if policies.bounded == "original":
+        lower, upper = (0.0, upper) if value.nonnegative else UNBOUNDED
+    if isinstance(lower, torch.Tensor) or (isinstance(upper, torch.Tensor) and lower == -math.inf):
+        return _by_neuron(a, lower, upper, value.valid, policies)
+    if lower == 0:
         return a, None
     if math.isfinite(lower):
-        up = a - lower
-        return (up if value.valid is None else up * value.valid.to(a.device)), None
+        # Rounding can leave a neuron below its own bound.
+        return _neurons((a - lower).clamp_(min=0), value.valid), None
     if policies.signed == "original":
         return a, None
+    if not isinstance(upper, torch.Tensor) and math.isfinite(upper):
+        return torch.zeros_like(a), _neurons((upper - a).clamp_(min=0), value.valid)
     if a.device.type == "cpu" and bool((a >= 0).all()):
         return a, None
     return a.clamp(min=0), (-a).clamp(min=0)
+
+
+def _by_neuron(
+    a: torch.Tensor, lower: Limit, upper: Limit, valid: torch.Tensor | None, policies: Policies
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same where neurons differ in their bounds."""
+    lower, upper = (torch.as_tensor(limit).to(a) for limit in (lower, upper))
+    below, above = torch.isfinite(lower), torch.isfinite(upper)
+    up = a - torch.where(below, lower, 0)
+    if policies.signed == "original":
+        return _neurons(torch.where(below, up.clamp(min=0), a), valid), None
+    up = torch.where(~below & above, 0, up).clamp_(min=0)
+    if a.device.type == "cpu" and bool(below.all()):
+        return _neurons(up, valid), None
+    down = torch.where(above, upper, 0) - a
+    return _neurons(up, valid), _neurons(torch.where(below, 0, down).clamp_(min=0), valid)
+
+
+def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Activations without padding, which is no neuron."""
+    return x if valid is None else x * valid.to(x.device)
+
+
+def present(
+    like: torch.Tensor, value: Value, policies: Policies, *, both: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One for each raised and each lowered neuron that `rectified` can give a part to, zero for the others.
+
+    Args:
+        like: of the input's shape.
+        value: of the input.
+        policies: as for `rectified`.
+        both: whether there are lowered neurons.
+    """
+    ones = _neurons(torch.ones_like(like), value.valid)
+    if not both or policies.bounded == "original":
+        return ones, ones if both else None
+    below, above = (torch.isfinite(torch.as_tensor(limit)).to(ones.device) for limit in value.bounds)
+    return ones * (below | ~above), ones * ~below

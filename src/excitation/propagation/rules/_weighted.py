@@ -8,7 +8,7 @@ from jaxtyping import Float
 from .._values import Value
 from ..operations import Affine, Average
 from ..policies import Policies
-from ._products import Half, divided, few_channels, living, rectified
+from ._products import Half, divided, few_channels, living, present, rectified
 from ._signals import Signal
 
 Normalisers = dict[int, torch.Tensor]
@@ -113,11 +113,9 @@ def _pass(
         if down is not None and cross is not None:
             to_down = _sum(to_down, _times(cross.adjoint(q, few), down, own=own))
         if policies.normaliser == "spread":
-            ones = torch.ones(operation.input.shape, dtype=p.dtype, device=p.device)
-            if value.valid is not None:
-                ones = ones * value.valid.to(p.device)
+            ones = present(up, value, policies, both=down is not None)
             dead = part * torch.isinf(z)
-            spread_up, spread_down = _spread(dead, ones, same, cross if down is not None else None, excite)
+            spread_up, spread_down = _spread(dead, ones, (same, cross if down is not None else None), excite)
             to_up = _sum(to_up, spread_up)
             to_down = _sum(to_down, spread_down) if spread_down is not None else to_down
     if to_up is None:
@@ -126,21 +124,27 @@ def _pass(
 
 
 def _spread(
-    dead: torch.Tensor, ones: torch.Tensor, same: Half | None, cross: Half | None, excite: Half
+    dead: torch.Tensor,
+    ones: tuple[torch.Tensor, torch.Tensor | None],
+    halves: tuple[Half | None, Half | None],
+    excite: Half,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mass of winners without a normaliser: as if all inputs were one; without excitatory weights, evenly."""
+    links = [(half, x) for half, x in zip(halves, ones, strict=True) if half is not None and x is not None]
     z = torch.zeros_like(dead[0])
-    for link in (same, cross):
-        z = z if link is None else z + link.forward(ones)
+    for half, x in links:
+        z = z + half.forward(x)
     alive = z > 0
     q = torch.where(alive, dead / torch.where(alive, z, 1), 0)
-    up = torch.zeros((dead.shape[0], *ones.shape), dtype=dead.dtype, device=dead.device)
-    up = up if same is None else up + ones * same.adjoint(q)
-    down = None if cross is None else ones * cross.adjoint(q)
+    (same, cross), (up_ones, down_ones) = halves, ones
+    every = up_ones if down_ones is None else torch.maximum(up_ones, down_ones)
+    up = torch.zeros((dead.shape[0], *every.shape), dtype=dead.dtype, device=dead.device)
+    up = up if same is None else up + up_ones * same.adjoint(q)
+    down = None if cross is None or down_ones is None else down_ones * cross.adjoint(q)
     flat = excite.flat()
-    z = flat.forward(ones)
+    z = flat.forward(every)
     q = torch.where(~alive & (z > 0), dead / torch.where(z > 0, z, 1), 0)
-    return up + ones * flat.adjoint(q), down
+    return up + every * flat.adjoint(q), down
 
 
 def _sum(a: torch.Tensor | None, b: torch.Tensor) -> torch.Tensor:
