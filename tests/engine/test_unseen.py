@@ -339,5 +339,5 @@ def test_exported_programs_are_explained_like_their_originals(images):
 
 
 def test_a_list_of_lists_is_no_contrast(images):
-    with pytest.raises(eb.TargetError, match="a list of classes is expected"):
+    with pytest.raises(eb.TargetError, match="a list of class indices or names is expected"):
         read_contrast([[0], [1]], lambda target: images)
