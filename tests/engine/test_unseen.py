@@ -341,3 +341,18 @@ def test_exported_programs_are_explained_like_their_originals(images):
 def test_a_list_of_lists_is_no_contrast(images):
     with pytest.raises(eb.TargetError, match="a list of class indices or names is expected"):
         read_contrast([[0], [1]], lambda target: images)
+
+
+ORDER = torch.tensor([5, 4, 3, 2, 1, 0])
+
+
+def reordered(x):
+    return x[:, ORDER]
+
+
+def test_what_the_code_refers_to_is_constant(images):
+    """A global variable of a function that is called by name, and a closure."""
+    order = ORDER.clone()
+    plain = eb.explain(model_of(lambda x: x.flip(1)), images, [0], layer="relu")
+    for function in (lambda x: reordered(x), lambda x: x[:, order]):
+        assert torch.equal(eb.explain(model_of(function), images, [0], layer="relu"), plain)
