@@ -131,7 +131,8 @@ def _line(row: Mapping[str, Any]) -> str:
     masses = ("" if refused else f"{row[key]:.4f}".replace("-0.0000", "0.0000") for key in MASSES)
     seconds = "" if refused else f"{row['seconds']:.1f}"
     middle = f"`{row['middle_layer']}`" if row["middle_layer"] else ""
-    return f"| {row['name']} | {row['status']} | {note} | {middle} | {' | '.join(masses)} | {seconds} | {row['replay']} |"
+    cells = (row["name"], row["status"], note, middle, *masses, seconds, row["replay"])
+    return f"| {' | '.join(cells)} |"
 
 
 def reason(sentence: str) -> str:

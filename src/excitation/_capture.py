@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -31,6 +30,7 @@ from ._forward import OutputChoice, check_finite
 from ._layers import Layer
 from .networks._loaded import LoadedModel
 from .propagation import Policies
+from .propagation._holdings import held
 from .signals import Reading, Target
 
 WARM_UP = 3
@@ -302,7 +302,7 @@ def _held(network: torch.nn.Module, constants: Sequence[str]) -> list[Held]:
         for group in (module._modules, module._parameters, module._buffers)
         for name in group
     ]
-    readers += [partial(attrgetter(name), network) for name in constants]
+    readers += [partial(held, network, name) for name in constants]
     return [(read, item := read(), _address(item)) for read in readers]
 
 

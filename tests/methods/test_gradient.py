@@ -135,7 +135,7 @@ def test_wrong_questions_get_a_sentence(images):
     with pytest.raises(eb.ExcitationError, match="Nearest: 'gradient'"):
         find_method("gradeint")
     with pytest.raises(eb.TrainingModeError, match="eval"):
-        gradient(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(), nn.Flatten(), nn.LazyLinear(2)).train().double(),
+        gradient(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(), nn.Flatten(), nn.Linear(1, 2)).train().double(),
                  images, [0])  # fmt: skip
 
 

@@ -125,8 +125,8 @@ class Method:
                 maps = self.function(question, **options)
             except UnsupportedOperationError as error:
                 raise UnsupportedOperationError(
-                    f'method {self.name!r} needs {self.needs}: {error} Methods that need "any network", such as'
-                    " gradient or grad-cam, need no rules."
+                    f"{error} Method {self.name!r} needs {self.needs}; those that need 'any network', such as gradient"
+                    " or grad-cam, need no rules."
                 ) from error
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from .._errors import ExcitationError
 from ._names import written
+from ._reachable import reachable
 from ._values import tensor_list, version_of
 
 OWN = frozenset(vars(torch.nn.Module()))
@@ -33,7 +35,8 @@ class Holdings:
     Attributes:
         names: layer name of each module by its identity; of a module with several names the first, as PyTorch has it.
         versions: of each constant by identity, how often it was written into: parameters, buffers, tensors that are
-            attributes of modules and of their classes, or stand there in lists, tuples and dictionaries.
+            attributes of modules and of their classes, or stand there in lists, tuples and dictionaries; and what the
+            functions of the modules reach by name, as global variables or in closures.
 
     Raises:
         ExcitationError: a parameter has no shape yet, or a name leads nowhere.
@@ -47,6 +50,7 @@ class Holdings:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._containers: list[tuple[Any, Any]] = []
         classes: set[type] = set()
+        code: list[Any] = []
         for name, module in model.named_modules():
             self.names[id(module)] = written(name)
             if isinstance(module, torch.jit.ScriptModule):  # whose attributes are compiled code's, and no dictionary
@@ -57,6 +61,7 @@ class Holdings:
             before = {key: attributes[key] for key in attributes.keys() - OWN}
             self._attributes.append((attributes, before))
             self._look_at(before.values(), put_back=True)
+            code += [item for item in before.values() if isinstance(item, (FunctionType, MethodType))]
             for group in GROUPS:
                 self._containers.append((attributes[group], dict(attributes[group])))
             for tensor in (*attributes["_parameters"].values(), *attributes["_buffers"].values()):
@@ -73,6 +78,9 @@ class Holdings:
                 if kind not in classes:
                     classes.add(kind)
                     self._look_at(vars(kind).values(), put_back=False)
+                    code += vars(kind).values()
+        for tensor in reachable(item for item in code if isinstance(item, (FunctionType, MethodType))):
+            self._keep(tensor)
         self._open = [name for name in named if not self._keep_named(name)]
         for name in self._open:  # the forward pass itself may make the last part of a name
             parent, _, _ = name.rpartition(".")

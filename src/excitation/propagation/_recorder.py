@@ -264,7 +264,9 @@ class Recorder(TorchFunctionMode):
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            read, problem = None, problem or (no_neurons(reading.where) if kind is Kind.TRACKED else None)
+            read = None
+            if kind is Kind.TRACKED:
+                problem = self._earlier_problem(tensors) or problem or no_neurons(reading.where, results)
             if all(tensor.dtype == torch.bool for tensor in results):
                 reading.bounds, reading.gate = UNIT, True
         elif read is None and kind is Kind.TRACKED:
@@ -344,7 +346,7 @@ class Recorder(TorchFunctionMode):
                 problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
             operation = Opaque(scale=None)
-            inputs = tuple([value for tensor in tensors if (value := self._carrying(tensor)) is not None])
+            inputs = tuple([reading.value(tensor) for tensor in tensors if reading.carries(tensor)])
             outputs = self._opaque(reading, tensors, inputs, results, kind, address, problem)
         else:
             if operation.weighted:
@@ -420,7 +422,7 @@ class Recorder(TorchFunctionMode):
                 parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
-                lost = no_neurons(f"operation {address!r}") if kind is Kind.TRACKED else None
+                lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
@@ -454,10 +456,6 @@ class Recorder(TorchFunctionMode):
             )
             for tensor in results
         ]  # fmt: skip
-
-    def _carrying(self, tensor: torch.Tensor) -> Value | None:
-        value = self._book.get(tensor)
-        return value if value is not None and value.kind > Kind.CONSTANT else None
 
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)

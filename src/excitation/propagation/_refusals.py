@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from .._errors import UnsupportedOperationError
 
 
@@ -23,8 +27,13 @@ def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
     )
 
 
-def no_neurons(where: str) -> UnsupportedOperationError:
-    """Whole numbers and masks, which may steer the network but not add to it."""
+def no_neurons(where: str, results: Sequence[torch.Tensor]) -> UnsupportedOperationError:
+    """Whole numbers and masks, which may steer the network but not add to it; quantised numbers."""
+    if any(tensor.is_quantized for tensor in results):
+        return UnsupportedOperationError(
+            f"{where} computes with quantised numbers, whose operations the recording cannot read. Explain the float"
+            " model it was made from, or choose a layer above the last quantised one."
+        )
     return UnsupportedOperationError(
         f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
         " Choose a layer above that, or replace it in the model."

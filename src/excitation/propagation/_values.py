@@ -170,7 +170,10 @@ class ValueBook:
 
 def version_of(tensor: torch.Tensor) -> int:
     """How often a tensor or a view of it was written into; -1 in inference mode, where that is not counted."""
-    return -1 if tensor.is_inference() else tensor._version
+    try:
+        return tensor._version
+    except RuntimeError:  # asking `is_inference` first takes three times as long, for every tensor of a pass
+        return -1
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:

@@ -1,0 +1,53 @@
+"""Tensors that a network's code can reach before it runs: global variables, closures and defaults of its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import torch
+
+from ._values import tensor_list
+
+
+def reachable(functions: Iterable[Any]) -> list[torch.Tensor]:
+    """Tensors, also in lists, tuples and dictionaries, that functions and those they call by name refer to.
+
+    A tensor made before the forward pass cannot depend on its images. PyTorch's own functions are left out.
+    """
+    found: list[torch.Tensor] = []
+    seen: set[int] = set()
+    waiting = list(functions)
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, MethodType):
+            item = item.__func__
+        if isinstance(item, FunctionType):
+            if id(item) not in seen and not (item.__module__ or "").startswith("torch."):
+                seen.add(id(item))
+                waiting += _referred(item)
+        elif isinstance(item, (torch.Tensor, list, tuple, dict)):
+            found += tensor_list(item)
+    return found
+
+
+def _referred(function: FunctionType) -> Iterator[Any]:
+    """What a function refers to, besides its arguments."""
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a variable that has no value yet
+            yield cell.cell_contents
+    known = function.__globals__
+    for name in _names(function.__code__):
+        if name in known:
+            yield known[name]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _names(part)
