@@ -12,7 +12,17 @@ from torch import nn
 
 import excitation as eb
 from excitation.propagation import Recorder
-from excitation.propagation._bounds import UNBOUNDED, Bounds, affine, compact, inverse, magnitude, minimum, rising, times
+from excitation.propagation._bounds import (
+    UNBOUNDED,
+    Bounds,
+    affine,
+    compact,
+    inverse,
+    magnitude,
+    minimum,
+    rising,
+    times,
+)
 from excitation.propagation.rules._products import rectified
 
 

@@ -317,9 +317,9 @@ def local_response_norm(
     del size
     if alpha < 0 or beta < 0 or k < 0:
         reading.refuse(f"alpha = {alpha}, beta = {beta}, k = {k}: a negative one makes it no normalisation.")
-    return Activation(
-        scale=(1.0,), interval=lambda bounds: sign_kept(bounds, scaled_by_statistic), alone=False
-    ), (input,)
+    return Activation(scale=(1.0,), interval=lambda bounds: sign_kept(bounds, scaled_by_statistic), alone=False), (
+        input,
+    )
 
 
 @reads("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")

@@ -280,7 +280,10 @@ class Sum(Operation):
         if all(value.bounds is NONNEGATIVE for value in inputs) and min(self.signs) > 0:
             return NONNEGATIVE
         return added(
-            [value.bounds if sign > 0 else negated(value.bounds) for value, sign in zip(inputs, self.signs, strict=True)]
+            [
+                value.bounds if sign > 0 else negated(value.bounds)
+                for value, sign in zip(inputs, self.signs, strict=True)
+            ]
         )
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
@@ -320,7 +323,9 @@ class Arrangement(Operation):
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
         """Bounds of all outputs."""
         first = inputs[0].bounds
-        if all(value.bounds is first for value in inputs) and not any(isinstance(limit, torch.Tensor) for limit in first):
+        if all(value.bounds is first for value in inputs) and not any(
+            isinstance(limit, torch.Tensor) for limit in first
+        ):
             found = [first] * count
         else:
             lowers, uppers = (

@@ -25,8 +25,8 @@ def batch_norm(
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    momentum: Number | None = 0.1,
+    eps: Number = 1e-5,
 ) -> Read:
     """Batch normalisation by stored statistics: a scale and a shift for each channel."""
     del momentum
@@ -55,9 +55,9 @@ def batch_norm(
 def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: torch.Tensor | float = 0.0) -> Read:
     """`factor * input + shift`."""
     shifts = isinstance(shift, torch.Tensor) or shift != 0
-    return Scaled(
-        scale=(1.0,), factor=factor, shape=input.shape, exact=lambda: (factor, shift), shifts=shifts
-    ), (input,)
+    return Scaled(scale=(1.0,), factor=factor, shape=input.shape, exact=lambda: (factor, shift), shifts=shifts), (
+        input,
+    )
 
 
 def _normalised(input: torch.Tensor, factor: torch.Tensor | float, *, centred: bool) -> Read:

@@ -124,7 +124,10 @@ def _pass(
 
 
 def _spread(
-    dead: torch.Tensor, ones: tuple[torch.Tensor, torch.Tensor | None], halves: tuple[Half | None, Half | None], excite: Half
+    dead: torch.Tensor,
+    ones: tuple[torch.Tensor, torch.Tensor | None],
+    halves: tuple[Half | None, Half | None],
+    excite: Half,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mass of winners without a normaliser: as if all inputs were one; without excitatory weights, evenly."""
     links = [(half, x) for half, x in zip(halves, ones, strict=True) if half is not None and x is not None]
