@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -142,7 +142,7 @@ def _reached(
     if isinstance(operation, SharedMaximum):
         if above != below:
             return q.new_zeros(shape)
-        alone = SharedMaximum(scale=None, input=operation.input[image : image + 1], dims=operation.dims)
+        alone = replace(operation, input=operation.input[image : image + 1])
         return shared_maximum(q[None, :, None], alone)[0, :, 0]
     if a is None or (isinstance(operation, Average) and above != below):
         return q.new_zeros(shape)

@@ -20,9 +20,9 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import EscapedTensorError, UnsupportedOperationError
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._eager import uncompiled
 from ._functions import Function, function
-from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
 from ._holdings import Holdings
 from ._record import Entry, Place, Record
 from ._values import Kind, Value, ValueBook, tensor_list

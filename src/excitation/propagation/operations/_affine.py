@@ -207,7 +207,7 @@ def cosine_similarity(
     if reading.carries(x1) and reading.carries(x2):
         reading.refuse("it compares two activations, so which of them a winner chose is open.")
     x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
-    whole = torch.broadcast_shapes(x.shape, constant.shape)
+    whole = torch.broadcast_shapes(x.shape, constant.shape)  # type: ignore[no-untyped-call]
     axis = dim % len(whole) - len(whole)
     if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
         reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
