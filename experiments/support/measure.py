@@ -14,6 +14,7 @@ import excitation as eb
 from excitation._forward import forward
 from excitation._layers import default_place
 from excitation.propagation import Record
+from excitation.propagation._bounds import UNBOUNDED
 from excitation.propagation._record import Entry
 from excitation.propagation._values import Value
 from excitation.propagation.operations import Activation, Affine, Average, Gated, Product, Scaled, Sum
@@ -153,5 +154,4 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
 
 
 def _signed(value: Value, activations: torch.Tensor) -> bool:
-    bounded = isinstance(value.lower, torch.Tensor) or value.lower > float("-inf")
-    return not bounded and bool((activations < 0).any())
+    return value.bounds is UNBOUNDED and bool((activations < 0).any())

@@ -51,9 +51,9 @@ R = F.relu
 BOUNDED = {
     "elu of a ReLU": (lambda m, x: F.elu(R(x)), lambda m, x: R(x)),
     "celu of a ReLU": (lambda m, x: F.celu(R(x), 0.5), lambda m, x: R(x)),
-    "selu of a ReLU": (lambda m, x: F.selu(R(x)), lambda m, x: R(x)),
+    "selu of a ReLU": (lambda m, x: F.selu(R(x)), lambda m, x: R(x) * 1.0507009873554805),
     "threshold of a ReLU": (lambda m, x: F.threshold(R(x), -1, -5), lambda m, x: R(x)),
-    "two negations": (lambda m, x: -(-torch.tanh(x)), lambda m, x: torch.tanh(x)),
+    "two negations": (lambda m, x: torch.tanh(x).neg().neg(), lambda m, x: torch.tanh(x)),
     "from one, twice": (lambda m, x: 1 - (1 - torch.tanh(x)), lambda m, x: torch.tanh(x)),
     "times a tensor": (lambda m, x: torch.tanh(x) * m.ones, lambda m, x: torch.tanh(x)),
     "over a tensor": (lambda m, x: torch.tanh(x) / (4 * m.ones), lambda m, x: torch.tanh(x) * 0.25),
@@ -131,7 +131,7 @@ def test_a_function_of_one_neuron_passes_its_signal_however_it_is_written(name):
 def test_a_square_of_both_signs_is_refused_in_both_spellings():
     x = torch.randn(1, 3, 7, 6).double()
     for function in (lambda m, x: x * x, lambda m, x: x**2):
-        with pytest.raises(eb.UnsupportedOperationError, match="which one a winner chose is open|does not rise"):
+        with pytest.raises(eb.UnsupportedOperationError, match=r"which one a winner chose is open|does not rise"):
             answer(function, x)
 
 
@@ -153,15 +153,18 @@ NORMS = {
         lambda m, x: F.rms_norm(x, x.shape[1:], eps=1e-5),
         lambda m, x: x * ((x * x).mean((1, 2, 3), keepdim=True) + 1e-5) ** -0.5,
     ),
-    "share of a sum": (lambda m, x: R(x) / R(x).sum(1, keepdim=True), lambda m, x: F.normalize(R(x), p=1, eps=0)),
+    "share of a sum": (
+        lambda m, x: R(x) / (R(x).sum(1, keepdim=True) + 1),
+        lambda m, x: R(x) / (1 + torch.linalg.vector_norm(x.relu(), 1, 1, keepdim=True)),
+    ),
     "p-norm pooling": (lambda m, x: F.lp_pool2d(R(x), 2, 2), lambda m, x: (F.avg_pool2d(R(x) ** 2, 2) * 4) ** 0.5),
     "p-norm pooling above zero": (
         lambda m, x: F.lp_pool2d(R(x) + 0.5, 3, 2),
         lambda m, x: (F.avg_pool2d((R(x) + 0.5) ** 3, 2) * 4) ** (1 / 3),
     ),
     "glu": (
-        lambda m, x: F.glu(torch.cat([torch.tanh(x), -x], 1), 1),
-        lambda m, x: torch.tanh(x) * torch.sigmoid(-x),
+        lambda m, x: F.glu(torch.cat([torch.tanh(x), -x.flip(1)], 1), 1),
+        lambda m, x: torch.tanh(x) * torch.sigmoid(-x.flip(1)),
     ),
 }
 
@@ -292,7 +295,9 @@ REFUSED = {
     "complex numbers": lambda m, x: torch.fft.rfft2(x).abs(),
     "its inputs can be negative": lambda m, x: F.lp_pool2d(x, 2, 2),
     "makes whole numbers or a mask": lambda m, x: x + (x > 0),
-    "compares two activations": lambda m, x: F.cosine_similarity(x, R(x))[:, None],
+    "compares two activations": lambda m, x: (
+        x * F.cosine_similarity(x, R(x))[:, None] + F.cosine_similarity(x, R(x))[:, None]
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from .._bounds import (
     UNBOUNDED,
     UNIT,
     Bounds,
+    Limit,
     clipped,
     inverse,
     magnitude,
@@ -37,9 +38,15 @@ def _activation(
     return Activation((1.0,), interval, gates=gates, sign=sign, rectifies=rectifies), (input,)
 
 
-def _rising(function: Function, least: float, most: float) -> Interval:
+def _whole(least: Limit, most: Limit) -> Bounds:
+    """A function's limits; those of a ReLU are one object, which is quickly told."""
+    bounds = Bounds(least, most)
+    return NONNEGATIVE if bounds == NONNEGATIVE else bounds
+
+
+def _rising(function: Function, least: Limit, most: Limit) -> Interval:
     """The bounds of a function that does not fall, with its limits worked out once."""
-    whole = Bounds(least, most) if (least, most) != NONNEGATIVE else NONNEGATIVE
+    whole = _whole(least, most)
 
     def interval(bounds: Bounds) -> Bounds:
         return whole if bounds is UNBOUNDED else rising(bounds, function)
@@ -47,15 +54,10 @@ def _rising(function: Function, least: float, most: float) -> Interval:
     return interval
 
 
-def _ends(function: Function) -> Bounds:
-    """A function's limits."""
-    return rising(UNBOUNDED, function)
-
-
 @functools.lru_cache(maxsize=256)
 def _between(least: float, most: float) -> Interval:
     """The bounds of a neuron cut off below and above."""
-    whole = Bounds(least, most) if (least, most) != NONNEGATIVE else NONNEGATIVE
+    whole = _whole(least, most)
 
     def interval(bounds: Bounds) -> Bounds:
         if bounds is UNBOUNDED:
@@ -137,7 +139,8 @@ def _exponential_linear(name: str, alpha: float, scale: float) -> Interval:
         "selu": F.selu,
         "celu": lambda x: F.celu(x, alpha),
     }[name]
-    return _rising(function, *_ends(function))
+    ends = rising(UNBOUNDED, function)
+    return _rising(function, ends.lower, ends.upper)
 
 
 @reads("leaky_relu")
@@ -259,12 +262,12 @@ def power(reading: Reading, input: Any, exponent: Any = 2) -> Read:
     value = reading.value(input)
     if number % 2 == 1:
         return _activation(input, lambda b: sign_kept(b, lambda c: rising(c, lambda x: x.pow(number))), sign=1)
-    if value.nonnegative:
-        return _activation(input, _rising(lambda x: x.pow(number), 0.0, math.inf), sign=1)
-    reading.refuse(
-        f"its exponent is {number:g} and its input can be negative, where it does not rise.",
-        bounds=rising(magnitude(value.bounds), lambda x: x.pow(number)) if number % 2 == 0 else UNBOUNDED,
-    )
+    if not value.nonnegative:
+        reading.refuse(
+            f"its exponent is {number:g} and its input can be negative, where it does not rise.",
+            bounds=rising(magnitude(value.bounds), lambda x: x.pow(number)) if number % 2 == 0 else UNBOUNDED,
+        )
+    return _activation(input, _rising(lambda x: x.pow(number), 0.0, math.inf), sign=1)
 
 
 @reads("abs", "absolute")

@@ -226,7 +226,7 @@ def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
 
 @reads("cosine_similarity")
 def cosine_similarity(
-    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
+    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: Number = 1e-8
 ) -> Read:  # fmt: skip
     """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
     if reading.carries(x1) and reading.carries(x2):
@@ -236,7 +236,7 @@ def cosine_similarity(
     axis = dim % len(whole) - len(whole)
     if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
         reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
-    weight = F.normalize(constant.detach(), dim=axis, eps=eps)
+    weight = F.normalize(constant.detach(), dim=axis, eps=float(eps))
     shape = x.shape[1:]
 
     def forward(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -173,9 +173,8 @@ class Gated(Operation):
         found = shared_source(*inputs)
         if found is None:
             return None, 0
-        other = inputs[1 - self.place]
-        sign = found[1 + self.place]
-        return found[0], sign if other.nonnegative else -sign if other.bounds.nonpositive else 0
+        other, sign = inputs[1 - self.place].bounds, found[1] if self.place == 0 else found[2]
+        return found[0], sign if other.nonnegative else -sign if other.nonpositive else 0
 
 
 @dataclass(eq=False)

@@ -178,8 +178,8 @@ class Average(Operation):
         input: activations, images first.
         forward: the operation.
         adjoint: its transpose; images first, any number of them.
-        weights: what the weights of each output add up to; `None` where outputs differ in that: their windows reach into
-            padding.
+        weights: what the weights of each output add up to; `None` where outputs differ in that, since their windows
+            reach into padding.
         mean: whether they add up to one at most.
         reach: of average pooling over two dimensions.
         overall: whether each output is the mean of all positions of its channel.

@@ -103,7 +103,7 @@ def power_pooling(
     reading: Reading, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
     ceil_mode: bool = False,
 ) -> Read:  # fmt: skip
-    """The p-norm of each window: its inputs share by their p-th powers, as if these were averaged and the root taken."""
+    """The p-norm of each window: inputs share by their p-th powers, as if these were averaged and the root taken."""
     n, p = _space(reading.name), float(norm_type)
     value = reading.value(input)
     if not 0 < p < math.inf or not value.nonnegative:

@@ -26,8 +26,8 @@ def batch_norm(
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    momentum: Number | None = 0.1,
+    eps: Number = 1e-5,
 ) -> Read:
     """Batch normalisation by stored statistics: a scale and a shift for each channel."""
     del momentum
