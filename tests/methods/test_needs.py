@@ -13,7 +13,7 @@ from excitation.methods import NotApplicableError, feedback_full, find_method, l
 NEEDING = {item.name: item.needs for item in list_methods() if item.needs != "any network"}
 
 
-class Sorted(nn.Module):
+class Spectrum(nn.Module):
     """The spectrum's real part, which no rule undoes."""
 
     def forward(self, x):
@@ -22,7 +22,7 @@ class Sorted(nn.Module):
 
 def unknown():
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), Sorted(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), Spectrum(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
               nn.Flatten(), nn.Linear(6, 4)]  # fmt: skip
     return nn.Sequential(*layers).double().eval()
 
@@ -34,7 +34,7 @@ def smooth():
 
 
 BREAKERS = {
-    "operations the engine knows": (unknown, eb.UnsupportedOperationError, "sort"),
+    "operations the engine knows": (unknown, eb.UnsupportedOperationError, "fft_fft"),
     "rectified linear units": (smooth, NotApplicableError, "no rectified linear unit"),
     "one linear layer on globally averaged features, or scores at each position": (
         deep, NotApplicableError, "CAM does not apply",
