@@ -400,7 +400,10 @@ REFUSED = {
         lambda x: F.grid_sample(x[:, None], x[:, :2].unflatten(2, (3, 2)), "bicubic", align_corners=False),
         "bicubic",
     ),
-    "written into a view of a view": (lambda x: _view((x @ torch.ones(6, 6).double()).mT, lambda y, v: v.neg_()), "shares"),
+    "written into a view of a view": (
+        lambda x: _view((x @ torch.ones(6, 6).double()).mT, lambda y, v: v.neg_()),
+        "shares",
+    ),
     "written into a view": (lambda x: _through_a_view(x @ torch.ones(6, 6).double()), "shares memory with one changed"),
 }
 

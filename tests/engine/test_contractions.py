@@ -337,6 +337,29 @@ class Mixed(nn.Module):
         return (self.head.weight @ pooled.T).T
 
 
+@pytest.mark.parametrize("options", [{"contrast": "dual"}, {"policies": eb.Policies(residual="branch")}])
+def test_a_sum_of_products_with_constants_has_learned_weights(options):
+    """A contrast begins at it, and branches count it, as they do the linear layer of the same function."""
+
+    class Head(nn.Module):
+        def __init__(self, way):
+            super().__init__()
+            torch.manual_seed(2)
+            self.conv, self.inner, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 4), nn.Linear(4, 3)
+            self.way = way
+
+        def forward(self, x):
+            y = F.relu(self.conv(x)).mean((2, 3))
+            return self.way(F.relu(y + self.way(y, self.inner.weight)), self.head.weight)
+
+    x = seeded(2, 2, 5, 6, seed=8)
+    ways = F.linear, lambda y, w: (y[:, None] * w).sum(2), lambda y, w: torch.einsum("bi,oi->bo", y, w)
+    found = [eb.explain(Head(way).double().eval(), x, [0, 2], layer="conv", **options) for way in ways]
+    assert torch.allclose(found[0], found[1], atol=1e-10)
+    assert torch.allclose(found[0], found[2], atol=1e-10)
+    assert float(found[0].sum()) > 0
+
+
 METHODS = ["mwp", "c-mwp", "r-mwp", "eb-without-norm", "eb-post-norm", "lrp", "lrp-z-plus", "c-lrp", "gradient"]
 
 

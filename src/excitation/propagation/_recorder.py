@@ -378,7 +378,7 @@ class Recorder(TorchFunctionMode):
             outputs.append(
                 self._book.add(
                     tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=gate, problem=lost,
+                    address=address, gate=gate, multiplied=operation.multiplied(tensor.dim()), problem=lost,
                 )
             )  # fmt: skip
         return outputs

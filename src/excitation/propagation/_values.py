@@ -48,6 +48,8 @@ class Value:
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
         gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
+        multiplied: axes along which the operation that made it multiplied by a constant of several positions. A sum
+            over such an axis has learned weights.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
     """
@@ -62,6 +64,7 @@ class Value:
     address: str = ""
     used: bool = False
     gate: bool = False
+    multiplied: frozenset[int] = frozenset()
     problem: UnsupportedOperationError | None = None
 
     @property

@@ -147,7 +147,9 @@ def mean_or_sum(
 
     overall = set(dims) == {2, 3} and input.dim() == 4
     axes = _without(input, dims, keepdim=keepdim)
-    return Average(None, input, forward, adjoint, mean, None, overall, apart=apart, axes=axes), (input,)
+    learned = not reading.value(input).multiplied.isdisjoint(dims)
+    average = Average(None, input, forward, adjoint, mean, None, overall, apart=apart, axes=axes, learned=learned)
+    return average, (input,)
 
 
 @reads(

@@ -135,7 +135,9 @@ def write_along(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
 def write_view(reading: Reading, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
     """A tensor written into the memory that a view looks at."""
     return written(
-        reading, [input, src], lambda xs, _: torch.as_strided_scatter(_laid_out(xs[0], input), xs[1], *geometry, **kwargs)
+        reading,
+        [input, src],
+        lambda xs, _: torch.as_strided_scatter(_laid_out(xs[0], input), xs[1], *geometry, **kwargs),
     )
 
 
