@@ -99,6 +99,11 @@ def test_products_with_constants(case, signed):
     check(*CONSTANT[case], signed=signed)
 
 
+def test_a_sparse_matrix_has_the_rule_of_a_dense_one():
+    w = seeded(6, 20) * (seeded(6, 20, seed=2) > 0)
+    check(lambda x, w: torch.sparse.mm(w, x.flatten(1).T).T, w.to_sparse())
+
+
 def same(first, second, *constants, shape=(4, 5), **options):
     """Two spellings of one function give one map."""
     x = seeded(3, 1, *shape, seed=3)
