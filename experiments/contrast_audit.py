@@ -17,7 +17,8 @@ from PIL import Image
 
 from excitation import convolutional, explain, explain_full, load_caffe
 from excitation._files import write_whole
-from excitation.benchmarks._running import classes_of, pairs_of
+from excitation.benchmarks._classes import classes_of
+from excitation.benchmarks._running import pairs_of
 from excitation.cli._demo import crowded_scene
 from excitation.data import open_data, read_mapping
 from excitation.data.symbols import make_scene
@@ -85,7 +86,8 @@ def symbols(loaded: LoadedModel, count: int) -> Iterator[Asked]:
 def photos(loaded: LoadedModel, count: int) -> Iterator[Asked]:
     """Photos of COCO-128 with the categories that have classes, up to `count` that have any."""
     data = open_data(f"coco:{SHARED / 'data/coco128'}")
-    classes = classes_of(loaded, data, read_mapping(SHARED / "data/coco128/coco_to_imagenet.json"))
+    mapping = read_mapping(SHARED / "data/coco128/coco_to_imagenet.json")
+    classes = classes_of(loaded, data, mapping, loaded.preprocessing)
     left = count
     for item in data.ids:
         image = data.image(item)

@@ -46,6 +46,7 @@ class Row:
         lost: mass that ended above the pixels, at winners without a normaliser.
         spread: mass on the pixels under `Policies(normaliser="spread")`, which loses none.
         seconds: for one map at the pixels, forward pass and account included.
+        replay: whether the record, replayed on other pictures, gives the network's own answers: `"agrees"`, or why not.
     """
 
     status: str
@@ -58,6 +59,7 @@ class Row:
     lost: float | None = None
     spread: float | None = None
     seconds: float | None = None
+    replay: str = ""
 
 
 def measure(model: nn.Module, images: torch.Tensor) -> Row:
@@ -68,10 +70,11 @@ def measure(model: nn.Module, images: torch.Tensor) -> Row:
         images: `(image, 3, height, width)`.
     """
     count = sum(parameter.numel() for parameter in model.parameters())
+    replay = _replayed(model, images)
     try:
         record = forward(model, images, None)
     except eb.UnsupportedOperationError as error:
-        return Row("refused", [str(error)], count)
+        return Row("refused", [str(error)], count, replay=replay)
     beyond, layer = beyond_the_paper(record), default_place(record).name
     del record  # the activations of a large network
     # By itself the engine refuses products of two activations.
@@ -98,7 +101,17 @@ def measure(model: nn.Module, images: torch.Tensor) -> Row:
         layer,
         *(float(mass.mean()) for mass in (bottom.top, middle.here, bottom.here, bottom.lost, spread.here)),
         round(seconds, 3),
+        replay,
     )
+
+
+def _replayed(model: nn.Module, images: torch.Tensor) -> str:
+    """What `verify` says of a network."""
+    try:
+        found = eb.verify(model, images)
+    except eb.ExcitationError as error:
+        return f"refused: {error}"
+    return found.reason or "agrees"
 
 
 def beyond_the_paper(record: Record) -> list[str]:

@@ -104,6 +104,9 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         " layer. Where much is lost, it is at depthwise convolutions, whose neurons have nine inputs and often no"
         " excitatory one that is active, and in DenseNets at average pooling before batch norm (looked up for"
         " MobileNetV2, MobileOne, ShuffleNetV2, Xception, DenseNet).",
+        "",
+        "*Replay*: the record of each network was replayed on other pictures (`eb.verify`); it agrees where scores and"
+        " the outputs of all modules equal the network's own.",
     ]
     for source in _sources(rows):
         lines += [
@@ -111,8 +114,8 @@ def as_markdown(table: Mapping[str, Any]) -> str:
             f"## {source}",
             "",
             "| network | status | beyond the paper, or why not | in the middle | top | middle | pixels | lost | spread"
-            " | s |",
-            "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: |",
+            " | s | replay |",
+            "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --- |",
         ]
         lines += [_line(row) for row in rows if row["source"] == source]
     return "\n".join(lines) + "\n"
@@ -128,7 +131,7 @@ def _line(row: Mapping[str, Any]) -> str:
     masses = ("" if refused else f"{row[key]:.4f}".replace("-0.0000", "0.0000") for key in MASSES)
     seconds = "" if refused else f"{row['seconds']:.1f}"
     middle = f"`{row['middle_layer']}`" if row["middle_layer"] else ""
-    return f"| {row['name']} | {row['status']} | {note} | {middle} | {' | '.join(masses)} | {seconds} |"
+    return f"| {row['name']} | {row['status']} | {note} | {middle} | {' | '.join(masses)} | {seconds} | {row['replay']} |"
 
 
 def reason(sentence: str) -> str:

@@ -1,6 +1,7 @@
 """Top-down attention for PyTorch classifiers by Excitation Backprop.
 
-`explain` gives attention maps; `audit` the account of their probability mass; `list_layers` the places to look;
+`explain` gives attention maps; `verify` says whether a network of your own can be explained; `audit` the account of
+their probability mass; `list_layers` the places to look;
 `load_model` networks by name, `load_caffe` those of Caffe; `convolutional` makes them take pictures of any size,
 `pool_first` classify after pooling; `list_methods` what there is to compare with;
 `precompute` all classes at once, `capture` the same call for many batches on a GPU.
@@ -14,6 +15,7 @@ from ._errors import (
     EscapedTensorError,
     ExcitationError,
     LayerError,
+    NotApplicableError,
     TargetError,
     TrainingModeError,
     UnsupportedOperationError,
@@ -21,6 +23,7 @@ from ._errors import (
 from ._explain import Explanation, explain, explain_full
 from ._layers import LayerInfo, list_layers
 from ._precompute import precompute
+from ._verify import Verification, verify
 from .methods import list_methods
 from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model, pool_first
 from .propagation import Policies
@@ -38,11 +41,13 @@ __all__ = [
     "LayerError",
     "LayerInfo",
     "LoadedModel",
+    "NotApplicableError",
     "Policies",
     "Preprocessing",
     "TargetError",
     "TrainingModeError",
     "UnsupportedOperationError",
+    "Verification",
     "audit",
     "capture",
     "convolutional",
@@ -54,4 +59,5 @@ __all__ = [
     "load_model",
     "pool_first",
     "precompute",
+    "verify",
 ]

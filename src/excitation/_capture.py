@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from jaxtyping import Float
 
+from ._checks import check_names
 from ._errors import ExcitationError, TargetError
 from ._explain import (
     Contrast,
@@ -89,7 +90,8 @@ def capture(
     """
     options = {
         "layer": layer, "contrast": contrast, "signed": signed, "signal": signal, "policies": policies,
-        "class_names": class_names, "output": output, "constants": tuple(constants), "resize": resize, "scale": scale,
+        "class_names": class_names, "output": output, "constants": check_names("constants", constants),
+        "resize": resize, "scale": scale,
     }  # fmt: skip
     return Captured(model, images, targets, options)
 
@@ -172,7 +174,7 @@ class Captured:
     def _check(self, images: object) -> None:
         """Refuse what the recorded steps are not for."""
         if not isinstance(images, torch.Tensor):
-            raise TypeError(
+            raise ExcitationError(
                 f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
             )
         like = self._images

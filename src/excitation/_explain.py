@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
+from ._checks import SIDES, check_choice, check_size
 from ._errors import BypassWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
-from .propagation import Account, Kind, Place, Policies, Record, attention_maps, total
+from .propagation import Account, Kind, Place, Policies, Record, attention_maps, policies_or_default, total
 from .signals import Reading, Target, read_contrast, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
@@ -100,7 +101,8 @@ def explain(
         class_names: for targets by name; the loaded model's if not given.
         output: which part of the network's output holds the class scores: key, index or function.
         constants: dotted names of constant tensors the network keeps outside parameters and buffers.
-        resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass.
+        resize: `True` for the size of the images, or a size: bicubic, values then no longer sum to mass, and can be
+            negative beside a peak though the map is not (-12 % of its maximum was seen; `.clamp(min=0)` helps).
         scale: `"max"` or `"sum"` divides each map by its largest absolute value or its absolute sum.
         **options: the method's own, as `list_methods()` has them.
 
@@ -268,7 +270,7 @@ def sweep_down(
         record,
         start[None],
         [place.value for place in places if place.value is not None],
-        policies or Policies(),
+        policies_or_default(policies),
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
@@ -432,9 +434,8 @@ def _resized(
     if resize is False:
         return maps
     space = maps.dim() - 2 - views
-    size = tuple(images.shape[-space:]) if resize is True else tuple(resize)
-    if len(size) != space:
-        raise ExcitationError(f"resize is {size}; maps have {space} dimensions of space.")
+    wanted = images.shape[-space:] if resize is True else resize
+    size = check_size("resize", wanted, f"True, False or {SIDES[space]}", dimensions=space)
     mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[space]
     lead = maps.shape[: maps.dim() - space]
     resized = F.interpolate(maps.flatten(0, -space - 1)[:, None], size=size, mode=mode, align_corners=False)
@@ -445,8 +446,7 @@ def _scaled(maps: torch.Tensor, scale: Literal["max", "sum"] | None) -> torch.Te
     """Maps divided by their largest absolute value or their absolute sum; empty maps stay empty."""
     if scale is None:
         return maps
+    check_choice("scale", scale, ("max", "sum", None))
     flat = maps.flatten(2).abs()
-    if scale not in {"max", "sum"}:
-        raise ExcitationError(f"scale is {scale!r}; choose 'max', 'sum' or None.")
     size = flat.amax(2) if scale == "max" else flat.sum(2)
     return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))

@@ -9,11 +9,17 @@ from typing import Any
 
 import torch
 
+from ._checks import check_names
 from ._errors import ExcitationError
-from .propagation import Kind, LateRootError, Record, Recorder, images_axis, tensors_in
+from .propagation import Kind, LateRootError, Record, Recorder, images_axis, mark, tensors_in
 
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
+
+DETECTOR = (
+    " The model is a detector: it cuts boxes out and chooses among them, which no signal can follow. Explain its"
+    " backbone with a classifier on top, as a module of its own that returns (image, classes)."
+)
 
 OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
 """Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
@@ -27,6 +33,7 @@ def forward(
     constants: Sequence[str] = (),
     *,
     check: bool = True,
+    rules: bool = True,
 ) -> Record:
     """Record a network on images.
 
@@ -37,6 +44,7 @@ def forward(
         output: where the class scores are.
         constants: names of tensors the network keeps outside its parameters and buffers.
         check: whether to ask if the scores are finite; who asks later, with the maps, waits for a device once.
+        rules: whether a signal is to be carried down the record, for which every operation must have a rule.
 
     Returns:
         The record, with `top` and `scores` set.
@@ -46,13 +54,16 @@ def forward(
     """
     check_model(model)
     _check_images(model, images)
+    constants = check_names("constants", constants)
     found: list[torch.Tensor] = []
     count = len(images)
 
     def network(recorder: Recorder) -> Record:
         try:
             return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
-        except ExcitationError:
+        except ExcitationError as error:
+            if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
+                raise type(error)(f"{error}{DETECTOR}") from error
             raise
         except NotImplementedError as error:
             if images.dtype not in {torch.bfloat16, torch.float16}:
@@ -75,14 +86,14 @@ def forward(
                 " picture, add the image dimension with images[None]."
             ) from error
 
-    recorder = Recorder(model, roots, constants)
+    recorder, whole = Recorder(model, roots, constants), False
     try:
         record = network(recorder)
     except LateRootError:
         found.clear()
-        recorder = Recorder(model, None, constants)
+        recorder, whole = Recorder(model, None, constants), True
         record = network(recorder)
-    scores, value = recorder.final(found[-1])
+    scores, value = recorder.final(found[-1], rules=rules)
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -100,6 +111,13 @@ def forward(
     if check:
         check_finite(scores)
     record.top, record.scores = value, scores
+    if mark(record) and not whole and roots is not None:
+        # What a sum takes its terms for depends on operations below the chosen layer.
+        found.clear()
+        recorder = Recorder(model, None, constants)
+        record = network(recorder)
+        record.scores, record.top = recorder.final(found[-1], rules=False)
+        mark(record)
     return record
 
 
@@ -142,6 +160,11 @@ def pick_scores(result: object, images: int, output: OutputChoice = None) -> tor
     if not isinstance(picked, torch.Tensor) or not picked.is_floating_point():
         kind = picked.dtype if isinstance(picked, torch.Tensor) else type(picked).__name__
         raise ExcitationError(f"the class scores should be a tensor of floating-point numbers, not {kind}.")
+    if picked.dim() == 1 and len(picked) == images:
+        raise ExcitationError(
+            f"the class scores have shape {tuple(picked.shape)}, one number for each image; (image, classes) is"
+            " expected: give output=lambda y: y[:, None] for a single class, 0."
+        )
     if picked.dim() < 2 or picked.shape[0] != images or 0 in picked.shape:
         raise ExcitationError(
             f"the class scores have shape {tuple(picked.shape)}; ({images}, classes) or ({images}, classes, height,"
@@ -189,13 +212,15 @@ def check_model(model: torch.nn.Module) -> None:
             "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
         )
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
+        raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
 
 
 def _check_images(model: torch.nn.Module, images: torch.Tensor) -> None:
     """Refuse early what would fail late and unclearly."""
     if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected.")
+        raise ExcitationError(
+            f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
+        )
     if not images.is_floating_point():
         raise ExcitationError(
             f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes them."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,16 @@ from jaxtyping import Float
 
 from ._errors import LayerError
 from ._forward import OutputChoice, forward
+from .networks._loaded import LoadedModel
 from .propagation import INPUT, Place, Record, axis_names
+from .propagation._names import divisions, written
 
 Layer = str | torch.nn.Module
-"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call."""
+r"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call; `input` for the images.
+
+Where a module's own name holds `#` or `:`, or is `input`, a backslash takes their meaning: `c\#2`, `\input`. `:input`
+are always the images, `c:#2` is always the second call of `c`, `c::add` always the operation `add` in it.
+"""
 
 DEFAULT_STRIDE = 16.0
 
@@ -43,20 +49,30 @@ class LayerInfo:
 
 
 def list_layers(
-    model: torch.nn.Module, images: Float[torch.Tensor, "image channels *pixels"], *, output: OutputChoice = None
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *pixels"],
+    *,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
 ) -> list[LayerInfo]:
     """The layers and operations of a network on these images, in the order they finish.
+
+    No operation needs a rule for this: those without one are listed too.
 
     Args:
         model: the network, in evaluation mode.
         images: a batch, as the network takes it.
-        output: which of several outputs holds the class scores, as in `explain`.
+        output: which of several outputs holds the class scores, as in `explain`; the loaded model's if not given.
+        constants: names of constant tensors the network keeps outside its modules, as in `explain`.
 
     Returns:
         Modules under their dotted names, operations under `module.path:operation`; those whose output is one tensor
         that depends on the images.
     """
-    record = forward(model, images, None, output)
+    if isinstance(model, LoadedModel):
+        output = model.output if output is None else output
+        model = model.model
+    record = forward(model, images, None, output, constants, rules=False)
     assert record.images is not None
     assert record.top is not None
     cuts = record.cuts(record.images, record.top)
@@ -84,19 +100,53 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
         name = _first_name(model, layer)
         if name is None:
             raise LayerError(f"the given {type(layer).__name__} module is not part of the model.")
-        return name
+        return written(name)
     if not isinstance(layer, str):
         raise LayerError(f"layer is {layer!r}; give a module of the model, its name, or a list of these.")
-    if layer == INPUT or ":" in layer:
-        return layer
-    base, _, call = layer.partition("#")
-    modules = model.named_modules(remove_duplicate=False)
-    module = next((module for name, module in modules if name == base), None) if base else None
-    if module is None or (call and not call.isdigit()):
-        names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    meanings = _meanings(layer, modules)
+    if len(meanings) > 1:
+        ways = " or ".join(f"{what} (write {way!r})" for what, way, _, _ in meanings)
+        raise LayerError(f"layer {layer!r} can mean {ways}; a module can also be given itself.")
+    if not meanings:
+        if any(sign == ":" for _, sign, _ in divisions(layer)):
+            return layer  # an operation in a module that the forward pass makes, or none: the record will tell
+        names = [written(name) for name in modules if name]
         raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *names])}")
-    canonical = _first_name(model, module) or base
-    return canonical if call in {"", "1"} else f"{canonical}#{int(call)}"
+    ((_, _, path, rest),) = meanings
+    if path is None:
+        return INPUT
+    return (written(_first_name(model, modules[path]) or path) if path else "") + rest
+
+
+def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[str, str, str | None, str]]:
+    """What a name can stand for: in words, how to write it so that nothing else is meant, the module, the rest.
+
+    Calls and operations are numbered from 1, which may be left out. The module is `None` for the images.
+    """
+    if layer == f":{INPUT}":
+        return [("the images", layer, None, "")]
+    found: list[tuple[str, str, str | None, str]] = []
+    if layer == INPUT:
+        found.append(("the images", f":{INPUT}", None, ""))
+    whole = divisions(layer)[-1][0]
+    for name in dict.fromkeys((layer, whole)):  # the name as it is, and with escapes taken as such
+        if name and name in modules and (name == whole or layer == name):
+            found.append((f"the module called {name!r}", written(name), name, ""))
+            break
+    for path, sign, rest in divisions(layer)[:-1]:
+        if path not in modules:
+            continue
+        call = rest.removeprefix("#") if sign == ":" else rest
+        if (sign == "#" or rest.startswith("#")) and path and call.isdigit() and int(call) > 0:
+            number = "" if int(call) == 1 else f"#{int(call)}"
+            found.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
+        elif sign == ":" and rest:
+            operation = rest.removeprefix(":").removesuffix("#1")
+            where = f"module {path!r}" if path else "the model's own forward"
+            way = f"{written(path)}::{operation}"
+            found.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
+    return found
 
 
 def _first_name(model: torch.nn.Module, module: torch.nn.Module) -> str | None:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 
+from ._checks import check_number
 from ._class_maps import ClassMaps
 from ._errors import ExcitationError
 from ._explain import _bypass, _warn_of_bypass
@@ -17,7 +18,7 @@ from ._layers import Layer, default_place, find_place, layer_name
 from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
-from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer
+from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer, policies_or_default
 from .propagation.operations import Affine
 from .signals import Reading, read_positions
 
@@ -79,6 +80,7 @@ def precompute(
         layer = model.default_layer if layer is None else layer
         model = model.model
     check_model(model)
+    check_number("memory", memory, "a whole number of bytes", whole=True)
     names = None if layer is None else [layer_name(model, layer)]
     record = forward(model, images, names, output, constants, check=False)
     place = default_place(record) if names is None else find_place(record, names[0])
@@ -89,7 +91,7 @@ def precompute(
     assert value is not None
     assert scores is not None
     scores = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
-    rules = ExcitationRules(policies or Policies())
+    rules = ExcitationRules(policies_or_default(policies))
     passes = Passes(record, value, rules, memory)
     weights = read_positions(scores, signal)
     features = _pooled_features(record, value)

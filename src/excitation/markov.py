@@ -13,6 +13,7 @@ states, raised `max(x, 0)` and lowered `max(-x, 0)`, so that all transitions are
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import fx, nn
 
+from ._checks import check_choice
 from ._errors import ExcitationError
+from ._forward import check_model
 
 Matrix = Float64[torch.Tensor, "states states"]
 
@@ -32,12 +35,12 @@ LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-FLOORS = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "softmax": 0.0, "tanh": -1.0, "elu": -1.0}
+ACTIVATIONS = {"relu", "relu6", "sigmoid", "softmax", "tanh", "elu"}
 FUNCTIONS = {
     "linear": {"conv1d", "conv2d", "conv3d", "linear"},
     "average": {"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "mean"},
     "maximum": {"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d"},
-    "activation": set(FLOORS),
+    "activation": ACTIVATIONS,
     "same": {"dropout", "local_response_norm", "contiguous"},
     "arrangement": {"flatten", "view", "reshape", "permute", "transpose", "cat", "pad", "getitem", "squeeze"},
     "sum": {"add", "iadd"},
@@ -218,15 +221,22 @@ def chain(
     """The Markov chain of a small network on one image.
 
     Args:
-        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most.
+        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most. It is copied to double
+            precision.
         image: one image, with the image dimension.
         residual: as in `Policies`.
         normaliser: as in `Policies`: `"lose"` makes neurons without a normaliser absorbing.
 
     Raises:
-        ExcitationError: an operation it has no transition for.
+        ExcitationError: an argument that does not fit, or an operation it has no transition for.
     """
-    builder = _Builder(fx.symbolic_trace(model), residual, normaliser)
+    check_model(model)
+    if not isinstance(image, torch.Tensor) or image.dim() < 3 or len(image) != 1:
+        shape = tuple(image.shape) if isinstance(image, torch.Tensor) else type(image).__name__
+        raise ExcitationError(f"image is {shape}; a tensor (1, channels, height, width) of one image is expected.")
+    check_choice("residual", residual, ("proportional", "branch"))
+    check_choice("normaliser", normaliser, ("lose", "spread"))
+    builder = _Builder(fx.symbolic_trace(copy.deepcopy(model).double()), residual, normaliser)
     with torch.no_grad():
         builder.run(image.double())
     return builder.finish()
@@ -234,10 +244,11 @@ def chain(
 
 @dataclass
 class _Node:
-    """Activations of one operation with what transitions into it need."""
+    """Activations of one operation with what transitions into it need: between which numbers each neuron lies, say."""
 
     value: torch.Tensor
     lower: torch.Tensor
+    upper: torch.Tensor
     valid: torch.Tensor
     weighted: frozenset[str]
     name: str
@@ -257,7 +268,7 @@ class _Builder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "placeholder":
             x = super().run_node(n)
-            return self._enter("input", x, torch.full_like(x, -torch.inf), torch.ones_like(x, dtype=torch.bool), [])
+            return self._enter("input", x, *_anything(x), torch.ones_like(x, dtype=torch.bool), [])
         if n.op == "get_attr":
             return super().run_node(n)
         if n.op == "output":
@@ -310,7 +321,7 @@ class _Builder(fx.Interpreter):
                 return module, "same", module
             if isinstance(module, nn.Flatten):
                 return module, "arrangement", module
-            if name in FLOORS:
+            if name in ACTIVATIONS:
                 return module, "activation", module
             raise ExcitationError(f"the chain has no transition for module {n.target!r} ({type(module).__name__}).")
         if n.op == "call_method":
@@ -325,10 +336,16 @@ class _Builder(fx.Interpreter):
         raise ExcitationError(f"the chain has no transition for operation {n.name!r} ({name}).")
 
     def _enter(
-        self, name: str, value: torch.Tensor, lower: torch.Tensor, valid: torch.Tensor, sources: Sequence[_Node]
+        self,
+        name: str,
+        value: torch.Tensor,
+        lower: torch.Tensor,
+        upper: torch.Tensor,
+        valid: torch.Tensor,
+        sources: Sequence[_Node],
     ) -> _Node:
         weighted = frozenset[str]().union(*(source.weighted for source in sources))
-        node = _Node(value, lower, valid, weighted | ({name} if name in self.weighted else set()), name)
+        node = _Node(value, lower, upper, valid, weighted | ({name} if name in self.weighted else set()), name)
         self.nodes.append(node)
         return node
 
@@ -337,15 +354,17 @@ class _Builder(fx.Interpreter):
     def _linear(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
         self._transitions(name, _probed(evaluate, source.value), source)
-        return self._enter(name, value, torch.full_like(value, -torch.inf), torch.ones_like(value).bool(), sources)
+        return self._enter(name, value, *_anything(value), torch.ones_like(value).bool(), sources)
 
     def _average(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
-        self._transitions(name, _probed(evaluate, source.value), source)
-        one = float(source.lower.flatten()[0])
-        same = bool((source.lower == one).all())
-        lower = torch.full_like(value, one) if same else evaluate(source.lower)
-        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+        weights = _probed(evaluate, source.value)
+        self._transitions(name, weights, source)
+        lower, upper = (
+            _weighted_sum(weights, torch.where(source.valid, limit, 0)).reshape(value.shape)
+            for limit in (source.lower, source.upper)
+        )
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources)
 
     def _maximum(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """To the first maximum among the inputs an output can see: those whose great growth it notices."""
@@ -357,8 +376,11 @@ class _Builder(fx.Interpreter):
         first = winners.int().argmax(1)
         p = F.one_hot(first, x.numel()).double() * source.valid.flatten()
         self._link(name, source, p, torch.zeros_like(p))
-        lower = torch.full_like(value, float(source.lower.min()))
-        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+        lower, upper = (
+            torch.where(seen, limit.flatten(), -torch.inf).amax(1).reshape(value.shape)
+            for limit in (source.lower, source.upper)
+        )
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources)
 
     def _norm(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """One input each; a channel with a negative scale swaps polarity. A zero scale counts as positive."""
@@ -366,28 +388,37 @@ class _Builder(fx.Interpreter):
         slope = _probed(evaluate, source.value).diagonal()
         p = torch.eye(value.numel(), dtype=torch.float64)
         self._link(name, source, p * (slope >= 0), p * (slope < 0))
-        return self._enter(name, value, torch.full_like(value, -torch.inf), torch.ones_like(value).bool(), sources)
+        slope = slope.reshape(value.shape)
+        shift = value - slope * source.value
+        ends = [torch.where(slope == 0, 0, slope * limit) + shift for limit in (source.lower, source.upper)]
+        lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources)
 
     def _activation(
-        self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], call: Any
+        self, name: str, module: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], _: Any
     ) -> _Node:
+        """One input each; they rise, so their bounds are their values at the bounds."""
         (source,) = sources
         p = torch.eye(value.numel(), dtype=torch.float64)
         self._link(name, source, p, torch.zeros_like(p))
         kind = type(module).__name__.lower() if module is not None else name.rstrip("_0123456789")
-        floor = FLOORS[kind]
-        if kind == "elu":
-            floor = -float(module.alpha if module is not None else call[1].get("alpha", 1.0))
-        return self._enter(name, value, torch.full_like(value, floor), source.valid, sources)
+        if kind == "softmax":
+            lower, upper = torch.zeros_like(value), torch.ones_like(value)
+        else:
+            lower, upper = evaluate(source.lower.clone()), evaluate(source.upper.clone())
+        return self._enter(name, value, lower, upper, source.valid, sources)
 
     def _same(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
         p = torch.eye(value.numel(), dtype=torch.float64)
         self._link(name, source, p, torch.zeros_like(p))
-        lower = source.lower
+        lower, upper = source.lower, source.upper
         if isinstance(module, nn.LocalResponseNorm) or name.startswith("local_response_norm"):
-            lower = torch.where(lower.min() >= 0, lower, torch.full_like(lower, -torch.inf))
-        return self._enter(name, value, lower, source.valid, sources)
+            # Divided by a number that is anything: of bounds only the sign is left, if all neurons share it.
+            nothing = torch.zeros_like(lower)
+            lower = nothing if bool((lower >= 0).all()) else torch.full_like(lower, -torch.inf)
+            upper = nothing if bool((upper <= 0).all()) else torch.full_like(upper, torch.inf)
+        return self._enter(name, value, lower, upper, source.valid, sources)
 
     def _arrangement(
         self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any
@@ -399,7 +430,9 @@ class _Builder(fx.Interpreter):
             numbers.append(torch.arange(count, count + size, dtype=torch.float64).reshape(source.value.shape))
             count += size
         places = evaluate(*numbers).flatten().long()
-        lower = torch.cat([torch.zeros(1, dtype=torch.float64), *(source.lower.flatten() for source in sources)])
+        zero = torch.zeros(1, dtype=torch.float64)
+        lower = torch.cat([zero, *(source.lower.flatten() for source in sources)])[places].reshape(value.shape)
+        upper = torch.cat([zero, *(source.upper.flatten() for source in sources)])[places].reshape(value.shape)
         valid = torch.cat([torch.zeros(1).bool(), *(source.valid.flatten() for source in sources)])
         start = 1
         for source in sources:
@@ -408,7 +441,7 @@ class _Builder(fx.Interpreter):
             self._link(name, source, p, torch.zeros_like(p))
             start += size
         shape = value.shape
-        return self._enter(name, value, lower[places].reshape(shape), valid[places].reshape(shape), sources)
+        return self._enter(name, value, lower, upper, valid[places].reshape(shape), sources)
 
     def _sum(self, name: str, _: Any, __: Any, value: torch.Tensor, sources: list[_Node], ___: Any) -> _Node:
         if len(sources) != 2:
@@ -431,9 +464,8 @@ class _Builder(fx.Interpreter):
             up, down = torch.diag(raised), torch.diag(lowered)
             zero = torch.zeros_like(up)
             self.links.append((name, source.name, torch.cat([torch.cat([up, zero], 1), torch.cat([zero, down], 1)])))
-        nonnegative = all(float(source.lower.min()) >= 0 for source in sources)
-        lower = torch.full_like(value, 0.0 if nonnegative else -torch.inf)
-        return self._enter(name, value, lower, torch.ones_like(value).bool(), sources)
+        lower, upper = sources[0].lower + sources[1].lower, sources[0].upper + sources[1].upper
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources)
 
     # Transitions -------------------------------------------------------------------------------------------------
 
@@ -443,11 +475,19 @@ class _Builder(fx.Interpreter):
         self.links.append((target, source.name, block))
 
     def _transitions(self, target: str, weights: torch.Tensor, source: _Node) -> None:
-        """Eq. 4 between rectified neurons, with Eq. 5 for bounded ones."""
-        x, lower, valid = source.value.flatten(), source.lower.flatten(), source.valid.flatten()
+        """Eq. 4 between rectified neurons, with Eq. 5 for bounded ones.
+
+        A neuron with a least activation is raised by what it has above it; one that only has a greatest activation is
+        lowered by what it lacks.
+        """
+        x, valid = source.value.flatten(), source.valid.flatten()
+        lower, upper = source.lower.flatten(), source.upper.flatten()
         bounded = torch.isfinite(lower)
-        up = torch.where(bounded, x - torch.where(bounded, lower, 0).clamp(max=0), x.clamp(min=0)) * valid
-        down = torch.where(bounded, 0, (-x).clamp(min=0)) * valid
+        topped = torch.isfinite(upper) & ~bounded
+        zero = torch.zeros_like(x)
+        up = torch.where(bounded, x - torch.where(bounded, lower, 0), torch.where(topped, zero, x.clamp(min=0)))
+        down = torch.where(topped, torch.where(topped, upper, 0) - x, torch.where(bounded, zero, (-x).clamp(min=0)))
+        up, down = up.clamp(min=0) * valid, down.clamp(min=0) * valid
         excite, inhibit = weights.clamp(min=0), (-weights).clamp(min=0)
         raised = torch.cat([excite * up, inhibit * down], 1)
         lowered = torch.cat([inhibit * up, excite * down], 1)
@@ -456,9 +496,11 @@ class _Builder(fx.Interpreter):
         p = torch.where(z > 0, block / torch.where(z > 0, z, 1), 0)
         if self.normaliser == "spread":
             ones = valid.double()
-            other = torch.zeros_like(ones) if bool(bounded.all()) or bool((x >= 0).all()) else ones
+            # Neurons that only have a greatest activation are lowered ones; all others that can be below zero are both.
+            alone = bool(bounded.all()) or (not bool(topped.any()) and bool((x >= 0).all()))
+            one, other = ones * ~topped, torch.zeros_like(ones) if alone else ones * ~bounded
             even = torch.cat(
-                [torch.cat([excite * ones, inhibit * other], 1), torch.cat([inhibit * ones, excite * other], 1)]
+                [torch.cat([excite * one, inhibit * other], 1), torch.cat([inhibit * one, excite * other], 1)]
             )
             seen = torch.cat([(weights != 0) * ones, torch.zeros_like(weights)], 1).repeat(2, 1)
             for fallback in (even, seen):
@@ -466,6 +508,16 @@ class _Builder(fx.Interpreter):
                 z = fallback.sum(1, keepdim=True)
                 p = torch.where(missing & (z > 0), fallback / torch.where(z > 0, z, 1), p)
         self.links.append((target, source.name, p))
+
+
+def _anything(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The bounds of neurons that can have any activation."""
+    return torch.full_like(like, -torch.inf), torch.full_like(like, torch.inf)
+
+
+def _weighted_sum(weights: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """`weights @ limits`, where a weight of zero leaves out what is infinite."""
+    return torch.where(weights == 0, 0, weights * limits.flatten()).sum(1)
 
 
 def _probed(evaluate: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, size: float = 1.0) -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 import torch
 from jaxtyping import Bool, Float
 
+from ._checks import check_names
 from ._errors import TargetError
 
 Scores = Float[torch.Tensor, "image classes *space"]
@@ -157,6 +158,12 @@ def read_contrast(contrast: Any, read: Callable[[Target], torch.Tensor]) -> torc
     if isinstance(contrast, (list, tuple, set, frozenset)):
         if not contrast:
             raise TargetError("contrast is an empty list of classes; name at least one.")
+        contrast = [plain(item) for item in contrast]
+        if not all(isinstance(item, (int, str)) for item in contrast):
+            raise TargetError(
+                f"contrast is {contrast!r}; a list of class indices or names is expected, the same for all images and"
+                " targets."
+            )
         contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
     try:
         return read(contrast)
@@ -174,12 +181,19 @@ def class_weights(
         if not target:
             raise TargetError("a target without any class was given; name at least one class with its weight.")
         for key, weight in target.items():
-            weights[class_index(key, classes, class_names)] += float(weight)
+            weights[class_index(key, classes, class_names)] += _weight(weight, target)
     else:
         weights[class_index(target, classes, class_names)] = 1.0
     if not bool(torch.isfinite(weights).all()):
         raise TargetError(f"target {target!r} has weights that are no finite numbers.")
     return weights
+
+
+def _weight(weight: Any, target: object) -> float:
+    try:
+        return float(weight)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(f"target {target!r} has a weight {weight!r}; a number is expected.") from error
 
 
 def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> int:
@@ -202,6 +216,7 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
         return target
     if class_names is None:
         raise TargetError(f"target {target!r} is a name, but no class_names were given; pass them, or an index.")
+    class_names = check_names("class_names", class_names)
     if len(class_names) != classes:
         raise TargetError(f"{len(class_names)} class names were given for a network with {classes} classes.")
     wanted = target.strip().casefold()
@@ -221,7 +236,9 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
 
 def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> torch.Tensor:
     """A given tensor as a signal on the scores' units."""
-    whole_numbers = not (target.is_floating_point() or target.is_complex())
+    if target.is_complex():
+        raise TargetError(f"a top-down signal of {target.dtype} was given; real numbers are expected.")
+    whole_numbers = not target.is_floating_point()
     target = target.detach().to(scores)
     if target.shape == scores.shape or target.shape == scores.shape[1:]:
         whole = target.expand(scores.shape)

@@ -9,6 +9,7 @@ import pytest
 from excitation import ExcitationError
 from excitation.benchmarks import (
     Cell,
+    PublishedFigures,
     Results,
     Row,
     Table,
@@ -20,8 +21,9 @@ from excitation.benchmarks import (
     comparison_table,
     layer_tables,
     localization_table,
-    paper_figures,
     pointing_table,
+    read_published,
+    report_tables,
 )  # fmt: skip
 
 HITS = {  # by method and layer: image, category, hit; image 1 is not difficult
@@ -70,15 +72,38 @@ def test_the_paper_s_table():
     assert table.notes[0].startswith("voc, net: 4 pairs (3 difficult) on 3 images; grad_1 has only 3 of the pairs.")
 
 
-def test_pooled_with_intervals_and_published_figures():
-    published = {"c-MWP": {("voc, net", "All"): 80.0}}
-    table = pointing_table([results()], average="pooled", intervals=True, samples=50, published=published)
+def test_pooled_with_intervals():
+    table = pointing_table([results()], average="pooled", intervals=True, samples=50)
     rows = figures(table)
     assert rows["centre"][0].startswith("75.0 [")
     assert rows["mwp @ pool4"][0].startswith("50.0 [")
-    assert rows["c-MWP"] == ["80.0", ""]
-    assert not any(cell.best for cell in table.rows[-1][1])
     assert "bootstrap over images with 50 samples" in table.notes[0]
+
+
+def test_published_figures_have_rows_and_columns_of_their_own():
+    beside = PublishedFigures({"pointing": {"c-MWP": {("voc, net", "All"): 80.0, ("coco, vgg", "All"): 49.6}}}, ("N.",))
+    (table,) = report_tables([results()], samples=20, published=beside)
+    assert table.columns[-1] == ("coco, vgg", "All")
+    assert figures(table)["c-MWP"] == ["80.0", "", "49.6"]
+    assert figures(table)["centre"][2] == ""
+    assert not any(cell.best for cell in table.rows[-1][1])
+    assert table.notes[-1] == "N."
+    (plain,) = report_tables([results()], samples=20, published=PublishedFigures({"grid": {}}, ("N.",)))
+    assert "N." not in plain.notes
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ('{"pointin": {"A": {"D": {"All": 1}}}}', "names the game 'pointin'; published figures can be given for pointing"),
+    ('{"notes": ["a"]}', "names no game"),
+    ('{"pointing": {"A": 1}}', "is not of the form"),
+    ("[]", "is not of the form"),
+    ("nothing", "cannot be read as published figures"),
+])  # fmt: skip
+def test_published_figures_that_no_table_can_show_are_refused(tmp_path, content, said):
+    place = tmp_path / "figures.json"
+    place.write_text(content)
+    with pytest.raises(ExcitationError, match=said):
+        read_published(place)
 
 
 def test_what_is_missing_is_said():
@@ -163,14 +188,6 @@ def test_rows_are_chosen_and_keep_their_names():
     other = results("coco", hits={("centre", ""): HITS["centre", ""]})
     with pytest.raises(ExcitationError, match=r"coco\.sqlite: has none of the chosen methods: mwp"):
         choose_rows([run, other], {"mwp": []})
-
-
-def test_the_paper_s_own_figures_are_said_to_be_quoted():
-    found = paper_figures()
-    own = [name for rows in found.games.values() for name in rows if "paper's Table" in name]
-    assert own == ["c-MWP (paper's Table 1, quoted)", "c-MWP (paper's Table 2, quoted)"]
-    assert "none was read in the paper itself" in found.notes[0]
-    assert any(note.startswith("(quoted): ") for note in found.notes)
 
 
 def test_forms():

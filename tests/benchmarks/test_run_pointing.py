@@ -328,7 +328,7 @@ def test_categories_find_classes_by_name_or_by_the_data_set(tmp_path, world):
 def test_images_without_places_are_left_out(tmp_path, shared):
     data = read_imagenet(shared("data/imagenet_sample"))
     results = run_pointing(network(), data, {"centre": Centre()}, out=tmp_path / "run", limit=3)
-    assert [reason for _, _, reason in results.left_out] == ["it is annotated without a place"] * 3
+    assert [reason for _, _, reason in results.left_out] == ["the category is annotated without a place"] * 3
 
 
 def test_shards_give_the_whole(tmp_path, world):

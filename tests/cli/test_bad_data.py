@@ -137,13 +137,51 @@ def test_a_data_set_without_anything_usable_is_told_in_a_line(run, tmp_path):
     for picture in (world / "images").iterdir():
         picture.unlink()
     code, table, err = run(*bench("pointing", world, out))
-    assert (code, table) == (0, "")
+    assert (code, table) == (2, "")
     assert "0 rows" in err
-    assert "2 problems" in err
+    assert err.splitlines()[-1].endswith("there is no result: 2 problems with the data are listed above.")
     code, _, err = run("report", out)
     assert code == 2
     assert "has no results to report" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("game", list(GAMES))
+def test_categories_that_are_no_classes_are_told_before_anything_runs(run, tmp_path, game):
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+    words = bench(game, world, out)
+    words[words.index("--mapping") + 1] = tmp_path / "other.json"
+    (tmp_path / "other.json").write_text('{"pink": [1]}')
+    code, table, err = run(*words)
+    assert (code, table) == (2, "")
+    (line,) = err.splitlines()
+    assert "none of the 4 categories of world (red, green, blue, hat) is a class of the network (3: red thing" in line
+    assert "--mapping FILE" in line
+    assert not out.exists()
+    del words[words.index("--mapping") : words.index("--mapping") + 2]
+    assert "none of the 4 categories" in run(*words)[2]  # the classes are called otherwise
+
+
+def test_pairs_left_out_one_and_all_are_no_success(run, tmp_path):
+    world, out = make_world(tmp_path / "world", 2), tmp_path / "run.sqlite"
+    (world / "mapping.json").write_text('{"blue": [2]}')  # in none of the two pictures
+    code, table, err = run(*bench("pointing", world, out))
+    assert (code, table) == (2, "")
+    assert "there is no result: 2 pairs were left out since the category has no classes." in err
+
+
+@pytest.mark.parametrize("game", ["pointing", "localization", "deletion"])
+def test_mixtures_by_probability(run, tmp_path, game):
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+    (world / "mapping.json").write_text('{"red": [0, 1], "blue": [2]}')
+    words = bench(game, world, out)
+    code, table, err = run(*words, "--mixture", "probability")
+    assert code == 0, err
+    assert "several classes of a category weighted by their probability in the picture" in " ".join(table.split())
+    code, _, err = run(*words)
+    assert code == 2
+    assert 'mixture was "probability", is "equal"' in err
+    assert run(*words, "--mixture", "loud")[0] == 2
 
 
 def test_too_few_classes_for_a_mosaic_are_told_in_a_line(run, tmp_path):
@@ -165,8 +203,7 @@ def test_shards_are_merged_and_reported_with_the_paper_s_figures(run, tmp_path):
     figures = tmp_path / "figures"
     code, table, _ = run("report", tmp_path / "merged.sqlite", "--paper", "--figures", figures)
     assert code == 0
-    assert "72.3 in Table 1 and as 70.6 in Table 2" in table
-    assert '"LRN" in the paper\'s Table 5 means LRP' in table
+    assert "72.3 in Table 1 and 70.6 in Table 2" in table
     assert [item.name for item in figures.iterdir()] == ["merged_categories.png"]
     assert run(*bench("pointing", world, tmp_path / "x"), "--shard", "3/2")[0] == 2
 

@@ -32,6 +32,7 @@ def test_wrong_words_are_refused_in_one_line(run, tmp_path):
         (["--data", "coco:nowhere"], "nowhere"),
         (["--data", "tiff:x"], "not of the form"),
         (["--data", "coco:x", "--methods", "mwpp"], "mwp"),
+        (["--data", "coco:x", "--methods", "gradient,mwp@a", "--layer", "b"], "--layer b is for Excitation Backprop's"),
     ):
         code, _, err = run(*words, *more)
         assert code == 2

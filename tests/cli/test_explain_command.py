@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -142,11 +143,42 @@ def test_another_picture_of_that_name_is_refused(run, folder, tmp_path):
 
 
 def test_two_pictures_for_one_result(run, folder, tmp_path):
-    Image.new("RGB", (50, 50)).save(folder / "A.jpg")
-    code, _, errors = run("explain", folder, *NAMED, "--target", "0", "--out", tmp_path / "o")
+    Image.new("RGB", (50, 50)).save(tmp_path / "A.jpg")
+    code, _, errors = run(
+        "explain", folder / "a.png", tmp_path / "A.jpg", *NAMED, "--target", "0", "--out", tmp_path / "o"
+    )
+    assert code == 0, errors
+    assert sorted(path.name for path in (tmp_path / "o").glob("*.png")) == ["A.jpg.png", "a.png.png"]
+    (folder / "sub").mkdir()
+    shutil.copy(folder / "a.png", folder / "sub")
+    words = ["explain", folder / "a.png", folder / "sub" / "a.png", *NAMED, "--target", "0", "--out", tmp_path / "p"]
+    code, _, errors = run(*words)
     assert code == 2
-    assert "A.jpg and " in errors
-    assert not (tmp_path / "o").exists()
+    assert "would both be written to" in errors
+    assert not (tmp_path / "p").exists()
+
+
+def test_subfolders_are_explained_too(run, folder, tmp_path):
+    (folder / "sub" / "deep").mkdir(parents=True)
+    shutil.copy(folder / "a.png", folder / "sub" / "deep")
+    out = folder / "results"  # within the folder that is searched
+    words = ["explain", folder, *NAMED, "--target", "0", "--out", out, "--json"]
+    code, lines, errors = run(*words)
+    assert code == 0, errors
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npz"))
+    assert made == ["a.npz", "b.npz", "c.npz", "d.npz", "sub/deep/a.npz"]
+    assert len(lines.splitlines()) == 5
+    again = run(*words)
+    assert sorted(again[1].splitlines()) == sorted(lines.splitlines())
+
+
+def test_no_picture_is_written_over(run, folder):
+    before = (folder / "a.png").read_bytes()
+    for words, said in (([folder / "a.png"], "written over a picture"), ([folder], "folder of the results too")):
+        code, lines, errors = run("explain", *words, *NAMED, "--target", "0", "--out", folder)
+        assert (code, lines) == (2, "")
+        assert said in errors
+    assert (folder / "a.png").read_bytes() == before
 
 
 def test_strange_files_where_results_should_be(run, folder, tmp_path):

@@ -52,7 +52,17 @@ def test_figures_of_the_difficult_pairs_have_names_of_their_own(run, played, tmp
     assert drawn == ["run_categories.png", "run_categories_difficult.png"]
 
 
-def test_options_that_would_change_nothing_are_refused(run, played):
+def test_the_paper_s_figures_stand_beside(run, played):
+    code, out, err = run("report", played, "--paper", "--form", "markdown")
+    assert code == 0, err
+    (row,) = [line for line in out.splitlines() if line.startswith("| c-MWP (paper) ")]
+    assert row.endswith("| 78.7 | 61.7 | 80.0 | 66.8 | 85.1 | 72.3 | 43.0 | 37.0 | 49.6 | 44.2 | 53.8 | 48.3 |")
+    assert "72.3 in Table 1 and 70.6 in Table 2" in out
+
+
+def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
+    only_grid = tmp_path / "grid.json"
+    only_grid.write_text('{"grid": {"A": {"D": {"Hits": 1.0}}}}')
     for words, said in (
         (["--difficult"], "--difficult changes nothing here"),
         (["--no-main"], "--no-main leaves nothing to print"),
@@ -60,12 +70,36 @@ def test_options_that_would_change_nothing_are_refused(run, played):
         (["--methods", "mwp@conv,mwp@pool"], "'mwp' is named twice"),
         (["--methods", ","], "--methods names none"),
         (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
+        (["--paper", "--no-main", "--categories"], "to print are: none, since --no-main leaves the main tables out"),
+        (["--published", only_grid], "the published figures are for grid; the games to print are: pointing."),
+        (["--paper", "--published", only_grid], "--paper and --published were both given"),
         (["--against", "mwp"], "has no row 'mwp'; there is: centre, mwp @ conv, mwp @ pool, c-mwp"),
     ):
         code, out, err = run("report", played, *words)
         assert (code, out) == (2, "")
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_options_for_other_games_are_refused(run, tmp_path):
+    world, out = make_world(tmp_path / "world"), tmp_path / "run.sqlite"
+    code, _, err = run(*bench("deletion", world, out))
+    assert code == 0, err
+    for words, said in (
+        (
+            ["--categories"],
+            "--categories is for runs of pointing or layers or contrast; the given ones are of deletion.",
+        ),
+        (["--against", "mwp"], "--against is for runs of"),
+        (["--held-out", 2], "--held-out is for runs of pointing;"),
+        (["--figures", tmp_path / "drawn"], "--figures is for runs of pointing or contrast or layers or localization;"),
+    ):
+        code, out_text, err = run("report", out, *words)
+        assert (code, out_text) == (2, "")
+        assert said in err
+    code, text, err = run("report", out, "--problems")
+    assert (code, text) == (0, "")
+    assert "no problems with the data, and no pair was left out" in err
 
 
 def test_rows_are_chosen(run, played):

@@ -140,6 +140,20 @@ def test_broken_entries_are_listed_and_the_rest_is_read(tmp_path):
     assert len(data.problems) == count
 
 
+@pytest.mark.parametrize("name", ["a\0.jpg", "x" * 300, "../up.jpg", "\ud800.jpg"])
+def test_names_that_no_file_can_have_are_listed(tmp_path, name):
+    (tmp_path / "annotations").mkdir()
+    image = {"id": 1, "file_name": name, "height": 4, "width": 4}
+    content = {"images": [image], "annotations": [], "categories": []}
+    (tmp_path / "annotations/instances.json").write_text(json.dumps(content))
+    data = read_coco(tmp_path)
+    assert list(data) == []
+    assert [problem.sentence for problem in data.problems] == [
+        "image 1 in instances.json: its picture is missing; left out."
+    ]
+    data.fingerprint()
+
+
 def test_a_picture_of_another_size_is_left_out_and_listed(tmp_path):
     data = read_coco(write(tmp_path, [entry(1, height=20, width=10), entry(2, height=11)], []))
     assert [data.read(image) for image in data] == [None, None]

@@ -76,10 +76,26 @@ def test_voc_lists_what_it_leaves_out(tmp_path):
         "more than once", "object 1 (cat) has no box", "object 2 (cat) has no box", "1 objects without a name",
         "object 1 (cat) has a box without area in the image (8, 8, 5, 5)", "object 2 (cat) has a box without area",
         "object 3 (cat) has a box that reaches 20 pixels", "cut.xml: is not well-formed", "outermost element is <html>",
-        "gone.xml: annotates a picture that is not in", "absent.xml: cannot be read", "leads out of the folder",
+        "gone.xml: annotates a picture that is not in", "absent.xml: cannot be read",
+        "'../../etc/passwd', which is no name of a file in the folder",
     ]:  # fmt: skip
         assert words in told
     assert len(data.problems) == 12
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "x" * 5000])
+def test_names_that_no_file_can_have_are_listed(tmp_path, name):
+    root = voc(tmp_path / "voc", {"good": annotation(SIZE)}, ["good", name], ["good"])
+    (tmp_path / "csv/val").mkdir(parents=True)
+    (tmp_path / "csv/labels.csv").write_text(f"file,class_index\n{name}.png,3\n")
+    for data, said, count in (
+        (read_voc(root, "test"), "test.txt: names image", 1),
+        (read_imagenet(tmp_path / "csv"), "labels.csv: names image", 0),
+    ):
+        assert len(list(data)) == count
+        (problem,) = map(str, data.problems)
+        assert said in problem
+        data.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -207,10 +223,21 @@ def test_labels_may_name_pictures_from_the_root_on(tmp_path):
     assert ["'c'" in str(problem) for problem in data.problems] == [True]
 
 
-def test_a_thousand_categories_are_imagenets_classes(tmp_path):
+@pytest.mark.parametrize("name", ["LOC_synset_mapping.txt", "synset_words.txt", "synsets.txt"])
+def test_the_order_of_the_classes_is_read_where_it_is_written(tmp_path, name):
     picture(tmp_path, "images/a.JPEG")
-    names = [f"n{i:04d}" for i in range(1000)]
-    groups = " ".join(f"{name} 0 0 5 5" for name in reversed(names))
-    (tmp_path / "LOC_val_solution.csv").write_text(f"ImageId,PredictionString\na,{groups}\n")
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\na,n02 0 0 5 5 n01 1 1 2 2\n")
+    assert read_imagenet(tmp_path).order == ()
+    (tmp_path / name).write_text("n02 cat, tom\nn03 dog\n\nn01 tench\n")
     data = read_imagenet(tmp_path)
-    assert data.classes == {name: (i,) for i, name in enumerate(names)}
+    assert data.order == ("n02", "n03", "n01")
+    assert not data.classes
+    assert data.categories == ("n01", "n02")
+
+
+def test_categories_are_read_without_the_pictures(tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "LOC_val_solution.csv").write_text("ImageId,PredictionString\na,n02 0 0 5 5\n")
+    data = read_imagenet(tmp_path)
+    assert data.categories == ("n02",)
+    assert not data.problems

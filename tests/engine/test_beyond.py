@@ -60,19 +60,21 @@ def test_a_gate_is_no_way_round_a_layer():
         eb.explain(model, x, [0], layer="squeeze")
 
 
-def test_the_smaller_operand_is_the_gate_if_neither_came_from_a_sigmoid():
-    def gated(x):
+def test_size_makes_no_gate():
+    """Neither operand came from a sigmoid: a product of two activations, be one of them ever so small."""
+
+    def product(x):
         return x * F.relu(x.mean((2, 3), keepdim=True) + 1)
 
     x = torch.rand(1, 3, 4, 5)
-    signal = torch.rand(3, 4, 5)
-    assert torch.allclose(pixels(wrap(gated), x, signal)[0], signal.double().sum(0))
+    with pytest.raises(eb.UnsupportedOperationError, match="neither of them a gate"):
+        pixels(wrap(product), x, torch.rand(3, 4, 5))
 
 
 def test_a_negative_gate_asks_what_lowered_its_operand():
     """`y = g h` with `g < 0`: what raises y lowers h, so the inputs with negative weights win."""
     weight = torch.tensor([[1.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])[:, :, None, None]
-    model = wrap(lambda x, w: (F.conv2d(x, w) * -x.mean((1, 2, 3), keepdim=True)).flatten(1), weight)
+    model = wrap(lambda x, w: (F.conv2d(x, w) * -x.mean((1, 2, 3), keepdim=True).sigmoid()).flatten(1), weight)
     x = torch.tensor([1.0, 3.0, 0.5, 1.0])[None, :, None, None]
     signal = eb.explain(model, x.double(), [0], layer=":conv2d", contrast=None)
     assert float(signal.sum()) == pytest.approx(1)
@@ -98,12 +100,12 @@ class GlobalResponse(nn.Module):
 
 
 def test_what_only_decides_a_gate_needs_no_rule():
-    """Both terms are the neuron times something that is not negative: it keeps all its signal."""
+    """Both terms are the neuron times something that is not negative: it keeps all its signal; the bias has none."""
     model = GlobalResponse().double().eval()
     x = torch.rand(1, 3, 5, 4).double()
     y = F.relu(model.conv(x)).detach()
     norm = y.norm(p=2, dim=(2, 3), keepdim=True)
-    out = y + model.bias + model.scale * y * norm / (norm.mean(1, keepdim=True) + 1e-6)
+    out = y + model.scale * y * norm / (norm.mean(1, keepdim=True) + 1e-6)
     parts = out.detach()[0] * model.head.weight.detach()[1].clamp(min=0)[:, None, None]
     found = eb.explain(model, x, [1], layer="conv")
     assert torch.allclose(found[0, 0], parts.sum(0) / parts.sum(), atol=1e-12)

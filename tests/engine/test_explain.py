@@ -152,7 +152,7 @@ def test_raw_resized_and_scaled(model, images):
     assert torch.allclose(scaled, raw / raw.amax((2, 3), keepdim=True))
     summed = eb.explain(model, images, [0, 1], layer="pool", resize=True, scale="sum")
     assert torch.allclose(summed.abs().sum((2, 3)), torch.ones(3, 2).double())
-    with pytest.raises(eb.ExcitationError, match="2 dimensions of space"):
+    with pytest.raises(eb.ExcitationError, match=r"resize is \(3,\); .*\(height, width\) is expected"):
         eb.explain(model, images, [0], layer="pool", resize=(3,))
 
 
@@ -303,7 +303,7 @@ WRONG_TYPES = {
     "eb.explain(model, images, [lambda s: 3], layer='0')": "returned int; it must return a tensor",
     "eb.explain(model, images, [0], layer=3)": "layer is 3; give a module",
     "eb.explain(model, images, [0], layer='0', signal='loud')": "choose one of 'response', 'softmax', 'posterior'",
-    "eb.explain(model, images, [0], layer='0', scale='min')": "choose 'max', 'sum' or None",
+    "eb.explain(model, images, [0], layer='0', scale='min')": "choose one of 'max', 'sum', None",
     "eb.explain(model, images[0, 0], [0], layer='0')": "add the image dimension with images[None]",
     "eb.explain(model, (images * 255).byte(), [0], layer='0')": "preprocessed floating-point images",
     "eb.explain(model, images.numpy(), [0], layer='0')": "images are a ndarray; a tensor",

@@ -307,7 +307,7 @@ def test_an_escape_before_the_layer_does_no_harm(images):
 REFUSED = {
     "product of activations": lambda s, x: x * x.flip(1),
     "product of gates": lambda s, x: torch.sigmoid(x) * torch.sigmoid(x),
-    "division by an activation": lambda s, x: x / (x.sum(1, keepdim=True) + 1),
+    "division by an activation": lambda s, x: x / (x.sum(1, keepdim=True) - 1),
     "square": lambda s, x: (x - 0.5).square(),
     "einsum": lambda s, x: torch.einsum("nchw,nchw->nchw", x, x),
     "bicubic": lambda s, x: F.interpolate(x, (8, 9), mode="bicubic"),

@@ -80,5 +80,5 @@ def test_refusals(images):
     plain = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
     with pytest.raises(eb.ExcitationError, match="no rectified linear unit"):
         feedback(plain, images, [0])
-    with pytest.raises(eb.ExcitationError, match="at least one iteration"):
+    with pytest.raises(eb.ExcitationError, match="iterations is 0; a whole number from 1 on"):
         feedback(deep(), images, [0], iterations=0)

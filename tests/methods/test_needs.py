@@ -13,16 +13,16 @@ from excitation.methods import NotApplicableError, feedback_full, find_method, l
 NEEDING = {item.name: item.needs for item in list_methods() if item.needs != "any network"}
 
 
-class Spectrum(nn.Module):
-    """The spectrum's real part, which no rule undoes."""
+class Multiplied(nn.Module):
+    """Multiplies neurons up, which no rule undoes."""
 
     def forward(self, x):
-        return torch.fft.fft(x, dim=1).real
+        return x.cumprod(1)
 
 
 def unknown():
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), Spectrum(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+    layers = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), Multiplied(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
               nn.Flatten(), nn.Linear(6, 4)]  # fmt: skip
     return nn.Sequential(*layers).double().eval()
 
@@ -34,7 +34,8 @@ def smooth():
 
 
 BREAKERS = {
-    "operations the engine knows": (unknown, eb.UnsupportedOperationError, "fft_fft"),
+    "a rule for every operation above the layer": (unknown, eb.UnsupportedOperationError, "cumprod"),
+    "a rule for every operation": (unknown, eb.UnsupportedOperationError, "cumprod"),
     "rectified linear units": (smooth, NotApplicableError, "no rectified linear unit"),
     "one linear layer on globally averaged features, or scores at each position": (
         deep, NotApplicableError, "CAM does not apply",

@@ -70,7 +70,7 @@ WRONG = {
     "feedback": [({"iterations": True}, "iterations is True"), ({"rate": float("nan")}, "rate is nan; a finite")],
     "lrp": [({"gamma": "a"}, "gamma is 'a'; a finite number"), ({"biases": 1}, "biases is 1; True or False")],
     "score-cam": [({"batch": 0}, "batch is 0; at least one"), ({"batch": 2.5}, "batch is 2.5")],
-    "r-mwp": [({"policies": "original"}, r"policies is 'original'; excitation.Policies\(...\) are expected")],
+    "r-mwp": [({"policies": "original"}, r"policies are 'original', a str; excitation.Policies\(...\) are expected")],
     "sampled-winners": [({"walks": 2.5}, "walks is 2.5")],
     "gradient": [({"channels": "most"}, "choose one of 'max', 'mean'")],
 }  # fmt: skip

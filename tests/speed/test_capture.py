@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused(images):
         call(images[1].double(), [1, 2])
     with pytest.raises(eb.ExcitationError, match="NaN or infinite for image 0, 1"):
         call(images[1] * float("nan"), [1, 2])
-    with pytest.raises(TypeError, match="images are a list; a tensor"):
+    with pytest.raises(eb.ExcitationError, match="images are a list; a tensor"):
         call._check([[1.0]])  # the tests' own type check stands before the public call
     with (
         torch.autocast("cpu", torch.bfloat16),

@@ -9,10 +9,11 @@ from typing import Any, TypeVar, cast
 import torch
 from jaxtyping import Float
 
+from .._checks import check_choice, check_names
 from .._errors import ExcitationError, TargetError
-from .._forward import OutputChoice, pick_scores
+from .._forward import OutputChoice, check_model, pick_scores
 from .._layers import Layer
-from ..methods import find_method, post_process
+from ..methods import STEPS, find_method, post_process
 from ..networks._loaded import LoadedModel
 from ..signals import Reading, Target
 
@@ -65,6 +66,9 @@ class MethodAttribution:
         output: OutputChoice = None,
         constants: Sequence[str] = (),
     ) -> None:
+        check_model(model.model if isinstance(model, LoadedModel) else model)
+        for step in check_names("steps", steps):
+            check_choice("a step", step, tuple(STEPS))
         self.method = find_method(method)
         self._model = model
         self._steps = tuple(steps)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from .._errors import ExcitationError
+from .._forward import check_model
 from ._captum import MethodAttribution
 
 
@@ -39,6 +40,7 @@ def quantus_explain(
     Raises:
         ExcitationError: as the method.
     """
+    check_model(model)
     weight = next((item for item in model.parameters() if item.is_floating_point()), None)
     images = torch.as_tensor(inputs)
     if weight is not None:

@@ -1,4 +1,4 @@
-"""Figures from elsewhere, to be set beside one's own: on the paper's networks, or a file's."""
+"""Published figures, to be set beside one's own: the paper's, or a file's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from .._errors import ExcitationError
 
 Published = dict[str, dict[tuple[str, str], float]]
 """For each row's name, percent by column: data set with network as the group, and subset."""
+
+GAMES = ("pointing", "contrast", "localization", "grid", "deletion")
+"""Games whose table can show published figures."""
 
 FORM = '{"pointing": {"METHOD": {"DATA, NETWORK": {"All": 80.0, "Diff.": 66.8}}}, "notes": ["..."]}'
 
@@ -31,9 +34,12 @@ class PublishedFigures:
 
 
 def paper_figures() -> PublishedFigures:
-    """What others measured on the paper's networks, and two of the paper's own figures as they were quoted.
+    """The paper's Tables 1 to 5, and TorchRay's run of the pointing game on the paper's VGG16.
 
-    The paper's tables could not be read. Each row's name says whose figure it is; the notes say where it stands.
+    `"pointing"` is Table 1, `"contrast"` Table 2, `"localization"` Table 3, `"phrases"` Table 4, `"phrases by type"`
+    Table 5; all in percent but the parameters alpha and gamma. Each row's name says whose figure it is.
+
+    Source: Zhang et al., ECCV 2016; docs/pointing.csv of TorchRay.
     """
     return _figures(json.loads((files(__package__) / "paper.json").read_text(encoding="utf-8")), "paper.json")
 
@@ -42,13 +48,19 @@ def read_published(path: str | os.PathLike[str]) -> PublishedFigures:
     """Figures from a JSON file, as `FORM` shows.
 
     Raises:
-        ExcitationError: it cannot be read, or is of another form.
+        ExcitationError: it cannot be read, is of another form, or names a game that no table can show.
     """
     place = Path(path)
     try:
-        return _figures(json.loads(place.read_text(encoding="utf-8")), str(place))
+        content = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ExcitationError(f"{place}: cannot be read as published figures: {error}.") from error
+    found = _figures(content, str(place))
+    unknown = [game for game in found.games if game not in GAMES]
+    if unknown or not found.games:
+        named = f"names the game {unknown[0]!r}" if unknown else "names no game"
+        raise ExcitationError(f"{place}: {named}; published figures can be given for {', '.join(GAMES)}.")
+    return found
 
 
 def _figures(content: Any, where: str) -> PublishedFigures:

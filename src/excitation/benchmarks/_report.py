@@ -32,7 +32,6 @@ def pointing_table(
     average: Average = "mean",
     intervals: bool = False,
     samples: int = SAMPLES,
-    published: Published | None = None,
     title: str = "Pointing game",
 ) -> Table:
     """Accuracy as the paper's Table 1: methods down; data sets and networks across, all pairs and difficult ones.
@@ -44,22 +43,20 @@ def pointing_table(
         average: over categories, as the paper, or over pairs.
         intervals: with 95 % bootstrap intervals over images.
         samples: of the bootstrap.
-        published: figures to set beside, in rows of their own.
         title: what is shown.
 
     Returns:
-        Percent; the best of each column marked, published figures aside.
+        Percent; the best of each column marked.
 
     Raises:
         ExcitationError: no run, two runs of the same data set and network, or another game.
     """
     names: list[tuple[str, bool]] = [("All", False), ("Diff.", True)]
     over = "mean over categories" if average == "mean" else "pooled over pairs"
-    table = score_table(
+    return score_table(
         runs, f"{title}: accuracy in percent, {over}", subsets=names, average=average, intervals=intervals,
         samples=samples,
     )  # fmt: skip
-    return with_published(table, published) if published else table
 
 
 def with_published(table: Table, published: Published) -> Table:

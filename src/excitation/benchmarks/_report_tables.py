@@ -9,7 +9,7 @@ from .._errors import ExcitationError
 from ._layer_report import layer_tables
 from ._localization_report import localization_table
 from ._published import PublishedFigures
-from ._report import pointing_table, score_table
+from ._report import pointing_table, score_table, with_published
 from ._results import Results
 from ._rows import game_of, hit, value
 from ._statistics import SAMPLES, Average
@@ -34,7 +34,7 @@ def report_tables(
         average: over categories, as the paper, or over pairs.
         difficult: layer sweeps of the difficult pairs only; the pointing game's tables show both side by side.
         samples: of the bootstrap.
-        published: figures to set beside the pointing game's and the contrast analysis's.
+        published: figures to set beside those of the same game, below its first table.
 
     Raises:
         ExcitationError: no run, one without results, an unknown game, or two runs that cannot be told apart.
@@ -52,19 +52,17 @@ def report_tables(
     tables: list[Table] = []
     for game in GAMES:
         own = [run for run in runs if game_of(run) == game]
-        if own:
-            tables += _tables_of(game, own, average, difficult, samples, published)
+        if not own:
+            continue
+        first, *others = _tables_of(game, own, average, difficult, samples)
+        if published is not None and published.games.get(game):
+            first = with_published(first, published.games[game])
+            first = dataclasses.replace(first, notes=(*first.notes, *published.notes))
+        tables += [first, *others]
     return tables
 
 
-def _tables_of(
-    game: str,
-    runs: Sequence[Results],
-    average: Average,
-    difficult: bool,
-    samples: int,
-    published: PublishedFigures | None,
-) -> list[Table]:
+def _tables_of(game: str, runs: Sequence[Results], average: Average, difficult: bool, samples: int) -> list[Table]:
     if game == "layers":
         sweeps = [layer_tables(run, average=average, difficult=difficult, samples=samples) for run in runs]
         return [table for sweep in sweeps for table in sweep]
@@ -85,13 +83,7 @@ def _tables_of(
     if game == "deletion":
         return [_deletion_table(runs, samples)]
     title = "Contrast analysis" if game == "contrast" else "Pointing game"
-    beside = {} if published is None else published.games.get(game, {})
-    table = pointing_table(
-        runs, average=average, intervals=True, samples=samples, published=beside, title=title
-    )  # fmt: skip
-    if beside and published is not None:
-        table = dataclasses.replace(table, notes=(*table.notes, *published.notes))
-    tables = [table]
+    tables = [pointing_table(runs, average=average, intervals=True, samples=samples, title=title)]
     if any(row.value is not None for run in runs for row in run.rows):
         tables.append(
             score_table(

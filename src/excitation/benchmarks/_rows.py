@@ -180,6 +180,10 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
             least, most = min(by_layer.values()), max(by_layer.values())
             number = str(most) if least == most else f"{least} to {most}"
             words.append(f"{number} maps of {method} are empty{' at each layer' if len(by_layer) > 1 else ''}")
+        if run.configuration.get("mixture") == "probability":
+            words.append("several classes of a category weighted by their probability in the picture")
+        if told := run.configuration.get("classes_told"):
+            words.append(str(told))
         if places := told_places(run):
             words.append(places)
         if run.problems:

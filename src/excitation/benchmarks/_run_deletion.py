@@ -14,7 +14,7 @@ from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
 from ._curves import deletion, insertion
-from ._probabilities import Probability, probabilities
+from ._probabilities import Mixture, Probability, probabilities
 from ._results import Results
 from ._run_pointing import SHORTEST
 from ._running import Layers, LeftOut, Progress, run_units
@@ -63,6 +63,7 @@ def run_deletion(
     *,
     out: str | os.PathLike[str],
     mapping: Mapping[str, Collection[int]] | None = None,
+    mixture: Mixture = "equal",
     blur: Collection[str] | None = None,
     probability: Probability = "softmax",
     steps: int = STEPS,
@@ -84,6 +85,8 @@ def run_deletion(
         layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
         out: the file of results (see `open_store`).
         mapping: classes of each category, as `run_pointing` takes it; the probabilities of several are added.
+        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
+            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
         blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
         probability: what the network's scores are.
         steps: pixels change in this many equal parts; each costs two forward passes for a map.
@@ -102,7 +105,7 @@ def run_deletion(
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """
-    setup = set_up(model, data, methods, layers, mapping, shortest_side(model, shortest), blur=blur)
+    setup = set_up(model, data, methods, layers, mapping, shortest_side(model, shortest), mixture=mixture, blur=blur)
     game = DeletionGame(setup, probability, steps)
     configuration = {**setup.configuration("deletion", network, limit), "probability": probability, "steps": steps}
     return run_units(

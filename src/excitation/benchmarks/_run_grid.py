@@ -13,11 +13,12 @@ from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
+from ._classes import FindClasses
 from ._grid import CELL, Photo, choose_mosaics, judge, make_mosaic, square
 from ._identity import hash_content
 from ._probabilities import Probability, probabilities
 from ._results import Results
-from ._running import Classes, Layers, LeftOut, Progress, device_of, run_units
+from ._running import Layers, LeftOut, Progress, device_of, run_units
 from ._setup import Setup, set_up, squashed
 from ._sqlite import Row
 
@@ -133,7 +134,7 @@ def run_grid(
 def sure_photos(
     model: LoadedModel,
     data: AnnotatedImages,
-    classes: Classes,
+    classes: FindClasses,
     ids: Sequence[str],
     *,
     cell: int = CELL,

@@ -13,6 +13,7 @@ from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
 from ._localization import ALPHAS, OVERLAP, SIDE, best_overlap, boxes_of_map
+from ._probabilities import Mixture
 from ._results import Results
 from ._running import Layers, LeftOut, Progress, run_units
 from ._setup import Pairs, Setup, set_up, squashed
@@ -54,6 +55,7 @@ def run_localization(
     *,
     out: str | os.PathLike[str],
     mapping: Mapping[str, Collection[int]] | None = None,
+    mixture: Mixture = "equal",
     blur: Collection[str] | None = None,
     side: int = SIDE,
     held_out: int = HELD_OUT,
@@ -75,6 +77,8 @@ def run_localization(
         layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
         out: the file of results (see `open_store`).
         mapping: classes of each category, as `run_pointing` takes it.
+        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
+            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
         blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
         side: of the square, in pixels.
         held_out: K.
@@ -92,7 +96,7 @@ def run_localization(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.2.
     """
-    setup = set_up(model, data, methods, layers, mapping, squashed(model, side), blur=blur)
+    setup = set_up(model, data, methods, layers, mapping, squashed(model, side), mixture=mixture, blur=blur)
     configuration = {
         **setup.configuration("localization", network, limit),
         "alphas": list(ALPHAS), "overlap": OVERLAP, "held_out": held_out,

@@ -10,6 +10,7 @@ from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
 from ._game import PointingGame
 from ._pointing import Tolerance
+from ._probabilities import Mixture
 from ._results import Results
 from ._running import Layers, Progress, run_units
 from ._setup import set_up, shortest_side
@@ -28,6 +29,7 @@ def run_pointing(
     mapping: Mapping[str, Collection[int]] | None = None,
     difficult: Mapping[str, Collection[str]] | None = None,
     tolerance: Tolerance | None = None,
+    mixture: Mixture = "equal",
     blur: Collection[str] | None = None,
     truth: Truth | None = None,
     crowds: bool = True,
@@ -54,6 +56,8 @@ def run_pointing(
             of the same name. A category without classes is left out and counted.
         difficult: categories of each image that are difficult, from a list; by the paper's rule if not given.
         tolerance: how near a maximum must be; 15 pixels of the original picture if not given.
+        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
+            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
         blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
         truth: by segments or boxes; the data set's own if not given.
         crowds: whether crowd regions are instances that a point can hit. For the rule of what is difficult they always
@@ -75,7 +79,9 @@ def run_pointing(
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
-    setup = set_up(model, data, methods, layers, mapping, shortest_side(model, shortest), blur=blur, centre=True)
+    setup = set_up(
+        model, data, methods, layers, mapping, shortest_side(model, shortest), mixture=mixture, blur=blur, centre=True
+    )
     game = PointingGame(setup, difficult, tolerance or Tolerance(), truth or data.truth, crowds)
     configuration = {**game.configuration(name, network, limit), **(extra or {})}
     return run_units(

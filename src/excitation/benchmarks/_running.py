@@ -1,22 +1,23 @@
-"""What the runs of all games share: units one after another into one file; layers, classes and pairs."""
+"""What the runs of all games share: units one after another into one file; layers and pairs."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from .._errors import ExcitationError, TargetError
+from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
-from ..signals import Target, class_index
+from ..signals import Target
 from ._answers import AnyMethod, Asker
+from ._classes import FindClasses
 from ._identity import environment
 from ._methods import Centre
 from ._results import Results, read_results
@@ -30,9 +31,6 @@ LeftOut = list[tuple[str, str, str]]
 
 Play = Callable[[str, torch.device], tuple[list[Row], LeftOut]]
 """`play(unit, device)`: the results of one unit, and its pairs that are left out."""
-
-Classes = Callable[[str], tuple[int, ...]]
-"""The classes of a category; none if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -137,24 +135,8 @@ def layers_of(
     return found
 
 
-def classes_of(model: LoadedModel, data: AnnotatedImages, mapping: Mapping[str, Collection[int]] | None) -> Classes:
-    """The mapping if there is one, else the data set's own, else the class of the same name."""
-    table = mapping if mapping is not None else data.classes
-    names = model.class_names
-    if mapping is None and not table and names is not None:
-
-        def by_name(category: str) -> tuple[int, ...]:
-            try:
-                return (class_index(category, len(names), names),)
-            except TargetError:
-                return ()
-
-        return by_name
-    return lambda category: tuple(table.get(category, ()))
-
-
 def pairs_of(
-    image: AnnotatedImage, classes: Classes, *, crowds: bool = True, places: bool = True
+    image: AnnotatedImage, classes: FindClasses, *, crowds: bool = True, places: bool = True
 ) -> tuple[dict[str, Target], LeftOut]:
     """Targets of an image by category, and what is left out.
 
@@ -172,7 +154,8 @@ def pairs_of(
         if not known:
             left_out.append((image.id, category, "the category has no classes"))
         elif places and not instances:
-            reason = "only crowds of it are annotated" if image.of(category) else "it is annotated without a place"
+            crowded = "only crowds of the category are annotated"
+            reason = crowded if image.of(category) else "the category is annotated without a place"
             left_out.append((image.id, category, reason))
         else:
             pairs[category] = category_target(known)

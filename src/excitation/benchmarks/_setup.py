@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 
+from .._checks import check_choice
+from .._errors import ExcitationError
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel, Preprocessing
 from ..signals import Target
 from ..views import enlarge_map
 from ._answers import Answer, AnyMethod, Asker
+from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model
 from ._methods import Centre, describe_method
 from ._pointing import BLUR, gaussian_blur
-from ._running import Classes, Layers, LeftOut, classes_of, layers_of, pairs_of
+from ._probabilities import Mixture, mixed_by_probability
+from ._running import Layers, LeftOut, layers_of, pairs_of
 from ._sqlite import Row
 
 Pairs = Mapping[str, Target]
@@ -40,6 +45,7 @@ class Setup:
         classes: of a category.
         preprocessing: from a picture to the network's input.
         blur: names of methods whose maps are smoothed first; `None` where the game smooths none.
+        mixture: the parts of a category's classes in its target.
     """
 
     model: LoadedModel
@@ -49,6 +55,7 @@ class Setup:
     classes: Classes
     preprocessing: Preprocessing
     blur: frozenset[str] | None
+    mixture: Mixture = "equal"
 
     def __post_init__(self) -> None:
         """Nothing has been asked yet."""
@@ -75,6 +82,8 @@ class Setup:
             "layers": {name: list(places) for name, places in self.layers.items()},
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
+            "mixture": self.mixture,
+            **({"classes_told": self.classes.told} if self.classes.told else {}),
             "network": network or self.model.spec,
             "limit": limit,
             **smoothed,
@@ -104,6 +113,8 @@ class Setup:
         except ValueError as error:
             self.data.problems.report(image.path, f"cannot be made an input: {error} Image left out.")
             return [], left_out
+        if self.mixture == "probability":
+            pairs = mixed_by_probability(self.model, one, pairs)
         return list(rows(image, one, pairs)), left_out
 
     def smoothed(self, answer: Answer, size: tuple[int, int]) -> Float[torch.Tensor, "_ _"]:
@@ -124,6 +135,7 @@ def set_up(
     blur: Collection[str] | None = None,
     smooth: bool = True,
     centre: bool = False,
+    mixture: Mixture = "equal",
 ) -> Setup:
     """A game's set-up from what its caller gave.
 
@@ -137,10 +149,17 @@ def set_up(
         blur: names of methods whose maps are smoothed first; `None`: those with `"blur"` among their `steps`.
         smooth: whether the game smooths maps at all.
         centre: whether the centre, which has no map, plays too.
+        mixture: the parts of a category's classes in its target.
 
     Raises:
-        ExcitationError: no method, or no layer for one.
+        ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
     """
+    check_choice("mixture", mixture, get_args(Mixture))
+    unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
+    if unknown:
+        raise ExcitationError(
+            f"layers are given for {unknown[0]!r}, which is none of the methods: {', '.join(methods)}."
+        )
     asked = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
     usual = [name for name, method in asked.items() if "blur" in getattr(method, "steps", ())]
     return Setup(
@@ -148,9 +167,10 @@ def set_up(
         data=data,
         methods=asked,
         layers=layers_of(asked, layers),
-        classes=classes_of(model, data, mapping),
+        classes=classes_of(model, data, mapping, preprocessing),
         preprocessing=preprocessing,
         blur=frozenset(usual if blur is None else blur) if smooth else None,
+        mixture=mixture,
     )
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from .._errors import ExcitationError
 from ._statistics import Interval
 
 LATEX = {
@@ -76,7 +77,7 @@ class Table:
         """Every row has all columns."""
         for name, cells in self.rows:
             if len(cells) != len(self.columns):
-                raise ValueError(f"row {name!r} has {len(cells)} cells for {len(self.columns)} columns.")
+                raise ExcitationError(f"row {name!r} has {len(cells)} cells for {len(self.columns)} columns.")
 
     @property
     def groups(self) -> list[tuple[str, int]]:

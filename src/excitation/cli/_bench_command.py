@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -16,8 +17,10 @@ from ._bench_options import (
     Limit,
     Mapping,
     MethodNames,
+    MixtureName,
     Network,
     Out,
+    Parts,
     Shard,
     Shortest,
     Signal,
@@ -106,6 +109,7 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         layer: LayerNames = None,
         signal: Signal = "response",
         mapping: Mapping = None,
+        mixture: MixtureName = Parts.equal,
         shortest: Shortest = 224,
         limit: Limit = None,
         shard: Shard = None,
@@ -117,8 +121,8 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         shape: InShape = Shape.disc,
         crowds: Crowds = True,
     ) -> None:
-        _point(game, data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-               truth, tolerance, frame, shape, crowds)  # fmt: skip
+        _point(game, data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+               difficult, truth, tolerance, frame, shape, crowds)  # fmt: skip
 
 
 _add_pointing(
@@ -153,6 +157,7 @@ def layers_command(
     ] = 5,
     signal: Signal = "response",
     mapping: Mapping = None,
+    mixture: MixtureName = Parts.equal,
     shortest: Shortest = 224,
     limit: Limit = None,
     shard: Shard = None,
@@ -165,13 +170,13 @@ def layers_command(
     crowds: Crowds = True,
 ) -> None:  # fmt: skip
     """Layer sweep (Figure 6 of the paper): the pointing game at every layer, one chosen on held-out images."""
-    _point("layers", data, model, out, methods, layer, signal, mapping, shortest, limit, shard, network, difficult,
-           truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
+    _point("layers", data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+           difficult, truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
 
 
 def _point(
     game: str, data: str, model: str, out: Path, methods: str, layer: str | None, signal: str, mapping: Path | None,
-    shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
+    mixture: Parts, shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
     truth: Truth | None, tolerance: float, frame: Frame, shape: Shape, crowds: bool, held_out: int | None = None,
 ) -> None:  # fmt: skip
     from ..benchmarks import Tolerance, run_pointing, sweep_layers
@@ -179,7 +184,8 @@ def _point(
     from ..networks._catalogue import load_model
 
     part = read_shard(shard)
-    chosen, places = read_methods(methods, layer, signal)
+    # A sweep takes its layers for all methods alike.
+    chosen, places = read_methods(methods, None if game == "layers" else layer, signal)
     loaded, images = load_model(model), open_data(data)
     if game == "layers":
         every = tuple(split(layer)) if layer else sweep_layers(loaded, images, shortest)
@@ -195,6 +201,7 @@ def _point(
             places,
             out=out,
             mapping=None if mapping is None else read_mapping(mapping),
+            mixture=mixture.value,
             difficult=None if difficult is None else read_difficult_list(difficult, images.categories),
             tolerance=Tolerance(tolerance, shape.value, frame.value),
             truth=None if truth is None else truth.value,
@@ -211,7 +218,11 @@ def _point(
 
 
 def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]) -> None:
-    """Run a game and show how far it is, then print its tables, and what was wrong with the data."""
+    """Run a game and show how far it is, then print its tables, and what was wrong with the data.
+
+    Raises:
+        ExcitationError: there is no result, with the reasons.
+    """
     from ..benchmarks import report_tables
 
     with Meter(game) as meter:
@@ -225,3 +236,9 @@ def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]
         f"{len(results.rows)} rows in {results.path}; {len(results.left_out)} pairs left out,"
         f" {len(results.problems)} problems."
     )
+    if not results.rows:
+        reasons = Counter(reason for _, _, reason in results.left_out)
+        told = [f"{count} pairs were left out since {reason}" for reason, count in sorted(reasons.items())]
+        told += [f"{len(results.problems)} problems with the data are listed above"] if results.problems else []
+        said = "; ".join(told) or "no image of this run has an annotated category"
+        raise ExcitationError(f"there is no result: {said}.")

@@ -15,8 +15,10 @@ from ._bench_options import (
     Limit,
     Mapping,
     MethodNames,
+    MixtureName,
     Network,
     Out,
+    Parts,
     Shard,
     Shortest,
     Signal,
@@ -54,6 +56,7 @@ def localization_command(
     layer: LayerNames = None,
     signal: Signal = "response",
     mapping: Mapping = None,
+    mixture: MixtureName = Parts.equal,
     size: Annotated[
         int, typer.Option("--size", metavar="PIXELS", min=8, help="Pictures are squashed to a square of this side.")
     ] = 224,
@@ -75,7 +78,15 @@ def localization_command(
     run_with_bar(
         "localization",
         lambda show: run_localization(
-            **given, out=out, side=size, held_out=held_out, limit=limit, shard=part, network=network, progress=show
+            **given,
+            out=out,
+            mixture=mixture.value,
+            side=size,
+            held_out=held_out,
+            limit=limit,
+            shard=part,
+            network=network,
+            progress=show,
         ),
     )
 
@@ -131,6 +142,7 @@ def deletion_command(
     layer: LayerNames = None,
     signal: Signal = "response",
     mapping: Mapping = None,
+    mixture: MixtureName = Parts.equal,
     shortest: Shortest = 224,
     probability: ScoreKind = Kind.softmax,
     steps: Annotated[
@@ -148,8 +160,8 @@ def deletion_command(
     run_with_bar(
         "deletion",
         lambda show: run_deletion(
-            **given, out=out, probability=probability.value, steps=steps, shortest=shortest, limit=limit, shard=part,
-            network=network, progress=show,
+            **given, out=out, mixture=mixture.value, probability=probability.value, steps=steps,
+            shortest=shortest, limit=limit, shard=part, network=network, progress=show,
         ),
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -41,6 +42,20 @@ Mapping = Annotated[
     Path | None,
     typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
 ]
+
+
+class Parts(str, Enum):
+    """Of a category's classes in its target."""
+
+    equal = "equal"
+    probability = "probability"
+
+
+MixtureName = Annotated[
+    Parts,
+    typer.Option("--mixture", help="Of the several classes of a category: in equal parts, or by the network's own"
+                 " probabilities in the picture, for all methods alike (r-mwp always takes the latter)."),
+]  # fmt: skip
 Shortest = Annotated[
     int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network's input.")
 ]
@@ -96,7 +111,7 @@ def read_methods(
         signal: one or several readings; where it is not the response, the table's name says so.
 
     Raises:
-        ExcitationError: a method, option or signal that does not exist, or a method twice.
+        ExcitationError: a method, option or signal that does not exist, a method twice, or a layer for none of them.
     """
     from ..benchmarks import Centre, NamedMethod
     from ..methods import find_method
@@ -104,6 +119,7 @@ def read_methods(
     methods: dict[str, AnyMethod] = {}
     layers: dict[str, tuple[str | None, ...]] = {}
     signals = [read_signal(item) for item in split(signal)] or ["response"]
+    used = False
     for item in split(names):
         text, _, own = item.partition("@")
         name, *words = text.split(":")
@@ -122,13 +138,18 @@ def read_methods(
             shown = plain if reading == "response" else f"{plain} ({reading})"
             places: tuple[str | None, ...] = tuple(own.split("+")) if own else (None,)
             if not own and layer is not None and found.family == "excitation":
-                places = tuple(split(layer))
+                places, used = tuple(split(layer)), True
             if shown in methods:
                 raise ExcitationError(
                     f"method {shown!r} is named twice; give all its layers at once, NAME@LAYER+LAYER."
                 )
             methods[shown] = NamedMethod(found.name, reading, tuple(sorted(options.items())))
             layers[shown] = places
+    if layer is not None and not used:
+        raise ExcitationError(
+            f"--layer {layer} is for Excitation Backprop's own methods without a layer of their own, of which none is"
+            " asked; name the others' layers as METHOD@LAYER."
+        )
     return methods, layers
 
 

@@ -63,7 +63,7 @@ def compare_command(
     if class_names is not None:
         loaded = dataclasses.replace(loaded, class_names=class_names.read_text(encoding="utf-8").splitlines())
     item = prepare(loaded, image)
-    (whole,) = make_jobs([image], out, configuration)
+    (whole,) = make_jobs({image: Path(image.stem)}, out, configuration)
     jobs = [
         Job(image, whole.figure, out / image.stem / f"{one.key}.npz",
             {**whole.configuration, "method": one.method.name, "layer": one.layer})

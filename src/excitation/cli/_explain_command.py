@@ -11,6 +11,7 @@ import typer
 
 from ._console import answer, progress_bar, remark
 from ._options import AsJson, ClassNames, ModelSpec, Targets
+from ._pictures import pictures_of
 from ._question import Question
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def explain_command(
     places: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Pictures, or folders of them.", show_default=False),
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Pictures, or folders of them with all their subfolders (hidden"
+                       " ones aside).", show_default=False),
     ],
     model: ModelSpec,
     target: Targets,
@@ -43,22 +45,18 @@ def explain_command(
 ) -> None:  # fmt: skip
     """Show where in each picture a network finds the evidence for each class.
 
-    Writes a figure (PNG) and the raw maps (NPZ) of each picture to the --out folder, and prints a line per class with
+    Writes a figure (PNG) and the raw maps (NPZ) of each picture to the --out folder, those of subfolders to subfolders
+    of the same names, and prints a line per class with
     its score, the map's peak (x, y) in the picture's pixels (none, in JSON null, if the map is the same everywhere),
     and the map's mass. A picture that is finished there is not done again; results of another configuration are never
     overwritten. A picture that cannot be read is reported and left out, and the exit code is then 2.
     """
     from .. import __version__
-    from ..data._pictures import find_pictures
     from ..networks._catalogue import model_files
     from ._results import Result, digest, make_jobs
 
     question = Question(tuple(target), layer, contrast, signed)
-    found = find_pictures(places)
-    if found.others:
-        more = f" and {len(found.others) - 5} more" if len(found.others) > 5 else ""
-        names = ", ".join(path.name for path in found.others[:5])
-        remark(f"left out, since not named like pictures: {names}{more}.")
+    pictures = pictures_of(places, out)
     configuration = {
         "version": __version__,
         "model": model,
@@ -70,7 +68,7 @@ def explain_command(
     }
     if class_names is not None:
         configuration["class_names"] = digest(class_names)
-    jobs = make_jobs(found.pictures, out, configuration)
+    jobs = make_jobs(pictures, out, configuration)
     # All are looked at before anything is computed, so that a wrong folder is known at once.
     is_finished = [job.finished() for job in jobs]
     failed = 0

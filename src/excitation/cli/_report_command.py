@@ -15,7 +15,11 @@ from ._bench_options import split
 from ._console import answer, remark
 
 if TYPE_CHECKING:
-    from ..benchmarks import Results, Table
+    from ..benchmarks import PublishedFigures, Results, Table
+
+
+DRAWN = ("pointing", "contrast", "layers", "localization")
+"""Games that have a figure."""
 
 
 class Form(str, Enum):
@@ -83,8 +87,8 @@ def report_command(
     ] = True,
     paper: Annotated[
         bool,
-        typer.Option("--paper", help="Set published figures on the paper's networks beside: two of the paper's own, as"
-                     " quoted; all others were measured by others."),
+        typer.Option("--paper", help="Set the paper's own figures beside (its Tables 1 to 3), and TorchRay's of the"
+                     " pointing game on the paper's VGG16."),
     ] = False,
     published: Annotated[
         Path | None,
@@ -105,13 +109,19 @@ def report_command(
         for run in results:
             answer(f"{place}: {sentence}" for place, sentence in run.problems)
             answer(f"{image}: {category} left out since {reason}." for image, category, reason in run.left_out)
+            if not run.problems and not run.left_out:
+                remark(f"{run.path}: no problems with the data, and no pair was left out.")
         return
     if methods is not None or layer is not None:
         results = choose_rows(results, None if methods is None else _named(methods), split(layer or ""))
+    if paper and published is not None:
+        raise ExcitationError("--paper and --published were both given; choose one of them.")
     other = paper_figures() if paper else None
     beside = other if published is None else read_published(published)
+    _check_games(results, categories=categories, against=bool(against), held_out=held_out is not None,
+                 figures=figures is not None)  # fmt: skip
     extras = _beside(results, average, categories, against or [], held_out, difficult)
-    _check_use(results, extras, main=main, difficult=difficult, drawn=figures is not None)
+    _check_use(results, extras, beside, main=main, difficult=difficult, drawn=figures is not None)
     tables = report_tables(results, average=average.value, difficult=difficult, published=beside) if main else []
     tables += extras
     if form == Form.csv:
@@ -162,19 +172,49 @@ def _beside(
     return tables
 
 
+def _check_games(
+    results: Sequence[Results], *, categories: bool, against: bool, held_out: bool, figures: bool
+) -> None:  # fmt: skip
+    """Refuse options that are for other games than the runs'.
+
+    Raises:
+        ExcitationError: there is one.
+    """
+    from ..benchmarks._rows import POINTING, game_of
+
+    games = {game_of(run) for run in results}
+    for given, option, wanted in (
+        (categories, "--categories", POINTING),
+        (against, "--against", POINTING),
+        (held_out, "--held-out", ("pointing",)),
+        (figures, "--figures", DRAWN),
+    ):
+        if given and not games & {*wanted}:
+            raise ExcitationError(
+                f"{option} is for runs of {' or '.join(wanted)}; the given ones are of {', '.join(sorted(games))}."
+            )
+
+
 def _check_use(
-    results: Sequence[Results], extras: Sequence[Table], *, main: bool, difficult: bool, drawn: bool
+    results: Sequence[Results], extras: Sequence[Table], beside: PublishedFigures | None, *, main: bool,
+    difficult: bool, drawn: bool,
 ) -> None:  # fmt: skip
     """Refuse options that would change nothing.
 
     Raises:
-        ExcitationError: `--difficult` without anything that it is about, or `--no-main` without anything else.
+        ExcitationError: `--difficult` or published figures without anything that they are about, or `--no-main`
+            without anything else.
     """
     from ..benchmarks._rows import POINTING, game_of
 
     games = {game_of(run) for run in results}
     if not main and not extras:
         raise ExcitationError("--no-main leaves nothing to print; add --categories, --against or --held-out.")
+    if beside is not None and not (main and games & {*beside.games}):
+        shown = ", ".join(sorted(games)) if main else "none, since --no-main leaves the main tables out"
+        raise ExcitationError(
+            f"the published figures are for {', '.join(beside.games)}; the games to print are: {shown}."
+        )
     if difficult and not (extras or "layers" in games or (drawn and games & {*POINTING})):
         raise ExcitationError(
             "--difficult changes nothing here: it is for --categories, --against, --held-out, --figures and layer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,26 +183,34 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise ResultError(f"{path} is no result of `excitation explain` or `compare`; choose another --out.") from error
 
 
-def make_jobs(pictures: Sequence[Path], out: Path, configuration: Mapping[str, object]) -> list[Job]:
-    """Names of results, by the pictures' names without their endings.
+def make_jobs(pictures: Mapping[Path, Path], out: Path, configuration: Mapping[str, object]) -> list[Job]:
+    """What is to be made of pictures.
+
+    Args:
+        pictures: with the name of each, below which its results lie in `out`: `NAME.png` and `NAME.npz`.
+        out: the folder of results.
+        configuration: all that the maps depend on besides the picture.
 
     Raises:
-        ResultError: two pictures would share a name, or the folder of results is a file.
+        ResultError: two pictures would share a name, a result would take a picture's place, or the folder of results
+            is a file.
     """
     if out.exists() and not out.is_dir():
         raise ResultError(f"--out {out} is a file; give a folder.")
     names: dict[str, Path] = {}
+    originals = {picture.resolve() for picture in pictures}
     jobs = []
-    for picture in pictures:
+    for picture, name in pictures.items():
         # Without regard to case, since not all file systems have it.
-        other = names.setdefault(picture.stem.casefold(), picture)
+        other = names.setdefault(str(name).casefold(), picture)
+        figure, maps = (out / name.with_name(f"{name.name}{ending}") for ending in (".png", ".npz"))
         if other != picture:
             raise ResultError(
-                f"{other} and {picture} would both be written to {out / picture.stem}.png; run them apart, with"
-                " another --out each."
+                f"{other} and {picture} would both be written to {figure}; run them apart, with another --out each."
             )
-        whole = {**configuration, "picture": digest(picture)}
-        jobs.append(Job(picture, out / f"{picture.stem}.png", out / f"{picture.stem}.npz", whole))
+        if figure.resolve() in originals:
+            raise ResultError(f"the figure of {picture} would be written over a picture, {figure}; use another --out.")
+        jobs.append(Job(picture, figure, maps, {**configuration, "picture": digest(picture)}))
     return jobs
 
 

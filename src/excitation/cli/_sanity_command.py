@@ -11,6 +11,7 @@ import typer
 
 from ._console import answer, progress_bar, remark
 from ._options import ModelSpec
+from ._pictures import pictures_of
 
 if TYPE_CHECKING:
     from ..benchmarks.sanity import Subject
@@ -90,7 +91,7 @@ def randomisation_command(
     shown = {name: item for name, item in checks.choose_methods(strip, layer).items() if name in chosen}
     order: checks.Order = "independent" if independent else "cascading"
     stem = "independent" if independent else "randomisation"
-    with _subjects(model, data, images, count) as (loaded, subjects, about):
+    with _subjects(model, data, images, count, out) as (loaded, subjects, about):
         if methods.strip() == "all":
             chosen, about["left_out"] = checks.applicable(chosen, loaded, next(subjects()).values)
             shown = {name: item for name, item in shown.items() if name in chosen}
@@ -135,7 +136,10 @@ def convergence_command(
 
     words = list(filter(None, map(str.strip, methods.split(","))))
     names = list(BACKPROPAGATED) if words == ["all"] else [find_method(word).name for word in words]
-    with _subjects(model, data, images, count) as (loaded, subjects, about), _progress("comparing", count) as show:
+    with (
+        _subjects(model, data, images, count, out) as (loaded, subjects, about),
+        _progress("comparing", count) as show,
+    ):
         found = checks.run_convergence(
             loaded, subjects(), names, out=out / "convergence.json", seed=seed, pairs=pairs, about=about, progress=show
         )
@@ -147,13 +151,12 @@ def convergence_command(
 
 @contextmanager
 def _subjects(
-    spec: str, data: str | None, images: list[Path] | None, count: int
+    spec: str, data: str | None, images: list[Path] | None, count: int, out: Path
 ) -> Iterator[tuple[LoadedModel, Callable[[], Iterator[Subject]], dict[str, Any]]]:
     """The model, its images from the first on as often as asked, and what the configuration says of them."""
     from .._errors import ExcitationError
     from ..benchmarks.sanity import subjects_of_data, subjects_of_pictures
     from ..data import open_data
-    from ..data._pictures import find_pictures
     from ..networks._catalogue import load_model
     from ._results import digest
 
@@ -171,10 +174,12 @@ def _subjects(
             remark(str(problem))
         return
     assert images is not None
-    paths = find_pictures(images).pictures
+    pictures = pictures_of(images, out)
     loaded = load_model(spec)
-    known = {path.name: digest(path) for path in paths}
-    yield loaded, lambda: subjects_of_pictures(loaded, paths[:count]), {"images": known}
+    pictures = {path: name.with_name(path.name) for path, name in pictures.items()}
+    known = {str(name): digest(path) for path, name in pictures.items()}
+    chosen = dict(list(pictures.items())[:count])
+    yield loaded, lambda: subjects_of_pictures(loaded, chosen), {"images": known}
 
 
 @contextmanager

@@ -11,11 +11,15 @@ from typing import ClassVar, Literal
 
 from PIL import Image
 
+from .._checks import check_path
 from ._annotations import AnnotatedImage, Box, DataError, Instance, Problems, clip_box
 from ._pictures import PictureError, read_picture
 
 Truth = Literal["segments", "boxes"]
 """What counts as an instance's place: its segment (COCO) or its box (VOC, ImageNet)."""
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, as file systems allow."""
 
 ROUNDING = 1.0
 """Pixels that a box may reach beyond its image without mention: formats differ in where they begin to count."""
@@ -29,7 +33,9 @@ class AnnotatedImages(ABC):
         root: its folder.
         ids: all images it names, readable or not.
         truth: whether segments or boxes say where instances are.
-        classes: ImageNet classes of each category where the data set itself says them, else empty.
+        classes: of each category where the data set's own files say them, else empty.
+        order: categories in the order of the classes of a network that was trained on the data set, where it is known,
+            else empty.
         problems: what was wrong so far, by path. Reading an image adds to it.
     """
 
@@ -40,6 +46,7 @@ class AnnotatedImages(ABC):
         self.root = root
         self.problems = Problems()
         self.classes: Mapping[str, tuple[int, ...]] = {}
+        self.order: tuple[str, ...] = ()
         unique: dict[str, None] = {}
         for item in ids:
             if item in unique:
@@ -141,7 +148,13 @@ class AnnotatedImages(ABC):
 
 
 def safe_below(folder: Path, name: str) -> Path | None:
-    """A file below a folder; `None` if the name leads out of it."""
+    """A file below a folder; `None` if the name leads out of it, or can be no file's name (a NUL, too long)."""
+    try:
+        parts = os.fsencode(name).split(b"/")
+    except UnicodeEncodeError:  # half a character, as JSON can hold it
+        return None
+    if "\0" in name or max(map(len, parts)) > LONGEST_NAME:
+        return None
     path = Path(name)
     return None if path.is_absolute() or ".." in path.parts or not path.parts else folder / path
 
@@ -150,8 +163,10 @@ def existing_folder(root: str | os.PathLike[str], what: str) -> Path:
     """The root of a data set.
 
     Raises:
+        ExcitationError: it is no path.
         DataError: it is no folder.
     """
+    check_path(f"the root of a {what} data set", root)
     place = Path(root)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder; give the root of a {what} data set.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._checks import check_path
 from ._annotations import AnnotatedImage, DataError, box_area
 from ._dataset import Truth
 
@@ -57,6 +58,7 @@ def read_difficult_list(path: str | os.PathLike[str], categories: Sequence[str])
     Raises:
         DataError: missing, malformed, with line number.
     """
+    check_path("the list of difficult images", path)
     place = Path(path)
     try:
         text = place.read_text(encoding="utf-8")

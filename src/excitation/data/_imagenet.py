@@ -21,8 +21,10 @@ BOXES = ("Annotations/CLS-LOC/val", "Annotations", "bbox_val", "bbox")
 """Where XML files may lie."""
 
 TABLES = ("LOC_val_solution.csv", "labels.csv")
+ORDERS = ("LOC_synset_mapping.txt", "synset_words.txt", "synsets.txt")
+"""Files whose lines begin with the WordNet ids of all classes, in the classes' order: Kaggle's and Caffe's."""
+
 ENDINGS = (".JPEG", ".jpg", ".jpeg", ".png")
-CLASSES = 1000
 
 
 @dataclass
@@ -83,7 +85,9 @@ class ImageNetImages(AnnotatedImages):
         return AnnotatedImage(image_id, path, size, tuple(instances), tuple(row.labels))
 
     def _find_categories(self) -> Iterable[str]:
-        return sorted(self.classes) if self.classes else sorted({name for image in self for name in image.categories})
+        if self.classes:
+            return sorted(self.classes)
+        return sorted({name for row in self._rows.values() for name in _categories_of(row)})
 
     def _annotation_files(self) -> Iterable[Path]:
         files = [row for row in self._rows.values() if isinstance(row, Path)]
@@ -101,8 +105,9 @@ class ImageNetImages(AnnotatedImages):
 def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
     """Read ImageNet pictures with boxes or labels.
 
-    Categories are WordNet ids such as `n02123394`. Where 1000 of them are known, `classes` gives each its place in
-    sorted order, which is ImageNet's own; a `labels.csv` says the classes itself.
+    Categories are WordNet ids such as `n02123394`. A `labels.csv` says their classes itself (`classes`); else `order`
+    is that of `LOC_synset_mapping.txt`, as Kaggle lays ImageNet out, or of Caffe's `synset_words.txt` or `synsets.txt`,
+    if the root has one of these.
 
     Args:
         root: a folder with pictures (`Data/CLS-LOC/val`, `val`, `images` or the folder itself) and one of: XML files
@@ -123,7 +128,7 @@ def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
     if boxes is not None:
         files = {file.stem: file for file in sorted(boxes.glob("*.xml"))}
         if files:
-            return _with_classes(ImageNetImages(place.name, place, pictures, files, boxes), {})
+            return _with_order(ImageNetImages(place.name, place, pictures, files, boxes))
     table = next((file for name in TABLES if (file := place / name).is_file()), None)
     if table is None:
         raise DataError(f"{place}: has neither XML files in {', '.join(BOXES)} nor {' or '.join(TABLES)}.")
@@ -132,15 +137,27 @@ def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
     data = ImageNetImages(place.name, place, pictures, rows, table)
     for sentence in problems:
         data.problems.report(table, sentence)
-    return _with_classes(data, classes)
-
-
-def _with_classes(data: ImageNetImages, classes: Mapping[str, int]) -> ImageNetImages:
-    if not classes:
-        found = data.categories
-        classes = {name: place for place, name in enumerate(sorted(found))} if len(found) == CLASSES else {}
     data.classes = {name: (index,) for name, index in classes.items()}
+    return _with_order(data)
+
+
+def _with_order(data: ImageNetImages) -> ImageNetImages:
+    """The same with the order of its categories, if the root has a file that says it."""
+    file = next((place for name in ORDERS if (place := data.root / name).is_file()), None)
+    if file is not None:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        data.order = tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     return data
+
+
+def _categories_of(row: _Row | Path) -> list[str]:
+    """The categories of an image, from its annotation alone."""
+    if isinstance(row, _Row):
+        return [*(category for category, _, _ in row.boxes), *row.labels]
+    try:
+        return [item.name for item in read_xml(row).objects]
+    except XmlError:  # told when the image is asked for
+        return []
 
 
 def _read_table(table: Path, problems: list[str]) -> tuple[dict[str, _Row], dict[str, int]]:

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from .._checks import check_path
 from ._annotations import DataError
 
 
@@ -21,6 +22,7 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     Raises:
         DataError: missing or malformed.
     """
+    check_path("mapping", path)
     place = Path(path)
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
@@ -42,5 +44,11 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
 
 
 def category_target(classes: tuple[int, ...]) -> int | dict[int | str, float | int]:
-    """What a method is asked for a category: its class, or a mixture of its classes in equal parts."""
+    """What a method is asked for a category: its class, or a mixture of its classes in equal parts.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not classes:
+        raise DataError("a category without classes has no target; leave it out.")
     return classes[0] if len(classes) == 1 else {index: 1 / len(classes) for index in classes}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from .._checks import check_text
 from ._annotations import DataError
 from ._coco import read_coco
 from ._dataset import AnnotatedImages
@@ -23,6 +24,7 @@ def open_data(spec: str) -> AnnotatedImages:
     Raises:
         DataError: no such format, folder or split.
     """
+    check_text("data", spec, FORM)
     kind, _, rest = spec.partition(":")
     readers: dict[str, Callable[[str, str | None], AnnotatedImages]] = {"coco": read_coco, "voc": read_voc}
     if not rest or kind not in {*readers, "imagenet"}:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,50 +84,82 @@ class FoundPictures:
     """What a search for pictures found.
 
     Attributes:
-        pictures: files to read, in the order given; those of one folder sorted by name.
+        pictures: files to read, in the order given, those of one folder sorted by path; each with a name for what is
+            made of it: a path without an ending, relative to the folder it was found in.
         others: files in folders that are no pictures by their names, for the caller to report.
     """
 
-    pictures: tuple[Path, ...]
+    pictures: dict[Path, Path]
     others: tuple[Path, ...]
 
 
-def find_pictures(places: Sequence[str | os.PathLike[str]]) -> FoundPictures:
+def find_pictures(
+    places: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
+) -> FoundPictures:
     """Pictures among files and folders.
 
-    A file that is named is taken whatever it is called. Of a folder, the files that end like pictures are taken; its
-    subfolders are not entered, hidden files not mentioned.
+    A file that is named is taken whatever it is called. Of a folder and all its subfolders, the files that end like
+    pictures are taken; hidden files and hidden folders are passed over.
+
+    The name of a picture in a folder is its path below that folder (`birds/3.jpg` has the name `birds/3`); where
+    several folders are given, the folder's own name stands first. A picture that was given as a file has its own name.
+    Pictures of the same name in other respects (`3.jpg`, `3.png`) keep their endings (`3.jpg`, `3.png`).
 
     Args:
         places: files and folders.
+        out: where results go; it is not searched, so that figures of an earlier run are not taken for pictures.
 
     Returns:
-        Pictures, each once, and what else lay in the folders.
+        Pictures, each once, with their names; and what else lay in the folders.
 
     Raises:
-        PictureError: a place does not exist, or a folder holds no picture.
+        PictureError: a place does not exist, a folder holds no picture, or `out` is one of the folders.
     """
-    pictures: dict[Path, None] = {}
+    pictures: dict[Path, Path] = {}
     others: dict[Path, None] = {}
+    results = None if out is None else Path(out).resolve()
+    several = sum(Path(place).is_dir() for place in places) > 1
     for place in map(Path, places):
         if not place.exists():
             raise PictureError(f"{place}: no such file or folder.")
         if not place.is_dir():
-            pictures[place] = None
+            pictures.setdefault(place, Path(place.name))
             continue
-        files = sorted(_visible_files(place))
+        if place.resolve() == results:
+            raise PictureError(
+                f"{place}: is the folder of the results too, where figures would lie among the pictures; choose"
+                " another one for the results."
+            )
+        files = sorted(_visible_files(place, set() if results is None else {results}))
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         if not found:
             raise PictureError(
-                f"{place}: this folder holds no picture (names ending in .jpg, .png, ...; subfolders are not entered)."
+                f"{place}: neither this folder nor its subfolders hold a picture (names ending in .jpg, .png, ...)."
             )
-        pictures.update(dict.fromkeys(found))
+        above = Path(place.resolve().name if several else "")
+        for file in found:
+            pictures.setdefault(file, above / file.relative_to(place))
         others.update(dict.fromkeys(file for file in files if file.suffix.lower() not in SUFFIXES))
-    return FoundPictures(tuple(pictures), tuple(others))
+    return FoundPictures(_named(pictures), tuple(others))
 
 
-def _visible_files(folder: Path) -> Iterable[Path]:
-    return (file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+def _named(pictures: dict[Path, Path]) -> dict[Path, Path]:
+    """Names without endings, except where that makes two of them alike (some file systems know no case)."""
+    plain = {picture: name.with_suffix("") for picture, name in pictures.items()}
+    uses = Counter(str(name).casefold() for name in plain.values())
+    return {picture: name if uses[str(name).casefold()] == 1 else pictures[picture] for picture, name in plain.items()}
+
+
+def _visible_files(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Files of a folder and its subfolders, each folder once even if links lead to it again."""
+    seen.add(folder.resolve())
+    for item in folder.iterdir():
+        if item.name.startswith("."):
+            continue
+        if item.is_file():
+            yield item
+        elif item.is_dir() and item.resolve() not in seen:
+            yield from _visible_files(item, seen)
 
 
 def _known_formats() -> list[str]:

@@ -35,7 +35,9 @@ class VocImages(AnnotatedImages):
         self._check_id(image_id)
         path = self._xml_path(image_id)
         if path is None:
-            self.problems.report(self._list, f"names image {image_id!r}, which leads out of the folder; left out.")
+            self.problems.report(
+                self._list, f"names image {image_id!r}, which is no name of a file in the folder; left out."
+            )
             return None
         try:
             written = read_xml(path)

@@ -69,7 +69,7 @@ def _contrast_of_gradients(
     family="gradient",
     source="Table 2 of the paper (c-Grad)",
     cost="1 F + 2 T B",
-    needs="operations the engine knows",
+    needs="a rule for every operation",
     applies=knows_all,
     steps=("blur",),
 )
@@ -84,7 +84,7 @@ def contrastive_gradient(question: Question, *, channels: Channels = "max", sign
     family="gradient",
     source="Table 2 of the paper (c-Deconv)",
     cost="1 F + 2 T B",
-    needs="operations the engine knows; rectified linear units",
+    needs="a rule for every operation; rectified linear units",
     applies=knows_all_and_has_rectifiers,
     steps=("blur",),
 )

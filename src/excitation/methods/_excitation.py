@@ -10,7 +10,17 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._explain import explain_full
-from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, attention_map, sweep
+from ..propagation import (
+    Entry,
+    ExcitationRules,
+    Policies,
+    Record,
+    Signal,
+    Value,
+    attention_map,
+    policies_or_default,
+    sweep,
+)  # fmt: skip
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
@@ -42,7 +52,7 @@ def _explained(question: Question, contrast: str | None, *, signed: bool, polici
     place="engine",
     source=f"{PAPER}, Sec. 3.2",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
     aliases=("eb",),
 )
@@ -58,7 +68,7 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
     place="engine",
     source=f"{PAPER}, Sec. 3.3",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
     aliases=("c-eb",),
 )
@@ -92,7 +102,7 @@ def c_mwp(
     cells = working(cells)
     record.top = top[0].outputs[0]
     start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
-    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies or Policies()))
+    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies_or_default(policies)))
     maps = attention_map(p, value)
     return maps if signed else maps.clamp(min=0)
 
@@ -180,7 +190,7 @@ def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     place="engine",
     source=f"{PAPER}, Table 2 (w/o norm)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def without_norm(question: Question, *, signed: bool = False) -> Maps:
@@ -196,7 +206,7 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
     place="engine",
     source=f"{PAPER}, Table 2 (post-norm)",
     cost="1 F + 2 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def post_norm(question: Question, *, signed: bool = False) -> Maps:

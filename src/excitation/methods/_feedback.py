@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 
-from .._errors import ExcitationError, LayerError
+from .._checks import check_number
+from .._errors import LayerError
 from .._forward import OutputChoice
 from .._layers import Layer
 from ..networks._loaded import LoadedModel
@@ -102,11 +104,9 @@ def _moved(gate: torch.Tensor, slope: torch.Tensor | None, rate: float, sparsity
 def _feedback(
     question: Question, *, iterations: int, rate: float, sparsity: float, channels: Channels
 ) -> FeedbackResult:
-    if not iterations >= 1 or rate <= 0 or sparsity < 0:
-        raise ExcitationError(
-            f"iterations is {iterations}, rate {rate}, sparsity {sparsity}; at least one iteration, a positive rate and"
-            " no negative sparsity are needed."
-        )
+    check_number("iterations", iterations, "a whole number from 1 on", least=1, whole=True)
+    check_number("rate", rate, "a positive number", least=sys.float_info.min)
+    check_number("sparsity", sparsity, "a number from 0 on", least=0)
     layer = question.layer or INPUT
     each = [
         _optimised(question, index, layer, iterations, rate, sparsity) for index in range(max(question.counts))

@@ -67,7 +67,7 @@ def _register(name: str, sentence: str, source: str, **more: Any) -> Function:
         family="relevance",
         source=source,
         cost="1 F + 1 B for all targets",
-        needs="operations the engine knows",
+        needs="a rule for every operation above the layer",
         applies=knows_from_input,
         steps=("blur",),
         fixed=fixed,
@@ -81,7 +81,7 @@ method(
     family="relevance",
     source=f"{BACH} (reference 9 of the paper); {MONTAVON}",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_from_input,
     steps=("blur",),
 )(lrp)

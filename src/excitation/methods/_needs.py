@@ -60,7 +60,9 @@ def knows_all_and_has_rectifiers(question: Question) -> None:
 
 def _known(question: Question, layer: str | None) -> None:
     if layer is None:
-        assert question.first.scores is not None
+        assert question.first.top is not None
+        if question.first.top.problem is not None:
+            raise question.first.top.problem
     else:
         record = forward(question.model, question.images[:1], [layer], question.output, question.constants)
         find_place(record, layer)

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 
+from .._checks import check_names
 from .._errors import ExcitationError
 from .._explain import _bypass, _class_weights, _per_image, _priors, _warn_of_bypass
 from .._forward import OutputChoice, _check_images, check_model, forward
@@ -72,6 +73,8 @@ class Question:
             return self.layer
         if self.preferred is not None:
             return layer_name(self.model, self.preferred)
+        if self.first.top is not None and self.first.top.problem is not None:
+            raise self.first.top.problem
         return default_place(self.first).name
 
     def last_layer(self) -> str:
@@ -80,8 +83,11 @@ class Question:
 
     @cached_property
     def first(self) -> Record:
-        """One recorded forward pass of the first image alone, of all that lies between image and scores."""
-        return forward(self.model, self.images[:1], None, self.output, self.constants)
+        """One recorded forward pass of the first image alone, of all that lies between image and scores.
+
+        Operations need no rules for it: who needs them asks `knows_all`.
+        """
+        return forward(self.model, self.images[:1], None, self.output, self.constants, rules=False)
 
 
 def ask(
@@ -120,7 +126,7 @@ def ask(
         signal=signal,
         class_names=class_names,
         output=output,
-        constants=tuple(constants),
+        constants=check_names("constants", constants),
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from .._errors import ExcitationError
+from .._checks import check_text
+from .._errors import ExcitationError, UnsupportedOperationError
 from .._forward import OutputChoice
 from .._layers import Layer
 from ..networks._loaded import LoadedModel
-from ..propagation import Policies
+from ..propagation import policies_or_default
 from ..signals import Reading, Target
 from ._question import Maps, Question, ask
 
@@ -118,9 +119,15 @@ class Method:
         # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
         with torch.inference_mode(False), torch.no_grad():
             # Of one image the method itself says so as early.
-            if self.applies is not None and len(images) > 1:
-                self.applies(question)
-            maps = self.function(question, **options)
+            try:
+                if self.applies is not None and len(images) > 1:
+                    self.applies(question)
+                maps = self.function(question, **options)
+            except UnsupportedOperationError as error:
+                raise UnsupportedOperationError(
+                    f'method {self.name!r} needs {self.needs}: {error} Methods that need "any network", such as'
+                    " gradient or grad-cam, need no rules."
+                ) from error
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(
                 f"the map of method {self.name!r} is not finite: an activation or a gradient is too large for"
@@ -213,7 +220,7 @@ def _check_kind(key: str, value: object, usual: object) -> None:
         number = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
         fits, kind = number or isinstance(value, torch.Tensor), "a finite number is"
     elif key == "policies":
-        fits, kind = value is None or isinstance(value, Policies), "excitation.Policies(...) are"
+        policies_or_default(value)
     if not fits:
         raise ExcitationError(f"{key} is {value!r}; {kind} expected.")
 
@@ -224,6 +231,7 @@ def find_method(name: str) -> Method:
     Raises:
         ExcitationError: there is none, with the nearest names.
     """
+    check_text("method", name, "the name of a method")
     try:
         return _METHODS[name]
     except KeyError:

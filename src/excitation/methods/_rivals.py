@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 
-from ..propagation import Policies, attention_maps
+from ..propagation import Policies, attention_maps, policies_or_default
 from ..signals import Reading, read_positions, rivals_signal
 from ._gradient import working
 from ._needs import knows_above
@@ -74,7 +74,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     place="engine",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows; scores of which zero means something",
+    needs="a rule for every operation above the layer; scores of which zero means something",
     applies=knows_above,
     fixed={"start": "rivals"},
 )
@@ -85,7 +85,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     place="engine",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:
@@ -100,5 +100,5 @@ def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, po
     value = swept_layer(record, layer)
     assert record.scores is not None
     signal = contrasted_start(question, working(record.scores), start)
-    (maps,) = attention_maps(record, signal[None], [value], policies or Policies())
+    (maps,) = attention_maps(record, signal[None], [value], policies_or_default(policies))
     return maps if signed else maps.clamp(min=0)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
+from .._checks import check_names, check_number, check_size
 from .._errors import ExcitationError
 from .._explain import _resized
 from .._precision import own_precision
@@ -24,6 +25,8 @@ def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image targ
     The paper blurs the maps of Grad, Deconv and LRP with `0.02 max(W, H)`. Cut off at four deviations; beyond the
     edges the outermost values go on.
     """
+    _check_maps(maps)
+    check_number("sigma", sigma, "a part of the longer side", least=0)
     size = maps.shape[2:]
     deviation = sigma * max(size)
     if deviation <= 0:
@@ -41,9 +44,16 @@ def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image targ
     return maps
 
 
+def _check_maps(maps: object) -> None:
+    if not isinstance(maps, torch.Tensor) or maps.dim() < 3:
+        shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
+        raise ExcitationError(f"maps are {shape}; a tensor (image, target, height, width) is expected.")
+
+
 def enlarge(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
     """Maps at another size, by bicubic interpolation as `explain(resize=...)`."""
-    size = tuple(size)
+    _check_maps(maps)
+    size = check_size("size", size, "one number for each dimension of space", dimensions=maps.dim() - 2)
     return _resized(maps, maps, size) if tuple(maps.shape[2:]) != size else maps
 
 
@@ -65,7 +75,7 @@ def post_process(maps: Maps, steps: Sequence[str], size: Sequence[int]) -> Float
     Raises:
         ExcitationError: no such step.
     """
-    for name in steps:
+    for name in check_names("steps", steps):
         if name not in STEPS:
             raise ExcitationError(f"there is no step {name!r}; choose among {', '.join(map(repr, STEPS))}.")
         maps = STEPS[name](maps, size)

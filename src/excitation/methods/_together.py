@@ -82,6 +82,10 @@ def maps_together(
 def _for_each(layers: Sequence[str | None] | Sequence[Sequence[str | None]], count: int) -> list[list[str | None]]:
     """A list of layers for each of so many methods."""
     lists = [list(item) for item in layers if item is not None and not isinstance(item, str)]
+    if not layers:
+        raise ExcitationError(
+            "an empty list of layers was given; name at least one, or None for the method's own choice."
+        )
     if not lists:
         common = [item for item in layers if item is None or isinstance(item, str)]
         return [common] * count

@@ -97,8 +97,9 @@ class Watch(Recorder):
         results: list[torch.Tensor],
         kind: Kind,
         problem: UnsupportedOperationError | None,
+        tensors: Sequence[torch.Tensor],
     ) -> None:
-        super()._write(reading, read, results, kind, problem)
+        super()._write(reading, read, results, kind, problem, tensors)
         for tensor in results:
             value = self._book.get(tensor)
             if value is not None and (self._keep is None or value.address in self._keep):

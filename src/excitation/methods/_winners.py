@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .._errors import ExcitationError, UnsupportedOperationError
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, sweep
+from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
 from ..propagation.operations import Affine, Average, Selection, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
@@ -174,7 +174,7 @@ def _walked(
     place="engine",
     source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
     cost="1 F + 1 B for each winner",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def selective_tuning(question: Question, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
@@ -205,7 +205,7 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
         top, first = flat.max(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, first, (top > 0).to(flat.dtype))
 
-    rules = WinnerRules(policies or Policies(), draw, split)
+    rules = WinnerRules(policies_or_default(policies), draw, split)
     maps, _, _ = _walked(question, rules, choose)
     return (maps > 0).to(maps.dtype)
 
@@ -217,7 +217,7 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
     place="engine",
     source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",
     cost="1 F + 1 B for each winner",
-    needs="operations the engine knows",
+    needs="a rule for every operation above the layer",
     applies=knows_above,
 )
 def sampled_winners(
@@ -253,7 +253,7 @@ def sampled_winners(
                 row.index_add_(0, found, torch.ones_like(found, dtype=row.dtype))
         return counts
 
-    rules = WinnerRules(policies or Policies(), draw, split)
+    rules = WinnerRules(policies_or_default(policies), draw, split)
     maps, _, priors = _walked(question, rules, choose)
     mass = priors.flatten(2).sum(2).transpose(0, 1)
     return maps / walks * mass.reshape(*mass.shape, *(1,) * (maps.dim() - 2))

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import sources
+from .._checks import check_text
+from .._errors import ExcitationError
+from . import onnx, sources
 from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
@@ -40,10 +42,13 @@ def register_scheme(name: str, scheme: Scheme) -> None:
     """Add a source of models.
 
     Raises:
-        ValueError: the name is taken.
+        ExcitationError: the name is taken, or what was given is no `Scheme`.
     """
+    check_text("the scheme's name", name, "a text")
+    if not isinstance(scheme, Scheme):
+        raise ExcitationError(f"scheme is {scheme!r}; a Scheme is expected.")
     if name in SCHEMES:
-        raise ValueError(f"scheme {name!r} is already registered, for {SCHEMES[name].form}.")
+        raise ExcitationError(f"scheme {name!r} is already registered, for {SCHEMES[name].form}.")
     SCHEMES[name] = scheme
 
 
@@ -76,6 +81,7 @@ def model_files(spec: str) -> list[Path]:
 
 
 def _resolve(spec: str) -> tuple[Scheme, str]:
+    check_text("the model's spec", spec, "a text such as 'symbols' or 'caffe:PROTOTXT,CAFFEMODEL'")
     head, colon, rest = spec.partition(":")
     if head in SCHEMES:
         return SCHEMES[head], rest
@@ -156,4 +162,4 @@ register_scheme("pool-first", Scheme(_load_pool_first, "pool-first:SPEC", model_
 register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVISION_FORM, sources.torchvision_files))
 register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
 register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
-register_scheme("onnx", Scheme(sources.load_onnx, sources.ONNX_FORM, sources.onnx_files))
+register_scheme("onnx", Scheme(onnx.load_onnx, onnx.FORM, onnx.onnx_files))

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .._checks import check_size
+from .._forward import check_model
 from ..propagation._functions import function
 from ._loaded import ModelError
 
@@ -147,8 +149,11 @@ def find_head(model: torch.nn.Module, size: tuple[int, int], allowed: Iterable[s
         From the scores down to the first call that is not allowed, which is included.
 
     Raises:
+        ExcitationError: it is no module, or the size is none.
         ModelError: it does not run at that size, or returns something else.
     """
+    check_model(model)
+    size = check_size("size", size)  # type: ignore[assignment]
     example = next(model.parameters(), torch.zeros(()))
     images = torch.zeros(1, 3, *size, dtype=example.dtype, device=example.device)
     probe = _Probe()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 
+from .._checks import check_choice, check_number, check_size
 from .._errors import ExcitationError
 
 MAX_ASPECT = 16
@@ -22,6 +23,15 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+Manner = Literal["shortest", "squash", "crop"]
+"""How a picture gets the network's size."""
+
+Order = Literal["RGB", "BGR", "L"]
+"""Of the network's input channels."""
+
+_MANNERS, _ORDERS = get_args(Manner), get_args(Order)
 
 
 class ModelError(ExcitationError):
@@ -47,29 +57,37 @@ class Preprocessing:
         interpolation: Pillow's filter, by name; smoothed when making smaller.
 
     Raises:
-        ValueError: sizes, mean or deviation that make no sense.
+        ExcitationError: a value that makes no sense.
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["shortest", "squash", "crop"] = "shortest"
+    resize: Manner = "shortest"
     resize_to: int | None = None
     scale: float = 1 / 255
-    channels: Literal["RGB", "BGR", "L"] = "RGB"
+    channels: Order = "RGB"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
 
     def __post_init__(self) -> None:
         """Check what can be checked before there is a picture."""
-        if min(self.size) < 1:
-            raise ValueError(f"size is {self.size}; give a height and a width of at least one pixel.")
-        count, word = (1, "one value") if self.channels == "L" else (3, "three values")
-        if len(self.mean) != count or len(self.std) != count:
-            raise ValueError(f"mean {self.mean} and std {self.std} must have {word} each, one per channel.")
+        check_size("size", self.size)
+        for name, choices in (("resize", _MANNERS), ("channels", _ORDERS), ("interpolation", tuple(FILTERS))):
+            check_choice(name, getattr(self, name), choices)
+        if self.resize_to is not None:
+            check_number("resize_to", self.resize_to, "a whole number of pixels from 1 on", least=1, whole=True)
+        check_number("scale", self.scale, "a number")
+        count, word = (1, "one value is") if self.channels == "L" else (3, "three values are")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, Sequence) or len(values) != count:
+                raise ExcitationError(f"{name} is {values!r}; {word} expected, one per channel.")
+            for value in values:
+                check_number(f"a value of {name}", value, "a number")
         if min(self.std) <= 0:
-            raise ValueError(f"std is {self.std}; all values must be positive.")
+            raise ExcitationError(f"std is {self.std}; all values must be positive.")
         if self.resize == "crop" and self._shortest < max(self.size):
-            raise ValueError(
+            raise ExcitationError(
                 f"resize_to is {self._shortest}, smaller than the crop of {self.size};"
                 f" make it at least {max(self.size)}."
             )
@@ -84,10 +102,12 @@ class Preprocessing:
             float32, in the network's channel order.
 
         Raises:
-            ValueError: another mode, or a picture too long and thin for `resize="shortest"`.
+            ExcitationError: no picture, another mode, or a picture too long and thin for `resize="shortest"`.
         """
+        if not isinstance(picture, Image.Image):
+            raise ExcitationError(f"a {type(picture).__name__} was given; a PIL.Image.Image in mode 'RGB' is expected.")
         if picture.mode != "RGB":
-            raise ValueError(f"the picture's mode is {picture.mode!r}; convert it to 'RGB' first.")
+            raise ExcitationError(f"the picture's mode is {picture.mode!r}; convert it to 'RGB' first.")
         height, width = self._resized(picture.height, picture.width)
         resized = picture.resize((width, height), FILTERS[self.interpolation])
         if self.resize == "crop":
@@ -109,7 +129,7 @@ class Preprocessing:
         Returns:
             A box `(x0, y0, x1, y1)` in the picture's pixels, half open; all of it unless `resize="crop"`.
         """
-        height, width = size
+        height, width = check_size("size", size)
         if self.resize != "crop":
             return 0.0, 0.0, float(width), float(height)
         tall, wide = self._resized(height, width)
@@ -125,7 +145,7 @@ class Preprocessing:
             return self.size
         short, long = sorted((height, width))
         if self.resize == "shortest" and long > MAX_ASPECT * short:
-            raise ValueError(
+            raise ExcitationError(
                 f"the picture is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide; crop it, or"
                 " use a preprocessing with resize='squash' or 'crop'."
             )

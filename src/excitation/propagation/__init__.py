@@ -5,14 +5,16 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 """
 
 from ._account import Account, AccountRow
+from ._compositions import mark
 from ._grid import Grid, axis_names
 from ._layout import images_axis
+from ._names import INPUT
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
-from ._recorder import INPUT, LateRootError, Recorder
+from ._recorder import LateRootError, Recorder
 from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
-from .policies import Policies
+from .policies import Policies, policies_or_default
 from .rules import ExcitationRules, Signal, attention_map, channel_sum, total
 from .upward import LIVE, Climb, last_layer
 
@@ -39,6 +41,8 @@ __all__ = [
     "channel_sum",
     "images_axis",
     "last_layer",
+    "mark",
+    "policies_or_default",
     "sweep",
     "tensors_in",
     "total",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from ._record import Entry
-from ._values import Kind
+from ._values import Kind, Value
 from .rules import Signal, total
 
 Mass = Float64[torch.Tensor, "image target"]
@@ -25,8 +25,11 @@ class AccountRow:
         entered: mass on its outputs.
         left: mass on those inputs that lead to the chosen layer.
         negative: the part of `left` below zero (as a number of zero or less).
-        lost: mass that ended here: winners without a normaliser, padding, constants.
+        lost: mass that ended here: winners without a normaliser, silent winners, padding, constants; measured there.
         round: mass on inputs that lead round the chosen layer.
+        residue: what does not balance, `entered - left - lost - round`: rounding errors.
+        size: absolute mass that entered or left, whichever is more; what a residue is to be compared with.
+        pending: whether a contrast is still to be formed below.
     """
 
     address: str
@@ -36,6 +39,9 @@ class AccountRow:
     negative: Mass
     lost: Mass
     round: Mass
+    residue: Mass
+    size: Mass
+    pending: bool
 
 
 @dataclass
@@ -43,14 +49,34 @@ class Account:
     """Rows from the top down; `entered = left + lost + round` in each."""
 
     rows: list[AccountRow] = field(default_factory=list)
+    _lost: list[Float[torch.Tensor, "target ..."]] = field(default_factory=list)
+
+    def lose(self, part: Float[torch.Tensor, "target ..."]) -> None:
+        """Add mass that ends at the operation whose row comes next, on neurons of its outputs or inputs."""
+        self._lost.append(part)
 
     def enter(
-        self, entry: Entry, arrived: Sequence[Signal | None], passed: Sequence[Signal | None], reached: set[int]
-    ) -> None:  # fmt: skip
-        """Add the row of one operation."""
+        self,
+        entry: Entry,
+        arrived: Sequence[Signal | None],
+        passed: Sequence[Signal | None],
+        reached: set[int],
+        *,
+        pending: bool = False,
+    ) -> None:
+        """Add the row of one operation, after its rule has said what is lost."""
         masses = [total(p, value.layout) for p, value in zip(arrived, entry.outputs, strict=True) if p is not None]
         entered = sum(masses[1:], masses[0])
-        left, negative, bypass = (torch.zeros_like(entered) for _ in range(3))
+        left, negative, bypass, lost = (torch.zeros_like(entered) for _ in range(4))
+        known = (*entry.outputs, *entry.inputs)
+        for part in self._lost:
+            layout = next((value.layout for value in known if value.shape == part.shape[1:]), None)
+            lost += total(part[None], layout)
+        self._lost.clear()
+        size, away = (
+            sum((_total(p.abs(), value, entry) for p, value in side if p is not None), torch.zeros_like(entered))
+            for side in (zip(arrived, entry.outputs, strict=True), zip(passed, entry.inputs, strict=True))
+        )
         for value, p in zip(entry.inputs, passed, strict=True):
             if p is None:
                 continue
@@ -59,13 +85,25 @@ class Account:
                 negative += total(p.clamp(max=0), value.layout)
             elif value.kind is not Kind.CONSTANT:
                 bypass += total(p, value.layout)
+            else:
+                lost += _total(p, value, entry)
         row = AccountRow(
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),
             entered=entered,
             left=left,
             negative=negative,
-            lost=entered - left - bypass,
+            lost=lost,
             round=bypass,
+            residue=entered - left - lost - bypass,
+            size=torch.maximum(size, away),
+            pending=pending,
         )
         self.rows.append(row)
+
+
+def _total(p: Signal, value: Value, entry: Entry) -> Mass:
+    """Mass on an operand or a result; a constant's images stand where those of the result stand."""
+    layout = value.layout
+    layout = value.layout if value.layout is not None else entry.outputs[0].layout
+    return total(p, layout if layout is not None and len(layout) == len(value.shape) else None)

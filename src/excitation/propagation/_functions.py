@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .operations import READERS, Reader
+from ._genuine import counterpart, foreign, is_genuine
+from .operations import READERS, Parts, Read, Reader, Reading
 
 DUNDERS = {
     "__radd__": "add",
@@ -27,6 +28,13 @@ LEAKS = frozenset(
     | {"data_ptr", "untyped_storage", "storage", "__reduce_ex__"}
 )
 
+# What may be asked of a tensor that depends on the images: answers that are no tensors, and depend on no number.
+QUESTIONS = frozenset(
+    {"size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "storage_offset", "len", "hash"}
+    | {"get_device", "dense_dim", "sparse_dim", "is_pinned", "storage_type", "result_type", "promote_types"}
+    | {"has_names", "dim_order", "register_hook", "dlpack_device"}
+)
+
 # Results with a tensor's shape and none of its numbers.
 SHAPE_ONLY = frozenset(
     {"zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like"}
@@ -35,6 +43,10 @@ SHAPE_ONLY = frozenset(
 
 # Results with the first tensor's numbers and another's shape or type.
 FIRST_ONLY = frozenset({"view_as", "reshape_as", "expand_as", "type_as", "to"})
+
+
+# The arguments of functions that share their name with one of `torch.nn.functional`, but not their order.
+OTHER_ORDER = frozenset({"batch_norm", "instance_norm"})
 
 
 @dataclass(frozen=True)
@@ -49,15 +61,17 @@ class Function:
         leaks: whether it takes numbers out of the record.
         shape_only: whether its result depends on its inputs' shapes alone.
         sets: whether it sets a tensor's attribute, such as `.data`.
+        foreign: what it is, if it is none of PyTorch's own functions; else empty.
     """
 
     name: str
     reader: Reader | None
     in_place: bool
     twin: Callable[..., Any]
-    leaks: bool
-    shape_only: bool
-    sets: bool
+    leaks: bool = False
+    shape_only: bool = False
+    sets: bool = False
+    foreign: str = ""
 
 
 _known: dict[Callable[..., Any], Function] = {}
@@ -72,9 +86,16 @@ def function(func: Callable[..., Any]) -> Function:
 
 
 def _describe(func: Callable[..., Any]) -> Function:
-    raw = getattr(func, "__name__", type(func).__name__)
-    if raw in {"__get__", "__set__"}:
-        raw = f"{getattr(getattr(func, '__self__', None), '__name__', '?')}.{raw}"
+    own = func
+    if not is_genuine(func):
+        match = counterpart(func)
+        if match is None:
+            name, kind = foreign(func)
+            return Function(name, None, False, func, foreign=kind)
+        own = match
+    raw = getattr(own, "__name__", type(own).__name__)
+    if raw in {"__get__", "__set__", "__delete__"}:
+        raw = f"{_attribute_name(own)}.{raw}"
     in_place = raw in IN_PLACE_DUNDERS or raw == "__setitem__" or (raw.endswith("_") and not raw.endswith("__"))
     if raw in IN_PLACE_DUNDERS:
         name = IN_PLACE_DUNDERS[raw]
@@ -86,12 +107,70 @@ def _describe(func: Callable[..., Any]) -> Function:
         name = raw[:-1] if in_place else raw
     if raw in {"detach_", "requires_grad_"}:  # they change no number
         in_place, name = False, "detach"
-        twin: Callable[..., Any] = torch.Tensor.detach
+        twin: Callable[..., Any] = _detached if raw == "detach_" else _itself
+    elif name == "requires_grad.__set__":
+        return Function(name, None, False, _nothing)
     else:
         twin = _twin(func, name) if in_place else func
-    return Function(
-        name, READERS.get(name), in_place, twin, name in LEAKS, name in SHAPE_ONLY, name.endswith(".__set__")
-    )
+    reader = READERS.get(name)
+    if name in OTHER_ORDER and own is not getattr(torch.nn.functional, name) and reader is not None:
+        reader = _reordered(reader)
+    sets = name.endswith((".__set__", ".__delete__"))
+    return Function(name, reader, in_place, twin, name in LEAKS, name in SHAPE_ONLY, sets)
+
+
+def _attribute_name(access: Callable[..., Any]) -> str:
+    """The name of the attribute behind `Tensor.T.__get__`."""
+    attribute = getattr(access, "__self__", None)
+    name = getattr(attribute, "__name__", None) or getattr(getattr(attribute, "fget", None), "__name__", "?")
+    return str(name)
+
+
+def _detached(input: torch.Tensor) -> torch.Tensor:
+    return input.detach()
+
+
+def _itself(input: torch.Tensor, requires_grad: bool = True) -> torch.Tensor:
+    """Whether autograd follows is for who asked for the recording to decide."""
+    del requires_grad
+    return input
+
+
+def _nothing(input: torch.Tensor, requires_grad: bool) -> None:
+    del input, requires_grad
+
+
+def _reordered(reader: Reader) -> Reader:
+    """A reader of `torch.nn.functional`'s function, for the inner one that takes weights before statistics."""
+
+    def read(
+        reading: Reading, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
+        training: bool, momentum: Any, eps: Any, *flags: bool,
+    ) -> Read | Parts | None:  # fmt: skip
+        del flags
+        return reader(reading, input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+    return read
+
+
+def tells_numbers(how: Function, result: object) -> bool:
+    """Whether what a function returned, which holds no tensor, may have been made of a tensor's numbers.
+
+    Truth values steer the network, as masks do; text is for people.
+    """
+    if how.name in QUESTIONS or how.name.endswith(".__get__") or result is None:
+        return False
+    if isinstance(result, (tuple, list)) and not result:
+        return False
+    return not isinstance(result, (bool, str, torch.Size, torch.dtype, torch.device, torch.layout))
+
+
+def moved_target(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments with what is written into in the first place: `relu_(input=x)` as `relu_(x)`."""
+    for name in ("input", "self"):
+        if not args and name in kwargs:
+            return (kwargs[name],), {key: item for key, item in kwargs.items() if key != name}
+    return args, kwargs
 
 
 def _twin(func: Callable[..., Any], name: str) -> Callable[..., Any]:

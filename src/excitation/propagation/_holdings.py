@@ -1,14 +1,26 @@
-"""What a network holds before any image comes: the names of its modules, its constants, its buffers."""
+"""What a network holds before any image comes: the names of its modules, its constants, all its attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
+
+from .._errors import ExcitationError
+from ._names import written
+from ._values import tensor_list, version_of
 
 OWN = frozenset(vars(torch.nn.Module()))
 """What every module keeps for PyTorch's own use."""
+
+GROUPS = ("_parameters", "_buffers", "_modules")
+"""Where modules keep what a forward pass may replace, beside plain attributes."""
+
+_MISSING = object()
 
 
 class Holdings:
@@ -16,34 +28,172 @@ class Holdings:
 
     Args:
         model: the network.
+        named: dotted names of further tensors that are constants; parts of lists by their number (`stats.0`).
 
     Attributes:
-        names: dotted name of each module by its identity; of a module with several names the first, as PyTorch has it.
-        constants: parameters, buffers, and tensors kept as plain attributes, by identity.
+        names: layer name of each module by its identity; of a module with several names the first, as PyTorch has it.
+        versions: of each constant by identity, how often it was written into: parameters, buffers, tensors that are
+            attributes of modules and of their classes, or stand there in lists, tuples and dictionaries.
+
+    Raises:
+        ExcitationError: a parameter has no shape yet, or a name leads nowhere.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, named: Sequence[str] = ()) -> None:
         self.names: dict[int, str] = {}
-        self.constants: dict[int, torch.Tensor] = {}
-        self._buffers: list[tuple[torch.nn.Module, str, torch.Tensor | None]] = []
+        self.versions: dict[int, int] = {}
+        self._model = model
+        self._constants: list[torch.Tensor] = []
+        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        classes: set[type] = set()
         for name, module in model.named_modules():
-            self.names[id(module)] = name
-            kept = vars(module)
-            items = [kept[key] for key in kept.keys() - OWN]
-            items += kept["_parameters"].values()
-            items += kept["_buffers"].values()
-            if not isinstance(module, torch.jit.ScriptModule):  # whose buffers are compiled code's, and no dictionary
-                self._buffers += [(module, key, tensor) for key, tensor in kept["_buffers"].items()]
-            for item in items:
-                if isinstance(item, torch.Tensor):
-                    self.constants[id(item)] = item
+            self.names[id(module)] = written(name)
+            if isinstance(module, torch.jit.ScriptModule):  # whose attributes are compiled code's, and no dictionary
+                for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                    self._keep(tensor)
+                continue
+            attributes = vars(module)
+            before = {key: attributes[key] for key in attributes.keys() - OWN}
+            self._attributes.append((attributes, before))
+            self._look_at(before.values(), put_back=True)
+            for group in GROUPS:
+                self._containers.append((attributes[group], dict(attributes[group])))
+            for tensor in (*attributes["_parameters"].values(), *attributes["_buffers"].values()):
+                if isinstance(tensor, torch.Tensor):
+                    if is_lazy(tensor):
+                        raise ExcitationError(
+                            f"module {name or type(module).__name__!r} is lazy and has no weights yet; run the model"
+                            " once, `model(images)`, before it is explained."
+                        )
+                    self._keep(tensor)
+            for kind in type(module).__mro__:
+                if kind is torch.nn.Module:
+                    break
+                if kind not in classes:
+                    classes.add(kind)
+                    self._look_at(vars(kind).values(), put_back=False)
+        self._open = [name for name in named if not self._keep_named(name)]
+        for name in self._open:  # the forward pass itself may make the last part of a name
+            parent, _, _ = name.rpartition(".")
+            if parent and held(model, parent) is _MISSING:
+                raise self._unknown(name)
+
+    def _look_at(self, items: Any, *, put_back: bool) -> None:
+        for item in items:
+            if isinstance(item, torch.Tensor):
+                self._keep(item)
+            elif isinstance(item, (list, tuple, dict)):
+                parts = item.values() if isinstance(item, dict) else item
+                for part in parts:
+                    if isinstance(part, torch.Tensor):
+                        self._keep(part)
+                if put_back and not isinstance(item, tuple):
+                    self._containers.append((item, item.copy()))
+
+    def _keep(self, tensor: torch.Tensor) -> None:
+        self._constants.append(tensor)
+        self.versions[id(tensor)] = version_of(tensor)
+
+    def _keep_named(self, name: str) -> bool:
+        tensors = tensor_list(held(self._model, name))
+        for tensor in tensors:
+            self._keep(tensor)
+        return bool(tensors)
+
+    def named_late(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a constant by a name that meant nothing before the forward pass made it."""
+        for name in self._open:
+            if any(found is tensor for found in tensor_list(held(self._model, name))):
+                self._open.remove(name)
+                self._keep(tensor)
+                return True
+        return False
+
+    def check_names(self) -> None:
+        """Refuse names of constants that have turned out to be no tensor's.
+
+        Raises:
+            ExcitationError: with the nearest names.
+        """
+        for name in self._open:
+            if not tensor_list(held(self._model, name)):
+                raise self._unknown(name)
+
+    def _unknown(self, name: str) -> ExcitationError:
+        known = [
+            f"{path}.{key}" if path else key
+            for path, module in self._model.named_modules()
+            if not isinstance(module, torch.jit.ScriptModule)
+            for key, item in vars(module).items()
+            if key not in OWN and tensor_list(item)
+        ]
+        known += [key for key, _ in self._model.named_buffers()] + [key for key, _ in self._model.named_parameters()]
+        near = ", ".join(map(repr, difflib.get_close_matches(name, known, n=3, cutoff=0.4)))
+        hint = f" Nearest: {near}." if near else ""
+        return ExcitationError(
+            f"constants: {name!r} names no tensor of the model; give the dotted name of an attribute, such as"
+            f" 'backbone.grid', or 'backbone.grids.0' for the first of a list.{hint}"
+        )
+
+    def rewritten(self) -> str:
+        """The name of a constant that was written into since the beginning, empty if there is none."""
+        for tensor in self._constants:
+            version = self.versions[id(tensor)]
+            if version >= 0 and tensor._version != version:
+                return self.name_of(tensor)
+        return ""
+
+    def name_of(self, tensor: torch.Tensor) -> str:
+        """What to call a constant in messages."""
+        for kind in (self._model.named_parameters(), self._model.named_buffers()):
+            for name, found in kind:
+                if found is tensor:
+                    return f"the model's {name!r}"
+        return f"a constant of the model, of shape {tuple(tensor.shape)}"
+
+    def refresh(self) -> None:
+        """Take the constants as they are now."""
+        for tensor in self._constants:
+            self.versions[id(tensor)] = version_of(tensor)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """A block after which buffers that the forward pass has replaced (`self.calls += 1`) are put back."""
+        """A block after which all attributes are what they were, also in lists and dictionaries among them.
+
+        What a forward pass leaves behind (`self.calls += 1`, `self.last = x`) would be a constant of the next one.
+        """
         try:
             yield
         finally:
-            for module, name, tensor in self._buffers:
-                if module._buffers.get(name) is not tensor:
-                    module._buffers[name] = tensor
+            for attributes, before in self._attributes:
+                for key in attributes.keys() - OWN - before.keys():
+                    del attributes[key]
+                for key, item in before.items():
+                    if attributes.get(key, _MISSING) is not item:
+                        attributes[key] = item
+            for container, before in self._containers:
+                _put_back(container, before)
+
+
+def _put_back(container: Any, before: Any) -> None:
+    if isinstance(container, dict):
+        same = container.keys() == before.keys() and all(container[key] is item for key, item in before.items())
+        if not same:
+            container.clear()
+            container.update(before)
+    elif len(container) != len(before) or any(new is not old for new, old in zip(container, before, strict=True)):
+        container[:] = before
+
+
+def held(model: torch.nn.Module, name: str) -> object:
+    """What a dotted name leads to: through attributes, lists by number, dictionaries by key."""
+    item: Any = model
+    for part in name.split("."):
+        if isinstance(item, (list, tuple)):
+            item = item[int(part)] if part.isdigit() and int(part) < len(item) else _MISSING
+        elif isinstance(item, dict):
+            item = item.get(part, _MISSING)
+        else:
+            item = getattr(item, part, _MISSING)
+    return item

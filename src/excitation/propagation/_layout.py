@@ -131,6 +131,18 @@ def assumed(shape: Sequence[int], images: Origin) -> Layout | None:
     return (whole(images), *(whole(Origin(size)) for size in shape[1:]))
 
 
+def reduced(layout: Layout, shape: Sequence[int]) -> Layout | None:
+    """The layout of a tensor some of whose axes have one position left; `None` if the shape says otherwise."""
+    if len(layout) != len(shape):
+        return None
+    result = []
+    for axis, size in zip(layout, shape, strict=True):
+        if size not in {size_of(axis), 1} or (size == 1 and holds_images(axis)):
+            return None
+        result.append(axis if size == size_of(axis) else ())
+    return tuple(result)
+
+
 # How operations treat layouts ----------------------------------------------------------------------------------------
 
 

@@ -52,9 +52,9 @@ def attention_maps(
     if signal.shape[1] > 1 and account is None and signal.device.type == "cpu":
         together = PIECE // (record.largest(layers) * signal.element_size())
         count = math.ceil(signal.shape[1] / max(1, together))
-    rules = ExcitationRules(policies, keep=count > 1)
+    rules = ExcitationRules(policies, keep=count > 1, lose=None if account is None else account.lose)
     found = []
     for piece in signal.tensor_split(count, 1):
-        swept = sweep(record, piece, layers, rules, contrast=contrast, account=account)
+        swept = sweep(record, piece, layers, rules, contrast=contrast and rules.begins_contrast, account=account)
         found.append([attention_map(p, value) for p, value in zip(swept, layers, strict=True)])
     return found[0] if count == 1 else [torch.cat(maps, 1) for maps in zip(*found, strict=True)]

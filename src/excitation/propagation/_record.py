@@ -12,6 +12,11 @@ from ._values import Value
 from .operations import Operation
 
 
+@dataclass(eq=False)
+class Opaque(Operation):
+    """An operation without a rule: paths lead through it, but no signal."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One operation of the record.
@@ -24,6 +29,9 @@ class Entry:
         outputs: values of its results that carry neurons.
         bit: of a weighted operation in the bit sets of values above it, else 0.
         carriers: the inputs a signal can go to: all but gates.
+        above: whether no weighted operation lies between it and the top.
+        fold: of a sum or average, which of its inputs are linear compositions; `None` if none is.
+        alive: of the operation that makes the class scores, where these are rectified: which of them are not silent.
     """
 
     name: str
@@ -33,12 +41,45 @@ class Entry:
     outputs: tuple[Value, ...]
     bit: int = 0
     carriers: tuple[Value, ...] = field(init=False)
+    above: bool = field(init=False, default=False)
+    fold: Fold | None = field(init=False, default=None)
+    alive: torch.Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         silent = self.operation.silent
         self.carriers = (
             tuple(value for place, value in enumerate(self.inputs) if place not in silent) if silent else self.inputs
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composition:
+    """A value that is a linear composition with fixed weights: of other neurons, or of class scores.
+
+    Attributes:
+        entry: the operation that made it.
+        output: which of its results it is.
+        parts: the compositions among the operation's inputs, `None` for neurons that count as they stand.
+        scores: whether outputs of a last weighted operation take part.
+    """
+
+    entry: Entry
+    output: int
+    parts: tuple[Composition | None, ...]
+    scores: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold:
+    """The compositions among the inputs of a sum or average.
+
+    Attributes:
+        parts: one for each input, `None` for neurons that count as they stand.
+        scores: whether outputs of a last weighted operation take part.
+    """
+
+    parts: tuple[Composition | None, ...]
+    scores: bool
 
 
 @dataclass(slots=True, eq=False)

@@ -8,28 +8,30 @@ Operations in place are run as their plain forms, so that the activations on rec
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from .._errors import EscapedTensorError, UnsupportedOperationError
+from .._errors import ExcitationError, UnsupportedOperationError
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
+from ._changes import Changes, is_dense
 from ._eager import uncompiled
-from ._functions import FIRST_ONLY, Function, function
+from ._escapes import Escapes, leak
+from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
-from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, refusal
-from ._record import Entry, Place, Record
-from ._values import UNBOUNDED, Bound, Kind, Value, ValueBook, tensor_list
+from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
+from ._modes import refuse_dispatch_modes, refuse_modes
+from ._names import INPUT
+from ._record import Entry, Opaque, Place, Record
+from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
+from ._running import hook, runs_by_itself
+from ._values import Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
-
-INPUT = "input"
-"""The layer name that stands for the images themselves."""
 
 
 class LateRootError(Exception):
@@ -50,22 +52,20 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._model = model
-        self._holdings = Holdings(model)
+        self._holdings = Holdings(model, constants)
         self._names = self._holdings.names
         self._roots = None if roots is None or INPUT in roots else frozenset(roots)
-        self._named_constants = tuple(constants)
-        self._constants = self._holdings.constants
+        self._versions = self._holdings.versions
         self._book = ValueBook()
         self._record = Record()
         self._thread = threading.get_ident()
         self._path: list[str] = []
         self._calls: dict[str, int] = {}
         self._counts: dict[str, int] = {}
-        self._redirects: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
-        self._stale: dict[int, tuple[StorageWeakRef, str]] = {}
-        self._scripted: list[str] = []
+        self._changes = Changes()
         self._weighted = 0
-        self._tracking = False
+        self._escapes = Escapes(self._book, self._holdings)
+        self._failed = "the network's forward pass"
         self._images = Origin(0)
 
     def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
@@ -78,35 +78,54 @@ class Recorder(TorchFunctionMode):
         Raises:
             ExcitationError: where the network does something the record cannot follow.
         """
+        try:
+            return self._recorded(images, read)
+        except (ExcitationError, LateRootError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if not runs_by_itself(self._model, images, read, self._holdings):
+                raise
+            raise not_while_recorded(self._failed, error) from error
+
+    def _recorded(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
+        refuse_modes()
         with ExitStack() as stack:
             stack.enter_context(self._holdings.restored())
             stack.enter_context(uncompiled())
-            stack.enter_context(_hook(register_module_forward_pre_hook, self._enter))
-            stack.enter_context(_hook(register_module_forward_hook, self._leave, always_call=True))
+            stack.enter_context(hook(register_module_forward_pre_hook, self._enter))
+            stack.enter_context(hook(register_module_forward_hook, self._leave, always_call=True))
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-            # A view of its own, so that the caller's tensor is never taken for a constant of the model.
-            images = images.detach().view_as(images)
-            self._tracking = self._roots is None
-            kind = Kind.TRACKED if self._tracking else Kind.OUTSIDE
+            # A view of its own, so that the caller's tensor is never taken for a constant of the model; tensors of
+            # inference mode do not count how often they are written into.
+            images = images.clone() if images.is_inference() else images.detach().view_as(images)
+            kind = Kind.OUTSIDE
+            if self._roots is None:
+                kind = Kind.TRACKED
+                self._escapes.track()
             layout = input_layout(images.shape)
             self._images = layout[0][0].origin
             value = self._book.add(images, kind, layout=layout, address=INPUT)
             self._record.images = value
             self._record.places[INPUT] = Place(INPUT, value, "input")
-            stack.enter_context(self)
-            read(self._resolve(self._model(images)))
+            with self:
+                read(self._changes.resolve(self._model(images)))
+            self._escapes.check_at_the_end()
         return self._record
 
-    def final(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Value | None]:
+    def final(self, tensor: torch.Tensor, *, rules: bool = True) -> tuple[torch.Tensor, Value | None]:
         """What a tensor of the network became by changes in place, and its value.
+
+        Args:
+            tensor: what the network returned, or a part of it.
+            rules: whether a signal is to pass down from here.
 
         Raises:
             UnsupportedOperationError: an operation without a rule lies between it and the record's beginning.
         """
-        tensor = self._resolve(tensor)
+        tensor = self._changes.resolve(tensor)
         value = self._found(tensor)
-        if value is not None and value.problem is not None:
+        if rules and value is not None and value.problem is not None:
             raise value.problem
         return tensor, value
 
@@ -114,19 +133,20 @@ class Recorder(TorchFunctionMode):
 
     def _enter(self, module: torch.nn.Module, _: object) -> None:
         if threading.get_ident() == self._thread:
-            self._path.append(self._names.get(id(module), type(module).__name__))
+            self._path.append(self._names.get(id(module), f"({type(module).__name__})"))
 
     def _leave(self, module: torch.nn.Module, _: object, output: object) -> None:
         if threading.get_ident() != self._thread:
             return
         name = self._path.pop()
         if isinstance(module, torch.jit.ScriptModule):
-            self._scripted.append(name)
+            self._escapes.scripted.append(name)
         if not name or id(module) not in self._names:
             return
         call = self._calls[name] = self._calls.get(name, 0) + 1
         name = name if call == 1 else f"{name}#{call}"
-        self._place(name, self._resolve(output), "module")
+        with torch._C.DisableTorchFunction():  # looking at a tensor is no operation of the network
+            self._place(name, self._changes.resolve(output), "module")
 
     def _place(self, name: str, output: object, kind: str) -> None:
         found = tensor_list(output)
@@ -143,7 +163,7 @@ class Recorder(TorchFunctionMode):
             if value.kind is not Kind.TRACKED and value.used:
                 raise LateRootError
             value.kind = Kind.TRACKED
-            self._tracking = True
+            self._escapes.track()
 
     # Operations ------------------------------------------------------------------------------------------------------
 
@@ -154,34 +174,51 @@ class Recorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
         how = function(func)
-        if self._redirects:
-            args, kwargs = self._resolve(args), self._resolve(kwargs)
-        tensors = tensor_list(args)
-        if kwargs:
-            tensors += tensor_list(kwargs)
-        find, kind = self._book.get, Kind.CONSTANT
-        for tensor in tensors:
-            value = find(tensor)
-            if value is None:
-                if id(tensor) in self._constants:
-                    continue  # most weights never need a value
-                value = self._value(tensor, how)
-            value.used = True
-            if value.kind > kind:
-                kind = value.kind
-        if self._stale:
-            for tensor in tensors:
-                self._check_stale(tensor, how)
+        try:
+            return self._call(how, args, kwargs or {})
+        except Exception:
+            self._failed = self._where(how.name)
+            raise
+
+    def _call(self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changes = self._changes
+        if changes:
+            args, kwargs = changes.resolve(args), changes.resolve(kwargs)
         in_place = how.in_place
         if kwargs and kwargs.get("inplace"):
             kwargs = {**kwargs, "inplace": False}
             in_place = True
+        if in_place:
+            args, kwargs = moved_target(args, kwargs)
+            if not args or not isinstance(args[0], torch.Tensor):
+                raise several_in_place(self._where(how.name))
+        tensors = tensor_list(args)
+        if kwargs:
+            tensors += tensor_list(kwargs)
+        find, kind = self._book.entries.get, Kind.CONSTANT
+        for tensor in tensors:
+            entry = find(id(tensor))
+            if entry is None or entry[0]() is not tensor:
+                version = self._versions.get(id(tensor))
+                if version is not None:  # most weights never need a value
+                    if version >= 0 and tensor._version != version:
+                        self._escapes.rewritten(tensor, None, self._where(how.name))
+                    continue
+                value = self._value(tensor, how)
+            else:
+                _, value, version = entry
+                if version >= 0 and tensor._version != version:
+                    self._escapes.rewritten(tensor, value, self._where(how.name))
+            value.used = True
+            if value.kind > kind:
+                kind = value.kind
+        if changes and (where := changes.behind(tensors)):
+            raise other_view(self._where(how.name), where)
         if kind is Kind.CONSTANT:
             result = how.twin(*args, **kwargs)
             for tensor in tensor_list(result):
-                if find(tensor) is None:
+                if self._book.get(tensor) is None and id(tensor) not in self._versions:
                     self._book.add(tensor, Kind.CONSTANT)
         else:
             result = self._information(how, args, kwargs, tensors, kind)
@@ -193,12 +230,10 @@ class Recorder(TorchFunctionMode):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book)
-        if how.leaks and self._tracking and any(t.is_floating_point() for t in tensors):
-            raise EscapedTensorError(
-                f"{reading.where} takes numbers out of the recorded network, where signals cannot follow; "
-                "keep them as tensors, or choose a layer above."
-            )
+        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
+        refuse_dispatch_modes()
+        if how.leaks and self._escapes.tracking:
+            raise leak(reading.where)
         if how.sets or (kwargs and kwargs.get("out") is not None):
             reading.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
@@ -220,24 +255,21 @@ class Recorder(TorchFunctionMode):
         else:
             result = how.twin(*args, **kwargs)
         results = tensor_list(result)
+        if how.foreign:
+            self._escapes.check(tensors, reading.where)
         if not results:
+            if self._escapes.tracking and tells_numbers(how, result):
+                raise leak(reading.where)
             return result
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
-            for tensor in results:
-                self._book.add(tensor, kind, problem=problem or _no_neurons(reading.where, kind))
-            return result
-        if read is None and kind is Kind.TRACKED:
-            problem = (
-                self._earlier_problem(tensors)
-                or problem
-                or UnsupportedOperationError(
-                    f"{reading.where} carries information and has no rule. Choose a layer above it, replace it in the"
-                    " model by supported operations, or ask for a rule."
-                )
-            )
-        self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None)
+            read, problem = None, problem or (no_neurons(reading.where) if kind is Kind.TRACKED else None)
+            if all(tensor.dtype == torch.bool for tensor in results):
+                reading.bounds, reading.gate = UNIT, True
+        elif read is None and kind is Kind.TRACKED:
+            problem = self._earlier_problem(tensors) or problem or no_rule(reading.where, how.foreign)
+        self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
         return result
 
     def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
@@ -296,6 +328,7 @@ class Recorder(TorchFunctionMode):
         results: list[torch.Tensor],
         kind: Kind,
         problem: UnsupportedOperationError | None,
+        tensors: Sequence[torch.Tensor],
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
         address = self._address(reading)
@@ -310,23 +343,22 @@ class Recorder(TorchFunctionMode):
                 read = None
                 problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
-            outputs = []
-            for tensor in results:
-                layout = assumed(tensor.shape, self._images)
-                outputs.append(self._book.add(tensor, kind, address=address, layout=layout, problem=problem))
+            operation = Opaque(scale=None)
+            inputs = tuple([value for tensor in tensors if (value := self._carrying(tensor)) is not None])
+            outputs = self._opaque(reading, tensors, inputs, results, kind, address, problem)
         else:
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
             outputs = self._outputs(operation, inputs, results, layouts, kind, address, bit)
-            if kind is Kind.TRACKED:
-                entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
-                self._record.entries.append(entry)
+        if kind is Kind.TRACKED:
+            entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
+            self._record.entries.append(entry)
         if len(outputs) == 1 or (read is not None and not isinstance(read[0], Arrangement)):
             self._record.places[address] = Place(address, outputs[0], "operation")
             if self._roots is not None and address in self._roots:
                 outputs[0].kind = Kind.TRACKED
-                self._tracking = True
+                self._escapes.track()
         else:
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
@@ -335,10 +367,21 @@ class Recorder(TorchFunctionMode):
         self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
     ) -> Sequence[Layout | None]:
         """What the axes of the results are."""
-        for value in inputs:
-            if value.layout is None and value.kind is not Kind.CONSTANT:
+        silent = operation.silent
+        for place, value in enumerate(inputs):
+            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
                 return [assumed(tensor.shape, self._images) for tensor in results]
         return operation.layouts(inputs, [tensor.shape for tensor in results])
+
+    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
+        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            if value is not None and value.layout is not None:
+                layout = reduced(value.layout, shape)
+                if layout is not None:
+                    return layout
+        return assumed(shape, self._images)
 
     def _outputs(
         self,
@@ -359,35 +402,68 @@ class Recorder(TorchFunctionMode):
             weighted |= value.weighted
             if value.problem is not None and (problem is None or value.serial < first):
                 problem, first = value.problem, value.serial
-        lowers: Sequence[Bound]
+        intervals: Sequence[Bounds]
         valids: Sequence[torch.Tensor | None]
         count = len(results)
         if isinstance(operation, Arrangement):
-            lowers = operation.lowers(inputs) or [inputs[0].lower] * count
+            intervals = operation.intervals(inputs, count)
             valids = operation.valids(inputs) or [None] * count
         else:
-            lowers = [operation.lower(inputs)] + [UNBOUNDED] * (count - 1)
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
+        parent, sign = operation.source(inputs)
         outputs = []
         for place, tensor in enumerate(results):
-            lost = problem
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
             if lost is None and not tensor.is_floating_point():
                 # Beside a maximum come its indices; a signal that reached them would be lost.
-                lost = _no_neurons(f"operation {address!r}", kind)
+                lost = no_neurons(f"operation {address!r}") if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
-                    tensor, kind, lower=lowers[place], valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=gate, multiplied=operation.multiplied(tensor.dim()), problem=lost,
+                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
+                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
+                    maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
                 )
             )  # fmt: skip
         return outputs
 
+    def _opaque(
+        self,
+        reading: Reading,
+        tensors: Sequence[torch.Tensor],
+        inputs: tuple[Value, ...],
+        results: list[torch.Tensor],
+        kind: Kind,
+        address: str,
+        problem: UnsupportedOperationError | None,
+    ) -> list[Value]:
+        """The results of an operation without a rule: what a layer there is, is known as far as shapes tell.
+
+        No signal passes, but they may still steer: as gates, or as statistics that are divided by.
+        """
+        weighted = 0
+        for value in inputs:
+            weighted |= value.weighted
+        return [
+            self._book.add(
+                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=reading.bounds,
+                gate=reading.gate or reading.bounds.gate, layout=self._alike(tensors, tensor.shape),
+            )
+            for tensor in results
+        ]  # fmt: skip
+
+    def _carrying(self, tensor: torch.Tensor) -> Value | None:
+        value = self._book.get(tensor)
+        return value if value is not None and value.kind > Kind.CONSTANT else None
+
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)
         assert value is not None
-        if value.kind is Kind.CONSTANT and value.lower == UNBOUNDED and bool((tensor >= 0).all()):
-            value.lower = 0.0
+        if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):
+            value.bounds = NONNEGATIVE
         return value
 
     # Identity of tensors ---------------------------------------------------------------------------------------------
@@ -395,43 +471,26 @@ class Recorder(TorchFunctionMode):
     def _found(self, tensor: torch.Tensor) -> Value | None:
         """The value of a constant or of a recorded result; `None` for a tensor of unknown origin."""
         value = self._book.get(tensor)
-        if value is None and id(tensor) in self._constants:
+        if value is None and id(tensor) in self._versions:
             value = self._book.add(tensor, Kind.CONSTANT)
         return value
 
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
         """Enter a tensor that no recorded operation made and the network did not hold before the images came."""
-        constant = isinstance(tensor, torch.nn.Parameter) or not tensor.is_floating_point()
-        if constant or any(_attribute(self._model, name) is tensor for name in self._named_constants):
+        if self._holdings.named_late(tensor):
             return self._book.add(tensor, Kind.CONSTANT)
-        if not self._tracking:
+        if not self._escapes.tracking:
             return self._book.add(tensor, Kind.OUTSIDE)
-        origin = f" (scripted modules ran: {', '.join(self._scripted)})" if self._scripted else ""
-        raise EscapedTensorError(
-            f"{self._where(how.name)} takes in a tensor of shape {tuple(tensor.shape)} that no recorded operation"
-            f" made{origin}, so signals through it would be lost. Script modules, NumPy and vmap escape the recording:"
-            " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
-        )
+        raise self._escapes.unknown(tensor, self._where(how.name))
+
+    def _in_training(self) -> bool:
+        """Whether the module that runs now is in training mode."""
+        name = self._path[-1] if self._path else ""
+        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
+        return found.training
 
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")
-
-    def _resolve(self, item: Any) -> Any:
-        """Replace tensors that were changed in place by what they became."""
-        if isinstance(item, torch.Tensor):
-            while (found := self._redirects.get(id(item))) is not None:
-                item = found[1]
-            return item
-        if isinstance(item, tuple):
-            parts = [self._resolve(part) for part in item]
-            if all(new is old for new, old in zip(parts, item, strict=True)):
-                return item
-            return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
-        if isinstance(item, list):
-            return [self._resolve(part) for part in item]
-        if type(item) is dict:
-            return {key: self._resolve(part) for key, part in item.items()}
-        return item
 
     def _written(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> torch.Tensor:
         """What a tensor changed in place is from here on, and with it the tensor it is a view of.
@@ -441,10 +500,11 @@ class Recorder(TorchFunctionMode):
         """
         if new is old:
             return new
+        where = self._where(how.name)
         base = old._base if old.layout is torch.strided else None
-        whole = base is None or self._found(base) is None or not _dense(base) or new.dtype != old.dtype
+        whole = base is None or self._found(base) is None or not is_dense(base) or new.dtype != old.dtype
         if whole or new.shape != old.shape:
-            self._redirect(old, new, how)
+            self._changes.redirect(old, new, where)
             return new
         assert base is not None
         geometry = old.shape, old.stride(), old.storage_offset()
@@ -456,67 +516,6 @@ class Recorder(TorchFunctionMode):
                 view = torch.as_strided(changed, *geometry)
         finally:
             self._path.pop()
-        self._redirect(base, changed, how)
-        self._redirect(old, view, how)
+        self._changes.redirect(base, changed, where)
+        self._changes.redirect(old, view, where)
         return view
-
-    def _redirect(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> None:
-        """From here on, `old` means `new`; other views of its storage would show the old numbers."""
-        if new is old:
-            return
-        key, redirects = id(old), self._redirects
-        # When nothing can ask for `old` any more, what it became is no longer held for its sake.
-        redirects[key] = (weakref.ref(old, lambda _: redirects.pop(key, None)), new)
-        if old.layout is torch.strided:
-            storage = old.untyped_storage()
-            self._stale[storage._cdata] = (_weak(storage), self._where(how.name))
-
-    def _check_stale(self, tensor: torch.Tensor, how: Function) -> None:
-        if tensor.layout is not torch.strided:
-            return
-        found = self._stale.get(tensor.untyped_storage()._cdata)
-        if found is not None:
-            raise UnsupportedOperationError(
-                f"{self._where(how.name)} reads a tensor that shares memory with one changed in place by {found[1]};"
-                " use the form that makes a new tensor there."
-            )
-
-
-def _no_neurons(where: str, kind: Kind) -> UnsupportedOperationError | None:
-    """Why no signal can pass below whole numbers and masks, which may steer the network but not add to it."""
-    if kind is not Kind.TRACKED:
-        return None
-    return UnsupportedOperationError(
-        f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
-        " Choose a layer above that, or replace it in the model."
-    )
-
-
-def _dense(tensor: torch.Tensor) -> bool:
-    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
-    return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-
-
-def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
-    """Keeps a storage's identity from being given to another, without keeping its memory."""
-    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-
-
-def _attribute(model: torch.nn.Module, name: str) -> object:
-    item: object = model
-    for part in name.split("."):
-        item = getattr(item, part, None)
-    return item
-
-
-class _hook:  # noqa: N801 - used as a function
-    """A module hook for the length of a `with` block."""
-
-    def __init__(self, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
-        self._register, self._hook, self._options = register, hook, options
-
-    def __enter__(self) -> None:
-        self._handle = self._register(self._hook, **self._options)
-
-    def __exit__(self, *exception: object) -> None:
-        self._handle.remove()

@@ -23,7 +23,7 @@ def sweep(
     layers: Sequence[Value],
     rules: Rules,
     *,
-    contrast: bool = False,
+    contrast: bool | Callable[[Entry], bool] = False,
     account: Account | None = None,
 ) -> list[Signal]:
     """Carry a signal from the top to some layers.
@@ -33,7 +33,8 @@ def sweep(
         signal: `(1, target, *top)`.
         layers: where to read the signal off; they may lie above one another.
         rules: how signals pass operations.
-        contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3).
+        contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3); a function says
+            of which operations' outputs it is subtracted, the first on each path.
         account: filled with the mass that passed each operation, if given.
 
     Returns:
@@ -48,6 +49,7 @@ def sweep(
     # Above the last weighted operation a contrast has not begun: such signals travel in a lane of their own.
     begun: dict[int, Signal] = {}
     waiting: dict[int, Signal] = {}
+    begins = contrast if callable(contrast) else _weighted
     (waiting if contrast else begun)[record.top.serial] = signal
     with computing(signal):
         for entry in reversed(record.entries):
@@ -56,10 +58,10 @@ def sweep(
             arrived = [_take(begun, value, wanted_layers) for value in entry.outputs]
             if waiting:
                 early = [_take(waiting, value, wanted_layers) for value in entry.outputs]
-                if entry.operation.weighted:
+                if begins(entry):
                     arrived = [_joined(done, new) for done, new in zip(arrived, early, strict=True)]
                 else:
-                    _pass(entry, early, waiting, rules, reached, account)
+                    _pass(entry, early, waiting, rules, reached, account, pending=True)
             _pass(entry, arrived, begun, rules, reached, account)
     return [_found(value, begun, waiting) for value in layers]
 
@@ -71,13 +73,15 @@ def _pass(
     rules: Rules,
     reached: set[int],
     account: Account | None,
+    *,
+    pending: bool = False,
 ) -> None:
     """Carry what arrived at an operation to its inputs, as far as they lead to the layers."""
     if all(p is None for p in arrived):
         return
     passed = rules(entry, arrived)
     if account is not None:
-        account.enter(entry, arrived, passed, reached)
+        account.enter(entry, arrived, passed, reached, pending=pending)
     for value, p in zip(entry.inputs, passed, strict=True):
         if p is not None and value.serial in reached and value.kind is not Kind.CONSTANT:
             before = lane.get(value.serial)
@@ -97,6 +101,10 @@ def computing(like: torch.Tensor) -> Iterator[None]:
 
 def _take(lane: dict[int, Signal], value: Value, keep: set[int]) -> Signal | None:
     return lane.get(value.serial) if value.serial in keep else lane.pop(value.serial, None)
+
+
+def _weighted(entry: Entry) -> bool:
+    return entry.operation.weighted
 
 
 def _joined(done: Signal | None, new: Signal | None) -> Signal | None:

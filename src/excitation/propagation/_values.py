@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from .._errors import UnsupportedOperationError
+from ._bounds import UNBOUNDED, Bounds, Limit
 from ._grid import Grid, grid_of
 from ._layout import Layout
 
@@ -27,12 +27,6 @@ class Kind(IntEnum):
     """Descends from a chosen layer."""
 
 
-Bound = float | torch.Tensor
-"""A lower bound on activations: one number, or one per neuron (broadcastable); minus infinity where none is known."""
-
-UNBOUNDED = -math.inf
-
-
 @dataclass(slots=True, eq=False)
 class Value:
     """A tensor of the forward pass, without its numbers.
@@ -41,13 +35,18 @@ class Value:
         serial: unique in the record.
         kind: where its information comes from.
         shape: of the tensor.
-        lower: largest known lower bound of its activations.
+        bounds: the interval its activations lie in.
         valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
         layout: what its axes are; `None` for constants, and where an operation without a rule made it.
         weighted: bit set of the weighted operations it went through.
         address: `module.path:operation` that made it.
         used: whether an operation has taken it in.
-        gate: whether it came out of a sigmoid or softmax and was only rearranged or averaged since.
+        maker: the family of the operation that made it.
+        gate: whether it decides how much of something passes: a sigmoid, a softmax, anything between zero and one, a
+            mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants.
+        parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
+        sign: of that function: 1 if its results have the sign of the parent's activations, -1 if the opposite one, 0 if
+            neither is known; or constants whose signs say so.
         multiplied: axes along which the operation that made it multiplied by a constant of several positions. A sum
             over such an axis has learned weights.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
@@ -57,20 +56,28 @@ class Value:
     serial: int
     kind: Kind
     shape: torch.Size
-    lower: Bound = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
     valid: torch.Tensor | None = None
     layout: Layout | None = None
     weighted: int = 0
     address: str = ""
     used: bool = False
+    maker: type | None = None
     gate: bool = False
     multiplied: frozenset[int] = frozenset()
+    parent: Value | None = None
+    sign: int | torch.Tensor = 0
     problem: UnsupportedOperationError | None = None
+
+    @property
+    def lower(self) -> Limit:
+        """Largest known lower limit of its activations."""
+        return self.bounds.lower
 
     @property
     def nonnegative(self) -> bool:
         """Whether no activation can be below zero."""
-        return isinstance(self.lower, float) and self.lower >= 0
+        return self.bounds.nonnegative
 
     def grid(self) -> Grid | str:
         """How it becomes maps, or why it holds none."""
@@ -86,6 +93,41 @@ class Value:
         return tuple(known) if len(known) == len(grid.strides) else None
 
 
+def shared_source(a: Value, b: Value) -> tuple[Value, int, int] | None:
+    """The latest value of which both are functions, neuron by neuron, and the signs of these two functions.
+
+    Args:
+        a: one value.
+        b: another; it may be the same.
+
+    Returns:
+        The value and, for each of the two, 1 if it has that value's sign, -1 if the opposite one, 0 if neither is
+        known; `None` if there is no such value.
+    """
+    signs: dict[int, int] = {}
+    value: Value | None = a
+    sign = 1
+    while value is not None:
+        signs[value.serial] = sign
+        sign *= _sign(value.sign) if sign else 0
+        value = value.parent
+    value, sign = b, 1
+    while value is not None:
+        if value.serial in signs:
+            return value, signs[value.serial], sign
+        sign *= _sign(value.sign) if sign else 0
+        value = value.parent
+    return None
+
+
+def _sign(sign: int | torch.Tensor) -> int:
+    if isinstance(sign, torch.Tensor):
+        if sign.dtype == torch.bool or bool((sign >= 0).all()):
+            return 1
+        return -1 if bool((sign <= 0).all()) else 0
+    return sign
+
+
 class ValueBook:
     """Finds the value of a tensor by identity, without keeping the tensor alive.
 
@@ -94,12 +136,12 @@ class ValueBook:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[weakref.ref[torch.Tensor], Value]] = {}
+        self.entries: dict[int, tuple[weakref.ref[torch.Tensor], Value, int]] = {}
         self._count = 0
 
     def get(self, tensor: torch.Tensor) -> Value | None:
         """The value of this very tensor object, if it has one."""
-        entry = self._entries.get(id(tensor))
+        entry = self.entries.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
@@ -111,7 +153,27 @@ class ValueBook:
 
     def share(self, tensor: torch.Tensor, value: Value) -> None:
         """Give a tensor the value of another with the same numbers."""
-        self._entries[id(tensor)] = (weakref.ref(tensor), value)
+        self.entries[id(tensor)] = (weakref.ref(tensor), value, version_of(tensor))
+
+    def rewritten(self) -> Value | None:
+        """A value whose tensor lives and was written into since it was entered."""
+        for reference, value, version in self.entries.values():
+            tensor = reference()
+            if tensor is not None and version >= 0 and tensor._version != version:
+                return value
+        return None
+
+    def refresh(self) -> None:
+        """Take all tensors as they are now."""
+        for reference, value, _ in list(self.entries.values()):
+            tensor = reference()
+            if tensor is not None:
+                self.share(tensor, value)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor or a view of it was written into; -1 in inference mode, where that is not counted."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:

@@ -8,6 +8,9 @@ from typing import Literal, get_args, get_type_hints
 
 import torch
 
+from .._checks import check_choice, check_number
+from .._errors import ExcitationError
+
 
 @dataclass(frozen=True)
 class Policies:
@@ -35,6 +38,9 @@ class Policies:
             from their minimum; `"original"`: as signed neurons.
         product: of two activations, neither of them a gate. `"refuse"`: which one a winner chose is open, so there is
             no map; `"halves"`: each takes half.
+
+    Raises:
+        ExcitationError: a value that is none of these.
     """
 
     residual: Literal["proportional", "branch", "original"] = "proportional"
@@ -48,12 +54,13 @@ class Policies:
     def __post_init__(self) -> None:
         for name, choices in _choices().items():
             value = getattr(self, name)
-            if name == "threshold":
-                if value is not None and not 0 <= value < 1:
-                    raise ValueError(f"threshold is {value!r}; it is a fraction of the largest normaliser, 0 <= t < 1.")
-            elif value not in choices:
-                named = ", ".join(repr(choice) for choice in choices)
-                raise ValueError(f"policy {name} is {value!r}; choose one of {named}.")
+            if name != "threshold":
+                check_choice(f"policy {name}", value, choices)
+            elif value is not None:
+                meant = "a fraction of the largest normaliser, 0 <= t < 1,"
+                check_number("policy threshold", value, meant, least=0)
+                if value >= 1:
+                    raise ExcitationError(f"policy threshold is {value!r}; {meant} is expected.")
 
     @classmethod
     def original(cls, *, residual: Literal["branch", "original"] = "original") -> Policies:
@@ -70,6 +77,22 @@ class Policies:
         if self.threshold is not None:
             return self.threshold
         return 0.0 if dtype == torch.float64 else 1e-6
+
+
+def policies_or_default(policies: object) -> Policies:
+    """The policies a caller gave; `Policies()` for `None`.
+
+    Raises:
+        ExcitationError: something else than `Policies` was given.
+    """
+    if policies is None:
+        return Policies()
+    if not isinstance(policies, Policies):
+        raise ExcitationError(
+            f"policies are {policies!r}, a {type(policies).__name__}; excitation.Policies(...) are expected, such as"
+            " Policies(residual='branch')."
+        )
+    return policies
 
 
 @functools.cache

@@ -12,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .._checks import check_instances, check_number
+from .._errors import ExcitationError
+
 # Inches and points.
 WIDE, TALL = 3.5, 2.7
 LEGEND, LEFT, FOOT, HEAD, BETWEEN = 2.1, 0.62, 0.3, 0.34, 0.16
@@ -77,16 +80,20 @@ def line_chart(
         A figure that belongs to no window; see `save_figure`.
 
     Raises:
-        ValueError: no panel, more lines in one than can be told apart, or a line of another length.
+        ExcitationError: no panel, more lines in one than can be told apart, or a line of another length.
     """
+    check_instances("panels", panels, LinePanel)
+    check_number("columns", columns, "a whole number from 1 on", least=1, whole=True)
     if not panels:
-        raise ValueError("there are no panels to draw; give at least one.")
+        raise ExcitationError("there are no panels to draw; give at least one.")
     for panel in panels:
         if len(panel.lines) > len(COLOURS):
-            raise ValueError(f"panel {panel.title!r} has {len(panel.lines)} lines; {len(COLOURS)} can be told apart.")
+            raise ExcitationError(
+                f"panel {panel.title!r} has {len(panel.lines)} lines; {len(COLOURS)} can be told apart."
+            )
         for line in panel.lines:
             if len(line.values) != len(ticks):
-                raise ValueError(f"line {line.name!r} has {len(line.values)} values for {len(ticks)} ticks.")
+                raise ExcitationError(f"line {line.name!r} has {len(line.values)} values for {len(ticks)} ticks.")
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     foot = FOOT + LETTER * max(map(len, ticks))

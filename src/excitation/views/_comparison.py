@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .._checks import check_instances, check_names
+from .._errors import ExcitationError
 from ._drawing import DPI, GAP, fitted, line_height, put_picture, ring, scaled_box, wrapped, write
-from ._overlay import COLOUR_MAP, DARKEST, AttentionMap, Box, find_peak, overlay
+from ._overlay import COLOUR_MAP, DARKEST, AttentionMap, Box, check_picture, find_peak, overlay
 
 # Inches and points.
 PANEL = 1.55  # the longer side of a picture
@@ -80,8 +82,9 @@ def comparison(
         A matplotlib figure that belongs to no window and no pyplot state; see `save_figure`.
 
     Raises:
-        ValueError: no titles, rows whose maps or captions are not one per title, or what `overlay` refuses.
+        ExcitationError: no titles, rows whose maps or captions are not one per title, or what `overlay` refuses.
     """
+    check_picture(picture)
     _check(titles, rows, notes)
     grid = _Grid.of(picture, titles, rows, notes)
     shown = fitted(picture)
@@ -118,15 +121,17 @@ def comparison(
 
 
 def _check(titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]) -> None:
+    check_names("titles", titles)
+    check_instances("rows", rows, Compared)
     if not titles or not rows:
-        raise ValueError(f"{len(titles)} titles and {len(rows)} rows; give at least one of each.")
+        raise ExcitationError(f"{len(titles)} titles and {len(rows)} rows; give at least one of each.")
     if notes and len(notes) != len(titles):
-        raise ValueError(f"{len(notes)} notes for {len(titles)} titles; give one per title, or none.")
+        raise ExcitationError(f"{len(notes)} notes for {len(titles)} titles; give one per title, or none.")
     for row in rows:
         if (row.maps or not row.reason) and len(row.maps) != len(titles):
-            raise ValueError(f"{row.name} has {len(row.maps)} maps for {len(titles)} titles; give one per title.")
+            raise ExcitationError(f"{row.name} has {len(row.maps)} maps for {len(titles)} titles; give one per title.")
         if row.captions and len(row.captions) != len(titles):
-            raise ValueError(f"{row.name} has {len(row.captions)} captions for {len(titles)} titles.")
+            raise ExcitationError(f"{row.name} has {len(row.captions)} captions for {len(titles)} titles.")
 
 
 @dataclass(frozen=True)

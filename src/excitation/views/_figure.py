@@ -17,9 +17,11 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .._checks import check_instances, check_number, check_path
+from .._errors import ExcitationError
 from .._files import whole_file
 from ._drawing import DPI, GAP, fitted, line_height, put_picture, ring, scaled_box, wrapped, write
-from ._overlay import DARKEST, AttentionMap, Box, find_colour_map, find_peak, overlay
+from ._overlay import DARKEST, AttentionMap, Box, check_picture, find_colour_map, find_peak, overlay
 
 # Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
 PANEL = 2.4
@@ -92,10 +94,14 @@ def figure(
         A matplotlib figure that belongs to no window and no pyplot state; see `save_figure`.
 
     Raises:
-        ValueError: no rows, or what `overlay` refuses.
+        ExcitationError: no rows, or what `overlay` refuses.
     """
+    check_instances("rows", rows, FigureRow)
     if not rows:
-        raise ValueError("there are no rows to make a figure of; give at least one picture.")
+        raise ExcitationError("there are no rows to make a figure of; give at least one picture.")
+    for row in rows:
+        check_picture(row.picture)
+        check_instances("panels", row.panels, Panel)
     columns = 1 + max(len(row.panels) for row in rows)
     limit = _largest(rows) if shared_scale else None
     bar = 0.75 if shared_scale else 0.0
@@ -141,12 +147,16 @@ def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) 
         dpi: pixels per inch of a PNG, and of the pictures within the others.
 
     Raises:
-        ValueError: another ending.
+        ExcitationError: another ending.
         OSError: the file cannot be written.
     """
+    if not isinstance(fig, Figure):
+        raise ExcitationError(f"a {type(fig).__name__} was given; a matplotlib Figure is expected.")
+    check_path("the figure's path", path)
+    check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
     suffix = Path(path).suffix.lower()
     if suffix not in METADATA:
-        raise ValueError(f"{path}: a figure is saved as .png, .pdf or .svg.")
+        raise ExcitationError(f"{path}: a figure is saved as .png, .pdf or .svg.")
     with matplotlib.style.context(["default", {"svg.hashsalt": "excitation"}]), whole_file(path) as file:
         fig.savefig(file, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
 

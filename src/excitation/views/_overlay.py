@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Real
+
 import matplotlib
 import numpy as np
 import torch
@@ -9,6 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.colors import Colormap
 from PIL import Image
+
+from .._checks import check_number, check_size
+from .._errors import ExcitationError
 
 AttentionMap = Float[torch.Tensor, "height width"] | Float[np.ndarray, "height width"]
 Box = tuple[float, float, float, float]
@@ -34,13 +40,12 @@ def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndar
         float32; values keep their unit and no longer sum to mass.
 
     Raises:
-        ValueError: an empty map, or values that are not finite.
+        ExcitationError: no map of two dimensions, an empty one, values that are not finite, or a size that is none.
     """
-    values = torch.as_tensor(attention).detach().to("cpu", torch.float32)
-    if values.numel() == 0:
-        raise ValueError(f"the map is empty: its shape is {tuple(values.shape)}.")
+    values = _checked(attention).detach().to("cpu", torch.float32)
+    size = check_size("size", size)  # type: ignore[assignment]
     if not bool(torch.isfinite(values).all()):
-        raise ValueError("the map has values that are not finite; there is nothing to show.")
+        raise ExcitationError("the map has values that are not finite; there is nothing to show.")
     if tuple(values.shape) == tuple(size):
         return values.numpy()
     smaller = size[0] < values.shape[0] or size[1] < values.shape[1]
@@ -53,7 +58,28 @@ def points_nowhere(attention: AttentionMap) -> bool:
 
     Its maximum is every place at once. The first of them, a corner of the picture, would be a hit on whatever is there.
     """
-    return bool(attention.min() == attention.max())
+    values = _checked(attention)
+    return bool(values.min() == values.max())
+
+
+def _checked(attention: AttentionMap) -> torch.Tensor:
+    """A map as a tensor.
+
+    Raises:
+        ExcitationError: it is none of two dimensions, or it is empty.
+    """
+    if not isinstance(attention, (torch.Tensor, np.ndarray)):
+        raise ExcitationError(
+            f"the map is a {type(attention).__name__}; a tensor or array (height, width) is expected."
+        )
+    if attention.ndim != 2:
+        raise ExcitationError(
+            f"the map has shape {tuple(attention.shape)}; (height, width) is expected: take the map of one image and"
+            " one target, maps[0, 0]."
+        )
+    if 0 in attention.shape:
+        raise ExcitationError(f"the map is empty: its shape is {tuple(attention.shape)}.")
+    return torch.as_tensor(attention)
 
 
 def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None = None) -> tuple[int, int] | None:
@@ -68,7 +94,7 @@ def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None
         `(x, y)`, counted from the upper left corner; `None` for a map that is the same everywhere.
 
     Raises:
-        ValueError: as `enlarge_map`, or a box outside the picture.
+        ExcitationError: as `enlarge_map`, or a box outside the picture.
     """
     x0, y0, x1, y1 = _whole_pixels(box, size)
     values = enlarge_map(attention, (y1 - y0, x1 - x0))
@@ -107,21 +133,23 @@ def overlay(
         A new picture of the same size, mode `"RGB"`.
 
     Raises:
-        ValueError: negative values in a map that is not `signed`, values that are not finite, an alpha or a limit out
-            of range, a box outside the picture, an unknown colour map.
+        ExcitationError: negative values in a map that is not `signed`, values that are not finite, an alpha or a limit
+            out of range, a box outside the picture, an unknown colour map.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; give a value from 0 to 1.")
+    check_picture(picture)
+    check_number("alpha", alpha, "a value from 0 to 1", least=0, most=1)
+    if limit is not None:
+        check_number("limit", limit, "a positive value", least=0)
     x0, y0, x1, y1 = _whole_pixels(box, (picture.height, picture.width))
     values = np.zeros((picture.height, picture.width), dtype=np.float32)
     values[y0:y1, x0:x1] = enlarge_map(attention, (y1 - y0, x1 - x0))
-    raw = torch.as_tensor(attention)
+    raw = _checked(attention)
     lowest, largest = float(raw.min()), float(raw.abs().max())
     if not signed and lowest < -1e-6 * largest:
-        raise ValueError(f"the map has negative values (down to {lowest:.3g}); show it with signed=True.")
+        raise ExcitationError(f"the map has negative values (down to {lowest:.3g}); show it with signed=True.")
     limit = largest if limit is None else limit
-    if limit < 0 or (limit == 0 and largest > 0):
-        raise ValueError(f"limit is {limit}; give a positive value.")
+    if limit == 0 and largest > 0:
+        raise ExcitationError(f"limit is {limit!r}; a positive value is expected.")
     share = (values / limit if limit > 0 else values).clip(-1 if signed else 0, 1)
     darkest = 0.0 if colour_map else DARKEST
     place = (share + 1) / 2 if signed else darkest + (1 - darkest) * share
@@ -133,25 +161,39 @@ def overlay(
     return Image.fromarray((mixed * 255).round().astype(np.uint8))
 
 
+def check_picture(picture: object) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ExcitationError: it is something else.
+    """
+    if not isinstance(picture, Image.Image):
+        raise ExcitationError(f"the picture is a {type(picture).__name__}; a PIL.Image.Image is expected.")
+
+
 def find_colour_map(name: str | Colormap | None, signed: bool) -> Colormap:
     """The colour map of this name (or itself), or the default for maps of this kind.
 
     Raises:
-        ValueError: matplotlib knows no such colour map.
+        ExcitationError: matplotlib knows no such colour map.
     """
     if isinstance(name, Colormap):
         return name
     name = name or (DIVERGING_COLOUR_MAP if signed else COLOUR_MAP)
-    if name not in matplotlib.colormaps:
-        raise ValueError(f"matplotlib knows no colour map {name!r}; inferno, viridis and RdBu_r are some of its names.")
+    if not isinstance(name, str) or name not in matplotlib.colormaps:
+        raise ExcitationError(
+            f"matplotlib knows no colour map {name!r}; inferno, viridis and RdBu_r are some of its names."
+        )
     return matplotlib.colormaps[name]
 
 
 def _whole_pixels(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    height, width = size
+    height, width = check_size("size", size)
     if box is None:
         return 0, 0, width, height
+    if not isinstance(box, Sequence) or len(box) != 4 or not all(isinstance(side, Real) for side in box):
+        raise ExcitationError(f"the box is {box!r}; (x0, y0, x1, y1) in pixels is expected.")
     x0, y0, x1, y1 = (round(side) for side in box)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ValueError(f"the box {box} does not lie in the picture of {width} x {height} pixels.")
+        raise ExcitationError(f"the box {box} does not lie in the picture of {width} x {height} pixels.")
     return x0, y0, x1, y1

@@ -75,3 +75,85 @@ def lrn_across(x, size, alpha, beta, k):
 def lrn_within(x, size, alpha, beta):
     mean = pool(x**2, (size, size), (1, 1), (size // 2, size // 2), "AVE")
     return x * (1 + alpha * mean) ** -beta
+
+
+def each(x, function):
+    """A function of one number, number by number."""
+    out = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        out[place] = function(float(x[place]))
+    return out
+
+
+def reduce(x, axis, operation, factor):
+    out = np.zeros(x.shape[:axis])
+    for place in np.ndindex(out.shape):
+        numbers = [float(number) for number in x[place].ravel()]
+        kinds = {
+            "SUM": sum(numbers),
+            "ASUM": sum(map(abs, numbers)),
+            "SUMSQ": sum(number * number for number in numbers),
+            "MEAN": sum(numbers) / len(numbers),
+        }
+        out[place] = factor * kinds[operation]
+    return out
+
+
+def tile(x, axis, count):
+    shape = list(x.shape)
+    shape[axis] *= count
+    out = np.zeros(shape)
+    for place in np.ndindex(*shape):
+        source = list(place)
+        source[axis] %= x.shape[axis]
+        out[place] = x[tuple(source)]
+    return out
+
+
+def permute(x, order):
+    out = np.zeros([x.shape[axis] for axis in order])
+    for place in np.ndindex(out.shape):
+        source = [0] * x.ndim
+        for axis, index in zip(order, place, strict=True):
+            source[axis] = index
+        out[place] = x[tuple(source)]
+    return out
+
+
+def best(numbers, count):
+    """Places and values of the largest; of equal ones the last comes first."""
+    pairs = sorted(((float(number), place) for place, number in enumerate(numbers)), reverse=True)[:count]
+    return [place for _, place in pairs], [number for number, _ in pairs]
+
+
+def interp(x, height, width):
+    """Bilinear with the corners kept."""
+    images, channels, rows, columns = x.shape
+    out = np.zeros((images, channels, height, width))
+    for r in range(height):
+        for c in range(width):
+            y = r * (rows - 1) / (height - 1) if height > 1 else 0
+            z = c * (columns - 1) / (width - 1) if width > 1 else 0
+            top, left = int(y), int(z)
+            bottom, right = min(top + 1, rows - 1), min(left + 1, columns - 1)
+            down, along = y - top, z - left
+            out[:, :, r, c] = (1 - down) * ((1 - along) * x[:, :, top, left] + along * x[:, :, top, right]) + down * (
+                (1 - along) * x[:, :, bottom, left] + along * x[:, :, bottom, right]
+            )
+    return out
+
+
+def normalize(x, scale, across, eps):
+    out = np.zeros_like(x)
+    for i, c, r, s in np.ndindex(x.shape):
+        group = x[i] if across else x[i, :, r, s]
+        squares = eps + sum(float(number) ** 2 for number in group.ravel())
+        out[i, c, r, s] = x[i, c, r, s] / math.sqrt(squares) * (scale[c] if np.ndim(scale) else scale)
+    return out
+
+
+def axpy(a, x, y):
+    out = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        out[place] = a[place[:2]] * x[place] + y[place]
+    return out

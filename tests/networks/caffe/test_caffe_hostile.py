@@ -140,13 +140,13 @@ def tower(count, rest):
 
 POOL = 'type: "Pooling" pooling_param { kernel_size: 1 }'
 TEXTS = {
-    "deep": ("layer { a { " * 20_000, "characters"),
+    "deep": ("layer { a { " * 20_000, "nested more than 16 deep"),
     "deep lines": ("layer {\n a {\n" * 20_000, "nested more than 16 deep"),
     "deep inside strings": ('"' + "\\\\" * 7000 + "\n", "not the text"),
     "many lines": ("a: 1\n" * 20_000, "no input"),
     "too long": (" \n" * 600_000, "more than 1 MiB"),
-    "many layers": (tower(5000, 'type: "ReLU"'), "5000 layers; at most 4000"),
-    "many inputs": ('input: "data"\n' * 20_000, "20000 inputs"),
+    "many layers": ("layer { }\n" * 5000, "more than 4000 layers"),
+    "many inputs": ('input: "data"\n' * 5_000, "5000 inputs"),
     "terabytes of parameters": (one("InnerProduct", "inner_product_param { num_output: 250000000 }"), "parameters"),
     "terabytes of output": (
         one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 268435456 numbers",

@@ -48,6 +48,8 @@ INPUTS = {
     " dummy_data_param { num: 1 channels: 3 height: 6 width: 7 data_filler { type: \"xavier\" } } }",
     "ImageData": 'layer { name: "in" type: "ImageData" top: "data" top: "label"'
     ' image_data_param { source: "list.txt" new_height: 6 new_width: 7 shuffle: true } }',
+    "name without a size": 'input: "data" layer { name: "in" type: "Input" top: "data"'
+    " input_param { shape { dim: [1, 3, 6, 7] } } }",
     "two inputs": 'input: "label" input: "data" input_shape { dim: 1 } input_shape { dim: 1 dim: 3 dim: 6 dim: 7 }',
 }  # fmt: skip
 
@@ -98,12 +100,13 @@ layers { name: "fc" type: INNER_PRODUCT bottom: "conv" top: "fc" inner_product_p
 
 def test_old_dialect(tmp_path):
     assert same(read(tmp_path, OLD), read(tmp_path, INPUT + CONV + RELU + FC))
-    types = {"LRN": "lrn", "SIGMOID": "s", "TANH": "t", "POWER": "p", "ELTWISE": "e", "CONCAT": "c", "SPLIT": "s",
-             "FLATTEN": "f", "SOFTMAX": "s", "SLICE": "s"}  # fmt: skip
-    for kind in types:
+    for kind in (
+        "ABSVAL", "ARGMAX", "BNLL", "CONCAT", "ELTWISE", "EXP", "FLATTEN", "LRN", "POWER", "SIGMOID", "SLICE",
+        "SOFTMAX", "SPLIT", "TANH",
+    ):  # fmt: skip
         read(tmp_path, f'{OLD} layers {{ name: "x" type: {kind} bottom: "conv" top: "x" }}')
-    with pytest.raises(eb.ExcitationError, match=r"'x' \(BNLL, line 9 of net.prototxt\)"):
-        read(tmp_path, f'{OLD}\nlayers {{ name: "x" type: BNLL bottom: "conv" top: "x" }}')
+    with pytest.raises(eb.ExcitationError, match=r"'x' \(MVN, line 9 of net.prototxt\)"):
+        read(tmp_path, f'{OLD}\nlayers {{ name: "x" type: MVN bottom: "conv" top: "x" }}')
     with pytest.raises(eb.ExcitationError, match="dialect before 2014"):
         read(tmp_path, 'input: "data" input_dim: [1, 3, 6, 7] layers { layer { name: "conv" type: "conv" } }')
 
@@ -261,7 +264,9 @@ BROKEN = {
     "option": (INPUT + CONV + CONV.replace("kernel_size", "kernal_size"), "line 3: .*'kernal_size'"),
     "options": (INPUT + CONV + RELU.replace("top", "relu_parm { negative_slope: 1 } top"), "'relu_parm' is not known"),
     "another word": (INPUT + CONV.replace("layer", "Layer"), "line 2: a network has no 'Layer'"),
-    "list": (INPUT + "layer: [{ name: 'a' }, { name: 'b' }]", "as a list"),
+    "list": (INPUT + "layer: [{ name: 'a' } { name: 'b' }]", "line 2: .*',' or ']' is expected"),
+    "extension": (INPUT + "[caffe.more]: 1\n" + CONV, "line 2: .*name is in brackets"),
+    "option in a list": (INPUT + "layer: [" + CONV[6:].replace("kernel_size", "kernal_size") + "]", "'kernal_size'"),
     "unknown bottom": (INPUT + CONV.replace('bottom: "data"', 'bottom: "dat"'), "'dat', which nothing makes"),
     "later bottom": (INPUT + CONV.replace('bottom: "data"', 'bottom: "fc"') + FC, "which only layer 'fc'"),
     "own bottom": (INPUT + RELU, "'conv', which only layer 'relu'"),

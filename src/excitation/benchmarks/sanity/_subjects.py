@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from ..._forward import pick_scores
 from ...data._dataset import AnnotatedImages
 from ...data._pictures import read_picture
 from ...networks._loaded import LoadedModel
+from .._classes import classes_of
 from .._pointing import region
-from .._running import classes_of
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,20 @@ class Subject:
     pixels: Bool[np.ndarray, "height width"] | None = None
 
 
-def subjects_of_pictures(model: LoadedModel, paths: Sequence[Path]) -> Iterator[Subject]:
+def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> Iterator[Subject]:
     """Pictures, each asked for the class the network holds most likely.
+
+    Args:
+        model: the network.
+        pictures: files, with the name of each.
 
     Raises:
         PictureError: a picture cannot be read.
     """
-    for path in paths:
+    for path, name in pictures.items():
         picture = read_picture(path)
         values, scores = _scored(model, picture)
-        yield Subject(path.name, picture, values, int(scores.argmax()), scores)
+        yield Subject(str(name), picture, values, int(scores.argmax()), scores)
 
 
 def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> Iterator[Subject]:
@@ -60,13 +64,13 @@ def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> I
 
     Args:
         model: the network.
-        data: with classes of its own, or categories called like the network's classes.
+        data: whose categories are classes of the network (see `classes_of`).
         count: how many images.
 
     Raises:
-        ExcitationError: not one image can be used.
+        ExcitationError: no category is a class of the network, or not one image can be used.
     """
-    classes = classes_of(model, data, None)
+    classes = classes_of(model, data, None, model.preprocessing)
     found = 0
     for image in data:
         if found == count:
@@ -81,7 +85,9 @@ def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> I
         found += 1
         yield Subject(image.id, picture, values, target, scores, region(image, known[target], data.truth))
     if not found:
-        raise ExcitationError(f"{data.name} has no image with a category that the network knows by name.")
+        raise ExcitationError(
+            f"{data.name} has no image that can be used with a category that is a class of the network."
+        )
 
 
 def _scored(

@@ -52,10 +52,10 @@ def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") 
 
     Raises:
         ExportError: the folder holds other scenes, or pycocotools is missing.
-        ValueError: no such split, or a negative seed.
+        ExcitationError: no such split, or a negative seed.
     """
     if count < 1:
-        raise ValueError(f"count is {count}; ask for one scene at least.")
+        raise ExcitationError(f"count is {count}; ask for one scene at least.")
     check_scene(0, seed, split)
     try:
         from pycocotools import mask as coco_mask

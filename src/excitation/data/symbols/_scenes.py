@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageFilter
 
+from ..._errors import ExcitationError
 from ._backgrounds import draw_background
 from ._glyphs import COLOUR_NAMES, COLOURS, PAIRS, SYMBOL_NAMES, SYMBOLS
 from ._render import draw_object
@@ -87,7 +88,7 @@ def make_scene(index: int, seed: int = 0, split: str = "train") -> Scene:
         The same scene for the same arguments.
 
     Raises:
-        ValueError: no such split, or a negative index or seed.
+        ExcitationError: no such split, or a negative index or seed.
     """
     check_scene(index, seed, split)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
@@ -102,12 +103,12 @@ def check_scene(index: int, seed: int, split: str) -> None:
     """Refuse what names no scene.
 
     Raises:
-        ValueError: no such split, or a negative index or seed.
+        ExcitationError: no such split, or a negative index or seed.
     """
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
+        raise ExcitationError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
     if index < 0 or seed < 0:
-        raise ValueError(f"index {index} and seed {seed} must not be negative.")
+        raise ExcitationError(f"index {index} and seed {seed} must not be negative.")
 
 
 def _choose(rng: np.random.Generator, split: str) -> list[tuple[int, int, float]]:

@@ -1,87 +1,28 @@
-"""Layers without learned numbers: activations, sums, concatenation, cutting, reshaping."""
+"""Layers that put blobs together, cut, repeat, reshape or resize them."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import nn
 
-from ._builders import MANY, Shape, axis_of, builds
+from ._builders import MANY, Shape, axis_of, builds, space_of
+from ._inputs import MAX_COUNT
 from ._plan import Layer
 from ._schema import ENUMS
 
 Blob = Float[torch.Tensor, "image *blob"]
 Made = Float[torch.Tensor, "image *made"]
 Other = Float[torch.Tensor, "image *_"]
+Maps = Float[torch.Tensor, "image channel height width"]
+Resized = Float[torch.Tensor, "image channel rows columns"]
 
 SUM, PRODUCT = ENUMS["Operation"]["SUM"], ENUMS["Operation"]["PROD"]
-
-
-@builds("ReLU")
-def relu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`ReLU`, leaky with a slope."""
-    slope = layer.message.relu_param.negative_slope
-    return nn.LeakyReLU(slope) if slope else nn.ReLU()
-
-
-@builds("ELU")
-def elu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`ELU`."""
-    return nn.ELU(layer.message.elu_param.alpha)
-
-
-@builds("Sigmoid")
-def sigmoid(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`Sigmoid`."""
-    return nn.Sigmoid()
-
-
-@builds("TanH")
-def tanh(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`TanH`."""
-    return nn.Tanh()
-
-
-@builds("Dropout")
-def dropout(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`Dropout`: nothing in the TEST phase, in Caffe as in PyTorch."""
-    return nn.Dropout(layer.message.dropout_param.dropout_ratio)
-
-
-@builds("Softmax")
-def softmax(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Softmax`."""
-    return nn.Softmax(axis_of(layer, layer.message.softmax_param.axis, len(shapes[0])))
-
-
-class Power(nn.Module):
-    """`(shift + scale x)^power`."""
-
-    def __init__(self, power: float, scale: float, shift: float) -> None:
-        super().__init__()
-        self.power, self.scale, self.shift = power, scale, shift
-
-    def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
-        result = input
-        if self.scale != 1:
-            result = result * self.scale
-        if self.shift:
-            result = result + self.shift
-        return result if self.power == 1 else result**self.power
-
-
-@builds("Power")
-def power(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`Power`."""
-    options = layer.message.power_param
-    if options.power == 0 or options.scale == 0:
-        layer.fail("a power or scale of zero makes a constant of the network.")
-    return Power(options.power, options.scale, options.shift)
 
 
 class Eltwise(nn.Module):
@@ -267,3 +208,95 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     if any(offset + size > whole for offset, size, whole in sizes):
         layer.fail(f"offsets {offsets} and size {like[axis:]} reach beyond its input of shape {shape}.")
     return Crop(axis, offsets)
+
+
+class Permute(nn.Module):
+    """Axes in another order."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        self.order = tuple(order)
+
+    def forward(self, input: Blob) -> Made:
+        """The same numbers."""
+        return input.permute(self.order)
+
+
+@builds("Permute")
+def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Permute` of SSD's Caffe: axes that `order` leaves out follow in their own order."""
+    (shape,), order = shapes, list(layer.message.permute_param.order)
+    if len(set(order)) < len(order) or any(axis >= len(shape) for axis in order):
+        layer.fail(f"order {order[:20]} does not name each of the {len(shape)} axes of its input at most once.")
+    order += [axis for axis in range(len(shape)) if axis not in order]
+    if order[0] != 0:
+        layer.fail(f"order {order} moves the axis of the images; axis 0 must stay in front.")
+    return Permute(order)
+
+
+class Tile(nn.Module):
+    """A blob several times, side by side along an axis."""
+
+    def __init__(self, axis: int, count: int) -> None:
+        super().__init__()
+        self.axis, self.count = axis, count
+
+    def forward(self, input: Blob) -> Made:
+        """Longer along the axis."""
+        return input.repeat([self.count if axis == self.axis else 1 for axis in range(input.dim())])
+
+
+@builds("Tile")
+def tile(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Tile`."""
+    (shape,), options = shapes, layer.message.tile_param
+    axis = axis_of(layer, options.axis, len(shape))
+    if not 1 <= options.tiles <= MAX_COUNT:
+        layer.fail(f"tiles is {options.tiles}; a number from 1 to {MAX_COUNT} is expected.")
+    return Tile(axis, options.tiles)
+
+
+class Interp(nn.Module):
+    """Bilinear resizing that keeps the corners, after cutting off the border."""
+
+    def __init__(self, cut: tuple[int, int], size: Callable[[int], int], fixed: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.cut, self.size, self.fixed = cut, size, fixed
+
+    def forward(self, input: Maps) -> Resized:
+        """Another size in space."""
+        begin, end = self.cut
+        height, width = input.shape[2:]
+        if begin or end:
+            input = input[:, :, begin : height - end, begin : width - end]
+        size = self.fixed or (self.size(height - begin - end), self.size(width - begin - end))
+        return F.interpolate(input, size=size, mode="bilinear", align_corners=True)
+
+
+@builds("Interp")
+def interp(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Interp` of DeepLab's Caffe: to a size, or larger or smaller by a whole factor.
+
+    A negative `pad_beg` or `pad_end` cuts off as many rows and columns. Distances between the outermost numbers are
+    what the factors apply to: a side of `n` shrinks to `(n - 1) / shrink + 1` and grows to `n + (n - 1) (zoom - 1)`.
+    """
+    (shape,), options = shapes, layer.message.interp_param
+    space_of(layer, shape, (2,))
+    zoom: int = options.zoom_factor
+    shrink: int = options.shrink_factor
+    cut = (-options.pad_beg, -options.pad_end)
+    if min(cut) < 0 or sum(cut) >= min(shape[2:]):
+        layer.fail(
+            f"pad_beg is {options.pad_beg} and pad_end {options.pad_end}; they cut off a border, so numbers below or"
+            f" equal to 0 are expected, and less than the sides of its input of shape {shape}."
+        )
+    factors = options.HasField("zoom_factor") or options.HasField("shrink_factor")
+    fixed = None if factors else (options.height, options.width)
+    if not 1 <= min(zoom, shrink) <= max(zoom, shrink) <= MAX_COUNT or min(fixed or (1,)) < 1:
+        layer.fail("height and width, or zoom_factor or shrink_factor, are expected, each at least 1.")
+
+    def size(side: int) -> int:
+        smaller = (side - 1) // shrink + 1
+        return smaller + (smaller - 1) * (zoom - 1)
+
+    return Interp(cut, size, fixed)

@@ -32,10 +32,15 @@ class Declared:
 def declared_inputs(text: Text) -> list[Declared]:
     """The blobs that a prototxt declares with `input`.
 
+    Caffe drops these names where the prototxt gives no size for any of them, and leaves the input to its layers
+    (BVLC Caffe, `UpgradeNetInput`).
+
     Raises:
         ModelError: not one size for each.
     """
     net, names = text.net, list(text.net.input)
+    if not net.input_dim and not net.input_shape:
+        return []
     where = f"prototxt {text.path}"
     if net.input_dim and net.input_shape:
         raise ModelError(f"{where} gives both input_dim and input_shape; give one of them.")

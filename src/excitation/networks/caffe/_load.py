@@ -10,21 +10,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..._checks import check_path
 from .._loaded import LoadedModel, ModelError
-from ._arranging import Power
+from . import _arranging, _reducing  # noqa: F401 - imported for the layers they register
 from ._builders import PARAMETERS, Shape, build
+from ._functions import AbsVal, Clip, Exp, Log, Power, Swish
 from ._inputs import MAX_COUNT
 from ._module import CaffeNet, steps_of
 from ._pictures import preprocessing_of
 from ._plan import Layer, Plan, make_plan
 from ._pooling import WithinChannel
 from ._text import read_text
-from ._weighted import BatchNorm
+from ._weighted import BatchNorm, Normalize
 from ._weights import Slot, random_values, read_weights, take_blobs
 
 UNCHANGED = (
-    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Softmax, nn.PReLU, nn.LocalResponseNorm,
-    BatchNorm, Power, WithinChannel,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Dropout, nn.Softmax, nn.PReLU,
+    nn.LocalResponseNorm, AbsVal, BatchNorm, Clip, Exp, Log, Normalize, Power, Swish, WithinChannel,
 )  # fmt: skip
 """Layers whose output has their input's shape, whatever it is: running them on the meta device is slow."""
 
@@ -55,12 +57,15 @@ def load_caffe(
     Returns:
         The model in evaluation mode. Its pictures are BGR (brightness, if it has one channel), 0 to 255, less the
         mean, and of the prototxt's size: whole at their own aspect ratio where the network takes any size, else
-        squashed. Of several outputs, the last one made holds the scores.
+        squashed. Of several outputs, the last one made holds the scores; the result of an ArgMax never does.
 
     Raises:
         ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
             or the files do not fit each other.
     """
+    for what, file in (("prototxt", prototxt), ("caffemodel", caffemodel), ("mean_file", mean_file)):
+        if file is not None or what == "prototxt":
+            check_path(what, file)
     try:
         weights, mean = (None if file is None else Path(file) for file in (caffemodel, mean_file))
         return _load(Path(prototxt), weights, mean, dtype)
@@ -82,7 +87,7 @@ def _load(prototxt: Path, caffemodel: Path | None, mean_file: Path | None, dtype
     for slot in parameters:
         assert slot.values is not None
         slot.place(slot.values)
-    output = None if len(plan.outputs) == 1 else max(plan.outputs, key=plan.outputs.__getitem__)
+    output = None if len(plan.outputs) == 1 else plan.scores
     files = ",".join(str(file) for file in (prototxt, caffemodel, mean_file) if file is not None)
     return LoadedModel(model.eval(), f"caffe:{files}", preprocessing=preprocessing, output=output)
 

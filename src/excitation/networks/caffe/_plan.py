@@ -17,6 +17,9 @@ NOT_COMPUTED = frozenset(
 )
 """Layers that a trained network is judged by: nothing of them is left in a network that is explained."""
 
+PLACES = "ArgMax"
+"""The layer whose results are places in a blob."""
+
 
 @dataclass(frozen=True)
 class Layer(Item):
@@ -40,13 +43,15 @@ class Plan:
     Attributes:
         shape: of the input, without images.
         layers: in the order they run.
-        outputs: blobs by name that no layer takes in.
+        outputs: blobs by name that no layer takes in, but for an ArgMax.
+        scores: the last of them, the places that an ArgMax gives left out if there are others.
         source: the layer that reads the pictures, `None` if the prototxt declares its input.
     """
 
     shape: tuple[int, ...]
     layers: tuple[Layer, ...]
     outputs: dict[str, int]
+    scores: str
     source: Any
 
 
@@ -60,6 +65,11 @@ def make_plan(text: Text) -> Plan:
     layers = [item for item in written_layers(text) if included(item.message, text.net)]
     declared = [*declared_inputs(text), *(blob for item in layers if item.kind in DATA for blob in data_inputs(item))]
     if not declared:
+        if text.net.input:
+            raise ModelError(
+                f"prototxt {text.path} names {len(text.net.input)} inputs and gives 0 sizes; each input needs one"
+                " input_shape or four input_dim."
+            )
         raise ModelError(f"prototxt {text.path} has no input: neither `input` nor an Input or data layer.")
     chosen = next((blob for blob in declared if blob.shape is not None and len(blob.shape) > 2), declared[0])
     batch, *shape = checked_size(chosen)
@@ -69,6 +79,7 @@ def make_plan(text: Text) -> Plan:
     gone: dict[str, str] = {}
     planned: list[Layer] = []
     used: set[int] = set()
+    places: dict[int, Item] = {}
     count = 1
     for item in layers:
         if item.kind in DATA:
@@ -79,6 +90,12 @@ def make_plan(text: Text) -> Plan:
                 used |= {blobs[name] for name in item.message.bottom if name in blobs}
             continue
         inputs = tuple(_find(item, name, blobs, gone, layers) for name in item.message.bottom)
+        for number in inputs:
+            if number in places:
+                item.fail(
+                    f"it takes in the result of {places[number].where}, the places of the largest numbers, which are no"
+                    " activations; only an ArgMax at the end of the network is read."
+                )
         tops = tuple(item.message.top)
         if not tops:
             item.fail("it has no top.")
@@ -91,12 +108,17 @@ def make_plan(text: Text) -> Plan:
         outputs = tuple(range(count, count + len(tops)))
         count += len(tops)
         blobs |= dict(zip(tops, outputs, strict=True))
-        used |= set(inputs)
+        if item.kind == PLACES:
+            # What it chooses from stays an output: there the scores are.
+            places |= dict.fromkeys(outputs, item)
+        else:
+            used |= set(inputs)
         planned.append(Layer(**vars(item), inputs=inputs, outputs=outputs, batch=batch))
     results = {name: number for name, number in blobs.items() if number > 0 and number not in used}
     if not results:
         raise ModelError(f"prototxt {text.path} holds no layer of a TEST network whose result is an output.")
-    return Plan(tuple(shape), tuple(planned), results, chosen.source)
+    scores = max(results, key=lambda name: (results[name] not in places, results[name]))
+    return Plan(tuple(shape), tuple(planned), results, scores, chosen.source)
 
 
 def _find(item: Item, name: str, blobs: dict[str, int], gone: dict[str, str], layers: Sequence[Item]) -> int:

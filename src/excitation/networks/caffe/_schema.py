@@ -2,7 +2,7 @@
 
 Built in a descriptor pool of their own, so that another copy of Caffe's schema in the same process does no harm. Names,
 field numbers and defaults are those of Caffe's public file format. What is not here is skipped in binary files; in
-texts, `_outline` decides what may be.
+texts, `read_text` decides what may be.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ ENUMS = {
     "Pool": {"MAX": 0, "AVE": 1, "STOCHASTIC": 2},
     "Round": {"CEIL": 0, "FLOOR": 1},
     "Operation": {"PROD": 0, "SUM": 1, "MAX": 2},
+    "Reduction": {"SUM": 1, "ASUM": 2, "SUMSQ": 3, "MEAN": 4},
     "Region": {"ACROSS_CHANNELS": 0, "WITHIN_CHANNEL": 1},
     "OldType": {
         "NONE": 0, "ACCURACY": 1, "BNLL": 2, "CONCAT": 3, "CONVOLUTION": 4, "DATA": 5, "DROPOUT": 6,
@@ -33,8 +34,10 @@ SPATIAL = "pad uint32*; pad_h uint32; pad_w uint32; kernel_size uint32*; kernel_
     " kernel_w uint32; stride uint32*; stride_h uint32; stride_w uint32"  # fmt: skip
 
 OPTIONS = {
+    "argmax_param": "out_max_val bool; top_k uint32 = 1; axis int32",
     "batch_norm_param": "use_global_stats bool; moving_average_fraction float; eps float = 1e-5",
     "bias_param": "axis int32 = 1; num_axes int32 = 1",
+    "clip_param": "min float; max float",
     "concat_param": "axis int32 = 1; concat_dim uint32",
     "convolution_param": f"{SPATIAL}; num_output uint32; bias_term bool = true; dilation uint32*;"
     " group uint32 = 1; axis int32 = 1; force_nd_im2col bool",
@@ -42,20 +45,29 @@ OPTIONS = {
     "dropout_param": "dropout_ratio float = 0.5",
     "eltwise_param": "operation Operation = SUM; coeff float*; stable_prod_grad bool",
     "elu_param": "alpha float = 1",
+    "exp_param": "base float = -1; scale float = 1; shift float = 0",
     "flatten_param": "axis int32 = 1; end_axis int32 = -1",
     "inner_product_param": "num_output uint32; bias_term bool = true; axis int32 = 1; transpose bool",
+    "interp_param": "height int32 = 0; width int32 = 0; zoom_factor int32 = 1; shrink_factor int32 = 1;"
+    " pad_beg int32 = 0; pad_end int32 = 0",
+    "log_param": "base float = -1; scale float = 1; shift float = 0",
     "lrn_param": "local_size uint32 = 5; alpha float = 1; beta float = 0.75; k float = 1;"
     " norm_region Region = ACROSS_CHANNELS",
+    "norm_param": "across_spatial bool = true; channel_shared bool = true; eps float = 1e-10",
+    "permute_param": "order uint32*",
     "pooling_param": f"{SPATIAL}; pool Pool = MAX; global_pooling bool; round_mode Round = CEIL; ceil_mode bool = true",
     "power_param": "power float = 1; scale float = 1; shift float = 0",
     "prelu_param": "channel_shared bool",
+    "reduction_param": "operation Reduction = SUM; axis int32 = 0; coeff float = 1",
     "relu_param": "negative_slope float = 0",
     "reshape_param": "shape Shape; axis int32 = 0; num_axes int32 = -1",
     "scale_param": "axis int32 = 1; num_axes int32 = 1; bias_term bool",
     "sigmoid_param": "",
     "slice_param": "axis int32 = 1; slice_dim uint32; slice_point uint32*",
     "softmax_param": "axis int32 = 1",
+    "swish_param": "beta float = 1",
     "tanh_param": "",
+    "tile_param": "axis int32 = 1; tiles int32",
 }
 """Options of layers that compute: a field of a text that is neither here nor in `HARMLESS` is an error."""
 
@@ -70,7 +82,7 @@ INPUTS = {
 }
 """Options of layers that read data: only size, mean and scale matter here."""
 
-HARMLESS = frozenset({"engine", "weight_filler", "bias_filler", "filler"})
+HARMLESS = frozenset({"engine", "weight_filler", "bias_filler", "filler", "scale_filler"})
 """Fields of `OPTIONS` that matter for training and speed only."""
 
 _BASE = "name string; bottom string*; top string*; include Rule*; exclude Rule*"

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
 
 from .._loaded import ModelError
 from ._schema import HARMLESS, OPTIONS, message
+from ._tokens import Token, Tokens, content_of, float_of, integer_of
 
 MAX_TEXT = 1 << 20
 """Bytes of a prototxt; the longest published ones take about three hundred thousand."""
-
-MAX_LINE = 1 << 14
-"""Characters of a line: protobuf's parser copies the line at each field that it skips."""
 
 MAX_LAYERS = 4000
 MAX_DEPTH = 16
 """Messages inside messages; Caffe's own nest four deep."""
 
-MAX_REASON = 300
-"""Characters of a parser's message, which can quote a line of any length."""
+CLOSING = {"{": "}", "<": ">"}
 
-_TOKEN = re.compile(
-    r"""#[^\n]*                                         # a comment
-    | "(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'?       # a string; left open, it ends with its line
-    | (?P<name>[A-Za-z_]\w*)\s*(?=[:{<])                # a field: a value or a message follows
-    | (?P<word>[\w.+-]+)
-    | (?P<brace>[{}<>])""",
-    re.VERBOSE,
-)
+LIMITS = {
+    FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.TYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.TYPE_UINT32: (0, (1 << 32) - 1),
+}
+"""Smallest and largest number of each integer type of the schema."""
+
+BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
 @dataclass(frozen=True)
@@ -72,65 +69,187 @@ def read_text(path: Path) -> Text:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(f"prototxt {path} is not a text: {error.reason} at byte {error.start}.") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if len(line) > MAX_LINE:
-            raise ModelError(f"prototxt {path}, line {number} has {len(line)} characters; at most {MAX_LINE} are read.")
-    lines, strange = _outline(text, path)
-    if len(lines) > MAX_LAYERS:
-        raise ModelError(f"prototxt {path} has {len(lines)} layers; at most {MAX_LAYERS} are read.")
-    net = message("text", "Net")()
-    try:
-        text_format.Parse(text, net, allow_unknown_field=True)
-    except text_format.ParseError as error:
-        where = "" if error.GetLine() is None else f", line {error.GetLine()}"
-        reason = re.sub(r"^\d+:\d+ : ", "", " ".join(str(error).split()))
-        reason = reason if len(reason) <= MAX_REASON else f"{reason[:40]} ... {reason[45 - MAX_REASON :]}"
-        raise ModelError(f"prototxt {path}{where}: not the text of a Caffe network: {reason}") from error
-    except RecursionError as error:
-        raise ModelError(f"prototxt {path}: messages are nested too deeply.") from error
+    reader = _Reader(text, f"prototxt {path}")
+    net = reader.read()
     if net.layer and net.layers:
         raise ModelError(f"prototxt {path} mixes the dialects `layer` and `layers`; write all layers in one of them.")
-    if len(lines) != len(net.layer) + len(net.layers):
-        raise ModelError(f"prototxt {path} writes its layers as a list; write `layer {{ ... }}` for each.")
-    return Text(path, net, lines, strange)
+    return Text(path, net, tuple(reader.lines), tuple(map(tuple, reader.strange)))
 
 
-def _outline(text: str, path: Path) -> tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]:
-    """One pass over the tokens: where layers begin, how deep messages nest, which options are unknown."""
-    lines: list[int] = []
-    strange: list[list[str]] = []
-    # The message each open brace is in, by descriptor; None inside what is skipped.
-    stack: list[Any] = [message("text", "Net").DESCRIPTOR]
-    follows: Any = None
-    unknown = ""
-    line, seen = 1, 0
-    for token in _TOKEN.finditer(text):
-        line += text.count("\n", seen, token.start())
-        seen = token.start()
-        name, brace = token["name"], token["brace"]
-        if name:
-            here = stack[-1]
-            field = None if here is None else here.fields_by_name.get(name)
-            if here is not None and field is None and here.name in OPTIONS and name not in HARMLESS:
-                known = ", ".join(sorted(here.fields_by_name)) or "none"
-                raise ModelError(
-                    f"prototxt {path}, line {line}: {here.name} has an option {name!r} that is not supported"
-                    f" (known: {known})."
+class _Reader:
+    """One pass over the tokens, into the schema's messages.
+
+    The grammar is that of protobuf's text format: <https://protobuf.dev/reference/protobuf/textformat-spec/>.
+
+    Attributes:
+        lines: of layers.
+        strange: messages in each layer that are not known.
+    """
+
+    def __init__(self, text: str, what: str) -> None:
+        self.what = what
+        self.tokens = Tokens(text, what)
+        self.lines: list[int] = []
+        self.strange: list[list[str]] = []
+
+    def read(self) -> Any:
+        """The whole text as a network."""
+        net = message("text", "Net")()
+        self._fields(net, "", 0)
+        return net
+
+    def _fields(self, target: Any, closing: str, depth: int) -> None:
+        """The fields of one message, up to its end; `target` is `None` inside what is skipped."""
+        tokens = self.tokens
+        while not tokens.accept(closing):
+            token = tokens.take()
+            if token.text == "[":
+                tokens.fail(token.line, "it has a field whose name is in brackets (an extension); Caffe has none.")
+            if token.kind != "name":
+                tokens.fail(
+                    token.line, f"the name of a field{f' or {closing!r}' * bool(closing)} is expected, not {token}."
                 )
-            follows = None if field is None else field.message_type
-            unknown = name if here is not None and field is None else ""
-            if len(stack) == 1 and name in {"layer", "layers"}:
-                lines.append(line)
-                strange.append([])
-        elif brace in {"{", "<"}:
-            if len(stack) > MAX_DEPTH:
-                raise ModelError(f"prototxt {path}, line {line}: messages are nested more than {MAX_DEPTH} deep.")
-            if unknown and len(stack) == 1:
-                raise ModelError(f"prototxt {path}, line {line}: a network has no {unknown!r}; is `layer` meant?")
-            if unknown and len(stack) == 2 and lines and stack[-1].name in {"Layer", "OldLayer"}:
-                strange[-1].append(unknown)
-            stack.append(follows)
-            follows, unknown = None, ""
-        elif brace and len(stack) > 1:
-            stack.pop()
-    return tuple(lines), tuple(map(tuple, strange))
+            self._field(target, token, depth)
+            if tokens.now.text in {";", ","}:
+                tokens.take()
+
+    def _field(self, target: Any, name: Token, depth: int) -> None:
+        tokens = self.tokens
+        field = None if target is None else target.DESCRIPTOR.fields_by_name.get(name.text)
+        if target is not None and field is None:
+            self._check_unknown(target, name)
+        colon = tokens.accept(":")
+        if tokens.now.text != "[":
+            self._value(target, field, name, colon, depth)
+            return
+        start = tokens.take()
+        if field is not None and not field.is_repeated:
+            tokens.fail(start.line, f"{name} is given as a list, but takes one value.")
+        if tokens.accept("]"):
+            return
+        self._value(target, field, name._replace(line=tokens.now.line), colon, depth)
+        while not tokens.accept("]"):
+            if not tokens.accept(","):
+                tokens.fail(tokens.now.line, f"',' or ']' is expected in the list of {name}, not {tokens.now}.")
+            self._value(target, field, name._replace(line=tokens.now.line), colon, depth)
+
+    def _check_unknown(self, target: Any, name: Token) -> None:
+        """Refuse an unknown option of a layer that computes."""
+        kind = target.DESCRIPTOR
+        if kind.name in OPTIONS and name.text not in HARMLESS:
+            known = ", ".join(sorted(kind.fields_by_name)) or "none"
+            raise ModelError(
+                f"{self.what}, line {name.line}: {kind.name} has an option {name} that is not supported"
+                f" (known: {known})."
+            )
+
+    def _value(self, target: Any, field: Any, name: Token, colon: bool, depth: int) -> None:
+        """One value of a field, which is a message or a scalar."""
+        tokens = self.tokens
+        if tokens.now.text not in CLOSING:
+            if field is not None and field.message_type is not None:
+                tokens.fail(tokens.now.line, f"{name} is a message; '{{' is expected, not {tokens.now}.")
+            if not colon:
+                tokens.fail(tokens.now.line, f"':' or '{{' is expected after {name}, not {tokens.now}.")
+            self._scalar(target, field, name)
+            return
+        start = tokens.take()
+        if field is not None and field.message_type is None:
+            tokens.fail(start.line, f"{name} takes a value, not a message.")
+        if depth >= MAX_DEPTH:
+            raise ModelError(f"{self.what}, line {start.line}: messages are nested more than {MAX_DEPTH} deep.")
+        inner = None
+        if field is not None:
+            inner = self._inner(target, field, name)
+        elif target is not None and depth == 0:
+            raise ModelError(f"{self.what}, line {name.line}: a network has no {name}; is `layer` meant?")
+        elif target is not None and target.DESCRIPTOR.name in {"Layer", "OldLayer"}:
+            self.strange[-1].append(name.text)
+        self._fields(inner, CLOSING[start.text], depth + 1)
+
+    def _inner(self, target: Any, field: Any, name: Token) -> Any:
+        """The message that a field's braces fill in."""
+        if field.message_type.name in {"Layer", "OldLayer"}:
+            if len(self.lines) == MAX_LAYERS:
+                raise ModelError(f"{self.what} has more than {MAX_LAYERS} layers.")
+            self.lines.append(name.line)
+            self.strange.append([])
+        if field.is_repeated:
+            return getattr(target, field.name).add()
+        self._check_single(target, field, name)
+        inner = getattr(target, field.name)
+        # Options without fields are options all the same.
+        inner.SetInParent()
+        return inner
+
+    def _check_single(self, target: Any, field: Any, name: Token) -> None:
+        if target.HasField(field.name):
+            self.tokens.fail(name.line, f"{name} is given twice in one message.")
+
+    def _scalar(self, target: Any, field: Any, name: Token) -> None:
+        tokens = self.tokens
+        parts = []
+        while tokens.now.kind == "string":
+            parts.append(tokens.take())
+        if parts:
+            # Strings beside each other are one.
+            value: Any = b"".join([self._made(content_of, part, name) for part in parts])
+            if field is None:
+                return
+            if field.type != FieldDescriptor.TYPE_STRING:
+                tokens.fail(parts[0].line, f"{name} takes no string, but is given {parts[0]}.")
+            try:
+                value = value.decode()
+            except UnicodeDecodeError as error:
+                tokens.fail(parts[0].line, f"the string of {name} is not UTF-8: {error.reason}.")
+        else:
+            negative = tokens.accept("-")
+            token = tokens.take()
+            if token.kind not in {"name", "number"}:
+                tokens.fail(token.line, f"a value of {name} is expected, not {token}.")
+            if field is None:
+                return
+            value = self._made(lambda token: _scalar_of(field, token, negative), token, name)
+        if field.is_repeated:
+            getattr(target, field.name).append(value)
+        else:
+            self._check_single(target, field, name)
+            setattr(target, field.name, value)
+
+    def _made(self, make: Callable[[Token], Any], token: Token, name: Token) -> Any:
+        try:
+            return make(token)
+        except ValueError as error:
+            self.tokens.fail(token.line, f"{name} is given {token}: {error}.")
+
+
+def _scalar_of(field: Any, token: Token, negative: bool) -> Any:
+    """What a name or a number means to a field.
+
+    Raises:
+        ValueError: nothing, with the reason.
+    """
+    sign = -1 if negative else 1
+    if field.type == FieldDescriptor.TYPE_FLOAT:
+        return sign * float_of(token)
+    if field.type == FieldDescriptor.TYPE_STRING:
+        raise ValueError("a string in quotes is expected")
+    if field.type in LIMITS:
+        value, (least, most) = sign * integer_of(token), LIMITS[field.type]
+        if not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most} is expected")
+        return value
+    if negative:
+        raise ValueError("no sign is expected")
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        found = BOOLEANS.get(token.text) if token.kind == "name" else {0: False, 1: True}.get(integer_of(token))
+        if found is None:
+            raise ValueError("true or false is expected")
+        return found
+    values = field.enum_type.values_by_name
+    chosen = values.get(token.text)
+    if token.kind == "number":
+        chosen = field.enum_type.values_by_number.get(integer_of(token))
+    if chosen is None:
+        raise ValueError(f"one of {', '.join(values)} is expected")
+    return chosen.number

@@ -27,20 +27,34 @@ def _empty(*shape: int) -> nn.Parameter:
 @builds("Convolution")
 def convolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     """`Convolution`, grouped, dilated, in one to three dimensions of space; sizes round down as in PyTorch."""
-    return _filter(layer, shapes[0], transposed=False)
+    return _filter(layer, shapes[0], layer.message.convolution_param.group)
 
 
 @builds("Deconvolution")
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     """`Deconvolution`: transposed convolution, with the weights in PyTorch's layout already."""
-    return _filter(layer, shapes[0], transposed=True)
+    return _filter(layer, shapes[0], layer.message.convolution_param.group, transposed=True)
 
 
-def _filter(layer: Layer, shape: Shape, *, transposed: bool) -> nn.Module:
-    options, dims = layer.message.convolution_param, space_of(layer, shape)
+@builds("DepthwiseConvolution")
+@builds("ConvolutionDepthwise")
+def depthwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`DepthwiseConvolution` and `ConvolutionDepthwise` of forks: each channel has a filter of its own."""
+    options, channels = layer.message.convolution_param, shapes[0][1]
+    if options.HasField("num_output") and options.num_output != channels:
+        layer.fail(f"num_output is {options.num_output}; as many as its input has channels are expected, {channels}.")
+    if options.HasField("group") and options.group != channels:
+        layer.fail(f"group is {options.group}; one for each channel of its input is expected, {channels}.")
+    return _filter(layer, shapes[0], channels, outputs=channels)
+
+
+def _filter(
+    layer: Layer, shape: Shape, group: int, *, outputs: int | None = None, transposed: bool = False
+) -> nn.Module:
+    options, dims, channels = layer.message.convolution_param, space_of(layer, shape), shape[1]
     if axis_of(layer, options.axis, len(shape)) != 1:
         layer.fail(f"axis is {options.axis}; channels are expected at axis 1.")
-    channels, outputs, group = shape[1], count_of(layer, options), options.group
+    outputs = outputs or count_of(layer, options)
     if group < 1 or channels % group or outputs % group:
         layer.fail(f"{channels} inputs and {outputs} outputs cannot be split into {group} groups.")
     arguments = {
@@ -221,3 +235,50 @@ def prelu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     """`PReLU`, with one slope a channel or one for all."""
     shared = layer.message.prelu_param.channel_shared
     return nn.PReLU(1 if shared else shapes[0][1], device="meta")
+
+
+class Axpy(nn.Module):
+    """`a x + b`, with one number `a` for each channel of each image: squeeze and excitation with its residual sum."""
+
+    def forward(self, factor: Other, input: Blob, added: Blob) -> Blob:
+        """Shape of the second and third blob."""
+        return input * factor.reshape(*factor.shape[:2], *(1,) * (input.dim() - 2)) + added
+
+
+@builds("Axpy", bottoms=(3, 3))
+def axpy(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Axpy` of SENet's Caffe."""
+    factor, first, second = shapes
+    if first != second or len(first) < 2 or factor[:2] != first[:2] or any(size != 1 for size in factor[2:]):
+        layer.fail(
+            f"its inputs have shapes {factor}, {first} and {second}; a number for each channel and two blobs of one"
+            " shape are expected."
+        )
+    return Axpy()
+
+
+class Normalize(nn.Module):
+    """Divided by the root of the sum of squares plus `eps`, over an image or over the channels at each position.
+
+    Then times a learned number, one for each channel or one for all.
+    """
+
+    def __init__(self, channels: int, eps: float, *, across: bool, shared: bool) -> None:
+        super().__init__()
+        self.weight = _empty() if shared else _empty(channels)
+        self.eps, self.across = eps, across
+
+    def forward(self, input: Blob) -> Blob:
+        """Shape unchanged."""
+        dims = tuple(range(1, input.dim())) if self.across else (1,)
+        norm = torch.sqrt(input.square().sum(dims, keepdim=True) + self.eps)
+        return input / norm * _aligned(self.weight, input, 1)
+
+
+@builds("Normalize")
+def normalize(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """`Normalize` of SSD's Caffe."""
+    (shape,), options = shapes, layer.message.norm_param
+    if options.eps < 0:
+        layer.fail(f"eps is {options.eps}; it must not be negative.")
+    return Normalize(shape[1], options.eps, across=options.across_spatial, shared=options.channel_shared)

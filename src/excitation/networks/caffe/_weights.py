@@ -13,13 +13,14 @@ import torch
 from google.protobuf.message import DecodeError
 
 from .._loaded import ModelError
+from .._wire import WireError, fields
 from ._schema import message
-from ._weighted import Bias, Scale
+from ._weighted import Bias, Normalize, Scale
 
 MAX_BYTES = (1 << 31) - 1
 """Where protobuf ends."""
 
-NEUTRAL = {torch.nn.PReLU: 0.25, Scale: 1.0, Bias: 0.0}
+NEUTRAL = {torch.nn.PReLU: 0.25, Normalize: 1.0, Scale: 1.0, Bias: 0.0}
 """What `weight` begins with where it is not the weight of a neuron."""
 
 MAX_FIELDS = 20_000
@@ -27,9 +28,6 @@ MAX_FIELDS = 20_000
 
 MAX_CHUNKS = 1024
 """Pieces that the numbers of a blob may come in; writers make one."""
-
-FIXED = {1: 8, 5: 4}
-"""Bytes of fields with a fixed length, by type."""
 
 KINDS = {2: "OldLayer", 100: "Layer"}
 """Messages of the network's fields that are read."""
@@ -81,11 +79,11 @@ def read_weights(path: Path) -> Iterator[tuple[str, Any]]:
     except OSError as error:
         raise ModelError(f"caffemodel {path} cannot be read: {error.strerror or error}.") from error
     try:
-        layers = [(KINDS[field], part) for field, part in fields(content) if field in KINDS]
+        layers = [(KINDS[field], part) for field, part in fields(content, MAX_FIELDS) if field in KINDS]
         if not layers:
             raise ModelError(f"caffemodel {path} holds no layers; is it a caffemodel?")
         for kind, part in layers:
-            for _ in fields(part):
+            for _ in fields(part, MAX_FIELDS):
                 pass
             layer = message("weights", kind)()
             layer.ParseFromString(part.tobytes())
@@ -96,44 +94,8 @@ def read_weights(path: Path) -> Iterator[tuple[str, Any]]:
                 )
             if layer.blobs:
                 yield layer.name, layer.blobs
-    except DecodeError as error:
+    except (DecodeError, WireError) as error:
         raise ModelError(f"caffemodel {path} is damaged or cut short, or no caffemodel: {error}.") from error
-
-
-def fields(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of one message: number and content, empty unless a text, bytes or a message.
-
-    Raises:
-        DecodeError: it ends within a field, is not protobuf's format, or has more than `MAX_FIELDS`.
-    """
-    place = count = 0
-    while place < len(content):
-        key, place = _varint(content, place)
-        start = place
-        if key & 7 == 0:
-            _, place = _varint(content, place)
-        elif key & 7 == 2:
-            length, start = _varint(content, place)
-            place = start + length
-        elif key & 7 in FIXED:
-            place += FIXED[key & 7]
-        else:
-            raise DecodeError(f"a field of type {key & 7} at byte {start}")
-        count += 1
-        if place > len(content):
-            raise DecodeError(f"a field ends {place - len(content)} bytes after the message")
-        if count > MAX_FIELDS:
-            raise DecodeError(f"a message has more than {MAX_FIELDS} fields")
-        yield key >> 3, content[start:place] if key & 7 == 2 else content[:0]
-
-
-def _varint(content: memoryview, place: int) -> tuple[int, int]:
-    number = 0
-    for shift, byte in enumerate(content[place : place + 10]):
-        number |= (byte & 0x7F) << 7 * shift
-        if byte < 0x80:
-            return number, place + shift + 1
-    raise DecodeError(f"no number at byte {place}")
 
 
 def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype) -> None:

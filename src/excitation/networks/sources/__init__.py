@@ -1,10 +1,8 @@
-"""Networks from other libraries and formats: torchvision, timm, Transformers, ONNX.
+"""Networks from other libraries: torchvision, timm, Transformers.
 
 Each needs its own extra, which is imported when a model is asked for, so that this costs nothing until then.
 """
 
-from ._onnx import FORM as ONNX_FORM
-from ._onnx import load_onnx, onnx_files
 from ._timm import FORM as TIMM_FORM
 from ._timm import load_timm, timm_files
 from ._torchvision import FORM as TORCHVISION_FORM
@@ -14,16 +12,13 @@ from ._transformers import load_transformers, transformers_files
 from ._weights import fit_weights, read_weights
 
 __all__ = [
-    "ONNX_FORM",
     "TIMM_FORM",
     "TORCHVISION_FORM",
     "TRANSFORMERS_FORM",
     "fit_weights",
-    "load_onnx",
     "load_timm",
     "load_torchvision",
     "load_transformers",
-    "onnx_files",
     "read_weights",
     "timm_files",
     "torchvision_files",

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import nn
 
+from ..._errors import ExcitationError
+
 
 class Rectified(nn.Module):
     """A convolution and its ReLU, in training with a batch normalisation between them that is folded away later."""
@@ -141,10 +143,10 @@ def folded(trained: SymbolNet) -> SymbolNet:
         A new network that gives the same scores.
 
     Raises:
-        ValueError: it is in training mode.
+        ExcitationError: it is in training mode.
     """
     if trained.training:
-        raise ValueError("the network is in training mode; call eval() first, its statistics are not final.")
+        raise ExcitationError("the network is in training mode; call eval() first, its statistics are not final.")
     plain = SymbolNet(trained.classifier.out_features)
     plain.classifier.load_state_dict(trained.classifier.state_dict())
     with torch.no_grad():

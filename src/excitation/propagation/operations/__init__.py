@@ -16,20 +16,8 @@ from . import (
     _writing,
 )
 from ._choices import Selection, Written
-from ._families import (
-    Activation,
-    Affine,
-    Arrangement,
-    Average,
-    Gated,
-    Operation,
-    Product,
-    Reach,
-    Scaled,
-    Sum,
-    Winner,
-    expanded,
-)
+from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
+from ._families import Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
 from ._reading import READERS, Parts, Read, Reader, Reading, place_of
 
 __all__ = [
@@ -39,8 +27,11 @@ __all__ = [
     "Arrangement",
     "Average",
     "Gated",
+    "GatedAverage",
+    "Magnitude",
     "Operation",
     "Parts",
+    "PowerAverage",
     "Product",
     "Reach",
     "Read",
@@ -51,7 +42,6 @@ __all__ = [
     "Sum",
     "Winner",
     "Written",
-    "expanded",
     "place_of",
 ]
 

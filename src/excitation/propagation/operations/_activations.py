@@ -3,68 +3,179 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import torch
+import torch.nn.functional as F
 
-from ..._errors import TrainingModeError
-from .._values import UNBOUNDED
-from ._families import Activation
+from ..._errors import TrainingModeError, UnsupportedOperationError
+from .._bounds import (
+    NONNEGATIVE,
+    NONPOSITIVE,
+    UNBOUNDED,
+    UNIT,
+    Bounds,
+    clipped,
+    inverse,
+    magnitude,
+    rising,
+    scaled_by_statistic,
+    sign_kept,
+)
+from ._elementwise import Activation, Interval, Magnitude
 from ._reading import Number, Read, Reading, reads
 
-
-def _gate(input: torch.Tensor, floor: float | None, *, zero_only: bool = False, gates: bool = False) -> Read:
-    return Activation(scale=(1.0,), floor=floor, zero_only=zero_only, gates=gates), (input,)
+Function = Callable[[torch.Tensor], torch.Tensor]
 
 
-@reads("relu", "relu6", "sigmoid", "softplus", "hardsigmoid", "exp")
-def rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Bounded by zero from below."""
+def _activation(
+    input: torch.Tensor, interval: Interval, *, sign: int = 0, gates: bool = False, rectifies: bool = False
+) -> Read:  # fmt: skip
+    return Activation((1.0,), interval, gates=gates, sign=sign, rectifies=rectifies), (input,)
+
+
+def _rising(function: Function, least: float, most: float) -> Interval:
+    """The bounds of a function that does not fall, with its limits worked out once."""
+    whole = Bounds(least, most) if (least, most) != NONNEGATIVE else NONNEGATIVE
+
+    def interval(bounds: Bounds) -> Bounds:
+        return whole if bounds is UNBOUNDED else rising(bounds, function)
+
+    return interval
+
+
+def _ends(function: Function) -> Bounds:
+    """A function's limits."""
+    return rising(UNBOUNDED, function)
+
+
+@functools.lru_cache(maxsize=256)
+def _between(least: float, most: float) -> Interval:
+    """The bounds of a neuron cut off below and above."""
+    whole = Bounds(least, most) if (least, most) != NONNEGATIVE else NONNEGATIVE
+
+    def interval(bounds: Bounds) -> Bounds:
+        if bounds is UNBOUNDED:
+            return whole
+        return bounds if bounds is NONNEGATIVE is whole else clipped(bounds, least, most)
+
+    return interval
+
+
+SIMPLE: dict[str, tuple[Interval, int]] = {
+    "relu": (_between(0.0, math.inf), 1),
+    "relu6": (_between(0.0, 6.0), 1),
+    "exp": (_rising(torch.exp, 0.0, math.inf), 0),
+    "tanh": (_rising(torch.tanh, -1.0, 1.0), 1),
+    "softsign": (_rising(F.softsign, -1.0, 1.0), 1),
+    "erf": (_rising(torch.erf, -1.0, 1.0), 1),
+    "log1p": (_rising(torch.log1p, -math.inf, math.inf), 1),
+    "sqrt": (_rising(torch.sqrt, 0.0, math.inf), 1),
+    "log_sigmoid": (_rising(F.logsigmoid, -math.inf, 0.0), 0),
+    "logsigmoid": (_rising(F.logsigmoid, -math.inf, 0.0), 0),
+    "logit": (_rising(torch.logit, -math.inf, math.inf), 0),
+    "log": (_rising(torch.log, -math.inf, math.inf), 0),
+}
+"""Functions without settings that rise: their bounds, and whether they keep the sign."""
+
+GATES: dict[str, Interval] = {
+    "sigmoid": _rising(torch.sigmoid, 0.0, 1.0),
+    "hardsigmoid": _rising(F.hardsigmoid, 0.0, 1.0),
+}
+
+
+@reads(*SIMPLE)
+def simple(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Functions that rise."""
     del args, kwargs
-    return _gate(input, 0.0, gates=reading.name in {"sigmoid", "hardsigmoid"})
+    interval, sign = SIMPLE[reading.name]
+    return _activation(input, interval, sign=sign, rectifies=reading.name in {"relu", "relu6"})
 
 
-@reads("tanh", "softsign", "erf")
-def symmetric(reading: Reading, input: torch.Tensor) -> Read:
-    """Bounded by -1 from below."""
+@reads(*GATES)
+def sigmoid(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+    """Functions that rise from zero to one, and are used as gates."""
+    del args, kwargs
+    return _activation(input, GATES[reading.name], gates=True)
+
+
+@reads("softplus")
+def softplus(reading: Reading, input: torch.Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Read:
+    """Rises from zero; with a negative `beta` it rises to zero."""
     del reading
-    return _gate(input, -1.0)
+    return _activation(input, _softplus(float(beta), float(threshold)))
+
+
+@functools.lru_cache(maxsize=64)
+def _softplus(beta: float, threshold: float) -> Interval:
+    ends = (0.0, math.inf) if beta > 0 else (-math.inf, 0.0)
+    return _rising(lambda x: F.softplus(x, beta, threshold), *ends)
 
 
 @reads("elu", "selu", "celu")
 def exponential_linear(
     reading: Reading, input: torch.Tensor, alpha: Number = 1.0, scale: Number = 1.0, *args: Any, **kwargs: Any
 ) -> Read:
-    """Bounded by `-alpha` from below (SELU: by `-scale alpha`)."""
+    """Rising from `-alpha` (SELU: from `-scale alpha`)."""
     del args, kwargs
     if reading.name == "selu":
-        return _gate(input, -1.0507009873554805 * 1.6732632423543772)
-    if alpha < 0 or scale < 0:
+        alpha = scale = 1
+    elif reading.name == "celu":
+        scale = 1
+    if (alpha < 0 and reading.name == "elu") or scale < 0:
         reading.refuse(f"alpha = {alpha} and scale = {scale} make it fall.")
-    return _gate(input, -float(alpha) * float(scale))
+    return _activation(input, _exponential_linear(reading.name, float(alpha), float(scale)), sign=1)
 
 
-@reads("leaky_relu", "rrelu")
-def leaky(reading: Reading, input: torch.Tensor, negative_slope: Number = 0.01, *args: Any, **kwargs: Any) -> Read:
+@functools.lru_cache(maxsize=64)
+def _exponential_linear(name: str, alpha: float, scale: float) -> Interval:
+    function: Function = {
+        "elu": lambda x: scale * F.elu(x, alpha),
+        "selu": F.selu,
+        "celu": lambda x: F.celu(x, alpha),
+    }[name]
+    return _rising(function, *_ends(function))
+
+
+@reads("leaky_relu")
+def leaky(reading: Reading, input: torch.Tensor, negative_slope: Number = 0.01, inplace: bool = False) -> Read:
     """A neuron of both signs stays one."""
-    if reading.name == "rrelu":
-        if kwargs.get("training", len(args) > 1 and args[1]):
-            raise TrainingModeError(f"{reading.where} draws random slopes; call model.eval() first.")
-    elif negative_slope < 0:
+    del inplace
+    if negative_slope < 0:
         reading.refuse(f"its negative slope {negative_slope} makes it fall.")
-    return _gate(input, None, zero_only=True)
+    return _activation(input, _leaky(float(negative_slope)), sign=1)
+
+
+@reads("rrelu")
+def random_leaky(
+    reading: Reading, input: torch.Tensor, lower: Number = 1 / 8, upper: Number = 1 / 3, training: bool = False,
+    *args: Any, **kwargs: Any,
+) -> Read:  # fmt: skip
+    """In evaluation mode a leaky rectifier with the mean of the slopes."""
+    del args, kwargs
+    if training:
+        raise TrainingModeError(f"{reading.where} draws random slopes; {_remedy(reading, 'nn.RReLU')}.")
+    return _activation(input, _leaky((float(lower) + float(upper)) / 2), sign=1)
+
+
+@functools.lru_cache(maxsize=64)
+def _leaky(slope: float) -> Interval:
+    return _rising(lambda x: F.leaky_relu(x, slope), 0.0 if slope == 0 else -math.inf, math.inf)
 
 
 @reads("silu", "gelu", "hardswish", "mish")
 def smooth_rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Smooth rectifiers keep the sign of their input and dip a little below zero.
 
-    Beyond the paper: they have a minimum, so Eq. 5 could count from it, but then every silent neuron wins a part
-    (11 to 25 % of all mass in trained networks). Their few negative values act as lowered neurons instead.
+    Beyond the paper: their few negative values act as lowered neurons (see `sign_kept`).
     """
-    del reading, args, kwargs
-    return _gate(input, None, zero_only=True)
+    function: Function = getattr(F, reading.name)
+    return _activation(
+        input, lambda bounds: sign_kept(bounds, lambda b: rising(b, lambda x: function(x, *args, **kwargs))), sign=1
+    )
 
 
 @reads("prelu")
@@ -72,7 +183,10 @@ def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
     """Rising with learned slopes below zero."""
     if reading.carries(weight) or bool((weight < 0).any()):
         reading.refuse("a negative slope makes it fall.")
-    return _gate(input, None, zero_only=True)
+    if weight.numel() > 1:
+        weight = weight.reshape(-1, *(1,) * (input.dim() - 2))
+    slopes = weight.detach().double()
+    return _activation(input, _rising(lambda x: torch.where(x > 0, x, x * slopes), -math.inf, math.inf), sign=1)
 
 
 @reads("hardtanh")
@@ -92,10 +206,8 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
     if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
         reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
     least, most = -math.inf if min is None else float(min), math.inf if max is None else float(max)
-    lower = reading.value(input).lower
-    if isinstance(lower, torch.Tensor):
-        return _gate(input, None if min is None else least)
-    return _gate(input, builtins.min(builtins.max(least, lower), most) if lower > -math.inf else least)
+    interval = _between(builtins.min(least, most), most)
+    return _activation(input, interval, sign=int(least <= 0 <= most), rectifies=least == 0)
 
 
 @reads("threshold", "_threshold")
@@ -106,7 +218,8 @@ def threshold(
     del inplace
     if value > threshold:
         reading.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
-    return _gate(input, float(value))
+    interval = _rising(lambda x: F.threshold(x, threshold, value), float(value), math.inf)
+    return _activation(input, interval, sign=int(value == 0 or threshold < 0), rectifies=value == 0)
 
 
 @reads("softmax", "log_softmax")
@@ -116,24 +229,11 @@ def softmax(reading: Reading, input: torch.Tensor, dim: int | None = None, *args
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
     """
     del args, kwargs
-    gate = reading.name == "softmax"
     # Without `dim` PyTorch takes the first or the second axis, by the number of axes.
     over = (dim if dim is not None else 0 if input.dim() in {0, 1, 3} else 1,)
-    return Activation((1.0,), 0.0 if gate else UNBOUNDED, gates=gate, over=over), (input,)
-
-
-@reads("log1p", "sqrt")
-def rising_from_zero(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Rising functions without a bound of their own, zero at zero."""
-    del reading, args, kwargs
-    return _gate(input, None, zero_only=True)
-
-
-@reads("log_sigmoid", "logsigmoid", "logit", "log")
-def rising(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Rising functions without a bound, negative also where their input is not."""
-    del reading, args, kwargs
-    return _gate(input, UNBOUNDED)
+    if reading.name == "log_softmax":  # the scores, less one number that all classes share
+        return Activation((1.0,), lambda _: NONPOSITIVE, alone=False, linear=True, over=over), (input,)
+    return Activation((1.0,), lambda _: UNIT, gates=True, alone=False, over=over), (input,)
 
 
 @reads("pow", "square")
@@ -149,12 +249,64 @@ def power(reading: Reading, input: Any, exponent: Any = 2) -> Read:
         reading.refuse("an exponent for each neuron has no rule.", "Give it as one number.")
     number = float(exponent)
     if not number > 0:
-        reading.refuse(f"its exponent {number:g} makes it fall or constant.")
+        bounds = reading.value(input).bounds
+        steers = number < 0 and bounds.nonnegative
+        reading.refuse(
+            f"its exponent {number:g} makes it fall or constant.",
+            bounds=inverse(rising(bounds, lambda x: x.pow(-number))) if steers else UNBOUNDED,
+            gate=steers,
+        )
+    value = reading.value(input)
+    if number % 2 == 1:
+        return _activation(input, lambda b: sign_kept(b, lambda c: rising(c, lambda x: x.pow(number))), sign=1)
+    if value.nonnegative:
+        return _activation(input, _rising(lambda x: x.pow(number), 0.0, math.inf), sign=1)
+    reading.refuse(
+        f"its exponent is {number:g} and its input can be negative, where it does not rise.",
+        bounds=rising(magnitude(value.bounds), lambda x: x.pow(number)) if number % 2 == 0 else UNBOUNDED,
+    )
+
+
+@reads("abs", "absolute")
+def absolute(reading: Reading, input: torch.Tensor) -> Read:
+    """What raises `|x|` raises the neuron above zero and lowers it below."""
+    if input.is_complex():
+        reading.refuse(
+            "it takes the magnitude of complex numbers (a spectrogram), for which there is no rule.",
+            "Give the network the magnitudes, or choose a layer above it.",
+            bounds=NONNEGATIVE,
+        )
     if reading.value(input).nonnegative:
-        return _gate(input, 0.0)
-    if number % 2 != 1:
-        reading.refuse(f"its exponent is {number:g} and its input can be negative, where it does not rise.")
-    return _gate(input, None, zero_only=True)
+        return _activation(input, _between(0.0, math.inf), sign=1)
+    return Magnitude(scale=(1.0,), input=input), (input,)
+
+
+@reads("rsqrt", "reciprocal")
+def falling(reading: Reading, input: torch.Tensor) -> Read:
+    """The inverse of a statistic scales what it is multiplied with; an activation it would turn upside down."""
+    refuse_inverse(reading, reading.value(input).bounds, root=reading.name == "rsqrt")
+
+
+def refuse_inverse(reading: Reading, bounds: Bounds, *, root: bool = False) -> NoReturn:
+    """Refuse a signal the way through an inverse, which may scale other activations if it is never negative."""
+    known = UNBOUNDED
+    if bounds.nonnegative:
+        known = inverse(rising(bounds, torch.sqrt) if root else bounds)
+    reading.refuse(
+        "it falls where its input rises, so it can scale activations but is none itself.",
+        bounds=known, gate=bounds.nonnegative,
+    )  # fmt: skip
+
+
+@reads("norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "std", "var", "linalg_matrix_norm")
+def statistic(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+    """A statistic of several neurons: what is divided by it keeps its signal."""
+    del args, kwargs
+    reading.bounds, reading.gate = NONNEGATIVE, True
+    raise UnsupportedOperationError(
+        f"{reading.where} carries information and has no rule: it is a statistic of several neurons, which can scale"
+        " activations but is none itself. Choose a layer above it, or replace it in the model."
+    )
 
 
 @reads("local_response_norm")
@@ -170,7 +322,9 @@ def local_response_norm(
     del size
     if alpha < 0 or beta < 0 or k < 0:
         reading.refuse(f"alpha = {alpha}, beta = {beta}, k = {k}: a negative one makes it no normalisation.")
-    return _gate(input, None, zero_only=True)
+    return Activation(scale=(1.0,), interval=lambda bounds: sign_kept(bounds, scaled_by_statistic), alone=False), (
+        input,
+    )
 
 
 @reads("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
@@ -180,5 +334,15 @@ def dropout(
     """Dropout in evaluation mode: the identity."""
     del args
     if kw.get("train", training) and p > 0:
-        raise TrainingModeError(f"{reading.where} is active; call model.eval() first.")
-    return _gate(input, None)
+        raise TrainingModeError(f"{reading.where} is active; {_remedy(reading, 'nn.Dropout')}.")
+    return Activation((1.0,), _between(-math.inf, math.inf), sign=1, linear=True), (input,)
+
+
+def _remedy(reading: Reading, module: str) -> str:
+    """How to turn off what only training does."""
+    if reading.training():
+        return "call model.eval() first"
+    return (
+        "the model is in evaluation mode, but its code asks for training: pass `training=self.training` there, or use"
+        f" {module}"
+    )

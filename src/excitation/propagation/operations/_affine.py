@@ -12,8 +12,8 @@ from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space, suggest_channels
-from ._families import Affine, Reach
-from ._reading import Read, Reading, pair, reads
+from ._families import Affine, Noise, Reach
+from ._reading import Read, Reading, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -46,7 +46,10 @@ def convolution(
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach, axes=axes), (input,)
+    # One position, or one channel: such products are sums without detours.
+    exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
+    noise = None if exact else Noise(groups, lambda w: w.flatten(1).sum(1))
+    return Affine(scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes), (input,)
 
 
 def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
@@ -188,7 +191,8 @@ def transposed_convolution(
 
     scale = tuple(1 / s for s in strides)
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale=scale, input=input, weight=weight, forward=forward, adjoint=adjoint, axes=axes), (input,)
+    noise = Noise(groups, lambda w: w.reshape(groups, -1, w.shape[1], w[0, 0].numel()).sum((1, 3)).flatten())
+    return Affine(scale, input, weight, forward, adjoint, noise=noise, axes=axes), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -218,3 +222,31 @@ def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
         suggest_channels(layout, -1)
     axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
     return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True), (input,)
+
+
+@reads("cosine_similarity")
+def cosine_similarity(
+    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
+) -> Read:  # fmt: skip
+    """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
+    if reading.carries(x1) and reading.carries(x2):
+        reading.refuse("it compares two activations, so which of them a winner chose is open.")
+    x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
+    whole = common_shape(x.shape, constant.shape)
+    axis = dim % len(whole) - len(whole)
+    if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
+        reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
+    weight = F.normalize(constant.detach(), dim=axis, eps=eps)
+    shape = x.shape[1:]
+
+    def forward(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (a * w).sum(axis)
+
+    def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (q.unsqueeze(axis) * w).sum_to_size(q.shape[0], *shape)
+
+    kept = range(x.dim())
+    axes: Axes = tuple(
+        Made() if x.shape[place] == 1 != whole[place] else Kept(place) for place in kept if place != axis + x.dim()
+    )
+    return Affine(None, x, weight, forward, adjoint, axes=axes), (x,)

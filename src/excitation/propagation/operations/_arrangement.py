@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .._axes import Axes, Kept, Made, Resampled
+from .._bounds import UNIT, Bounds
 from .._layout import (
     Axis,
     Layout,
@@ -26,7 +27,8 @@ from .._layout import (
     sliced,
     whole,
 )
-from ._families import Activation, Arrangement
+from ._elementwise import Activation
+from ._families import Arrangement
 from ._reading import Number, Read, Reading, reads
 
 Laid = Callable[[Layout, torch.Size], Layout]
@@ -80,17 +82,33 @@ def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
 def same(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """The same numbers."""
     del reading, args, kwargs
-    return Activation(scale=(1.0,), floor=None), (input,)
+    return _same(input)
+
+
+def _same(input: torch.Tensor) -> Read:
+    return Activation(scale=(1.0,), interval=_unchanged, sign=1, linear=True), (input,)
+
+
+def _unchanged(bounds: Bounds) -> Bounds:
+    return bounds
 
 
 @reads("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")
 def cast(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read | None:
     """Another precision or device; the sweep has its own precision."""
-    del args, kwargs
     if not input.is_floating_point():
-        reading.refuse("numbers without gradients (masks, indices) become activations.")
-    device = input.device
-    return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
+        value = reading.value(input)
+        reading.refuse(
+            "numbers without gradients (masks, indices) become activations.", bounds=value.bounds, gate=value.gate
+        )
+    if reading.name in {"cpu", "cuda"} or any(_names_device(item) for item in (*args, *kwargs.values())):
+        device = input.device
+        return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
+    return _same(input)
+
+
+def _names_device(item: object) -> bool:
+    return isinstance(item, (str, int, torch.device, torch.Tensor)) and not isinstance(item, bool)
 
 
 @reads(
@@ -392,6 +410,22 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
         return found
 
     return Arrangement(scale=(1.0,), apply=apply, adjoint=adjoint, pointwise=apart, laid=parted), (input,)
+
+
+@reads("glu")
+def gated_half(reading: Reading, input: torch.Tensor, dim: int = -1) -> Read:
+    """The first half of the channels, each gated by the sigmoid of one of the second: all signal to the first."""
+    del reading
+    d = dim % input.dim()
+    half = input.shape[d] // 2
+
+    def adjoint(p: torch.Tensor) -> torch.Tensor:
+        return torch.cat([p, torch.zeros_like(p)], LEAD + d)
+
+    operation, operands = _single(input, lambda x: x.narrow(d, 0, half), adjoint, laid=_cut({d: range(half)}))
+    assert isinstance(operation, Arrangement)
+    operation.factor = UNIT
+    return operation, operands
 
 
 @reads("pad")

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from ..._errors import TrainingModeError
+from .._bounds import UNIT
 from ._contraction import Letters, products
-from ._families import Average
+from ._families import GatedAverage
 from ._reading import Parts, Read, Reading, common_shape, reads
 
 
@@ -65,7 +66,9 @@ def _average(
         return adjoint(torch.unflatten(q, at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
 
     axes = Letters(batch + "JD", "", batch + "ID").axes()
-    return Average(None, value, up, down, mean=True, axes=axes, apart=False), (value,)
+    return GatedAverage(
+        None, value, up, down, None, False, factor=UNIT, count=value.shape[-2], axes=axes, apart=False
+    ), (value,)
 
 
 def _weights(

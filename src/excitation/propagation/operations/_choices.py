@@ -6,14 +6,16 @@ and each output shows which neuron it took. Zero stands for none: a constant tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from .._bounds import Bounds, Limit, compact, spread
 from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
-from .._values import UNBOUNDED, Bound, Value
-from ._families import Arrangement, Operation, expanded
+from .._values import Value
+from ._families import Arrangement, Operation
 
 Tensors = Sequence[torch.Tensor]
 
@@ -30,27 +32,34 @@ class Selection(Operation):
 
     Attributes:
         adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
-        bound: what the operation makes of lower bounds, which has one entry per output neuron. All members of this
-            family rise with each input, so it is the operation itself. Of the first output.
+        bound: what the operation makes of limits, which has one entry per output neuron. All members of this family
+            rise with each input, so it is the operation itself. Of the first output.
         shares: whether an output's signal can go to several neurons.
+        operands: the neurons it chooses from.
     """
 
     adjoint: Callable[[Sequence[torch.Tensor | None]], Tensors]
     bound: Callable[[Tensors], torch.Tensor]
     shares: bool = False
+    operands: Tensors = ()
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A gate chosen from gates is one; a soft choice can leave the range of its inputs."""
         return not self.shares and all(value.gate for value in inputs)
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
         """The operation of the inputs' bounds."""
-        first = inputs[0].lower
-        if not self.shares and all(isinstance(v.lower, float) and v.lower == first for v in inputs):
-            return first
-        if any(isinstance(v.lower, float) and v.lower == UNBOUNDED for v in inputs):
-            return UNBOUNDED
-        return simplified(self.bound([expanded(value) for value in inputs]))
+
+        def combined(limits: Sequence[Limit], unknown: float) -> Limit:
+            first = limits[0]
+            alike = all(not isinstance(limit, torch.Tensor) and limit == first for limit in limits)
+            if alike and (not self.shares or first == unknown):
+                return first
+            wide = [spread(limit, value.shape) for limit, value in zip(limits, inputs, strict=True)]
+            return compact(self.bound(wide).nan_to_num(unknown, math.inf, -math.inf))
+
+        lowers, uppers = ([value.bounds[side] for value in inputs] for side in (0, 1))
+        return Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
 
 
 @dataclass(eq=False)
@@ -63,14 +72,19 @@ class Written(Arrangement):
 
     steered: bool = False
 
-    def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...]:
-        """Each place has the bound of what was written there; if images decide that, of all that could have been."""
-        given = [expanded(value) for value in inputs]
-        made = self.apply(given)
-        if not self.steered:
-            return tuple(simplified(bound) for bound in made)
-        every = [float(bound.min()) for bound in (*given, *made) if bound.numel()]
-        return (min(every, default=UNBOUNDED),) * len(made)
+    def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
+        """Each place has the bounds of what was written there; if images decide that, of all that could have been."""
+        sides: list[list[Limit]] = []
+        for side, outermost in ((0, min), (1, max)):
+            given = [spread(value.bounds[side], value.shape).expand(value.shape) for value in inputs]
+            made = self.apply(given)
+            if self.steered:
+                pick = torch.amin if side == 0 else torch.amax
+                every = [float(pick(limit)) for limit in (*given, *made) if limit.numel()]
+                sides.append([outermost(every)] * count)
+            else:
+                sides.append([compact(limit) for limit in made])
+        return [Bounds(lower, upper) for lower, upper in zip(*sides, strict=True)]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """Gates among which only zeros to ones were written are still gates."""
@@ -78,14 +92,6 @@ class Written(Arrangement):
             return False
         low, high = (self.apply([torch.full((), b).expand(v.shape) for v in inputs])[0] for b in (0.0, 1.0))
         return bool((low >= 0).all()) and bool((high <= 1).all())
-
-
-def simplified(bound: torch.Tensor) -> Bound:
-    """One number where that says the same: equal bounds, or none below zero."""
-    if bound.numel() == 0:
-        return UNBOUNDED
-    least, most = (float(b) for b in bound.aminmax())
-    return least if least == most else 0.0 if least >= 0 else bound
 
 
 def numbered(operands: Tensors) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ below it, and the call is recorded as the plain product that it is.
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 
 from .._axes import Axes, Kept, Made
+from .._values import Value
 from ._affine import mixing
-from ._families import Affine, Average
+from ._families import Affine, GatedAverage
 from ._reading import Number, Parts, Read, Reading, reads
 
 TWO_ACTIVATIONS = "it multiplies two activations, neither of them a gate, so which one a winner chose is open."
@@ -110,7 +112,7 @@ def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, r
         return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
     xs, ws, w = _matched(x, w, xs, ws)
     letters = Letters(xs, ws, y)
-    return _gated(x, w, letters) if both else _weighted(reading, x, w, letters)
+    return _gated(x, w, letters, reading.value(w)) if both else _weighted(reading, x, w, letters)
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
@@ -156,19 +158,22 @@ def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Lette
     return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart), (x,)
 
 
-def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters) -> Read:
+def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:
     """A sum weighted by gates: an average whose weights, none negative, the image itself decides.
 
     The gate is no operand: signals never reach it.
     """
     forward, adjoint, _ = products(letters, x.shape)
-    # No bound but zero is kept: nothing says what a gate's sum is.
-    average = Average(
+    summed = [size for letter, size in zip(letters.x, x.shape, strict=True) if letter not in letters.y]
+    average = GatedAverage(
         None,
         x,
         lambda x: forward(x, gate.to(x.dtype)),
         lambda q: adjoint(q, gate.to(q.dtype)),
-        mean=False,
+        None,
+        False,
+        factor=known.bounds,
+        count=math.prod(summed),
         axes=letters.axes(),
         apart=False,
     )

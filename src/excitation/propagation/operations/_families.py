@@ -14,8 +14,24 @@ from typing import Any
 import torch
 
 from .._axes import Axes
+from .._bounds import (
+    NONNEGATIVE,
+    UNBOUNDED,
+    ZERO,
+    Bounds,
+    Limit,
+    added,
+    affine,
+    compact,
+    hull,
+    mapped,
+    negated,
+    rising,
+    spread,
+    times,
+)
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
-from .._values import UNBOUNDED, Bound, Value
+from .._values import Value, shared_source
 
 NONE: frozenset[int] = frozenset()
 
@@ -81,9 +97,13 @@ class Operation:
         """Whether the output is a gate."""
         return False
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:  # noqa: ARG002 - the family decides
-        """A lower bound on the output's activations."""
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:  # noqa: ARG002 - the family decides
+        """The interval the output's activations lie in."""
         return UNBOUNDED
+
+    def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:  # noqa: ARG002
+        """The value the output is a function of, neuron by neuron, and its sign (as `Value` has them)."""
+        return None, 0
 
     def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:  # noqa: ARG002
         """False where the output holds padding."""
@@ -111,11 +131,17 @@ class Reach:
     groups: int = 1
 
 
-def expanded(value: Value) -> torch.Tensor:
-    """The lower bound with one entry per neuron."""
-    if isinstance(value.lower, torch.Tensor):
-        return value.lower.expand(value.shape)
-    return torch.full((), value.lower).expand(value.shape)
+@dataclass(frozen=True)
+class Noise:
+    """Where a product's algorithm cancels (fast convolutions), so that zeros come out as small numbers.
+
+    Attributes:
+        groups: of channels.
+        sums: the sum of the weights of each output channel.
+    """
+
+    groups: int
+    sums: Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(eq=False)
@@ -130,6 +156,7 @@ class Affine(Operation):
         turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
             product with them.
         reach: of a convolution over two dimensions.
+        noise: of a convolution with kernels larger than one position; `None` where zeros come out as zeros.
         apart: whether the first axis is kept and all its positions have the same weights, so that `forward` and
             `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
             other along that axis.
@@ -144,6 +171,7 @@ class Affine(Operation):
         tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] | None
     ) = None
     reach: Reach | None = None
+    noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
 
@@ -161,7 +189,9 @@ class Average(Operation):
         input: activations, images first.
         forward: the operation.
         adjoint: its transpose; images first, any number of them.
-        mean: whether its weights sum to at most one per output, so that a lower bound stays one.
+        weights: what the weights of each output add up to; `None` where outputs differ in that: their windows reach into
+            padding.
+        mean: whether they add up to one at most.
         reach: of average pooling over two dimensions.
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
@@ -171,6 +201,7 @@ class Average(Operation):
     input: torch.Tensor
     forward: Callable[[torch.Tensor], torch.Tensor]
     adjoint: Callable[[torch.Tensor], torch.Tensor]
+    weights: float | None
     mean: bool
     reach: Reach | None = None
     overall: bool = False
@@ -186,12 +217,67 @@ class Average(Operation):
         """The mean of gates lies between zero and one as they do; a sum does not."""
         return self.mean and inputs[0].gate
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """Means keep a bound; sums keep only zero."""
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """Those of the inputs, added up with the operation's weights; padding adds zeros."""
         (value,) = inputs
-        if isinstance(value.lower, torch.Tensor):
-            return self.forward(expanded(value)) if self.mean else UNBOUNDED
-        return value.lower if self.mean or value.lower == 0 else UNBOUNDED
+        bounds, valid = value.bounds, value.valid
+        if bounds is UNBOUNDED or bounds is NONNEGATIVE:
+            return bounds
+        alike = not any(isinstance(limit, torch.Tensor) for limit in bounds)
+        if alike and valid is None and self.weights is not None:
+            return affine(bounds, self.weights, 0.0)
+
+        def combined(limit: Limit, unknown: float) -> Limit:
+            if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
+                return limit
+            # Weights of zero times infinity are no number.
+            return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
+
+        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+
+
+@dataclass(eq=False)
+class GatedAverage(Average):
+    """A sum weighted by gates, which the images decide: attention, and every contraction with a gate.
+
+    Attributes:
+        factor: bounds of the gates.
+        count: how many neurons each output adds up.
+    """
+
+    factor: Bounds = field(kw_only=True)
+    count: int = field(kw_only=True)
+
+    def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
+        """A sum is no gate."""
+        return False
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """Those of the products, as often as they are added."""
+        return affine(times(inputs[0].bounds, self.factor), float(self.count), 0.0)
+
+
+@dataclass(eq=False)
+class PowerAverage(Average):
+    """The p-norm of windows of neurons that are never negative: the root of the sum of their powers.
+
+    Attributes:
+        input: the neurons' powers, which their shares are proportional to.
+        root: which power.
+        count: neurons in a window.
+    """
+
+    root: float = field(kw_only=True)
+    count: int = field(kw_only=True)
+
+    def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
+        """A norm is no gate."""
+        return False
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """The same norm of the bounds."""
+        powers = Value(-1, inputs[0].kind, inputs[0].shape, rising(inputs[0].bounds, lambda x: x.pow(self.root)))
+        return rising(super().bounds([powers]), lambda x: (x * self.count).pow(1 / self.root))
 
 
 @dataclass(eq=False)
@@ -203,6 +289,7 @@ class Winner(Operation):
         dims: the range `(start, stop)` of input dimensions the winners were chosen from.
         indices: gives the winners' positions in those dimensions, flattened; shaped like the input with the range
             replaced by one dimension for the outputs.
+        maximum: gives the maxima of a tensor shaped like the input, shaped like the output.
         run: does the call, if the winners come with it: maxima and positions.
         both: whether the call returns the positions too.
         reach: of max pooling over two dimensions.
@@ -211,6 +298,7 @@ class Winner(Operation):
     input: torch.Tensor
     dims: tuple[int, int]
     indices: Callable[[torch.Tensor], torch.Tensor]
+    maximum: Callable[[torch.Tensor], torch.Tensor]
     run: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
     both: bool = False
     reach: Reach | None = None
@@ -228,113 +316,21 @@ class Winner(Operation):
         """The winners' positions, as `indices` gives them for the input."""
         return self.indices(self.input) if self._places is None else self._places
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """A maximum is at least its inputs' bound."""
-        (value,) = inputs
-        return float(value.lower.min()) if isinstance(value.lower, torch.Tensor) else value.lower
+    def gate(self, inputs: Sequence[Value]) -> bool:
+        """The largest of several gates is a gate."""
+        return inputs[0].gate
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """The largest lower and the largest upper limit among the inputs an output looks at."""
+        return _maximum_of(inputs[0], self.maximum)
 
 
-@dataclass(eq=False)
-class Activation(Operation):
-    """One neuron in, one neuron out, not falling: ReLU, sigmoid, softmax over logits, normalisation by neighbours.
-
-    Attributes:
-        floor: the function's own lower bound; `None` if the result keeps its input's.
-        zero_only: whether only a bound of zero is kept.
-        gates: whether its results, between zero and one, are used as gates.
-    """
-
-    floor: float | None
-    zero_only: bool = False
-    gates: bool = False
-
-    def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
-        """A sigmoid's or softmax's output is a gate."""
-        return self.gates
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """The larger of the function's floor and what the input guarantees."""
-        (value,) = inputs
-        if self.floor is not None:
-            return self.floor
-        return value.lower if not self.zero_only or value.nonnegative else UNBOUNDED
-
-    def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:
-        """Padding stays padding."""
-        return inputs[0].valid
-
-
-@dataclass(eq=False)
-class Scaled(Operation):
-    """One neuron in, one neuron out, times a factor, plus a constant: batch normalisation, scaling, shifting, negation.
-
-    Attributes:
-        factor: broadcastable to the output; only its sign matters. A number, or a tensor of learned ones.
-        shift: what was added, where it is one number, else `None`.
-        shape: of the input; dimensions the output repeats are summed over on the way down.
-    """
-
-    factor: torch.Tensor | float
-    shift: float | None
-    shape: torch.Size
-
-    def multiplied(self, dims: int) -> frozenset[int]:
-        """Those of a product with a tensor; a normalisation's scale belongs to its neurons."""
-        if not isinstance(self.factor, torch.Tensor) or self.shift != 0.0:
-            return frozenset()
-        shape = self.factor.shape
-        return frozenset(dims - len(shape) + axis for axis, size in enumerate(shape) if size > 1)
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """Known only for numbers: `factor * bound + shift`."""
-        (value,) = inputs
-        known = not isinstance(self.factor, torch.Tensor) and self.factor > 0 and self.shift is not None
-        if not known or isinstance(value.lower, torch.Tensor) or math.isinf(value.lower):
-            return UNBOUNDED
-        assert not isinstance(self.factor, torch.Tensor)
-        assert self.shift is not None
-        return value.lower * self.factor + self.shift
-
-
-@dataclass(eq=False)
-class Gated(Operation):
-    """A product of activations, one of which is the other's gate.
-
-    Attributes:
-        place: of the gated operand among the two.
-        factor: the gate; only its sign matters.
-        shape: of the gated operand.
-    """
-
-    place: int
-    factor: torch.Tensor
-    shape: torch.Size
-
-    @property
-    def silent(self) -> frozenset[int]:
-        """The gate."""
-        return frozenset({1 - self.place})
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """Zero if both are non-negative."""
-        return 0.0 if all(value.nonnegative for value in inputs) else UNBOUNDED
-
-
-@dataclass(eq=False)
-class Product(Operation):
-    """A product of two activations, neither of which is a gate.
-
-    Attributes:
-        factors: the two, whose signs matter.
-        where: what to call it in messages.
-    """
-
-    factors: tuple[torch.Tensor, torch.Tensor]
-    where: str
-
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """Zero if both are non-negative."""
-        return 0.0 if all(value.nonnegative for value in inputs) else UNBOUNDED
+def _maximum_of(value: Value, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
+    bounds = value.bounds
+    if any(isinstance(limit, torch.Tensor) for limit in bounds):
+        bounds = mapped(bounds, lambda limit: compact(function(spread(limit, value.shape))))
+    # Padding with zeros can win, and be the only one in its window.
+    return bounds if value.valid is None else hull([bounds, ZERO])
 
 
 @dataclass(eq=False)
@@ -349,9 +345,27 @@ class Sum(Operation):
     terms: tuple[torch.Tensor, ...]
     signs: tuple[int, ...]
 
-    def lower(self, inputs: Sequence[Value]) -> Bound:
-        """A sum of non-negative terms is non-negative; other bounds would no longer be any neuron's minimum."""
-        return 0.0 if all(v.nonnegative and s > 0 for v, s in zip(inputs, self.signs, strict=True)) else UNBOUNDED
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """The sum of the terms' bounds."""
+        if all(value.bounds is NONNEGATIVE for value in inputs) and min(self.signs) > 0:
+            return NONNEGATIVE
+        return added(
+            [
+                value.bounds if sign > 0 else negated(value.bounds)
+                for value, sign in zip(inputs, self.signs, strict=True)
+            ]
+        )
+
+    def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
+        """What all terms are functions of."""
+        value, sign = inputs[0], self.signs[0]
+        for other, other_sign in zip(inputs[1:], self.signs[1:], strict=True):
+            found = shared_source(value, other)
+            if found is None:
+                return None, 0
+            value = found[0]
+            sign = sign * found[1] if sign * found[1] == other_sign * found[2] else 0
+        return value, sign
 
 
 @dataclass(eq=False)
@@ -363,23 +377,50 @@ class Arrangement(Operation):
         adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
         made: positions the operation fills itself (padding) are false in its `valid`.
         pointwise: whether `apply` takes any number of images of any size, treating all positions alike.
+        factor: bounds of a gate of the operation's own that the neurons are multiplied by on their way (GLU).
     """
 
     apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
     adjoint: Callable[[Sequence[torch.Tensor | None]], Sequence[torch.Tensor]]
     made: bool = False
     pointwise: bool = False
+    factor: Bounds | None = None
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A rearranged gate is one."""
         return all(value.gate for value in inputs)
 
-    def lowers(self, inputs: Sequence[Value]) -> tuple[Bound, ...] | None:
-        """Bounds of all outputs; `None` stands for the one bound all inputs share."""
-        first = inputs[0].lower
-        if all(isinstance(v.lower, float) and v.lower == first for v in inputs):
-            return None
-        return self.apply([expanded(value) for value in inputs])
+    def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
+        """Bounds of all outputs."""
+        first = inputs[0].bounds
+        if all(value.bounds is first for value in inputs) and not any(
+            isinstance(limit, torch.Tensor) for limit in first
+        ):
+            found = [first] * count
+        else:
+            lowers, uppers = (
+                self._moved([value.bounds[place] for value in inputs], inputs, count) for place in (0, 1)
+            )  # fmt: skip
+            found = [Bounds(lower, upper) for lower, upper in zip(lowers, uppers, strict=True)]
+        return found if self.factor is None else [times(bounds, self.factor) for bounds in found]
+
+    def _moved(self, limits: Sequence[Limit], inputs: Sequence[Value], count: int) -> Sequence[Limit]:
+        first = limits[0]
+        if not isinstance(first, torch.Tensor) and all(
+            not isinstance(limit, torch.Tensor) and limit == first for limit in limits
+        ):
+            return [first] * count
+        shapes = [value.shape for value in inputs]
+        if self.pointwise:
+            shapes = [torch.Size((1, shape[1], 1, 1)) for shape in shapes]
+        if not self.pointwise or any(_uneven(limit, shape) for limit, shape in zip(limits, shapes, strict=True)):
+            shapes = [value.shape for value in inputs]
+        wide = [
+            (limit if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)).expand(shape)
+            for limit, shape in zip(limits, shapes, strict=True)
+        ]
+        device = next((limit.device for limit in limits if isinstance(limit, torch.Tensor)), wide[0].device)
+        return [compact(limit) for limit in self.apply([limit.to(device) for limit in wide])]
 
     def valids(self, inputs: Sequence[Value]) -> tuple[torch.Tensor, ...] | None:
         """Masks of all outputs; `None` if every position holds a neuron."""
@@ -387,3 +428,11 @@ class Arrangement(Operation):
             return None
         yes = torch.ones((), dtype=torch.bool)
         return self.apply([(yes if v.valid is None else v.valid).expand(v.shape) for v in inputs])
+
+
+def _uneven(limit: Limit, shape: torch.Size) -> bool:
+    """Whether a limit does not broadcast to a shape."""
+    if not isinstance(limit, torch.Tensor):
+        return False
+    sides = zip(reversed(limit.shape), reversed(shape), strict=False)
+    return limit.dim() > len(shape) or any(own not in (1, size) for own, size in sides)

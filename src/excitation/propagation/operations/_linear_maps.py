@@ -33,7 +33,7 @@ def linear_map(
         apart: whether it treats all positions of the first axis alike and keeps them.
     """
     if apart:
-        return Average(None, input, forward, transpose_of(forward, input), mean, axes=axes), (input,)
+        return Average(None, input, forward, transpose_of(forward, input), None, mean, axes=axes), (input,)
     shape = input.shape
 
     def one_by_one(x: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ def linear_map(
         ]
         return torch.cat(back) if shape else torch.stack(back)
 
-    return Average(None, input, one_by_one, adjoint, mean, axes=axes, apart=False), (input,)
+    return Average(None, input, one_by_one, adjoint, None, mean, axes=axes, apart=False), (input,)
 
 
 @reads("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d")

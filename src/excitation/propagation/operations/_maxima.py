@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
+from .._bounds import Bounds, maximum, minimum
 from ._choices import LEAD, Selection, Taken
-from ._families import Activation
+from ._elementwise import Activation
 from ._reading import Parts, Read, Reading, common_shape, reads
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
@@ -56,6 +57,7 @@ def _over(
     operation = Selection(
         None,
         adjoint=Taken([input], take).adjoint,
+        operands=(input,),
         bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
@@ -122,6 +124,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     operation = Selection(
         (1.0,),
         adjoint=Taken([input, other], take).adjoint,
+        operands=(input, other),
         bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
     )
     return operation, (input, other)
@@ -134,9 +137,9 @@ def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bo
         return Parts(lambda: call(x.expand(shape), limit))
     if not limit.is_floating_point():
         limit = limit.to(x.dtype)
-    lower, least = reading.value(x).lower, float(limit.min())
-    bound = least if isinstance(lower, torch.Tensor) else max(lower, least) if most else min(lower, least)
-    return Activation(scale=(1.0,), floor=bound if most or not isinstance(lower, torch.Tensor) else None), (x,)
+    constant = Bounds(limit.detach(), limit.detach())
+    joined = maximum if most else minimum
+    return Activation((1.0,), lambda bounds: joined([bounds, constant])), (x,)
 
 
 def _ordered(
@@ -153,6 +156,7 @@ def _ordered(
     operation = Selection(
         None,
         adjoint=Taken([input], take).adjoint,
+        operands=(input,),
         bound=lambda lowers: values(lowers[0]),
         axes=axes,  # type: ignore[arg-type]
     )

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space
-from ._families import Average, Reach, Winner
-from ._reading import Read, Reading, pair, reads
+from ._families import Average, PowerAverage, Reach, Winner
+from ._reading import Number, Read, Reading, pair, reads
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -36,6 +36,7 @@ def _average(
     input: torch.Tensor,
     forward: Callable[[torch.Tensor], torch.Tensor],
     scale: Any,
+    weights: float | None,
     mean: bool,
     reach: Reach | None = None,
     overall: bool = False,
@@ -43,7 +44,8 @@ def _average(
     axes: Axes,
 ) -> Read:
     adjoint = transpose_of(forward, input)
-    return Average(scale, input, forward, adjoint, mean, reach, overall and input.dim() == 4, axes=axes), (input,)
+    overall = overall and input.dim() == 4
+    return Average(scale, input, forward, adjoint, weights, mean, reach, overall, axes=axes), (input,)
 
 
 def _pooled(reading: Reading, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
@@ -67,19 +69,64 @@ def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation
 
 @reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def average_pooling(
-    reading: Reading, input: torch.Tensor, kernel_size: Any, stride: Any = None, *args: Any, **kwargs: Any
+    reading: Reading,
+    input: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Read:
     """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
-    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[_space(reading.name)]
+    n = _space(reading.name)
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    settings = (ceil_mode, count_include_pad) if divisor_override is None else (
+        ceil_mode, count_include_pad, divisor_override)  # fmt: skip
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return pool(x, kernel_size, step, *args, **kwargs)
+        return pool(x, kernel_size, step, padding, *settings)
 
-    n, padding = _space(reading.name), args[0] if args else kwargs.get("padding", 0)
+    weights, inside = 1.0, not any(pair(padding, n)) or not count_include_pad
+    if divisor_override is not None:
+        weights = math.prod(pair(kernel_size, n)) / divisor_override
+        inside = not any(pair(padding, n)) and not ceil_mode
     reach = _reach(input, kernel_size, step, padding) if n == 2 else None
     steps = tuple(float(s) for s in pair(step, n))
-    return _average(input, forward, steps, mean=True, reach=reach, axes=_pooled(reading, input, n, steps))
+    axes = _pooled(reading, input, n, steps)
+    return _average(input, forward, steps, weights if inside else None, mean=weights <= 1, reach=reach, axes=axes)
+
+
+@reads("lp_pool1d", "lp_pool2d", "lp_pool3d")
+def power_pooling(
+    reading: Reading, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Read:  # fmt: skip
+    """The p-norm of each window: its inputs share by their p-th powers, as if these were averaged and the root taken."""
+    n, p = _space(reading.name), float(norm_type)
+    value = reading.value(input)
+    if not 0 < p < math.inf or not value.nonnegative:
+        reading.refuse(
+            f"p-norm pooling has a rule for finite p > 0 and inputs that are never negative; p is {p:g}"
+            f"{'' if value.nonnegative else ' and its inputs can be negative'}."
+        )
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
+    step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
+    powers = input.detach().pow(p)
+    if isinstance(value.lower, torch.Tensor) or value.lower != 0:
+        # The rule counts activations from the input's bound, and powers are to be counted from the bound's power.
+        low = torch.as_tensor(value.lower).to(input)
+        powers = powers - low.pow(p) + low
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, kernel_size, step, 0, ceil_mode)
+
+    reach = _reach(input, kernel_size, step, 0) if n == 2 else None
+    adjoint, count = transpose_of(forward, input), math.prod(pair(kernel_size, n))
+    scale = tuple(float(s) for s in pair(step, n))
+    axes = _pooled(reading, input, n, scale)
+    return PowerAverage(scale, powers, forward, adjoint, 1.0, True, reach, root=p, count=count, axes=axes), (input,)
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -93,7 +140,7 @@ def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size:
     sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
     single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
     axes = _pooled(reading, input, _space(reading.name), None)
-    return _average(input, forward, None, mean=True, overall=single, axes=axes)
+    return _average(input, forward, None, 1.0, mean=True, overall=single, axes=axes)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
@@ -108,7 +155,7 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
         result: torch.Tensor = resize(x, *args, **kwargs)
         return result
 
-    return _average(input, forward, None, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
+    return _average(input, forward, None, 1.0, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
 
 
 def _dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
@@ -146,9 +193,12 @@ def mean_or_sum(
         return back if apart else back.flatten(0, 1)
 
     overall = set(dims) == {2, 3} and input.dim() == 4
+    weights = 1.0 if mean else float(count)
     axes = _without(input, dims, keepdim=keepdim)
     learned = not reading.value(input).multiplied.isdisjoint(dims)
-    average = Average(None, input, forward, adjoint, mean, None, overall, apart=apart, axes=axes, learned=learned)
+    average = Average(
+        None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned
+    )
     return average, (input,)
 
 
@@ -186,5 +236,11 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def indices(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs, return_indices=True)[1].flatten(-n)  # type: ignore[no-any-return]
 
+    def maximum(x: torch.Tensor) -> torch.Tensor:
+        return pool(x, **kwargs)  # type: ignore[no-any-return]
+
     axes = _pooled(reading, input, n, scale)
-    return Winner(scale, input, dims, indices, run, both, reach, axes=axes), (input,)
+    return Winner(
+        scale=scale, input=input, indices=indices, maximum=maximum, dims=dims, run=run, both=both, reach=reach,
+        axes=axes,
+    ), (input,)  # fmt: skip

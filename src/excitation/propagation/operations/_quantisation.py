@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ..._errors import TrainingModeError
-from ._families import Activation
+from .._bounds import NONNEGATIVE, sign_kept
+from ._elementwise import Activation
 from ._reading import Read, Reading, reads
 
 
@@ -19,7 +20,7 @@ def staircase(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) 
     """Rounding and fake quantisation; a step below zero is reached from below zero only, but for `floor`."""
     if any(reading.carries(item) for item in (*args, *kwargs.values())):
         reading.refuse("the size of its steps depends on the images.", "Use the scale that calibration stored.")
-    return Activation(scale=(1.0,), floor=None, zero_only=True), (input,)
+    return Activation((1.0,), lambda bounds: sign_kept(bounds, lambda _: NONNEGATIVE)), (input,)
 
 
 @reads("fused_moving_avg_obs_fake_quant")
@@ -33,7 +34,7 @@ def observed_staircase(
             f"{reading.where} still adapts its scale to the images; call"
             " model.apply(torch.ao.quantization.disable_observer) first."
         )
-    return Activation(scale=(1.0,), floor=None, zero_only=True), (input,)
+    return Activation((1.0,), lambda bounds: sign_kept(bounds, lambda _: NONNEGATIVE)), (input,)
 
 
 @reads("quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic", "linear_dynamic")

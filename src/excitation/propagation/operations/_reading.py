@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from ..._errors import UnsupportedOperationError
+from .._bounds import UNBOUNDED, Bounds
 from .._values import Kind, Value, ValueBook
 from ._families import Operation
 
@@ -21,11 +22,17 @@ class Reading:
         name: canonical name of the function: `conv2d`, `add`, `relu`.
         path: the module it is called in.
         book: the values known so far.
+        training: whether the module it is called in is in training mode.
+        bounds: of what a refused call makes: it can still steer.
+        gate: whether that is a gate.
     """
 
     name: str
     path: str
     book: ValueBook
+    training: Callable[[], bool]
+    bounds: Bounds = UNBOUNDED
+    gate: bool = False
 
     @property
     def where(self) -> str:
@@ -45,8 +52,23 @@ class Reading:
         assert value is not None
         return value
 
-    def refuse(self, reason: str, remedy: str = "Choose a layer above it, or replace it in the model.") -> NoReturn:
-        """Say that this call has no rule."""
+    def refuse(
+        self,
+        reason: str,
+        remedy: str = "Choose a layer above it, or replace it in the model.",
+        *,
+        bounds: Bounds = UNBOUNDED,
+        gate: bool = False,
+    ) -> NoReturn:
+        """Say that no signal can pass this call.
+
+        Args:
+            reason: why.
+            remedy: what to do about it.
+            bounds: of its result, which can still decide how much of something else passes.
+            gate: whether that is a gate.
+        """
+        self.bounds, self.gate = bounds, gate
         raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from ..._errors import TrainingModeError
+from .._bounds import Limit
 from .._layout import claim_channels, suggest_channels
-from ._families import Gated, Product, Scaled, Sum
+from .._values import Value, shared_source
+from ._activations import refuse_inverse
+from ._elementwise import Gated, Product, Scaled
+from ._families import Sum
 from ._reading import Number, Read, Reading, reads
 
 
@@ -21,11 +26,11 @@ def batch_norm(
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     training: bool = False,
-    *args: Any,
-    **kwargs: Any,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Read:
     """Batch normalisation by stored statistics: a scale and a shift for each channel."""
-    del args, kwargs
+    del momentum
     if training:
         raise TrainingModeError(
             f"{reading.where} normalises by the statistics of this batch; call model.eval() first"
@@ -36,21 +41,44 @@ def batch_norm(
     layout = reading.value(input).layout
     if layout is not None:
         claim_channels(layout, 1)
-    factor: torch.Tensor | float = 1.0
-    if weight is not None:
-        factor = weight.reshape(-1, *(1,) * (input.dim() - 2))
-    return Scaled(scale=(1.0,), factor=factor, shift=None, shape=input.shape), (input,)
+    by_channel = (-1, *(1,) * (input.dim() - 2))
+    factor: torch.Tensor | float = 1.0 if weight is None else weight.reshape(by_channel)
+
+    def exact() -> tuple[Limit, Limit]:
+        assert running_mean is not None
+        assert running_var is not None
+        scale = (running_var.double() + eps).rsqrt()
+        scale = scale if weight is None else scale * weight.double()
+        shift = -running_mean.double() * scale
+        shift = shift if bias is None else shift + bias.double()
+        return scale.reshape(by_channel), shift.reshape(by_channel)
+
+    return Scaled(scale=(1.0,), factor=factor, shape=input.shape, exact=exact, shifts=True), (input,)
 
 
-def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: float | None) -> Read:
-    return Scaled(scale=(1.0,), factor=factor, shift=shift, shape=input.shape), (input,)
+def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: torch.Tensor | float = 0.0) -> Read:
+    """`factor * input + shift`."""
+    shifts = isinstance(shift, torch.Tensor) or shift != 0
+    return Scaled(scale=(1.0,), factor=factor, shape=input.shape, exact=lambda: (factor, shift), shifts=shifts), (
+        input,
+    )
+
+
+def _normalised(
+    input: torch.Tensor, factor: torch.Tensor | float, *, centred: bool, over: tuple[int, ...]
+) -> Read:  # fmt: skip
+    """`factor * input / statistic` of some axes, where a centred one also loses its mean."""
+    return Scaled(
+        scale=(1.0,), factor=factor, shape=input.shape, exact=None if centred else lambda: (factor, 0.0),
+        statistic=not centred, over=over,
+    ), (input,)  # fmt: skip
 
 
 @reads("neg", "negative")
 def negation(reading: Reading, input: torch.Tensor) -> Read:
     """Swaps raised and lowered."""
     del reading
-    return _scaled(input, -1.0, 0.0)
+    return _scaled(input, -1.0)
 
 
 @reads("add", "sub", "subtract", "rsub")
@@ -66,26 +94,42 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> 
     # torch.add, sub: input + alpha other, input - alpha other; rsub: other - alpha input.
     scaled = 0 if reading.name == "rsub" else 1
     factor = signs[at] * (float(alpha) if at == scaled else 1.0)
-    shift = (
-        float(signs[1 - at] * constant * (1.0 if at == scaled else alpha))
-        if isinstance(constant, (int, float))
-        else None
-    )
-    return _scaled(x, float(factor), shift)
+    weight = signs[1 - at] * (1.0 if at == scaled else alpha)
+    shift = constant if weight == 1 else weight * constant
+    return _scaled(x, float(factor), shift if isinstance(shift, torch.Tensor) else float(shift))
 
 
-@reads("mul", "multiply", "div", "divide", "true_divide")
-def multiplication(reading: Reading, input: Any, other: Any, **kwargs: Any) -> Read:
+@reads("mul", "multiply")
+def multiplication(reading: Reading, input: Any, other: Any) -> Read:
     """Scaling by a constant (a negative factor swaps raised and lowered), or by a gate."""
-    if kwargs.get("rounding_mode") is not None:
-        reading.refuse("rounding has no rule.")
     if reading.carries(input) and reading.carries(other):
         return _gated(reading, input, other)
-    if reading.carries(input):
-        return _scaled(input, other if isinstance(other, torch.Tensor) else float(other), 0.0)
-    if reading.name not in {"mul", "multiply"}:
-        reading.refuse("dividing by an activation has no rule.")
-    return _scaled(other, input if isinstance(input, torch.Tensor) else float(input), 0.0)
+    x, constant = (input, other) if reading.carries(input) else (other, input)
+    return _scaled(x, constant if isinstance(constant, torch.Tensor) else float(constant))
+
+
+@reads("div", "divide", "true_divide", "rdiv")
+def division(reading: Reading, input: Any, other: Any, *, rounding_mode: str | None = None) -> Read:
+    """Scaling by the inverse of a constant, or by that of a statistic that is never negative."""
+    if rounding_mode is not None:
+        reading.refuse("rounding has no rule.")
+    if reading.name == "rdiv":
+        input, other = other, input
+    if not reading.carries(other):
+        if not isinstance(other, torch.Tensor):
+            return _scaled(input, 1 / other if other else math.copysign(math.inf, other))
+        return Scaled(
+            scale=(1.0,), factor=other, shape=input.shape, exact=lambda: (other.double().reciprocal(), 0.0)
+        ), (input,)
+    bounds = reading.value(other).bounds
+    if not reading.carries(input):
+        refuse_inverse(reading, bounds)
+    if not bounds.nonnegative:
+        reading.refuse(
+            "it divides by an activation that can be negative, so which of the two a winner chose is open; only"
+            " division by what is never negative (a norm, an exponential) passes a signal, to what is divided."
+        )
+    return Gated(scale=(1.0,), place=0, factor=other, shape=input.shape, divides=True), (input, other)
 
 
 @reads("addcmul")
@@ -95,24 +139,37 @@ def added_scaling(reading: Reading, input: Any, tensor1: Any, tensor2: Any, *, v
     if reading.carries(input) or all(carrying):
         reading.refuse("only a constant plus a constant times activations has a rule.", "Multiply and add separately.")
     x, factor = (tensor1, tensor2) if carrying[0] else (tensor2, tensor1)
-    return _scaled(x, factor * value, None)
+    return _scaled(x, factor * value, input)
 
 
 def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
-    """One of two activations is the gate, what came out of a sigmoid or softmax, else the smaller one; or neither."""
-    if reading.name not in {"mul", "multiply"}:
-        reading.refuse("it divides one activation by another, so which of them a winner chose is open.")
-    gates = [reading.value(tensor).gate for tensor in (input, other)]
-    if gates[0] == gates[1]:
-        gates = [input.numel() < other.numel(), other.numel() < input.numel()]
-    if not (input.is_floating_point() and other.is_floating_point()):
+    """A product of which one factor takes the signal, if what is known of the two says which one.
+
+    Of two functions of one neuron that is the one with the neuron's sign, if the other has one sign everywhere; else
+    it is the one that is no gate.
+    """
+    a, b = (reading.value(tensor) for tensor in (input, other))
+    place = _follower(a, b)
+    if place is None and a.gate != b.gate:
+        place = 0 if b.gate else 1
+    if not all(tensor.is_floating_point() or value.gate for tensor, value in ((input, a), (other, b))):
         reading.refuse("it multiplies activations by numbers that are no activations.")
-    if gates[0] == gates[1]:
+    if place is None:
         # Whether such a product has a rule is a policy's choice, which the record does not know.
-        return Product(scale=(1.0,), factors=(input, other), where=reading.where), (input, other)
-    place = 0 if gates[1] else 1
+        return Product(scale=(1.0,), factors=(input, other), where=reading.where, gates=a.gate), (input, other)
     factor, x = ((other, input), (input, other))[place]
     return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)
+
+
+def _follower(a: Value, b: Value) -> int | None:
+    """Which of two functions of one neuron has its sign (or the opposite one) beside one that never changes sign."""
+    found = shared_source(a, b)
+    if found is None or a.shape != b.shape:
+        return None
+    for place, (sign, other) in enumerate(((found[1], b), (found[2], a))):
+        if sign != 0 and (other.bounds.nonnegative or other.bounds.nonpositive):
+            return place
+    return None
 
 
 @reads("layer_norm", "rms_norm")
@@ -120,13 +177,24 @@ def layer_norm(
     reading: Reading, input: torch.Tensor, normalized_shape: Any, weight: Any = None, *args: Any, **kwargs: Any
 ) -> Read:
     """Normalisation over the last dimensions: each neuron keeps its signal; a negative scale swaps its polarity."""
-    del args, kwargs, normalized_shape
+    del args, kwargs
     if reading.carries(weight):
         reading.refuse("its scale is computed from the images.")
     layout = reading.value(input).layout
     if layout is not None and weight is not None and weight.dim() == 1:
         suggest_channels(layout, -1)
-    return _scaled(input, 1.0 if weight is None else weight, None)
+    over = tuple(range(-len(normalized_shape), 0))
+    centred = reading.name == "layer_norm"
+    return _normalised(input, 1.0 if weight is None else weight, centred=centred, over=over)
+
+
+@reads("normalize")
+def normalize(
+    reading: Reading, input: torch.Tensor, p: Any = 2.0, dim: int | tuple[int, ...] = 1, *args: Any, **kwargs: Any
+) -> Read:  # fmt: skip
+    """Division by a norm: each neuron keeps its signal."""
+    del reading, p, args, kwargs
+    return _normalised(input, 1.0, centred=False, over=dim if isinstance(dim, tuple) else (dim,))
 
 
 @reads("group_norm")
@@ -137,7 +205,8 @@ def group_norm(
     del args, kwargs, num_groups
     if reading.carries(weight):
         reading.refuse("its scale is computed from the images.")
-    return _scaled(input, 1.0 if weight is None else weight.reshape(-1, *(1,) * (input.dim() - 2)), None)
+    factor = 1.0 if weight is None else weight.reshape(-1, *(1,) * (input.dim() - 2))
+    return _normalised(input, factor, centred=True, over=tuple(range(1, input.dim())))
 
 
 @reads("instance_norm")

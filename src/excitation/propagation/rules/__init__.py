@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._record import Entry
-from ..operations import Activation, Affine, Arrangement, Average, Gated, Product, Scaled, Selection, Sum, Winner
+import torch
+
+from .._record import Entry, Fold
+from ..operations import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    Gated,
+    Magnitude,
+    Product,
+    Scaled,
+    Selection,
+    Sum,
+    Winner,
+)
 from ..policies import Policies
 from ._branches import residual_sum
+from ._compositions import Evidence
 from ._maxima import selection, winner
-from ._neurons import activation, gated, product, scaled
-from ._signals import Signal, added, attention_map, channel_sum, contrasted, total, with_both
+from ._neurons import activation, gated, magnitude, product, scaled
+from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
 from ._weighted import Normalisers, affine, average, transitions
 
 __all__ = [
@@ -28,15 +43,18 @@ __all__ = [
 class ExcitationRules:
     """The rules of Excitation Backprop under given policies."""
 
-    def __init__(self, policies: Policies, *, keep: bool = False) -> None:
+    def __init__(self, policies: Policies, *, keep: bool = False, lose: Lose | None = None) -> None:
         """Rules for one record.
 
         Args:
             policies: choices the paper leaves open.
             keep: whether normalisers are kept for further signals. They take as much memory as the outputs of weighted
                 operations, twice that for signals on neurons of both signs.
+            lose: told of mass where it is lost, if anybody asks.
         """
         self.policies = policies
+        self._lose = lose
+        self._evidence = Evidence(policies)
         self._kept: dict[Entry, Normalisers] | None = {} if keep else None
 
     def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
@@ -49,32 +67,94 @@ class ExcitationRules:
         Returns:
             One signal per input, `None` for gates.
         """
-        operation, policies = entry.operation, self.policies
+        operation, policies, lose = entry.operation, self.policies, self._lose
+        if entry.alive is not None and policies.normaliser == "lose":
+            signals = [self._on_living(signals[0], entry.alive)]
         if isinstance(operation, Activation):
             assert signals[0] is not None
             return [activation(signals[0])]
         if isinstance(operation, Arrangement):
             if any(signal is not None and signal.shape[0] == 2 for signal in signals):
                 signals = [None if signal is None else with_both(signal) for signal in signals]
+            if operation.made and lose is not None:
+                self._lose_in_padding(entry, operation, signals, lose)
             return list(operation.adjoint(signals))
         if isinstance(operation, Selection):
-            return selection(signals, operation, entry.inputs)
+            return selection(signals, operation, entry.inputs, silent=self._may_be_silent(entry), lose=lose)
         p = signals[0]
         assert p is not None
         if isinstance(operation, (Affine, Average)):
             known: Normalisers = {} if self._kept is None else self._kept.setdefault(entry, {})
+            value = entry.inputs[0]
             if isinstance(operation, Affine):
-                return [affine(p, operation, entry.inputs[0], policies, known)]
-            return [average(p, operation, entry.inputs[0], policies, known)]
+                return [affine(p, operation, value, policies, known, lose)]
+            fold = self._fold(entry)
+            evidence = None
+            if fold is not None:
+                evidence = self._evidence.pair(fold.parts[0], operation.input, value, p.dtype)
+            return [average(p, operation, value, policies, known, evidence, lose)]
         if isinstance(operation, Winner):
-            return [winner(p, operation, entry.inputs[0])]
+            return [winner(p, operation, entry.inputs[0], silent=self._may_be_silent(entry), lose=lose)]
         if isinstance(operation, Scaled):
             return [scaled(p, operation, policies)]
+        if isinstance(operation, Magnitude):
+            return [magnitude(p, operation)]
         if isinstance(operation, Gated):
             p = gated(p, operation)
             return [p, None] if operation.place == 0 else [None, p]
         if isinstance(operation, Product):
             return product(p, operation, policies)
         if isinstance(operation, Sum):
-            return residual_sum(p, operation, entry.inputs, policies, entry.address)
+            fold, pairs = self._fold(entry), None
+            if fold is not None:
+                terms = zip(fold.parts, operation.terms, entry.inputs, strict=True)
+                pairs = [self._evidence.pair(part, term, value, p.dtype) for part, term, value in terms]
+            return residual_sum(p, operation, entry.inputs, policies, entry.address, pairs, lose)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")
+
+    def begins_contrast(self, entry: Entry) -> bool:
+        """Whether a contrast is formed at an operation's outputs if it has not been formed above (Sec. 3.3).
+
+        Weighted operations begin it, and so do sums and averages of what the last weighted operations give: with them
+        they are one weighted operation.
+        """
+        if entry.operation.weighted:
+            return True
+        fold = self._fold(entry)
+        return fold is not None and fold.scores
+
+    def singled_out(self, entry: Entry) -> bool:
+        """Whether more than the operation itself decides how signals pass it."""
+        return self._fold(entry) is not None or entry.alive is not None or self._may_be_silent(entry)
+
+    def _fold(self, entry: Entry) -> Fold | None:
+        if entry.fold is None or self.policies.signed == "original":
+            return None
+        return None if isinstance(entry.operation, Sum) and self.policies.residual != "proportional" else entry.fold
+
+    def _may_be_silent(self, entry: Entry) -> bool:
+        """Whether mass can arrive at maxima of silent neurons: Eq. 4 gives them none, but nothing is weighted above."""
+        if not (entry.above and self.policies.normaliser == "lose"):
+            return False
+        operation = entry.operation
+        chosen = isinstance(operation, Winner) or (isinstance(operation, Selection) and not operation.shares)
+        return chosen and all(value.nonnegative for value in entry.inputs)
+
+    def _on_living(self, p: Signal | None, alive: torch.Tensor) -> Signal | None:
+        """The signal on class scores a rectifier made: on silent ones it is lost."""
+        if p is None:
+            return None
+        if self._lose is not None:
+            for part in p:
+                self._lose(part * ~alive)
+        return p * alive
+
+    @staticmethod
+    def _lose_in_padding(
+        entry: Entry, operation: Arrangement, signals: Sequence[Signal | None], lose: Lose
+    ) -> None:  # fmt: skip
+        """What stands on positions that the operation filled itself."""
+        yes = torch.ones((), dtype=torch.bool)
+        for p, valid in zip(signals, operation.apply([yes.expand(v.shape) for v in entry.inputs]), strict=True):
+            for part in () if p is None else p:
+                lose(part * ~valid.to(part.device))

@@ -11,47 +11,99 @@ from ..._errors import UnsupportedOperationError
 from .._values import Value
 from ..operations import Sum
 from ..policies import Policies
-from ._signals import LOWERED, RAISED, Signal, reduced_to, swapped
+from ._compositions import Pair
+from ._compositions import swapped as swapped_pair
+from ._signals import Lose, Signal, reduced_to, swapped
 
 
 def residual_sum(
-    p: Signal, operation: Sum, inputs: Sequence[Value], policies: Policies, address: str
-) -> list[Signal]:  # fmt: skip
+    p: Signal,
+    operation: Sum,
+    inputs: Sequence[Value],
+    policies: Policies,
+    address: str,
+    evidence: Sequence[Pair] | None = None,
+    lose: Lose | None = None,
+) -> list[Signal]:
     """`residual_sum`: `y = a + b` under one of three policies.
 
     `"proportional"`: an affine operation with weights one (Eq. 4): `P(a) = P(y) a / (a + b)` among the terms of the
-    signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered), halves where all of them are zero.
+    signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered). Where all of them are zero the mass is lost,
+    as Eq. 4 has it (`Z = 0`), or spread evenly.
     `"branch"`: all to the term with the most weighted operations of its own.
     `"original"`: `P(a) = P(y) a / y` with signs, zero where `y = 0`.
+
+    Args:
+        p: signal on the sum.
+        operation: the recorded operation.
+        inputs: values of its terms.
+        policies: which of the three, and what becomes of silent sums.
+        address: what to call it in messages.
+        evidence: what raises and what lowers each term, where a term is a linear composition (docs/rules.md).
+        lose: told what is lost here, if anybody asks.
     """
-    terms = [
-        term.to(p.dtype) if sign > 0 else -term.to(p.dtype)
-        for term, sign in zip(operation.terms, operation.signs, strict=True)
-    ]
-    if policies.residual == "branch":
-        shares = _to_branch(p, inputs, address)
-    elif policies.residual == "original":
-        y = sum(terms[1:], terms[0])
-        alive = y != 0
-        shares = [torch.where(alive, p * term / torch.where(alive, y, 1), 0) for term in terms]
+    if policies.residual == "proportional":
+        parts = _parts(operation, p) if evidence is None else _by_sign(operation, evidence)
+        shares = _proportional(p, parts, policies, lose)
     else:
-        shares = _proportional(p, terms)
+        shares = _other(p, operation, inputs, policies, address, lose)
     return [
         reduced_to(share if sign > 0 else swapped(share), term.shape)
         for share, term, sign in zip(shares, operation.terms, operation.signs, strict=True)
     ]
 
 
-def _proportional(p: Signal, terms: Sequence[torch.Tensor]) -> list[Signal]:
+def _signed(operation: Sum, dtype: torch.dtype) -> list[torch.Tensor]:
+    """The terms as they are added."""
+    return [
+        term.to(dtype) if sign > 0 else -term.to(dtype)
+        for term, sign in zip(operation.terms, operation.signs, strict=True)
+    ]
+
+
+def _parts(operation: Sum, p: Signal) -> list[list[torch.Tensor]]:
+    """By polarity of the signal, what each term adds to it."""
+    terms = _signed(operation, p.dtype)
+    raised = [term.clamp(min=0) for term in terms]
+    return [raised] if p.shape[0] == 1 else [raised, [term.neg().clamp_(min=0) for term in terms]]
+
+
+def _by_sign(operation: Sum, evidence: Sequence[Pair]) -> list[list[torch.Tensor]]:
+    pairs = [p if sign > 0 else swapped_pair(p) for p, sign in zip(evidence, operation.signs, strict=True)]
+    return [[up for up, _ in pairs], [torch.zeros_like(up) if down is None else down for up, down in pairs]]
+
+
+def _proportional(
+    p: Signal, parts: Sequence[Sequence[torch.Tensor]], policies: Policies, lose: Lose | None
+) -> list[Signal]:  # fmt: skip
     polarities: list[list[torch.Tensor]] = []
-    for polarity, part in zip((RAISED, LOWERED), p, strict=False):
-        a, b = (term.clamp(min=0) if polarity == RAISED else term.neg().clamp_(min=0) for term in terms)
-        whole = b.add_(a) if b.shape == a.shape else a + b
-        # 0 / 0 is the one way to no number here: both terms are silent, each takes half.
-        share = a.div_(whole) if whole.shape == a.shape else a / whole
-        to_a = part * share.nan_to_num_(nan=0.5, posinf=math.inf)
-        polarities.append([to_a, part - to_a])
+    for terms, part in zip(parts, p, strict=False):
+        a, b = terms
+        whole = a + b
+        if policies.normaliser == "spread":
+            dead = whole == 0
+            a, b = (torch.where(dead, 1, term) for term in terms)
+            whole = torch.where(dead, 2, whole)
+        else:
+            whole = torch.threshold_(whole, 0.0, math.inf)
+            if lose is not None:
+                lose(part * torch.isinf(whole))
+        polarities.append([part * (term / whole) for term in (a, b)])
     return [torch.stack(shares) if len(shares) > 1 else shares[0][None] for shares in zip(*polarities, strict=True)]
+
+
+def _other(
+    p: Signal, operation: Sum, inputs: Sequence[Value], policies: Policies, address: str, lose: Lose | None
+) -> list[Signal]:  # fmt: skip
+    if policies.residual == "branch":
+        return _to_branch(p, inputs, address)
+    terms = _signed(operation, p.dtype)
+    y = sum(terms[1:], terms[0])
+    alive = y != 0
+    if lose is not None:
+        for part in p:
+            lose(part * ~alive)
+    return [torch.where(alive, p * term / torch.where(alive, y, 1), 0) for term in terms]
 
 
 def _to_branch(p: Signal, inputs: Sequence[Value], address: str) -> list[Signal]:

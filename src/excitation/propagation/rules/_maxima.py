@@ -4,30 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from .._values import Value
 from ..operations import Selection, Winner
-from ._signals import Signal, with_both
+from ._signals import Lose, Signal, with_both
 
 
-def winner(p: Signal, operation: Winner, value: Value) -> Signal:
+def winner(
+    p: Signal, operation: Winner, value: Value, *, silent: bool = False, lose: Lose | None = None
+) -> Signal:  # fmt: skip
     """`winner`: all of an output's signal to the input that won, the first in row-major order if several tie.
 
     A special case of the winner-take-all process: `P(a_j | a_i) = 1` for the maximum (Sec. 3.2).
+
+    Args:
+        p: signal on the maxima.
+        operation: the recorded operation.
+        value: of its input.
+        silent: whether a maximum of zero has no winner: all its inputs are silent, and what arrives is lost.
+        lose: told what is lost here, if anybody asks.
     """
     start, stop = operation.dims
     a = operation.input
     places = operation.winners()
+    if silent:
+        maxima = a.flatten(start, stop - 1).gather(start, places)
+        p = _alive(p, maxima.reshape(p.shape[2:]), lose)
     flat = p.new_zeros((*p.shape[:2], *a.flatten(start, stop - 1).shape))
     lead = p.shape[:2]
     flat.scatter_add_(2 + start, places.expand(*lead, *places.shape), p.reshape(*lead, *places.shape))
     result = flat.reshape(*lead, *a.shape)
     # A maximum over zero padding can be won by the padding: its mass is lost, and the account says so.
-    return result if value.valid is None else result * value.valid.to(p.device)
+    if value.valid is None:
+        return result
+    valid = value.valid.to(p.device)
+    if lose is not None:
+        for part in result:
+            lose(part * ~valid)
+    return result * valid
+
+
+def _alive(p: Signal, neurons: torch.Tensor, lose: Lose | None) -> Signal:
+    """The signal on neurons that are not silent."""
+    alive = neurons != 0
+    if lose is not None:
+        for part in p:
+            lose(part * ~alive)
+    return p * alive
 
 
 def selection(
-    signals: Sequence[Signal | None], operation: Selection, inputs: Sequence[Value]
-) -> list[Signal]:  # fmt: skip
+    signals: Sequence[Signal | None],
+    operation: Selection,
+    inputs: Sequence[Value],
+    *,
+    silent: bool = False,
+    lose: Lose | None = None,
+) -> list[Signal]:
     """`selection`: all of an output's signal to the neuron that it is, the first of equals; the rule of `winner`.
 
     A minimum is the neuron it took just as a maximum is: the two swaps of `-max(-x)` undo each other. Of logsumexp, a
@@ -35,7 +69,14 @@ def selection(
     """
     if any(signal is not None and signal.shape[0] == 2 for signal in signals):
         signals = [None if signal is None else with_both(signal) for signal in signals]
-    return [
-        p if value.valid is None else p * value.valid.to(p.device)
-        for p, value in zip(operation.adjoint(signals), inputs, strict=True)
-    ]
+    passed = list(operation.adjoint(signals))
+    if silent:
+        passed = [_alive(p, x, lose) for p, x in zip(passed, operation.operands, strict=True)]
+    for place, value in enumerate(inputs):
+        if value.valid is not None:
+            valid = value.valid.to(passed[place].device)
+            if lose is not None:
+                for part in passed[place]:
+                    lose(part * ~valid)
+            passed[place] = passed[place] * valid
+    return passed

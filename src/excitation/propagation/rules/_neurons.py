@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..._errors import UnsupportedOperationError
-from ..operations import Gated, Product, Scaled
+from ..operations import Gated, Magnitude, Product, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -31,11 +31,19 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 
 
+def magnitude(p: Signal, operation: Magnitude) -> Signal:
+    """`magnitude`: `P(a_j) = P(|a_j|)`: what raises `|a_j|` raises `a_j` above zero and lowers it below.
+
+    Beyond the paper: the neuron is one input, so it wins whenever its magnitude does.
+    """
+    return _by_sign(p, operation.input)
+
+
 def gated(p: Signal, operation: Gated) -> Signal:
     """`gated`: `P(a_j) = P(g a_j)`: all to the gated operand, none to the gate (beyond the paper).
 
     The gate decides how much passes, as max pooling and ReLU do, but what passes is the other operand's. A negative
-    gate swaps raised and lowered.
+    gate swaps raised and lowered. Division by a statistic passes its signal likewise, to what is divided.
     """
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 
@@ -51,9 +59,10 @@ def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
         UnsupportedOperationError: under the default policy.
     """
     if policies.product == "refuse":
+        which = "both of them gates" if operation.gates else "neither of them a gate"
         raise UnsupportedOperationError(
-            f"{operation.where}: it multiplies two activations, neither of them a gate, so which one a winner chose is"
-            " open. Choose a layer above it, or let each take half with Policies(product='halves')."
+            f"{operation.where}: it multiplies two activations, {which}, so which one a winner chose is open. Choose a"
+            " layer above it, or let each take half with Policies(product='halves')."
         )
     a, b = operation.factors
     half = p / 2

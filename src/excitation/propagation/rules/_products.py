@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
+from .._bounds import UNBOUNDED, Limit
 from .._values import Value
-from ..operations import Affine, Average, expanded
+from ..operations import Affine, Average
 from ..policies import Policies
 from ._halves import half_with_turned
 
@@ -16,9 +18,6 @@ SMALL = 2048
 
 MANY = 256
 """Channels from which on it is asked whether most of them carry no signal."""
-
-_REST = [tuple(range(1, dims)) for dims in range(65)]
-"""All dimensions but the first, by their number."""
 
 
 class Half:
@@ -86,30 +85,44 @@ class Half:
         return even
 
 
-def living(z: torch.Tensor, policies: Policies, *, own: bool) -> torch.Tensor:
-    """The normalisers, infinite where a winner has none: what is divided by them ends there."""
+Link = tuple[Half, torch.Tensor]
+"""One half of the weights and the rectified neurons it is multiplied with."""
+
+
+def living(z: torch.Tensor, policies: Policies, operation: Affine | Average, links: Sequence[Link]) -> torch.Tensor:
+    """The normalisers, infinite where a winner has none: what is divided by them ends there.
+
+    Products of numbers that are never negative come out as zero where they are zero, whatever their scale. Only fast
+    convolutions cancel and leave noise in place of zeros; it grows with what the output channel could attain, the
+    largest input times the sum of the channel's weights.
+
+    Args:
+        z: the normalisers, `(image, *activation)`; changed in place where the operation has weights.
+        policies: for the part of what is attainable up to which a normaliser counts as zero.
+        operation: whose normalisers they are.
+        links: what they were made of.
+    """
+    own = isinstance(operation, Affine)
     z = z if own else z.clone()
     if policies.signed == "original":
         return torch.threshold_(z, 0.0, math.inf) if not own else z.masked_fill_(z == 0, math.inf)
-    limit = _limit(z, policies)
-    if not isinstance(limit, torch.Tensor):
-        return torch.threshold_(z, limit, math.inf)
+    least = torch.finfo(z.dtype).tiny
+    threshold = policies.zero_threshold(z.dtype)
+    noise = operation.noise if isinstance(operation, Affine) else None
+    if threshold == 0 or noise is None:
+        return torch.threshold_(z, least, math.inf)
+    limit: torch.Tensor | None = None
+    for half, a in links:
+        largest = torch.unflatten(a, 1, (noise.groups, -1)).flatten(2).amax(2)
+        sums = torch.unflatten(noise.sums(half.weight()), 0, (noise.groups, -1))
+        part = (largest[:, :, None] * sums).flatten(1)
+        limit = part if limit is None else limit + part
+    assert limit is not None
+    limit = limit.mul_(threshold).clamp_(min=least).reshape(*limit.shape, *(1,) * (z.dim() - 2))
     if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
         return z.masked_fill_(z <= limit, math.inf)
-    # Masks cost a CPU ten times as much as arithmetic does, and reading a number costs it nothing.
-    for index, least in enumerate(limit.flatten().tolist()):
-        torch.threshold_(z.select(0, index), least, math.inf)
-    return z
-
-
-def _limit(z: torch.Tensor, policies: Policies) -> torch.Tensor | float:
-    """Up to where a normaliser counts as zero: one number, or one for each image, as a tensor."""
-    threshold = policies.zero_threshold(z.dtype)
-    if threshold == 0 or z.dim() < 2:
-        return 0.0
-    if z.shape[0] == 1 and z.device.type == "cpu":
-        return z.max().item() * threshold
-    return z.amax(_REST[z.dim()], keepdim=True).mul_(threshold)
+    # Masks cost a CPU ten times as much as arithmetic does.
+    return torch.threshold_(z.div_(limit), 1.0, math.inf).mul_(limit)
 
 
 def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor | None:
@@ -143,25 +156,64 @@ def divided(p: torch.Tensor, z: torch.Tensor, few: torch.Tensor | None) -> torch
 
 
 def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The raised and, if there are any, the lowered neurons of an input."""
-    lower = value.lower
-    if policies.bounded == "original" and not value.nonnegative:
-        lower = -math.inf
-    if isinstance(lower, torch.Tensor):
-        # A concatenation of differently bounded parts: each neuron by its own bound.
-        lower = expanded(value).to(a)
-        known = torch.isfinite(lower)
-        up = torch.where(known, a - torch.where(known, lower, 0).clamp(max=0), a.clamp(min=0))
-        up = up if value.valid is None else up * value.valid.to(a.device)
-        down = torch.where(known, 0, (-a).clamp(min=0))
-        return up, None if policies.signed == "original" else down
-    if lower >= 0:
+    """The raised and, if there are any, the lowered neurons of an input.
+
+    A neuron with a least activation is raised by what it has above it (Eq. 5), one with only a greatest activation is
+    lowered by what it lacks. One with neither is two rectified neurons.
+    """
+    lower, upper = value.bounds
+    if policies.bounded == "original":
+        lower, upper = (0.0, upper) if value.nonnegative else UNBOUNDED
+    if isinstance(lower, torch.Tensor) or (isinstance(upper, torch.Tensor) and lower == -math.inf):
+        return _by_neuron(a, lower, upper, value.valid, policies)
+    if lower == 0:
         return a, None
     if math.isfinite(lower):
-        up = a - lower
-        return (up if value.valid is None else up * value.valid.to(a.device)), None
+        # Rounding can leave a neuron below its own bound.
+        return _neurons((a - lower).clamp_(min=0), value.valid), None
     if policies.signed == "original":
         return a, None
+    if not isinstance(upper, torch.Tensor) and math.isfinite(upper):
+        return torch.zeros_like(a), _neurons((upper - a).clamp_(min=0), value.valid)
     if a.device.type == "cpu" and bool((a >= 0).all()):
         return a, None
     return a.clamp(min=0), (-a).clamp(min=0)
+
+
+def _by_neuron(
+    a: torch.Tensor, lower: Limit, upper: Limit, valid: torch.Tensor | None, policies: Policies
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The same where neurons differ in their bounds."""
+    lower, upper = (torch.as_tensor(limit).to(a) for limit in (lower, upper))
+    below, above = torch.isfinite(lower), torch.isfinite(upper)
+    up = a - torch.where(below, lower, 0)
+    if policies.signed == "original":
+        return _neurons(torch.where(below, up.clamp(min=0), a), valid), None
+    up = torch.where(~below & above, 0, up).clamp_(min=0)
+    if a.device.type == "cpu" and bool(below.all()):
+        return _neurons(up, valid), None
+    down = torch.where(above, upper, 0) - a
+    return _neurons(up, valid), _neurons(torch.where(below, 0, down).clamp_(min=0), valid)
+
+
+def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Activations without padding, which is no neuron."""
+    return x if valid is None else x * valid.to(x.device)
+
+
+def present(
+    like: torch.Tensor, value: Value, policies: Policies, *, both: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One for each raised and each lowered neuron that `rectified` can give a part to, zero for the others.
+
+    Args:
+        like: of the input's shape.
+        value: of the input.
+        policies: as for `rectified`.
+        both: whether there are lowered neurons.
+    """
+    ones = _neurons(torch.ones_like(like), value.valid)
+    if not both or policies.bounded == "original":
+        return ones, ones if both else None
+    below, above = (torch.isfinite(torch.as_tensor(limit)).to(ones.device) for limit in value.bounds)
+    return ones * (below | ~above), ones * ~below

@@ -6,6 +6,8 @@ A signal is a tensor `(polarity, target, *activation)`. Polarity 0 is mass on th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 
@@ -16,6 +18,9 @@ from .._values import Value
 
 Signal = Float[torch.Tensor, "_ target ..."]
 """A signal: `(polarity, target, *activation)`."""
+
+Lose = Callable[[Float[torch.Tensor, "target ..."]], None]
+"""Is told of mass that ends at an operation: `(target, *activation)`, one polarity at a time."""
 
 RAISED, LOWERED = 0, 1
 

@@ -8,15 +8,16 @@ from jaxtyping import Float
 from .._values import Value
 from ..operations import Affine, Average
 from ..policies import Policies
-from ._products import Half, divided, few_channels, living, rectified
-from ._signals import Signal
+from ._compositions import Pair
+from ._products import Half, divided, few_channels, living, present, rectified
+from ._signals import Lose, Signal
 
 Normalisers = dict[int, torch.Tensor]
 """The normalisers of one operation by the polarity of its outputs, for signals that come later."""
 
 
 def affine(
-    p: Signal, operation: Affine, value: Value, policies: Policies, known: Normalisers
+    p: Signal, operation: Affine, value: Value, policies: Policies, known: Normalisers, lose: Lose | None = None
 ) -> Signal:  # fmt: skip
     """`affine`: `P(a_j) = a_j sum_i w+_ij P(a_i) / sum_k w+_ik a_k`, in matrices `a * W+^T (p / (W+ a))` (Eq. 4, 10).
 
@@ -30,12 +31,15 @@ def affine(
         value: of its input.
         policies: for normalisers, signed and bounded inputs.
         known: normalisers of this operation from earlier signals; those worked out are added.
+        lose: told what is lost here, if anybody asks.
 
     Returns:
         The signal on the inputs; with a lowered part if they have both signs.
     """
     halves = Half(operation, 1, p.dtype), Half(operation, -1, p.dtype)
-    return _pass(p, operation, value, policies, halves, known)
+    a = operation.input
+    pair = rectified(a if a.dtype == p.dtype else a.to(p.dtype), value, policies)
+    return _pass(p, operation, value, policies, halves, known, pair, lose)
 
 
 def transitions(
@@ -56,7 +60,8 @@ def transitions(
     for sign, order in ((1, halves), (-1, halves[::-1]))[: 1 + contrast]:
         links = [(j, half, a) for j, (half, a) in enumerate(zip(order, inputs, strict=True)) if a is not None]
         z = [half.forward(a) for _, half, a in links]
-        inverse = living(sum(z[1:], z[0]), policies, own=True).reciprocal_().mul_(sign)[:, :, None]
+        made = [(half, a) for _, half, a in links]
+        inverse = living(sum(z[1:], z[0]), policies, operation, made).reciprocal_().mul_(sign)[:, :, None]
         for j, half, a in links:
             share = inverse * half.weight() * a[:, None]
             before = found[j]
@@ -65,14 +70,31 @@ def transitions(
 
 
 def average(
-    p: Signal, operation: Average, value: Value, policies: Policies, known: Normalisers
-) -> Signal:  # fmt: skip
+    p: Signal,
+    operation: Average,
+    value: Value,
+    policies: Policies,
+    known: Normalisers,
+    evidence: Pair | None = None,
+    lose: Lose | None = None,
+) -> Signal:
     """`average`: an affine operation with weights of its own, none negative: Eq. 4 with `W+ = W`, `W- = 0`.
 
     Under `signed="original"` only windows with a positive sum pass their signal.
+
+    Args:
+        p: signal on the outputs.
+        operation: the recorded operation.
+        value: of its input.
+        policies: as in `affine`.
+        known: as in `affine`.
+        evidence: what raises and what lowers each input, where these are linear compositions (docs/rules.md).
+        lose: told what is lost here, if anybody asks.
     """
     halves = Half(operation, 1, p.dtype), None
-    return _pass(p, operation, value, policies, halves, known)
+    a = operation.input
+    pair = evidence or rectified(a if a.dtype == p.dtype else a.to(p.dtype), value, policies)
+    return _pass(p, operation, value, policies, halves, known, pair, lose)
 
 
 def _pass(
@@ -82,10 +104,11 @@ def _pass(
     policies: Policies,
     halves: tuple[Half, Half | None],
     known: Normalisers,
+    pair: Pair,
+    lose: Lose | None,
 ) -> Signal:
     """Eq. 4 between rectified neurons: the first of the halves joins equal, the second opposite polarities."""
-    a = operation.input
-    up, down = rectified(a if a.dtype == p.dtype else a.to(p.dtype), value, policies)
+    up, down = pair
     own = isinstance(operation, Affine)
     excite = halves[0]
     few = few_channels(p, operation)
@@ -93,31 +116,37 @@ def _pass(
         # One polarity in, one out: the paper's own case, without a step to spare.
         z = known.get(0)
         if z is None:
-            z = known[0] = living(excite.forward(up), policies, own=own)
+            z = known[0] = living(excite.forward(up), policies, operation, [(excite, up)])
+        if lose is not None:
+            lose(p[0] * torch.isinf(z))
         return _times(excite.adjoint(divided(p, z, few), few, lead=2), up, own=own)
     to_up: torch.Tensor | None = None
     to_down: torch.Tensor | None = None
     for k, (part, (same, cross)) in enumerate(zip(p, (halves, halves[::-1]), strict=False)):
         links = [(link, x) for link, x in ((same, up), (cross, down)) if link is not None and x is not None]
         if not links:
+            if lose is not None:
+                lose(part)
             continue  # nothing can excite this polarity: an average of non-negative neurons lowers nothing
         z = known.get(k)
         if z is None:
             z = links[0][0].forward(links[0][1])
             for link, x in links[1:]:
                 z = z.add_(link.forward(x)) if own else z + link.forward(x)
-            z = known[k] = living(z, policies, own=own)
+            z = known[k] = living(z, policies, operation, links)
         q = divided(part, z, few)
         if same is not None:
             to_up = _sum(to_up, _times(same.adjoint(q, few), up, own=own))
         if down is not None and cross is not None:
             to_down = _sum(to_down, _times(cross.adjoint(q, few), down, own=own))
-        if policies.normaliser == "spread":
-            ones = torch.ones(operation.input.shape, dtype=p.dtype, device=p.device)
-            if value.valid is not None:
-                ones = ones * value.valid.to(p.device)
+        if policies.normaliser == "lose":
+            if lose is not None:
+                lose(part * torch.isinf(z))
+        else:
+            ones = present(up, value, policies, both=down is not None)
             dead = part * torch.isinf(z)
-            spread_up, spread_down = _spread(dead, ones, same, cross if down is not None else None, excite)
+            halves_here = (same, cross if down is not None else None)
+            spread_up, spread_down = _spread(dead, ones, halves_here, excite, lose)
             to_up = _sum(to_up, spread_up)
             to_down = _sum(to_down, spread_down) if spread_down is not None else to_down
     if to_up is None:
@@ -126,21 +155,30 @@ def _pass(
 
 
 def _spread(
-    dead: torch.Tensor, ones: torch.Tensor, same: Half | None, cross: Half | None, excite: Half
+    dead: torch.Tensor,
+    ones: tuple[torch.Tensor, torch.Tensor | None],
+    halves: tuple[Half | None, Half | None],
+    excite: Half,
+    lose: Lose | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Mass of winners without a normaliser: as if all inputs were one; without excitatory weights, evenly."""
+    links = [(half, x) for half, x in zip(halves, ones, strict=True) if half is not None and x is not None]
     z = torch.zeros_like(dead[0])
-    for link in (same, cross):
-        z = z if link is None else z + link.forward(ones)
+    for half, x in links:
+        z = z + half.forward(x)
     alive = z > 0
     q = torch.where(alive, dead / torch.where(alive, z, 1), 0)
-    up = torch.zeros((dead.shape[0], *ones.shape), dtype=dead.dtype, device=dead.device)
-    up = up if same is None else up + ones * same.adjoint(q)
-    down = None if cross is None else ones * cross.adjoint(q)
+    (same, cross), (up_ones, down_ones) = halves, ones
+    every = up_ones if down_ones is None else torch.maximum(up_ones, down_ones)
+    up = torch.zeros((dead.shape[0], *every.shape), dtype=dead.dtype, device=dead.device)
+    up = up if same is None else up + up_ones * same.adjoint(q)
+    down = None if cross is None or down_ones is None else down_ones * cross.adjoint(q)
     flat = excite.flat()
-    z = flat.forward(ones)
+    z = flat.forward(every)
     q = torch.where(~alive & (z > 0), dead / torch.where(z > 0, z, 1), 0)
-    return up + ones * flat.adjoint(q), down
+    if lose is not None:  # a winner that sees nothing but padding
+        lose(dead * (~alive & (z <= 0)))
+    return up + every * flat.adjoint(q), down
 
 
 def _sum(a: torch.Tensor | None, b: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,9 @@ def step_for(entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> Step:
     """The step of an operation; the general one where none of the others has its transpose."""
     operation = entry.operation
     kind: type[Step] = Step
-    if isinstance(operation, (Affine, Average)):
+    if rules.singled_out(entry):
+        pass  # where an operation stands, and not only what it is, decides its shares
+    elif isinstance(operation, (Affine, Average)):
         if rules.policies.normaliser == "lose" and operation.apart:
             kind = Weighted
             if isinstance(operation, Average):
@@ -73,5 +75,5 @@ def last_layer(
             return transitions(operation, features, rules.policies, like.dtype, contrast=contrast).transpose(1, 2)
     count = like.shape[1]
     start = torch.eye(count, dtype=like.dtype, device=like.device)[None, :, None].expand(1, -1, len(like), -1)
-    (p,) = sweep(record, start, [features], rules, contrast=contrast)
+    (p,) = sweep(record, start, [features], rules, contrast=contrast and rules.begins_contrast)
     return p

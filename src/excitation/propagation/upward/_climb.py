@@ -63,7 +63,7 @@ class Climb:
         contrast: bool = False,
     ) -> None:
         assert record.top is not None
-        self._top, self._layer, self._like = record.top, layer, like
+        self._top, self._layer, self._like, self._rules = record.top, layer, like, rules
         self._asked_for = polarities
         self._below = below = record.descendants([layer])
         above = record.ancestors(record.top)
@@ -130,7 +130,7 @@ class Climb:
         for step in reversed(self._steps):
             outputs = [value.serial for value in step.entry.outputs]
             begun, waiting = ([lane.get(serial, 0) for serial in outputs] for lane in (needs, waits))
-            if step.entry.operation.weighted:
+            if self._rules.begins_contrast(step.entry):
                 # The dual's signal begins on the other polarity.
                 begun = [2 if new else old for old, new in zip(begun, waiting, strict=True)]
                 needs |= {serial: count for serial, count in zip(outputs, begun, strict=True) if count}
@@ -164,7 +164,7 @@ class Climb:
             for index, step in enumerate(self._steps):
                 outputs = step.entry.outputs
                 begun |= self._passed(step, begun, self._needs)
-                if step.entry.operation.weighted:
+                if self._rules.begins_contrast(step.entry):
                     there = [value.serial for value in outputs if value.serial in begun and value.serial in self._waits]
                     waiting |= {serial: _contrasted(begun[serial], self._waits[serial]) for serial in there}
                 else:

@@ -132,7 +132,7 @@ class Weighted(Step):
         if not links:
             return torch.ones(self.entry.outputs[0].shape, dtype=self.dtype, device=self.device)
         z = [half.forward(a) for _, half, a in links]
-        return living(sum(z[1:], z[0]), self.rules.policies, own=isinstance(self.operation, Affine))
+        return living(sum(z[1:], z[0]), self.rules.policies, self.operation, [(half, a) for _, half, a in links])
 
     def _nothing(self, arrival: Arrival, window: Window) -> Patches:
         lengths = [frame.length for frame in window.frames]

@@ -1,0 +1,373 @@
+"""`verify`: whether the record of a network holds all that the network does, to be asked first of one's own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from torch.nn.modules.module import register_module_forward_hook
+
+from ._audit import audit
+from ._errors import ExcitationError, LayerError, UnsupportedOperationError
+from ._forward import OutputChoice, _check_images, check_model, pick_scores
+from ._layers import Layer
+from .networks._loaded import LoadedModel
+from .propagation import INPUT, Kind, Policies, Record
+from .propagation._eager import uncompiled
+from .propagation._holdings import Holdings
+from .propagation._record import Opaque
+from .propagation._running import hook
+from .propagation._tape import Replay, ReplayError, Tape
+from .propagation._values import tensor_list
+from .propagation.operations import Affine, Average, Product, Scaled, Sum
+
+ROUNDING = 1000
+"""How far two ways to compute the same may differ, in units of the precision's rounding."""
+
+SCORES = "the class scores"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a network's record, run again on other pictures, gives what the network itself gives for them.
+
+    Attributes:
+        agrees: whether it does, at the class scores and at the output of every module.
+        difference: largest absolute difference.
+        relative: largest difference over the largest absolute value of the same tensor.
+        first: the first layer that differs, in the order of the forward pass; empty if none does.
+        reason: what differs and what that means; empty if nothing does.
+        tolerance: relative differences up to this are rounding.
+        pictures: the kinds of pictures it was tried on, made from the given ones.
+        layers: how many outputs of modules were compared on each.
+        rules: how many operations ran, by family of rules and by name.
+        without_rule: operations without a rule, by address, on some way from the images to the class scores.
+        steering: where the network asked truth values of tensors made from the images: its control flow may differ
+            for other images; a map is one of the path its own images take.
+        layer: where `mass` was measured.
+        mass: mean share of the highest class's mass that arrives there; `None` if none can.
+        lost: mean share that ended above, at winners without a normaliser; `None` likewise.
+        refused: why no signal arrives; empty if one does.
+        choices: what is more than the paper's rules, by policy in force, with the number of operations.
+    """
+
+    agrees: bool
+    difference: float
+    relative: float
+    first: str
+    reason: str
+    tolerance: float
+    pictures: tuple[str, ...]
+    layers: int
+    rules: Mapping[str, Mapping[str, int]]
+    without_rule: tuple[str, ...]
+    steering: tuple[str, ...]
+    layer: str
+    mass: float | None
+    lost: float | None
+    refused: str
+    choices: Mapping[str, int]
+
+    def check(self) -> None:
+        """Go on only if the record agrees.
+
+        Raises:
+            ExcitationError: it does not, with the reason.
+        """
+        if not self.agrees:
+            raise ExcitationError(self.reason)
+
+    def __str__(self) -> str:
+        """The findings as a table."""
+        table = Table("family", "operations", box=None, pad_edge=False)
+        for family, names in self.rules.items():
+            counts = [f"{name} x {count}" if count > 1 else name for name, count in names.items()]
+            table.add_row(family, ", ".join(counts))
+        for address in self.without_rule:
+            table.add_row("no rule", address)
+        text = io.StringIO()
+        console = Console(file=text, width=120, color_system=None, highlight=False, markup=False)
+        console.print(table)
+        for policy, count in self.choices.items():
+            console.print(f"beyond the paper: {policy} ({count} operations)")
+        if self.steering:
+            console.print(f"control flow depends on the images: {', '.join(dict.fromkeys(self.steering))}")
+        if self.mass is not None:
+            console.print(f"layer {self.layer}: share of the mass {self.mass:.4f}, lost above it {self.lost:.4f}")
+        else:
+            console.print(f"layer {self.layer}: no map. {self.refused}")
+        tried = f"on {', '.join(self.pictures)} pictures, at {self.layers} layers and the scores"
+        found = f"largest relative difference {self.relative:.1e}, rounding is {self.tolerance:.0e}"
+        console.print(f"{'agrees' if self.agrees else 'DIFFERS'} {tried} ({found})")
+        if self.reason:
+            console.print(self.reason)
+        return text.getvalue().rstrip()
+
+
+def verify(
+    model: torch.nn.Module | LoadedModel,
+    images: Float[torch.Tensor, "image channels *pixels"],
+    *,
+    layer: Layer = f":{INPUT}",
+    policies: Policies | None = None,
+    output: OutputChoice = None,
+    constants: Sequence[str] = (),
+    seed: int = 0,
+) -> Verification:
+    """Replay a network's record on other pictures and compare with the network's own answers.
+
+    What escapes a recording without a trace (numbers that went through NumPy, threads or text and came back as
+    constants) is the same for all pictures in the record, but not in the network. The other pictures are made from
+    the given ones: flipped, with pixels in random order, with noise, negated. Keeps all activations of one forward
+    pass; costs about ten forward passes and an account.
+
+    Args:
+        model: the network, in evaluation mode.
+        images: a batch, as the network takes it.
+        layer: where the mass is measured; the images if not given.
+        policies: choices the paper leaves open; `Policies()` if not given.
+        output: which part of the network's output holds the class scores, as in `explain`.
+        constants: names of constant tensors the network keeps outside its modules, as in `explain`.
+        seed: of the random order, the noise, and the network's own random numbers.
+
+    Returns:
+        The findings; nothing is raised where they disagree (`Verification.check` does). Printing it gives a table.
+
+    Raises:
+        ExcitationError: the network cannot be recorded at all, as in `explain`.
+    """
+    if isinstance(model, LoadedModel):
+        output = model.output if output is None else output
+        model = model.model
+    check_model(model)
+    _check_images(model, images)
+    policies = policies or Policies()
+    found: list[torch.Tensor] = []
+    count = len(images)
+    tape = Tape(model, constants)
+    with _seeded(seed, images):
+        record = tape.run(images, lambda result: found.append(pick_scores(result, count, output)))
+    recorded, record.top = tape.final(found[-1], rules=False)
+    if record.top is None or record.top.kind is not Kind.TRACKED:
+        raise ExcitationError(
+            "the class scores were made by no recorded operation, or do not depend on the images; replace what makes"
+            " them by plain torch operations."
+        )
+    tolerance = ROUNDING * torch.finfo(recorded.dtype).eps
+    comparison = _Comparison(tolerance)
+    tried = []
+    for kind, pictures in _pictures(images, seed):
+        tried.append(kind)
+        _compare(model, tape, recorded, kind, pictures, output, seed, constants, comparison)
+        if comparison.reason:
+            break
+    mass, lost, refused = _mass(model, images, recorded, layer, policies, output, constants)
+    rules: dict[str, Counter[str]] = {}
+    for entry in record.entries:
+        if not isinstance(entry.operation, Opaque):
+            rules.setdefault(type(entry.operation).__name__.lower(), Counter())[entry.name] += 1
+    above = record.ancestors(record.top)
+    return Verification(
+        agrees=not comparison.reason,
+        difference=comparison.difference,
+        relative=comparison.relative,
+        first=comparison.first,
+        reason=comparison.reason,
+        tolerance=tolerance,
+        pictures=tuple(tried),
+        layers=len(tape.outputs),
+        rules={family: dict(names.most_common()) for family, names in rules.items()},
+        without_rule=tuple(
+            entry.address
+            for entry in record.entries
+            if isinstance(entry.operation, Opaque) and any(value.serial in above for value in entry.outputs)
+        ),
+        steering=tuple(tape.questions),
+        layer=layer.removeprefix(":") if isinstance(layer, str) else type(layer).__name__,
+        mass=mass,
+        lost=lost,
+        refused=refused,
+        choices=_choices(record, policies),
+    )
+
+
+class _Comparison:
+    """The largest differences so far, and the first beyond rounding."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self.difference = self.relative = 0.0
+        self.first = self.reason = ""
+
+    def add(self, name: str, replayed: torch.Tensor, own: torch.Tensor) -> None:
+        """Compare a layer's output in the replay with the network's own."""
+        if replayed.shape != own.shape:
+            apart, relative = float("inf"), float("inf")
+        elif torch.equal(replayed, own):
+            return
+        else:
+            gap = (replayed.double() - own.double()).abs()
+            apart = float(torch.where(replayed.isnan() & own.isnan() | (replayed == own), 0.0, gap).nan_to_num(
+                nan=float("inf")).max())  # fmt: skip
+            largest = float(own.double().abs().nan_to_num(posinf=0.0).max())
+            relative = apart / largest if largest else float("inf")
+        self.difference, self.relative = max(self.difference, apart), max(self.relative, relative)
+        if relative > self.tolerance and not self.first:
+            self.first = name
+
+
+def _compare(
+    model: torch.nn.Module,
+    tape: Tape,
+    recorded: torch.Tensor,
+    kind: str,
+    pictures: torch.Tensor,
+    output: OutputChoice,
+    seed: int,
+    constants: Sequence[str],
+    comparison: _Comparison,
+) -> None:
+    """Replay and network on one kind of pictures."""
+    try:
+        replay = tape.replay(pictures)
+    except ReplayError as error:
+        comparison.first = str(error).partition(":")[0]
+        comparison.reason = _reason(model, tape, kind, pictures, seed, constants, f"it cannot be run again: {error}")
+        comparison.difference = comparison.relative = float("inf")
+        return
+    scores = _own_scores(model, replay, pictures, output, seed, comparison)
+    comparison.add(SCORES, replay[recorded], scores)
+    if comparison.first:
+        where = comparison.first if comparison.first == SCORES else f"layer {comparison.first!r}"
+        what = f"it differs from the network's own answer first at {where}, by {comparison.relative:.1e} of its maximum"
+        comparison.reason = _reason(model, tape, kind, pictures, seed, constants, what)
+
+
+def _own_scores(
+    model: torch.nn.Module,
+    replay: Replay,
+    pictures: torch.Tensor,
+    output: OutputChoice,
+    seed: int,
+    comparison: _Comparison,
+) -> torch.Tensor:
+    """The network's own forward pass; each module's output is compared before anything can change it in place."""
+    holdings, replayed = Holdings(model), dict(replay.layers())
+    calls: Counter[str] = Counter()
+    thread = threading.get_ident()
+
+    def leave(module: torch.nn.Module, _: object, result: object) -> None:
+        name = holdings.names.get(id(module), "")
+        if not name or threading.get_ident() != thread:
+            return
+        calls[name] += 1
+        name = name if calls[name] == 1 else f"{name}#{calls[name]}"
+        tensors = tensor_list(result)
+        if name in replayed and len(tensors) == 1:
+            comparison.add(name, replayed[name], tensors[0])
+
+    with (
+        _seeded(seed, pictures), holdings.restored(), uncompiled(), torch.inference_mode(False), torch.no_grad(),
+        hook(register_module_forward_hook, leave),
+    ):  # fmt: skip
+        return pick_scores(model(pictures.clone()), len(pictures), output)
+
+
+def _reason(
+    model: torch.nn.Module,
+    tape: Tape,
+    kind: str,
+    pictures: torch.Tensor,
+    seed: int,
+    constants: Sequence[str],
+    what: str,
+) -> str:
+    """What a difference means: another path through the network, or information that escaped."""
+    other = Tape(model, constants)
+    with _seeded(seed, pictures):
+        other.run(pictures, lambda result: result)
+    start = f"the record of these images was replayed on {kind} pictures, and {what}."
+    ours, theirs = tape.path, other.path
+    if ours != theirs:
+        both = zip(ours, theirs, strict=False)
+        at = next((i for i, (a, b) in enumerate(both) if a != b), min(len(ours), len(theirs)))
+        here, there = (path[at] if at < len(path) else "the end" for path in (ours, theirs))
+        asked = f" It asks for truth values in {', '.join(dict.fromkeys(tape.questions))}." if tape.questions else ""
+        return (
+            f"{start} The network's control flow depends on the images: where the record goes on with {here}, these"
+            f" pictures lead to {there}.{asked} A map holds for the path that its own images take; explain images one"
+            " by one, so that each takes its own."
+        )
+    return (
+        f"{start} The network runs the same operations for both, so information escapes the record: through numbers"
+        " taken out of tensors (NumPy, shapes of selections, text), code under DisableTorchFunction, another thread, or"
+        " another process. Maps would miss what goes that way: replace it by plain torch operations, or choose a layer"
+        " above it."
+    )
+
+
+def _pictures(images: torch.Tensor, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """The given pictures and others of the same shape, by kind."""
+    images = images.detach()
+    generator = torch.Generator().manual_seed(seed)
+    pixels = images.flatten(2)
+    order = torch.randperm(pixels.shape[2], generator=generator).to(images.device)
+    noise = torch.randn(images.shape, generator=generator, dtype=torch.float64).to(images)
+    spread = images.double().std().to(images) if images.numel() > 1 else images.new_ones(())
+    yield "the given", images
+    yield "flipped", images.flip(tuple(range(2, images.dim())))
+    yield "shuffled", pixels[:, :, order].reshape(images.shape)
+    yield "noisy", images + spread * noise
+    yield "negated", -images
+
+
+@contextmanager
+def _seeded(seed: int, images: torch.Tensor) -> Iterator[None]:
+    """A block with the same random numbers each time; the caller's go on afterwards as if it had not been."""
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _mass(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    scores: torch.Tensor,
+    layer: Layer,
+    policies: Policies,
+    output: OutputChoice,
+    constants: Sequence[str],
+) -> tuple[float | None, float | None, str]:
+    """Mean shares of the highest class's mass: at the layer, and lost above it; or why there is none."""
+    classes = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
+    targets: list[list[Any]] = [[index] for index in classes.argmax(1).tolist()]
+    try:
+        account = audit(
+            model, images, targets, layer=layer, policies=policies, output=output, constants=constants
+        )  # fmt: skip
+    except (UnsupportedOperationError, LayerError) as error:
+        return None, None, str(error)
+    return float(account.share.mean()), float((account.lost / account.top).mean()), ""
+
+
+def _choices(record: Record, policies: Policies) -> dict[str, int]:
+    """Operations that need more than the paper's rules, counted by the policy that decides."""
+    tests: dict[str, Callable[[Any], bool]] = {
+        f"residual={policies.residual!r}": lambda entry: isinstance(entry.operation, Sum),
+        f"batch_norm={policies.batch_norm!r}": lambda entry: isinstance(entry.operation, Scaled),
+        f"product={policies.product!r}": lambda entry: isinstance(entry.operation, Product),
+        f"signed={policies.signed!r}, bounded={policies.bounded!r}": lambda entry: (
+            isinstance(entry.operation, (Affine, Average)) and not entry.inputs[0].nonnegative
+        ),
+    }
+    counts = {policy: sum(map(test, record.entries)) for policy, test in tests.items()}
+    return {policy: count for policy, count in counts.items() if count}

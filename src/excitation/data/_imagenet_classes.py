@@ -1,0 +1,144 @@
+"""ImageNet's 1000 classes (ILSVRC 2012), and which of them the categories of COCO and PASCAL VOC are.
+
+`imagenet_classes.txt` holds a line for each class, in the order of the output units of networks trained on ImageNet:
+its WordNet id and the first name of its synset.
+
+The table of categories follows one rule. A class belongs to a category if its synset is the category's own or lies
+below it in WordNet, or if it is what the data set's annotators draw as the category: streetcars as trains, ships as
+boats, mugs and beer glasses as cups, screens as televisions. Classes that show only a part (car wheel, wing), a place
+(bookshop), or what is in something (red wine) do not belong, with two exceptions whose pictures show the whole: the
+toilet seat and the flower pot. A category without such a class (person, giraffe, fork, ...) is not in the table.
+WordNet numbers animals along its tree, so that birds, dogs and others are ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+CLASSES = 1000
+
+ALIKE = 900
+"""So many of a network's class names must be ImageNet's, in its order, to take the network for one of ImageNet.
+Publishers of weights rewrote some names ("crane bird", "maillot tank suit")."""
+
+_BIRDS = (*range(7, 25), *range(80, 101), *range(127, 147))
+_AIRPLANES = (404, 895)
+_BICYCLES = (444, 671)
+_BOATS = (403, 472, 484, 510, 554, 576, 625, 628, 724, 780, 814, 833, 871, 914)
+_BUSES = (654, 779, 874)
+_COUCHES = (831,)
+_MOTORCYCLES = (665, 670)
+_PLANTS = (738,)
+_TABLES = (532,)
+_TELEVISIONS = (664, 782, 851)
+
+CATEGORIES: dict[str, tuple[int, ...]] = {
+    "aeroplane": _AIRPLANES,
+    "airplane": _AIRPLANES,
+    "apple": (948,),
+    "backpack": (414,),
+    "banana": (954,),
+    "bear": (294, 295, 296, 297),
+    "bed": (431, 516, 520, 564),
+    "bench": (703,),
+    "bicycle": _BICYCLES,
+    "bird": _BIRDS,
+    "boat": _BOATS,
+    "book": (917, 921),
+    "bottle": (440, 720, 737, 898, 899, 901, 907),
+    "bowl": (659, 809),
+    "broccoli": (937,),
+    "bus": _BUSES,
+    "car": (407, 436, 468, 511, 609, 627, 656, 661, 751, 817),
+    "cat": (281, 282, 283, 284, 285),
+    "cell phone": (487,),
+    "chair": (423, 559, 765, 857),
+    "clock": (409, 530, 892),
+    "couch": _COUCHES,
+    "cow": (345,),
+    "cup": (441, 504, 968),
+    "dining table": _TABLES,
+    "diningtable": _TABLES,
+    "dog": tuple(range(151, 269)),
+    "elephant": (101, 385, 386),
+    "hair drier": (589,),
+    "handbag": (748,),
+    "horse": (339,),
+    "hot dog": (934,),
+    "keyboard": (508, 878),
+    "knife": (499, 623),
+    "laptop": (620, 681),
+    "microwave": (651,),
+    "motorbike": _MOTORCYCLES,
+    "motorcycle": _MOTORCYCLES,
+    "mouse": (673,),
+    "orange": (950,),
+    "oven": (827,),
+    "parking meter": (704,),
+    "pizza": (963,),
+    "potted plant": _PLANTS,
+    "pottedplant": _PLANTS,
+    "refrigerator": (760,),
+    "remote": (761,),
+    "sandwich": (933,),
+    "sheep": (348, 349),
+    "sink": (896,),
+    "skis": (795,),
+    "sofa": _COUCHES,
+    "spoon": (618, 910),
+    "sports ball": (429, 430, 522, 574, 722, 768, 805, 852, 890),
+    "stop sign": (919,),
+    "teddy bear": (850,),
+    "tennis racket": (752,),
+    "tie": (451, 457, 906),
+    "toaster": (859,),
+    "toilet": (861,),
+    "traffic light": (920,),
+    "train": (466, 547, 565, 705, 820, 829),
+    "truck": (555, 569, 675, 717, 734, 864, 867),
+    "tv": _TELEVISIONS,
+    "tvmonitor": _TELEVISIONS,
+    "umbrella": (879,),
+    "vase": (883,),
+    "wine glass": (572,),
+    "zebra": (340,),
+}
+"""Classes of each category of COCO and VOC, by its name there."""
+
+
+@cache
+def imagenet_classes() -> dict[str, str]:
+    """The name of each class by its WordNet id, in the order of the classes."""
+    lines = (files(__package__) / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+@cache
+def _places() -> dict[str, int]:
+    return {wordnet: index for index, wordnet in enumerate(imagenet_classes())}
+
+
+def classes_of_category(category: str) -> tuple[int, ...]:
+    """ImageNet's classes of a category, a WordNet id such as `n02123045` or a name in `CATEGORIES`; none if unknown."""
+    place = _places().get(category)
+    return CATEGORIES.get(category, ()) if place is None else (place,)
+
+
+def are_imagenet_names(names: Sequence[str]) -> bool:
+    """Whether a network's class names are ImageNet's, in its order: 900 of the 1000 hold the class's name.
+
+    Args:
+        names: one per output unit, each a name or several with commas between.
+    """
+    if len(names) != CLASSES:
+        return False
+    own = imagenet_classes().values()
+    return (
+        sum(
+            name.casefold() in {part.strip().casefold() for part in given.split(",")}
+            for name, given in zip(own, names, strict=True)
+        )
+        >= ALIKE
+    )

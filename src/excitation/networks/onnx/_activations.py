@@ -1,0 +1,121 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ._call import Call, axis_of, computes, shown
+
+SELU = (1.6732632423543772, 1.0507009873554805)
+"""alpha and gamma of Klambauer et al. 2017, which PyTorch's own SELU has built in."""
+
+PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "Relu": F.relu, "Sigmoid": torch.sigmoid, "HardSwish": F.hardswish, "Mish": F.mish, "Erf": torch.erf,
+    "Softplus": F.softplus, "Softsign": F.softsign, "Tanh": torch.tanh,
+}  # fmt: skip
+
+
+@computes(*PLAIN)
+def plain(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Functions without settings."""
+    return PLAIN[call.kind](x)
+
+
+@computes("LeakyRelu")
+def leaky_relu(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """`alpha x` below zero."""
+    return F.leaky_relu(x, call.get("alpha", 0.01))
+
+
+@computes("PRelu")
+def prelu(call: Call, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """Learned slopes below zero; one for all or one for each channel is PyTorch's own form."""
+    whole = (1,) * (x.dim() - slope.dim()) + tuple(slope.shape)
+    channels = x.dim() > 1 and whole == (1, x.shape[1], *(1,) * (x.dim() - 2))
+    if slope.numel() == 1 or channels:
+        return F.prelu(x, slope.reshape(-1))
+    del call
+    return torch.where(x < 0, x * slope, x)
+
+
+@computes("Elu", "Celu")
+def elu(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Exponential linear units."""
+    alpha = call.get("alpha", 1.0)
+    if call.kind == "Celu" and alpha == 0:
+        call.fail("alpha is 0; it divides by alpha.")
+    function: Callable[..., torch.Tensor] = F.elu if call.kind == "Elu" else F.celu
+    return function(x, alpha)
+
+
+@computes("Selu")
+def selu(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Scaled exponential linear unit."""
+    alpha: float = call.get("alpha", SELU[0])
+    gamma: float = call.get("gamma", SELU[1])
+    if math.isclose(alpha, SELU[0], rel_tol=1e-6) and math.isclose(gamma, SELU[1], rel_tol=1e-6):
+        return F.selu(x)
+    return F.elu(x, alpha) * gamma
+
+
+@computes("HardSigmoid")
+def hard_sigmoid(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """`alpha x + beta` between 0 and 1; PyTorch's own has a slope of 1/6."""
+    alpha, beta = call.get("alpha", 0.2), call.get("beta", 0.5)
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return F.hardsigmoid(x)
+    return torch.clamp(x * alpha + beta, 0.0, 1.0)
+
+
+@computes("ThresholdedRelu")
+def thresholded_relu(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Zero up to `alpha`."""
+    return F.threshold(x, call.get("alpha", 1.0), 0.0)
+
+
+@computes("Gelu")
+def gelu(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Gaussian error linear unit, exact or by tanh."""
+    how = call.get("approximate", "none")
+    if how not in {"none", "tanh"}:
+        call.fail(f"approximate is {shown(how)}; none or tanh is expected.")
+    return F.gelu(x, approximate=how)
+
+
+@computes("Clip", host=(1, 2))
+def clip(call: Call, x: torch.Tensor, low: Any = None, high: Any = None) -> torch.Tensor:
+    """Between two limits, attributes up to opset 10, inputs from 11; spelled as a rectifier where it is one."""
+    if call.version < 11:
+        low, high = call.get("min", None), call.get("max", None)
+    low, high = (number(call, limit) for limit in (low, high))
+    if low == 0 and x.is_floating_point() and high in {None, 6, math.inf}:
+        return F.relu6(x) if high == 6 else F.relu(x)
+    if low is None and high is None:
+        return x
+    return torch.clamp(x, low, high)
+
+
+def number(call: Call, item: Any) -> Any:
+    """A host input as one number, or `None` where it is left out."""
+    while isinstance(item, (list, tuple)) and len(item) == 1:
+        (item,) = item
+    if isinstance(item, (list, tuple)):
+        call.fail(f"an input has {len(item)} numbers; one is expected.")
+    return item
+
+
+@computes("Softmax", "LogSoftmax")
+def softmax(call: Call, x: torch.Tensor) -> torch.Tensor:
+    """Along one axis from opset 13; before, over all axes from the given one on, as if they were flattened."""
+    function: Callable[[torch.Tensor, int], torch.Tensor] = F.softmax if call.kind == "Softmax" else F.log_softmax
+    if call.version >= 13:
+        return function(x, axis_of(call, x, call.get("axis", -1)))
+    axis = axis_of(call, x, call.get("axis", 1))
+    if all(size == 1 for size in x.shape[axis + 1 :]):
+        return function(x, axis)
+    return function(x.flatten(axis), axis).reshape(x.shape)

@@ -1,0 +1,215 @@
+"""One call of an operator, and the table of operators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import torch
+
+from ..._errors import ExcitationError
+from .._loaded import ModelError
+
+MAX_COUNT = 1 << 27
+"""Numbers in one tensor that a node makes of one image: half a gigabyte in single precision."""
+
+MAX_MADE = 1 << 24
+"""Numbers in one tensor that a node makes of a shape alone."""
+
+Function = Callable[..., Any]
+"""`function(call, *inputs)`: tensors, Python numbers and lists for host inputs, `None` for inputs left out. Returns a
+tensor, or a tuple of them if the node has several outputs."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a node says about itself.
+
+    Attributes:
+        kind: the operator: `Conv`.
+        name: of the node, else of its first output, as the file has it.
+        version: the opset of the file.
+        attributes: by name, as Python values.
+        outputs: how many outputs are used.
+        path: of the file, for messages.
+    """
+
+    kind: str
+    name: str
+    version: int
+    attributes: dict[str, Any]
+    outputs: int
+    path: str
+
+    @property
+    def where(self) -> str:
+        """What to call it in messages. Names come from the file, so they are quoted and cut."""
+        return f"ONNX file {self.path}, {self.kind} node {shown(self.name)}"
+
+    def get(self, name: str, default: Any) -> Any:
+        """An attribute, or its default."""
+        return self.attributes.get(name, default)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Say why the node cannot be computed.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"{self.where}: {reason}")
+
+    def room(self, shape: Sequence[int], most: int = MAX_COUNT) -> tuple[int, ...]:
+        """A shape that the file asks for, held against the bound before any memory is taken.
+
+        Args:
+            shape: images first.
+            most: numbers an image may have.
+
+        Raises:
+            ModelError: it has a negative size, or its images have more numbers than `most`.
+        """
+        sizes = tuple(int(size) for size in shape)
+        if any(size < 0 for size in sizes) or math.prod(sizes[1:]) > most or math.prod(sizes) > 1 << 40:
+            self.fail(f"it asks for a tensor of shape {sizes[:16]}; at most {most} numbers an image are made.")
+        return sizes
+
+
+def shown(name: str) -> str:
+    """A name from a file, quoted, without control characters, and cut."""
+    text = ascii(name)
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of the table.
+
+    Attributes:
+        function: what computes it.
+        host: places of inputs that are read as numbers (shapes, axes, limits), and so may not depend on the pictures.
+        scalars: whether a constant without dimensions is handed on as a Python number.
+        statistics: places of inputs that are stored statistics: buffers, not parameters.
+        constants_only: whether it is computed on constants only, when the file is loaded.
+    """
+
+    function: Function
+    host: tuple[int, ...] = ()
+    scalars: bool = False
+    statistics: tuple[int, ...] = ()
+    constants_only: str = ""
+
+
+OPERATORS: dict[str, Operator] = {}
+"""By ONNX's name."""
+
+
+@dataclass
+class _Registration:
+    names: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, function: Function) -> Function:
+        for name in self.names:
+            assert name not in OPERATORS, f"two functions for {name}"
+            OPERATORS[name] = Operator(function, **self.options)
+        return function
+
+
+def computes(*names: str, **options: Any) -> _Registration:
+    """Put a function into the table; `options` are `Operator`'s."""
+    return _Registration(names, options)
+
+
+FAULTS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
+"""What PyTorch's functions raise for inputs that do not fit."""
+
+SENTENCES = (ExcitationError, torch.cuda.OutOfMemoryError)
+"""What passes as it is: our own sentences, and a full memory, which callers may answer with smaller batches."""
+
+
+def compute(call: Call, arguments: Sequence[Any]) -> Any:
+    """Compute a node.
+
+    Args:
+        call: the node.
+        arguments: one for each of its inputs.
+
+    Raises:
+        ModelError: its inputs do not fit each other or its attributes.
+    """
+    try:
+        return OPERATORS[call.kind].function(call, *arguments)
+    except SENTENCES:
+        raise
+    except FAULTS as error:
+        raise as_sentence(call, error) from error
+
+
+def as_sentence(call: Call, error: Exception) -> ModelError:
+    """An error of PyTorch as one sentence that names the node."""
+    return ModelError(f"{call.where} does not fit its inputs: {' '.join(str(error).split())[:300]}")
+
+
+def results(made: Any) -> list[torch.Tensor]:
+    """What a node made, as a list."""
+    return list(made) if isinstance(made, tuple) else [made]
+
+
+def axis_of(call: Call, x: torch.Tensor, axis: int, *, end: bool = False) -> int:
+    """An axis of a tensor counted from the front; `end` allows the place after the last."""
+    dims = x.dim() + (1 if end else 0)
+    if not -x.dim() <= axis < max(dims, 1):
+        call.fail(f"axis {axis} does not exist in its input of shape {tuple(x.shape)}.")
+    return axis % x.dim() if x.dim() and axis < x.dim() else axis
+
+
+def axes_of(call: Call, x: torch.Tensor, axes: Sequence[int]) -> list[int]:
+    """Axes counted from the front, each once."""
+    found = [axis_of(call, x, int(axis)) for axis in axes]
+    if len(set(found)) != len(found):
+        call.fail(f"axes {tuple(axes)[:16]} name one axis twice.")
+    return found
+
+
+def spatial(call: Call, name: str, dims: int, default: int, least: int) -> tuple[int, ...]:
+    """An attribute with one whole number for each dimension of space."""
+    found = tuple(call.get(name, (default,) * dims))
+    if len(found) != dims or any(not least <= number < 1 << 31 for number in found):
+        call.fail(f"{name} is {found[:16]}; {dims} whole numbers of at least {least} are expected.")
+    return found
+
+
+def space_of(call: Call, x: torch.Tensor, most: int = 3) -> int:
+    """How many dimensions of space an input has."""
+    if not 3 <= x.dim() <= 2 + most:
+        call.fail(f"its input has shape {tuple(x.shape)}; images, channels and 1 to {most} dimensions are expected.")
+    return x.dim() - 2
+
+
+def padding(
+    call: Call, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding before and after, from `pads` and `auto_pad`."""
+    dims, how = len(kernel), call.get("auto_pad", "NOTSET")
+    if how == "NOTSET":
+        pads = tuple(call.get("pads", (0,) * (2 * dims)))
+        if len(pads) != 2 * dims or any(not 0 <= pad < 1 << 31 for pad in pads):
+            call.fail(f"pads is {pads[:16]}; {2 * dims} whole numbers of at least 0 are expected.")
+        return pads[:dims], pads[dims:]
+    if how == "VALID":
+        return (0,) * dims, (0,) * dims
+    if how not in {"SAME_UPPER", "SAME_LOWER"}:
+        call.fail(f"auto_pad is {shown(how)}; NOTSET, VALID, SAME_UPPER or SAME_LOWER is expected.")
+    total = [
+        max((-(-length // step) - 1) * step + wide * (window - 1) + 1 - length, 0)
+        for length, window, step, wide in zip(size, kernel, stride, dilation, strict=True)
+    ]
+    less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    return (less, more) if how == "SAME_UPPER" else (more, less)
+
+
+def sides(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Padding in the order that `torch.nn.functional.pad` takes: the last dimension first."""
+    return [side for pair in zip(before[::-1], after[::-1], strict=True) for side in pair]

@@ -1,0 +1,65 @@
+"""Reading an ONNX file as a message, without trust: what it may hold is bounded before it is parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .._loaded import ModelError
+from .._wire import WireError, fields
+from ..sources._needs import needed
+
+FORM = "onnx:FILE"
+
+MAX_BYTES = (1 << 31) - 1
+"""Where protobuf ends; larger networks keep their numbers in files beside it."""
+
+MAX_FIELDS = 1_000_000
+"""Fields of all messages together: ten times those of the largest classifiers."""
+
+MAX_DEPTH = 16
+"""Messages inside messages; a graph without subgraphs nests seven deep."""
+
+
+def read_proto(path: Path) -> Any:
+    """The file as a `ModelProto`, without external data.
+
+    Raises:
+        ModelError: the package onnx is missing; no such file, too large, not protobuf's format, too many or too deeply
+            nested messages.
+    """
+    if not path.is_file():
+        raise ModelError(f"ONNX file {str(path)!r}: no such file; expected {FORM}.")
+    onnx = needed("onnx", "onnx")
+    from google.protobuf.message import DecodeError  # comes with onnx
+
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"ONNX file {path} has {size} bytes; protobuf files end at {MAX_BYTES}.")
+        content = path.read_bytes()
+        _check(memoryview(content), onnx.ModelProto.DESCRIPTOR)
+        return onnx.ModelProto.FromString(content)
+    except (DecodeError, WireError, OSError) as error:
+        raise ModelError(f"ONNX file {path} is not whole: {' '.join(str(error).split())[:300]}.") from error
+
+
+def _check(content: memoryview, descriptor: Any) -> None:
+    """Count the fields of a message and of all messages in it.
+
+    Raises:
+        WireError: not protobuf's format, too many fields, nested too deeply.
+    """
+    left = MAX_FIELDS
+    waiting = [(content, descriptor, 1)]
+    while waiting:
+        message, kind, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise WireError(f"messages are nested more than {MAX_DEPTH} deep; subgraphs (If, Loop) are not supported")
+        for field, part in fields(message, left):
+            left -= 1
+            inner = kind.fields_by_number.get(field)
+            if inner is not None and inner.message_type is not None:
+                waiting.append((part, inner.message_type, depth + 1))
+        if left < 0:
+            raise WireError(f"the file has more than {MAX_FIELDS} fields")

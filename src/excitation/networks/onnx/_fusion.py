@@ -1,0 +1,222 @@
+"""Operations that an exporter wrote as several, read as the one they are.
+
+Before the operators existed, PyTorch's exporter wrote a layer normalisation as nine nodes, GELU as five and hard swish
+as two to four. Each pattern is read as one operation only if its constants are exactly those of the definition, and if
+nothing else uses what lies between its nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from ._graph import Graph, Node
+
+SQRT_2 = 2.0**0.5
+
+
+def fuse(graph: Graph) -> Graph:
+    """The graph with layer normalisation, GELU and hard swish as one node each, named like their last node."""
+    return _Patterns(graph).applied()
+
+
+class _Patterns:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._makers = {value: node for node in graph.nodes for value in node.outputs if value}
+        self._uses = Counter(value for node in graph.nodes for value in node.inputs)
+        self._uses.update(graph.outputs)
+        self._users = {value: node for node in graph.nodes for value in node.inputs}
+
+    def applied(self) -> Graph:
+        """Patterns end in a node; the first of them that fits takes the place of its last node."""
+        gone: set[int] = set()
+        fused: dict[int, Node] = {}
+        for node in self._graph.nodes:
+            if id(node) in gone:
+                continue
+            for pattern in (self._hard_swish, self._gelu, self._layer_norm):
+                if found := pattern(node):
+                    made, inner = found
+                    gone.update(map(id, inner))
+                    fused[id(inner[-1])] = made
+                    break
+        nodes = [fused.get(id(node), node) for node in self._graph.nodes if id(node) not in gone or id(node) in fused]
+        return dataclasses.replace(self._graph, nodes=tuple(nodes))
+
+    # What patterns ask ------------------------------------------------------------------------------------------------
+
+    def _made(self, value: str, kind: str, uses: int = 1) -> Node | None:
+        """The node that makes a value, if it is of a kind and the value is used as often as the pattern does."""
+        node = self._makers.get(value)
+        return node if node is not None and node.call.kind == kind and self._uses[value] == uses else None
+
+    def _is(self, value: str, number: float) -> bool:
+        """Whether a value is a constant: exactly this number in its own precision."""
+        found = self._graph.constants.get(value)
+        return found is not None and found.numel() == 1 and _equal(found, number)
+
+    def _pairs(self, node: Node | None, kind: str) -> Iterator[tuple[str, str]]:
+        """The two operands in either order."""
+        if node is not None and node.call.kind == kind and len(node.inputs) == 2:
+            yield node.inputs[0], node.inputs[1]
+            yield node.inputs[1], node.inputs[0]
+
+    def _times(self, value: str, number: float) -> tuple[str, Node] | None:
+        """What a value is `number` times of, written as a product or as a quotient, and the node."""
+        if product := self._made(value, "Mul"):
+            for x, factor in self._pairs(product, "Mul"):
+                if self._is(factor, number):
+                    return x, product
+        quotient = self._made(value, "Div")
+        if quotient is not None and self._is(quotient.inputs[1], 1 / number):
+            return quotient.inputs[0], quotient
+        return None
+
+    def _plus(self, value: str, number: float) -> tuple[str, Node] | None:
+        node = self._made(value, "Add")
+        for x, shift in self._pairs(node, "Add"):
+            if node is not None and self._is(shift, number):
+                return x, node
+        return None
+
+    # Patterns: the new node, and all old ones, the last one last ------------------------------------------------------
+
+    def _hard_swish(self, node: Node) -> tuple[Node, list[Node]] | None:
+        """`x hardsigmoid(x)`, and `x relu6(x + 3) / 6` with the division at the end or inside."""
+        for x, other in self._pairs(node, "Mul"):
+            gate = self._made(other, "HardSigmoid")
+            if gate is not None and gate.inputs[0] == x:
+                alpha, beta = gate.call.get("alpha", 0.2), gate.call.get("beta", 0.5)
+                if alpha in {1 / 6, _rounded(1 / 6)} and beta == 0.5:
+                    return _single("HardSwish", x, node), [gate, node]
+            if sixth := self._times(other, 1 / 6):
+                inner = self._ramp(sixth[0], x)
+                if inner is not None:
+                    return _single("HardSwish", x, node), [*inner, sixth[1], node]
+            inner = self._ramp(other, x)
+            last = self._users.get(node.outputs[0])
+            if inner is not None and last is not None and self._uses[node.outputs[0]] == 1:
+                whole = self._scaled_by(last, node.outputs[0], 1 / 6)
+                if whole:
+                    return _single("HardSwish", x, last), [*inner, node, last]
+        return None
+
+    def _scaled_by(self, node: Node, x: str, number: float) -> bool:
+        """Whether a node is `number` times a value."""
+        if node.call.kind == "Div":
+            return node.inputs[0] == x and self._is(node.inputs[1], 1 / number)
+        return any(a == x and self._is(b, number) for a, b in self._pairs(node, "Mul"))
+
+    def _ramp(self, value: str, x: str) -> list[Node] | None:
+        """`relu6(x + 3)`."""
+        clip = self._made(value, "Clip")
+        if clip is None:
+            return None
+        if clip.call.version < 11:
+            limited = (clip.call.get("min", None), clip.call.get("max", None)) == (0.0, 6.0)
+        else:
+            limited = len(clip.inputs) == 3 and self._is(clip.inputs[1], 0.0) and self._is(clip.inputs[2], 6.0)
+        shifted = self._plus(clip.inputs[0], 3.0) if limited else None
+        return [shifted[1], clip] if shifted is not None and shifted[0] == x else None
+
+    def _gelu(self, node: Node) -> tuple[Node, list[Node]] | None:
+        """`x (1 + erf(x / sqrt 2)) / 2`, the half at any of its three places."""
+        for a, b in self._pairs(node, "Mul"):
+            if self._is(b, 0.5) and (product := self._made(a, "Mul")):
+                for x, other in self._pairs(product, "Mul"):
+                    if inner := self._bell(other, x):
+                        return _single("Gelu", x, node), [*inner, product, node]
+            if (half := self._times(b, 0.5)) and (inner := self._bell(half[0], a)):
+                return _single("Gelu", a, node), [*inner, half[1], node]
+            if (half := self._times(a, 0.5)) and (inner := self._bell(b, half[0])):
+                return _single("Gelu", half[0], node), [*inner, half[1], node]
+        return None
+
+    def _bell(self, value: str, x: str) -> list[Node] | None:
+        """`1 + erf(x / sqrt 2)`."""
+        shifted = self._plus(value, 1.0)
+        erf = None if shifted is None else self._made(shifted[0], "Erf")
+        if shifted is None or erf is None:
+            return None
+        scaled = self._made(erf.inputs[0], "Div")
+        if scaled is not None and scaled.inputs[0] == x and self._is(scaled.inputs[1], SQRT_2):
+            return [scaled, erf, shifted[1]]
+        scaled = self._made(erf.inputs[0], "Mul")
+        for a, b in self._pairs(scaled, "Mul"):
+            if scaled is not None and a == x and self._is(b, 1 / SQRT_2):
+                return [scaled, erf, shifted[1]]
+        return None
+
+    def _layer_norm(self, node: Node) -> tuple[Node, list[Node]] | None:
+        """`(x - mean) / sqrt(mean((x - mean)^2) + eps)` over the last axes, scaled and shifted or not."""
+        if node.call.kind != "Div":
+            return None
+        centred, root = node.inputs[0], self._made(node.inputs[1], "Sqrt")
+        total = None if root is None else self._made(root.inputs[0], "Add")
+        for variance, small in self._pairs(total, "Add"):
+            eps, mean = self._graph.constants.get(small), self._made(variance, "ReduceMean")
+            square = None if mean is None else self._makers.get(mean.inputs[0])
+            if square is None or mean is None or eps is None or eps.numel() != 1 or not float(eps) > 0:
+                continue
+            axes, raised = self._axes(mean), self._square(square, centred)
+            minus = self._made(centred, "Sub", raised + 1)
+            first = None if minus is None else self._made(minus.inputs[1], "ReduceMean")
+            if minus is None or first is None or not raised or not axes or self._axes(first) != axes:
+                continue
+            if first.inputs[0] != minus.inputs[0] or self._uses[mean.inputs[0]] != 1 or root is None or total is None:
+                continue
+            inner = [first, minus, square, mean, total, root, node]
+            inputs = [minus.inputs[0]]
+            for kind in ("Mul", "Add"):
+                last = inner[-1]
+                following = self._users.get(last.outputs[0])
+                weight = [
+                    b for a, b in self._pairs(following, kind)
+                    if a == last.outputs[0] and b in self._graph.constants and self._uses[a] == 1
+                    and self._graph.constants[b].dim() == axes
+                ]  # fmt: skip
+                if following is None or not weight:
+                    break
+                inner.append(following)
+                inputs.append(weight[0])
+            attributes = {"axis": -axes, "epsilon": float(eps)}
+            return _node("LayerNormalization", inputs, inner[-1], attributes), inner
+        return None
+
+    def _square(self, node: Node, x: str) -> int:
+        """How often a node that squares a value uses it; 0 if it does not square it."""
+        if node.call.kind == "Pow":
+            return int(node.inputs[0] == x and self._is(node.inputs[1], 2.0))
+        return 2 * int(node.call.kind == "Mul" and node.inputs == (x, x))
+
+    def _axes(self, node: Node) -> int:
+        """Over how many of the last axes a node takes the mean, which stay as axes of length 1; 0 if over others."""
+        axes: Any = node.call.get("axes", None)
+        if len(node.inputs) > 1 and node.inputs[1]:
+            constant = self._graph.constants.get(node.inputs[1])
+            axes = None if constant is None else constant.reshape(-1).tolist()
+        if not axes or not node.call.get("keepdims", 1):
+            return 0
+        return len(axes) if sorted(axes) == list(range(-len(axes), 0)) else 0
+
+
+def _equal(found: torch.Tensor, number: float) -> bool:
+    return bool(found.reshape(()) == torch.tensor(number, dtype=found.dtype))
+
+
+def _rounded(number: float) -> float:
+    return float(torch.tensor(number, dtype=torch.float32))
+
+
+def _node(kind: str, inputs: list[str], last: Node, attributes: dict[str, Any]) -> Node:
+    call = dataclasses.replace(last.call, kind=kind, attributes=attributes, outputs=1)
+    return Node(call, tuple(inputs), last.outputs)
+
+
+def _single(kind: str, x: str, last: Node) -> Node:
+    return _node(kind, [x], last, {})

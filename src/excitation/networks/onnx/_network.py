@@ -1,0 +1,172 @@
+"""An ONNX graph as a module: its nodes are submodules, run in the file's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from .._loaded import ModelError
+from ._call import FAULTS, SENTENCES, Call, as_sentence, compute, results
+
+MAX_NUMBERS = 1 << 12
+"""Numbers of a shape, or of anything else that is read as numbers."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a node's input comes from.
+
+    Attributes:
+        kind: `given`: a tensor of another node; `moved`: one made of shapes, which is needed where the activations
+            are; `listed`: one made of shapes, read as numbers; `own`: a parameter or buffer of the node; `plain`:
+            numbers; `small`: a small constant tensor made at each call.
+        value: the name of the parameter or buffer, the numbers, or the numbers and their type.
+    """
+
+    kind: str
+    value: Any = None
+
+
+class Computed(torch.nn.Module):
+    """One node of the graph, computed by the function that the table of operators has for it.
+
+    Attributes:
+        call: the node.
+        slots: one for each of its inputs.
+    """
+
+    def __init__(self, call: Call, slots: Sequence[Slot]) -> None:
+        super().__init__()
+        self.call = call
+        self.slots = list(slots)
+
+    def arguments(self, given: Sequence[torch.Tensor]) -> list[Any]:
+        """The function's arguments.
+
+        Raises:
+            ModelError: an input that is read as numbers has too many of them.
+        """
+        tensors = iter(given)
+        device = next((item.device for item, slot in zip(given, self._taken(), strict=True) if slot == "given"), None)
+        found: list[Any] = []
+        for slot in self.slots:
+            if slot.kind == "given":
+                found.append(next(tensors))
+            elif slot.kind == "moved":
+                found.append(next(tensors).to(device))
+            elif slot.kind == "listed":
+                item = next(tensors)
+                if item.numel() > MAX_NUMBERS:
+                    self.call.fail(f"an input that is read as numbers has {item.numel()}; at most {MAX_NUMBERS} are.")
+                found.append(item.tolist())
+            elif slot.kind == "own":
+                found.append(getattr(self, slot.value))
+            elif slot.kind == "small":
+                found.append(torch.tensor(slot.value[0], dtype=slot.value[1]))
+            else:
+                found.append(slot.value)
+        return found
+
+    def _taken(self) -> list[str]:
+        return [slot.kind for slot in self.slots if slot.kind in {"given", "moved", "listed"}]
+
+    def forward(self, *given: Float[torch.Tensor, ...]) -> Any:
+        """From the inputs that other nodes made to the output, or a tuple of several."""
+        return compute(self.call, self.arguments(given))
+
+    def extra_repr(self) -> str:
+        """The operator."""
+        return self.call.kind
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the network.
+
+    Attributes:
+        name: of the submodule; `""` if it computes numbers of shapes, in which no picture enters.
+        call: the node.
+        inputs: numbers of the values it takes in; 0 is the pictures.
+        outputs: numbers of the values it makes, -1 for one that nothing uses.
+        done: numbers of values that no later step takes in.
+        host: what computes it, if it has no name.
+    """
+
+    name: str
+    call: Call
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    done: tuple[int, ...]
+    host: Computed | None = None
+
+
+class OnnxNet(torch.nn.Module):
+    """A network read from an ONNX file.
+
+    Its submodules are the nodes that act on activations. Each is called like its node (or its first output, if the node
+    has no name), with `_` for everything but letters and digits; a number follows a name that is taken.
+
+    Attributes:
+        shape: of the pictures, `None` where the file leaves a size open.
+        steps: the nodes in their order.
+        outputs: numbers of the output values, by name.
+        only: the one number of pictures at a time that the file allows, and why; `None` if it takes any.
+    """
+
+    def __init__(self, shape: tuple[int | None, ...], outputs: dict[str, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.steps: tuple[Step, ...] = ()
+        self.outputs = outputs
+        self.only: tuple[int, str] | None = None
+
+    def forward(
+        self, images: Float[torch.Tensor, "image channels height width"]
+    ) -> torch.Tensor | dict[str, torch.Tensor]:  # fmt: skip
+        """Run the nodes.
+
+        Args:
+            images: as the file's input.
+
+        Returns:
+            The output; by name, if there are several.
+
+        Raises:
+            ModelError: the images do not fit the file's input, or a node does not fit its inputs.
+        """
+        channels = self.shape[1]
+        if images.dim() != 4 or images.shape[1] != (channels or images.shape[1]):
+            shown = " x ".join(str(size or "?") for size in self.shape[1:])
+            raise ModelError(f"the images are of shape {tuple(images.shape)}; this ONNX network takes image x {shown}.")
+        if self.only is not None and len(images) != self.only[0]:
+            raise ModelError(
+                f"{len(images)} images are given; this ONNX file only takes {self.only[0]} at a time, because"
+                f" {self.only[1]} Export the model with a batch axis that is marked dynamic, and write -1 for it in"
+                " reshapes; or give as many images."
+            )
+        values = {0: images}
+        for step in self.steps:
+            values.update(zip(step.outputs, self.perform(step, values), strict=True))
+            for number in step.done:
+                values.pop(number, None)
+        made = {name: values[number] for name, number in self.outputs.items()}
+        return next(iter(made.values())) if len(made) == 1 else made
+
+    def perform(self, step: Step, values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
+        """One step.
+
+        Raises:
+            ModelError: the node does not fit its inputs.
+        """
+        module = self.get_submodule(step.name) if step.host is None else step.host
+        try:
+            made = results(module(*(values[number] for number in step.inputs)))
+        except SENTENCES:
+            raise
+        except FAULTS as error:
+            raise as_sentence(step.call, error) from error
+        return made[: len(step.outputs)]

@@ -1,0 +1,67 @@
+"""What tensors became by operations in place, which the recording runs as their plain forms."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+
+class Changes:
+    """From tensors that the network believes to have changed to those that hold their new numbers."""
+
+    def __init__(self) -> None:
+        self._became: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._stale: dict[int, tuple[StorageWeakRef, str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._became or self._stale)
+
+    def resolve(self, item: Any) -> Any:
+        """Replace tensors that were changed in place by what they became, also in tuples, lists and dictionaries."""
+        if isinstance(item, torch.Tensor):
+            while (found := self._became.get(id(item))) is not None:
+                item = found[1]
+            return item
+        if isinstance(item, tuple):
+            parts = [self.resolve(part) for part in item]
+            if all(new is old for new, old in zip(parts, item, strict=True)):
+                return item
+            return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+        if isinstance(item, list):
+            return [self.resolve(part) for part in item]
+        if type(item) is dict:
+            return {key: self.resolve(part) for key, part in item.items()}
+        return item
+
+    def redirect(self, old: torch.Tensor, new: torch.Tensor, where: str) -> None:
+        """From here on, `old` means `new`; other views of its storage would show the old numbers."""
+        if new is old:
+            return
+        key, became = id(old), self._became
+        # When nothing can ask for `old` any more, what it became is no longer held for its sake.
+        became[key] = (weakref.ref(old, lambda _: became.pop(key, None)), new)
+        if old.layout is torch.strided:
+            storage = old.untyped_storage()
+            self._stale[storage._cdata] = (_weak(storage), where)
+
+    def behind(self, tensors: list[torch.Tensor]) -> str:
+        """Where a tensor was changed in place of which one of these is another view; empty if there is none."""
+        for tensor in tensors if self._stale else ():
+            if tensor.layout is torch.strided:
+                found = self._stale.get(tensor.untyped_storage()._cdata)
+                if found is not None:
+                    return found[1]
+        return ""
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
+    return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
+    """Keeps a storage's identity from being given to another, without keeping its memory."""
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]

@@ -1,0 +1,123 @@
+"""Which sums and averages have linear compositions among their inputs: nested sums, and sums of class scores.
+
+A sum of sums is one sum, and a linear operation above the last weighted one is part of it. What its operands add is
+therefore told from what they are made of, not from their own sign (docs/rules.md).
+"""
+
+from __future__ import annotations
+
+from ._record import Composition, Entry, Fold, Record
+from ._values import Kind, Value
+from .operations import Activation, Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Scaled, Sum
+
+LINEAR = frozenset({Affine, Sum, Average, GatedAverage, Scaled, Arrangement})
+"""The families of operations that are linear, or are where something in them is fixed."""
+
+
+def mark(record: Record) -> bool:
+    """Say of each operation whether it lies above the last weighted one and which compositions it adds up.
+
+    Args:
+        record: with its `top` and `scores`; its operations are marked in place.
+
+    Returns:
+        Whether something can only be told from a record that begins at the images.
+    """
+    entries, below, users = _walked_down(record)
+    known: dict[int, Composition | None] = {}
+    made: set[int] = set()
+    open_ends = False
+    for entry in entries:
+        operation = entry.operation
+        made.update([value.serial for value in entry.outputs])
+        if isinstance(operation, Affine):
+            if entry.above:
+                known[entry.outputs[0].serial] = Composition(entry, 0, (), scores=True)
+            continue
+        if not _linear(operation):
+            continue
+        sums = isinstance(operation, (Sum, Average))
+        parts: list[Composition | None] = []
+        for value in entry.inputs:
+            counted = value.serial in below and users.get(value.serial) != 1
+            part = None if counted else known.get(value.serial)
+            parts.append(part)
+            unknown = not counted and (value.serial not in made or (value.serial in known and part is None))
+            if unknown and (value.serial in known or _may_be_one(value, counted=value.serial in below)):
+                # The record begins here, or goes round: what the value was made of is not on it.
+                open_ends = open_ends or sums
+                known.update(dict.fromkeys([output.serial for output in entry.outputs]))
+        present = [part for part in parts if part is not None]
+        if sums and present:
+            entry.fold = Fold(tuple(parts), any(part.scores for part in present))
+        if (sums and not entry.outputs[0].nonnegative) or (present and not sums):
+            scores = any(part.scores for part in present)
+            for place, value in enumerate(entry.outputs):
+                known[value.serial] = Composition(entry, place, tuple(parts), scores)
+    _mark_silent(record, entries)
+    return open_ends
+
+
+def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]:
+    """The operations that lead to the top, values with a weighted operation above them, and how many take each in."""
+    assert record.top is not None
+    leads, below, users = {record.top.serial}, set[int](), dict[int, int]()
+    entries = []
+    for entry in reversed(record.entries):
+        reached = hidden = False
+        for value in entry.outputs:
+            if value.serial in leads:
+                reached = True
+                hidden = hidden or value.serial in below
+        if not reached:
+            continue
+        entries.append(entry)
+        entry.above = not hidden
+        hidden = hidden or entry.operation.weighted
+        for serial in {value.serial for value in entry.carriers}:
+            leads.add(serial)
+            users[serial] = users.get(serial, 0) + 1
+            if hidden:
+                below.add(serial)
+    if record.top.serial in users:
+        users[record.top.serial] += 1
+    return entries[::-1], below, users
+
+
+def _linear(operation: Operation) -> bool:
+    """Whether an operation without learned weights is linear with fixed factors."""
+    if isinstance(operation, Scaled):
+        return operation.gain is not None
+    if isinstance(operation, Activation):
+        return operation.linear
+    return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
+
+
+def _may_be_one(value: Value, *, counted: bool) -> bool:
+    """Whether a value that nothing on record made can be a composition; of one weighted operation only on top."""
+    if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
+        return False
+    return value.maker in LINEAR
+
+
+def _mark_silent(record: Record, entries: list[Entry]) -> None:
+    """Class scores that a rectifier made: those at zero are silent."""
+    makers = {value.serial: entry for entry in entries for value in entry.outputs} if entries else {}
+    assert record.top is not None
+    top = makers.get(record.top.serial)
+    if top is None or len(top.outputs) != 1 or record.scores is None:
+        return
+    waiting = [top]
+    while waiting:
+        entry = waiting.pop()
+        operation = entry.operation
+        if isinstance(operation, Activation) and operation.rectifies:
+            continue
+        same = isinstance(operation, Arrangement) or (isinstance(operation, Activation) and operation.linear)
+        if isinstance(operation, Scaled):
+            same = operation.gain is not None and not operation.shifts
+        below = [makers.get(value.serial) for value in entry.inputs]
+        if not same or None in below:
+            return
+        waiting += [entry for entry in below if entry is not None]
+    top.alive = record.scores != 0

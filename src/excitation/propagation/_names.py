@@ -1,0 +1,36 @@
+"""Names of layers: how a module's own name is written where `#`, `:` or `input` mean something else."""
+
+from __future__ import annotations
+
+INPUT = "input"
+"""The layer name that stands for the images themselves."""
+
+
+def written(name: str) -> str:
+    r"""A module's dotted name as a layer's name.
+
+    A backslash takes the meaning from what follows: `c\#2` is the module called `c#2`, `c#2` the second call of `c`;
+    `\input` is a module called `input`, `input` the images.
+    """
+    if name == INPUT:
+        return f"\\{INPUT}"
+    if "#" in name or ":" in name or "\\" in name:
+        for sign in "\\#:":
+            name = name.replace(sign, f"\\{sign}")
+    return name
+
+
+def divisions(text: str) -> list[tuple[str, str, str]]:
+    """Every way to divide a layer's name: what stands before an unescaped sign, without escapes; the sign; the rest.
+
+    The last is the whole text, without a sign.
+    """
+    found, before, place = [], "", 0
+    while place < len(text):
+        if text[place] == "\\" and place + 1 < len(text):
+            place += 1
+        elif text[place] in "#:":
+            found.append((before, text[place], text[place + 1 :]))
+        before += text[place]
+        place += 1
+    return [*found, (before, "", "")]

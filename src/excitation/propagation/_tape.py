@@ -1,0 +1,133 @@
+"""A record that keeps every call that the images have to do with, and runs them again on other images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ._functions import Function
+from ._recorder import Recorder
+from ._values import Kind, tensor_list
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call.
+
+    Attributes:
+        where: what to call it in messages.
+        function: as it was run.
+        args: its arguments.
+        kwargs: its keyword arguments.
+        results: the tensors it returned.
+    """
+
+    where: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: list[torch.Tensor]
+
+
+class ReplayError(Exception):
+    """A recorded call cannot be run on other images: its arguments fit those of the recording only."""
+
+
+class Tape(Recorder):
+    """Records a forward pass and keeps its calls, its constants and its control flow: all that does not escape.
+
+    Attributes:
+        steps: the calls, in order, with or without a rule.
+        outputs: what each module returned at each call, by name, in the order they finished.
+        questions: where the network asked for truth values of tensors that depend on the images.
+    """
+
+    def __init__(self, model: torch.nn.Module, constants: Sequence[str] = ()) -> None:
+        super().__init__(model, None, constants)
+        self.steps: list[Step] = []
+        self.outputs: dict[str, torch.Tensor] = {}
+        self.questions: list[str] = []
+        self._begin: torch.Tensor | None = None
+
+    def _information(
+        self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
+    ) -> Any:
+        result = super()._information(how, args, kwargs, tensors, kind)
+        results = tensor_list(result)
+        where = self._where(how.name)
+        if results:
+            self.steps.append(Step(where, how.twin, args, kwargs, results))
+        elif isinstance(result, bool) and not how.name.startswith("is_"):
+            self.questions.append(where)
+        return result
+
+    def _enter(self, module: torch.nn.Module, inputs: object) -> None:
+        super()._enter(module, inputs)
+        if self._begin is None:
+            (self._begin,) = tensor_list(inputs)
+
+    def _place(self, name: str, output: object, kind: str) -> None:
+        super()._place(name, output, kind)
+        place = self._record.places[name]
+        if not place.problem:
+            self.outputs[name] = tensor_list(output)[0]
+
+    @property
+    def path(self) -> list[str]:
+        """The calls by name, in order."""
+        return [step.where for step in self.steps]
+
+    def replay(self, images: torch.Tensor) -> Replay:
+        """What the recorded calls make of other images, of the same shape.
+
+        Raises:
+            ReplayError: a call fails; which, and how.
+        """
+        assert self._begin is not None
+        made = {id(self._begin): images}
+        with torch.inference_mode(False), torch.no_grad():
+            for step in self.steps:
+                try:
+                    result = step.function(*_swapped(step.args, made), **_swapped(step.kwargs, made))
+                except Exception as error:
+                    raise ReplayError(f"{step.where}: {str(error).partition(chr(10))[0]}") from error
+                made.update({id(old): new for old, new in zip(step.results, tensor_list(result), strict=True)})
+        return Replay(self, made)
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Tensors of a tape, as they are for other images.
+
+    Attributes:
+        tape: what was run again.
+        made: by the identity of the recorded tensor.
+    """
+
+    tape: Tape
+    made: dict[int, torch.Tensor]
+
+    def __getitem__(self, recorded: torch.Tensor) -> torch.Tensor:
+        """What a recorded tensor became; constants stay."""
+        return self.made.get(id(recorded), recorded)
+
+    def layers(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The modules' outputs by name."""
+        for name, recorded in self.tape.outputs.items():
+            yield name, self[recorded]
+
+
+def _swapped(item: Any, made: dict[int, torch.Tensor]) -> Any:
+    if isinstance(item, torch.Tensor):
+        return made.get(id(item), item)
+    if isinstance(item, tuple):
+        parts = [_swapped(part, made) for part in item]
+        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+    if isinstance(item, list):
+        return [_swapped(part, made) for part in item]
+    if isinstance(item, dict):
+        return {key: _swapped(part, made) for key, part in item.items()}
+    return item

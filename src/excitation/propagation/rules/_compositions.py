@@ -1,0 +1,137 @@
+"""The evidence for a linear composition: how much in it raises the result, and how much lowers it."""
+
+from __future__ import annotations
+
+import torch
+
+from .._record import Composition
+from .._values import Value
+from ..operations import Activation, Affine, Arrangement, Average, Scaled, Sum
+from ..policies import Policies
+from ._products import Half, rectified
+
+Pair = tuple[torch.Tensor, torch.Tensor | None]
+"""What raises neurons and what lowers them, none of it negative; no second part where nothing lowers them."""
+
+_Opened = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""What raises and lowers those neurons of a tensor that are compositions, and which these are; `None` for all."""
+
+
+class Evidence:
+    """Works out the evidence for compositions, each once.
+
+    A neuron that is no composition is its rectified self. A class score `W x + b` is the pair of its normalisers,
+    `W+ x+ + W- x-` and `W- x+ + W+ x-`. Sums, averages and factors do to pairs what they do to numbers; a negative
+    factor swaps the two. So the evidence for `W1 x1 + W2 x2`, however it is written, is that of one weighted operation.
+    """
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._known: dict[tuple[Composition, torch.dtype], _Opened] = {}
+
+    def pair(self, part: Composition | None, x: torch.Tensor, value: Value, dtype: torch.dtype) -> Pair:
+        """The evidence for an input.
+
+        Args:
+            part: what it is composed of, `None` for neurons that count as they stand.
+            x: its activations.
+            value: what is known about them.
+            dtype: of the result.
+        """
+        if part is None:
+            return rectified(x.to(dtype), value, self._policies)
+        with torch.no_grad():
+            waiting = [part]
+            while waiting:  # not by recursion: sums can be nested as deep as a network is long
+                now = waiting[-1]
+                rest = [inner for inner in now.parts if inner is not None and (inner, dtype) not in self._known]
+                if rest:
+                    waiting += rest
+                    continue
+                waiting.pop()
+                if (now, dtype) not in self._known:
+                    self._known[now, dtype] = self._opened(now, dtype)
+            up, down, opened = self._known[part, dtype]
+            if opened is None:
+                return up, down
+            raised, lowered = rectified(x.to(dtype), value, self._policies)
+            return torch.where(opened, up, raised), torch.where(opened, down, 0 if lowered is None else lowered)
+
+    def _opened(self, part: Composition, dtype: torch.dtype) -> _Opened:
+        """The evidence for a composition whose parts are known."""
+        entry, operation = part.entry, part.entry.operation
+        if isinstance(operation, Affine):
+            return self._score(operation, entry.inputs[0], dtype)
+        if isinstance(operation, Sum):
+            pairs = [
+                self.pair(inner, term, value, dtype)
+                for inner, term, value in zip(part.parts, operation.terms, entry.inputs, strict=True)
+            ]
+            pairs = [p if sign > 0 else swapped(p) for p, sign in zip(pairs, operation.signs, strict=True)]
+            whole = torch.zeros(entry.outputs[0].shape, dtype=dtype, device=operation.terms[0].device)
+            up, down = (sum((p for p in parts if p is not None), whole) for parts in zip(*pairs, strict=True))
+            return up, down, None
+        if isinstance(operation, Average):
+            raised, lowered = self.pair(part.parts[0], operation.input, entry.inputs[0], dtype)
+            up = operation.forward(raised)
+            return up, torch.zeros_like(up) if lowered is None else operation.forward(lowered), None
+        inner = [None if p is None else self._known[p, dtype] for p in part.parts]
+        if isinstance(operation, Scaled):
+            return self._scaled(operation, inner[0], entry.outputs[0].shape)
+        if isinstance(operation, Activation):
+            assert inner[0] is not None
+            return inner[0]
+        assert isinstance(operation, Arrangement)
+        return self._arranged(operation, inner, part, dtype)
+
+    def _score(self, operation: Affine, value: Value, dtype: torch.dtype) -> _Opened:
+        raised, lowered = rectified(operation.input.to(dtype), value, self._policies)
+        excite, inhibit = Half(operation, 1, dtype), Half(operation, -1, dtype)
+        up, down = excite.forward(raised), inhibit.forward(raised)
+        if lowered is not None:
+            up, down = up + inhibit.forward(lowered), down + excite.forward(lowered)
+        return up, down, None
+
+    def _scaled(self, operation: Scaled, inner: _Opened | None, shape: torch.Size) -> _Opened:
+        assert inner is not None
+        assert operation.gain is not None
+        up, down, opened = inner
+        gain = operation.gain()
+        if opened is not None:
+            opened = opened.expand(shape)
+        if not isinstance(gain, torch.Tensor):
+            up, down = up * abs(gain), down * abs(gain)
+            return (up, down, opened) if gain >= 0 else (down, up, opened)
+        gain = gain.to(up)
+        up, down = up * gain.abs(), down * gain.abs()
+        if self._policies.batch_norm == "copy":
+            return up, down, opened
+        return torch.where(gain < 0, down, up), torch.where(gain < 0, up, down), opened
+
+    def _arranged(
+        self, operation: Arrangement, inner: list[_Opened | None], part: Composition, dtype: torch.dtype
+    ) -> _Opened:  # fmt: skip
+        entry = part.entry
+        device = next(found[0].device for found in inner if found is not None)
+        ups, downs, masks = [], [], []
+        for value, found in zip(entry.inputs, inner, strict=True):
+            nothing = torch.zeros((), dtype=dtype, device=device).expand(value.shape)
+            up, down, opened = (nothing, nothing, nothing.bool()) if found is None else found
+            ups.append(up)
+            downs.append(down)
+            masks.append(torch.ones_like(up, dtype=torch.bool) if opened is None else opened)
+        up, down, mask = (operation.apply(tensors)[part.output] for tensors in (ups, downs, masks))
+        valid = entry.outputs[part.output].valid
+        if valid is not None:
+            # Padding adds nothing, whatever number stands in it.
+            valid = valid.to(device)
+            up, down = torch.where(valid, up, 0), torch.where(valid, down, 0)
+            mask = mask.bool() | ~valid
+        whole = all(found is not None and found[2] is None for found in inner)
+        return up, down, None if whole else mask.bool()
+
+
+def swapped(pair: Pair) -> Pair:
+    """What raises the negative of a number lowers the number."""
+    up, down = pair
+    return (torch.zeros_like(up) if down is None else down), up
