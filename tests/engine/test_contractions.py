@@ -230,12 +230,15 @@ def heads(x, w, count=2):
     return [(x @ part).unflatten(2, (count, -1)).transpose(1, 2) for part in w]
 
 
-MASK = torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+def mask():
+    return torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+
+
 SDPA = {
     "plain": ({}, lambda z: z),
     "scaled": ({"scale": 0.3}, lambda z: z * 0.3 * 3**0.5),
     "causal": ({"is_causal": True}, lambda z: z.masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)),
-    "mask": ({"attn_mask": ~MASK}, lambda z: z.masked_fill(MASK, -torch.inf)),
+    "mask": (lambda: {"attn_mask": ~mask()}, lambda z: z.masked_fill(mask(), -torch.inf)),
     "bias": ("attn_mask", lambda z, w: z + w[0, :4, :4]),
 }
 
@@ -245,7 +248,7 @@ def test_fused_attention_is_the_written_out_one(case):
     options, change = SDPA[case]
 
     def fused(x, w):
-        given = {options: w[0, :4, :4]} if isinstance(options, str) else options
+        given = {options: w[0, :4, :4]} if isinstance(options, str) else options() if callable(options) else options
         return F.scaled_dot_product_attention(*heads(x, w), **given)
 
     def written(x, w):
@@ -283,11 +286,11 @@ def test_multi_head_attention_is_its_parts(masked):
         def forward(self, x):
             x = x[:, 0]
             if self.fused:
-                return self.a(x, x, x, attn_mask=MASK if masked else None, need_weights=False)[0].flatten(1)
+                return self.a(x, x, x, attn_mask=mask() if masked else None, need_weights=False)[0].flatten(1)
             q, k, v = F.linear(x, self.a.in_proj_weight, self.a.in_proj_bias).chunk(3, 2)
             q, k, v = (part.unflatten(2, (2, 3)).transpose(1, 2) for part in (q, k, v))
             z = (q @ k.mT) / 3**0.5
-            z = z.masked_fill(MASK, -torch.inf) if masked else z
+            z = z.masked_fill(mask(), -torch.inf) if masked else z
             return self.a.out_proj((z.softmax(-1) @ v).transpose(1, 2).flatten(2)).flatten(1)
 
     x = seeded(3, 1, 4, 6)

@@ -110,9 +110,10 @@ def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, r
         reading.refuse("it multiplies activations by numbers that are no activations.")
     if all(letter in y for letter in xs):
         return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
+    gate = reading.value(w) if both else None
     xs, ws, w = _matched(x, w, xs, ws)
     letters = Letters(xs, ws, y)
-    return _gated(x, w, letters, reading.value(w)) if both else _weighted(reading, x, w, letters)
+    return _gated(x, w, letters, gate) if gate is not None else _weighted(reading, x, w, letters)
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
