@@ -162,7 +162,7 @@ WRITES = {
         lambda x, w: torch.cat([(x @ w)[:, :1], (x @ w.T)[:, :1].expand(-1, 2, -1), (x @ w)[:, 3:]], 1),
     ),
     "by a list": (
-        _set((slice(None), places()), lambda z: z[:, :2]),
+        _set((slice(None), [3, 1]), lambda z: z[:, :2]),
         lambda x, w: (lambda y, z: torch.stack([y[:, 0], z[:, 1], y[:, 2], z[:, 0]], 1))(x @ w, x @ w.T),
     ),
     "by a mask of the images": (

@@ -103,7 +103,6 @@ def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, r
     if both and gates[0] == gates[1]:
         reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
     x, w, xs, ws = (b, a, right, left) if (gates[0] if both else reading.carries(b)) else (a, b, left, right)
-    w = w if w.layout is torch.strided else w.to_dense()
     if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
         reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
     if not (x.is_floating_point() and w.is_floating_point()):
@@ -236,7 +235,7 @@ def _matmul_letters(left: int, right: int) -> tuple[str, str, str]:
     return a, b, batch + ("" if left == 1 else "I") + ("" if right == 1 else "K")
 
 
-@reads("matmul", "mm", "bmm", "mv", "dot", "vdot", "rmatmul", "linalg_matmul", "_sparse_mm", "smm")
+@reads("matmul", "mm", "bmm", "mv", "dot", "vdot", "rmatmul", "linalg_matmul")
 def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
     """Product of matrices, batches of them or vectors, constant or a gate on either side."""
     left, right = (other, input) if reading.name == "rmatmul" else (input, other)
