@@ -149,9 +149,11 @@ def _pooled_features(record: Record, layer: Value) -> Value | None:
         if len(entry.carriers) != 1 or value.serial == layer.serial:
             return None
         value = entry.carriers[0]
-        if isinstance(entry.operation, Affine):
+        if entry.operation.weighted:
+            if not isinstance(entry.operation, Affine) or not entry.operation.apart:
+                return None
             takers = sum(value.serial in {item.serial for item in other.carriers} for other in record.entries)
-            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1 and entry.operation.apart
+            whole = len(value.shape) == 2 and value.kind is Kind.TRACKED and takers == 1
             return value if whole and value.serial != layer.serial else None
     return None
 

@@ -144,7 +144,10 @@ def _set(index, value):
     return write
 
 
-INDEX, HALVES = torch.tensor([3, 1]), torch.tensor([0, 1, 1, 0])
+def places():
+    return torch.tensor([3, 1])
+
+
 WRITES = {
     "slice": (
         _set((slice(None), slice(1, 3)), lambda z: z[:, :2]),
@@ -159,7 +162,7 @@ WRITES = {
         lambda x, w: torch.cat([(x @ w)[:, :1], (x @ w.T)[:, :1].expand(-1, 2, -1), (x @ w)[:, 3:]], 1),
     ),
     "by a list": (
-        _set((slice(None), INDEX), lambda z: z[:, :2]),
+        _set((slice(None), [3, 1]), lambda z: z[:, :2]),
         lambda x, w: (lambda y, z: torch.stack([y[:, 0], z[:, 1], y[:, 2], z[:, 0]], 1))(x @ w, x @ w.T),
     ),
     "by a mask of the images": (
@@ -171,12 +174,12 @@ WRITES = {
         lambda x, w: torch.stack([(x @ w)[:, 0], (x @ w.T)[:, 1]], 1),
     ),
     "index_copy": (
-        lambda x, w: (x @ w).index_copy(1, INDEX, (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).index_copy(1, places(), (x @ w.T)[:, :2]),
         lambda x, w: (lambda y, z: torch.stack([y[:, 0], z[:, 1], y[:, 2], z[:, 0]], 1))(x @ w, x @ w.T),
     ),
     "index_copy in place": (
-        lambda x, w: (x @ w).index_copy_(1, INDEX, (x @ w.T)[:, :2]),
-        lambda x, w: (x @ w).index_copy(1, INDEX, (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).index_copy_(1, places(), (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).index_copy(1, places(), (x @ w.T)[:, :2]),
     ),
     "slice_scatter": (
         lambda x, w: (x @ w).slice_scatter((x @ w.T)[:, :2], 1, 1, 3),
@@ -187,16 +190,16 @@ WRITES = {
         lambda x, w: torch.cat([(x @ w)[:, :1], (x @ w.T)[:, 2:3], (x @ w)[:, 2:]], 1),
     ),
     "scatter": (
-        lambda x, w: (x @ w).scatter(1, INDEX[None, :, None].expand(3, -1, 6), x @ w.T),
-        lambda x, w: (x @ w).index_copy(1, INDEX, (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).scatter(1, places()[None, :, None].expand(3, -1, 6), x @ w.T),
+        lambda x, w: (x @ w).index_copy(1, places(), (x @ w.T)[:, :2]),
     ),
     "scatter a number": (
-        lambda x, w: (x @ w).scatter(1, INDEX[None, :, None].expand(3, -1, 6), 0.0),
-        lambda x, w: (x @ w).index_fill(1, INDEX, 0.0),
+        lambda x, w: (x @ w).scatter(1, places()[None, :, None].expand(3, -1, 6), 0.0),
+        lambda x, w: (x @ w).index_fill(1, places(), 0.0),
     ),
     "masked_fill": (
         lambda x, w: (x @ w).masked_fill(torch.arange(4)[:, None] % 2 == 1, 0),
-        lambda x, w: (x @ w).index_fill(1, INDEX, 0.0),
+        lambda x, w: (x @ w).index_fill(1, places(), 0.0),
     ),
     "where": (
         lambda x, w: torch.where(torch.arange(4)[:, None] % 2 == 1, x @ w, x @ w.T),
@@ -204,18 +207,18 @@ WRITES = {
     ),
     "where with a number": (
         lambda x, w: torch.where(torch.arange(4)[:, None] % 2 == 1, 0.0, x @ w),
-        lambda x, w: (x @ w).index_fill(1, INDEX, 0.0),
+        lambda x, w: (x @ w).index_fill(1, places(), 0.0),
     ),
     "index_put": (
-        lambda x, w: (x @ w).index_put((torch.arange(3)[:, None], INDEX[None]), (x @ w.T)[:, :2]),
-        lambda x, w: (x @ w).index_copy(1, INDEX, (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).index_put((torch.arange(3)[:, None], places()[None]), (x @ w.T)[:, :2]),
+        lambda x, w: (x @ w).index_copy(1, places(), (x @ w.T)[:, :2]),
     ),
     "index_add": (
-        lambda x, w: F.relu(x @ w).index_add(1, INDEX, F.relu(x @ w.T)[:, :2]),
+        lambda x, w: F.relu(x @ w).index_add(1, places(), F.relu(x @ w.T)[:, :2]),
         lambda x, w: F.relu(x @ w) + F.pad(F.relu(x @ w.T)[:, :2], (0, 0, 1, 1))[:, [0, 2, 3, 1]],
     ),
     "scatter_add": (
-        lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, HALVES[None, :, None].expand(3, -1, 6), x @ w),
+        lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, torch.tensor([0, 1, 1, 0])[None, :, None].expand(3, -1, 6), x @ w),
         lambda x, w: torch.stack([(x @ w)[:, [0, 3]].sum(1), (x @ w)[:, 1:3].sum(1)], 1),
     ),
     "into a view": (

@@ -210,13 +210,15 @@ def truth_of_attention(x, w, p):
 def test_attention_passes_its_signal_to_the_values(form):
     """Raised outputs ask for raised values; queries and keys carry nothing."""
     weights = seeded(3, 5, 6)
-    model = Function(lambda x, w: form(x @ w[0], x @ w[1], x @ w[2]), weights).eval()
+    head = seeded(2, 24, seed=5).abs()
+    model = Function(lambda x, w, u: form(x @ w[0], x @ w[1], x @ w[2]).flatten(1) @ u.T, weights, head).eval()
     x = seeded(3, 1, 4, 5, seed=3)
-    signals = seeded(2, 24, seed=5).abs()
-    found = eb.explain(model, x, list(signals), layer="input")
+    found = eb.explain(model, x, [0, 1], layer="input")
     for i in range(3):
         for t in range(2):
-            truth = truth_of_attention(x[i, 0], weights, signals[t].reshape(4, 6))
+            q, k, v = (x[i, 0] @ part for part in weights)
+            share = plain_attention(q, k, v).clamp(min=0) * head[t].reshape(4, 6)  # Eq. 4 at the head
+            truth = truth_of_attention(x[i, 0], weights, share / share.sum())
             assert torch.allclose(found[i, t], truth, atol=1e-11)
 
 
@@ -225,12 +227,15 @@ def heads(x, w, count=2):
     return [(x @ part).unflatten(2, (count, -1)).transpose(1, 2) for part in w]
 
 
-MASK = torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+def mask():
+    return torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+
+
 SDPA = {
     "plain": ({}, lambda z: z),
     "scaled": ({"scale": 0.3}, lambda z: z * 0.3 * 3**0.5),
     "causal": ({"is_causal": True}, lambda z: z.masked_fill(torch.ones(4, 4).triu(1).bool(), -torch.inf)),
-    "mask": ({"attn_mask": ~MASK}, lambda z: z.masked_fill(MASK, -torch.inf)),
+    "mask": (lambda: {"attn_mask": ~mask()}, lambda z: z.masked_fill(mask(), -torch.inf)),
     "bias": ("attn_mask", lambda z, w: z + w[0, :4, :4]),
 }
 
@@ -240,7 +245,7 @@ def test_fused_attention_is_the_written_out_one(case):
     options, change = SDPA[case]
 
     def fused(x, w):
-        given = {options: w[0, :4, :4]} if isinstance(options, str) else options
+        given = {options: w[0, :4, :4]} if isinstance(options, str) else options() if callable(options) else options
         return F.scaled_dot_product_attention(*heads(x, w), **given)
 
     def written(x, w):
@@ -278,11 +283,11 @@ def test_multi_head_attention_is_its_parts(masked):
         def forward(self, x):
             x = x[:, 0]
             if self.fused:
-                return self.a(x, x, x, attn_mask=MASK if masked else None, need_weights=False)[0].flatten(1)
+                return self.a(x, x, x, attn_mask=mask() if masked else None, need_weights=False)[0].flatten(1)
             q, k, v = F.linear(x, self.a.in_proj_weight, self.a.in_proj_bias).chunk(3, 2)
             q, k, v = (part.unflatten(2, (2, 3)).transpose(1, 2) for part in (q, k, v))
             z = (q @ k.mT) / 3**0.5
-            z = z.masked_fill(MASK, -torch.inf) if masked else z
+            z = z.masked_fill(mask(), -torch.inf) if masked else z
             return self.a.out_proj((z.softmax(-1) @ v).transpose(1, 2).flatten(2)).flatten(1)
 
     x = seeded(3, 1, 4, 6)
@@ -335,6 +340,29 @@ class Mixed(nn.Module):
         y = F.relu(torch.einsum("oc,bpc->opb", self.mix.weight, y)).permute(2, 1, 0)
         pooled = (gate.mT @ y)[:, 0]
         return (self.head.weight @ pooled.T).T
+
+
+@pytest.mark.parametrize("options", [{"contrast": "dual"}, {"policies": eb.Policies(residual="branch")}])
+def test_a_sum_of_products_with_constants_has_learned_weights(options):
+    """A contrast begins at it, and branches count it, as they do the linear layer of the same function."""
+
+    class Head(nn.Module):
+        def __init__(self, way):
+            super().__init__()
+            torch.manual_seed(2)
+            self.conv, self.inner, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 4), nn.Linear(4, 3)
+            self.way = way
+
+        def forward(self, x):
+            y = F.relu(self.conv(x)).mean((2, 3))
+            return self.way(F.relu(y + self.way(y, self.inner.weight)), self.head.weight)
+
+    x = seeded(2, 2, 5, 6, seed=8)
+    ways = F.linear, lambda y, w: (y[:, None] * w).sum(2), lambda y, w: torch.einsum("bi,oi->bo", y, w)
+    found = [eb.explain(Head(way).double().eval(), x, [0, 2], layer="conv", **options) for way in ways]
+    assert torch.allclose(found[0], found[1], atol=1e-10)
+    assert torch.allclose(found[0], found[2], atol=1e-10)
+    assert float(found[0].sum()) > 0
 
 
 METHODS = ["mwp", "c-mwp", "r-mwp", "eb-without-norm", "eb-post-norm", "lrp", "lrp-z-plus", "c-lrp", "gradient"]

@@ -30,7 +30,7 @@ def mark(record: Record) -> bool:
     for entry in entries:
         operation = entry.operation
         made.update([value.serial for value in entry.outputs])
-        if isinstance(operation, Affine):
+        if operation.weighted:
             if entry.above:
                 known[entry.outputs[0].serial] = Composition(entry, 0, (), scores=True)
             continue

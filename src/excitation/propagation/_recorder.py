@@ -427,7 +427,7 @@ class Recorder(TorchFunctionMode):
                 self._book.add(
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
-                    maker=type(operation),
+                    maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
                 )
             )  # fmt: skip
         return outputs

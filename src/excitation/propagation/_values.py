@@ -47,6 +47,8 @@ class Value:
         parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
         sign: of that function: 1 if its results have the sign of the parent's activations, -1 if the opposite one, 0 if
             neither is known; or constants whose signs say so.
+        multiplied: axes along which the operation that made it multiplied by a constant of several positions. A sum
+            over such an axis has learned weights.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
     """
@@ -62,6 +64,7 @@ class Value:
     used: bool = False
     maker: type | None = None
     gate: bool = False
+    multiplied: frozenset[int] = frozenset()
     parent: Value | None = None
     sign: int | torch.Tensor = 0
     problem: UnsupportedOperationError | None = None

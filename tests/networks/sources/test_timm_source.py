@@ -84,5 +84,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ModelError, match="do not fit the model"):
         eb.load_model(f"timm:test_resnet@{tmp_path / 'vit.pth'}")
     loaded = eb.load_model(f"timm:test_vit@{tmp_path / 'vit.pth'}")
-    with pytest.raises(eb.UnsupportedOperationError, match="Attention is not supported"):
-        eb.explain(loaded, loaded.preprocessing(PICTURE)[None], [0])
+    account = eb.audit(loaded, loaded.preprocessing(PICTURE)[None], [0], layer="input")
+    assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
+    (token,) = [row for row in account.rows if row.address == ":cat"]
+    assert float(token.lost) == pytest.approx(float(account.lost), abs=1e-3)  # the class token's own numbers

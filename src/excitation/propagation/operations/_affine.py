@@ -13,7 +13,7 @@ from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space, suggest_channels
 from ._families import Affine, Noise, Reach
-from ._reading import Read, Reading, common_shape, pair, reads
+from ._reading import Number, Read, Reading, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -21,7 +21,8 @@ from ._reading import Parts, Read, Reading, common_shape, reads
 @reads("scaled_dot_product_attention")
 def attention(
     reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
 ) -> Read:  # fmt: skip
     """`softmax(q k^T scale + mask) v`."""
     if dropout_p > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -68,9 +68,11 @@ class Written(Arrangement):
 
     Attributes:
         steered: whether the images decide what is written where.
+        known: which neuron each place took, if any.
     """
 
     steered: bool = False
+    known: Taken = field(kw_only=True)
 
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
         """Each place has the bounds of what was written there; if images decide that, of all that could have been."""

@@ -83,6 +83,13 @@ class Scaled(Operation):
     shifts: bool = False
     statistic: bool = False
 
+    def multiplied(self, dims: int) -> frozenset[int]:
+        """Those of a product with a tensor; a normalisation's scale belongs to its neurons."""
+        if not isinstance(self.factor, torch.Tensor) or self.shifts or self.statistic:
+            return frozenset()
+        shape = self.factor.shape
+        return frozenset(dims - len(shape) + axis for axis, size in enumerate(shape) if size > 1)
+
     @property
     def gain(self) -> Callable[[], Limit] | None:
         """Gives what the input is multiplied by; `None` where that depends on the images."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -41,7 +41,6 @@ class Operation:
     """What one recorded call computed.
 
     Attributes:
-        weighted: whether it applies learned weights; such operations count for residual branches and for contrast.
         scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
             fixed ratio (then the ratio of the sizes is taken).
         axes: where the output's axes come from; `None` for operations from neuron to neuron.
@@ -50,7 +49,6 @@ class Operation:
             `axes` cannot say it.
     """
 
-    weighted: ClassVar[bool] = False
     scale: tuple[float, ...] | None
     axes: Axes | None = field(default=None, kw_only=True)
     over: tuple[int, ...] = field(default=(), kw_only=True)
@@ -80,6 +78,15 @@ class Operation:
         if len(known) == 1 and first.shape == shapes[0]:
             return [first.layout] * len(shapes)
         return [broadcast([value.layout for value in known if value.layout is not None], shape) for shape in shapes]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether it applies learned weights; such operations count for residual branches and for contrast."""
+        return False
+
+    def multiplied(self, dims: int) -> frozenset[int]:  # noqa: ARG002
+        """Axes of an output of so many dimensions along which it multiplies by a constant of several positions."""
+        return frozenset()
 
     @property
     def silent(self) -> frozenset[int]:
@@ -156,7 +163,6 @@ class Affine(Operation):
         matrix: whether `forward` is `x @ w.T`.
     """
 
-    weighted: ClassVar[bool] = True
     input: torch.Tensor
     weight: torch.Tensor
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -168,6 +174,11 @@ class Affine(Operation):
     noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
+
+    @property
+    def weighted(self) -> bool:
+        """It does."""
+        return True
 
 
 @dataclass(eq=False)
@@ -184,6 +195,7 @@ class Average(Operation):
         reach: of average pooling over two dimensions.
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
+        learned: whether it sums products with a constant of several positions along what is summed.
     """
 
     input: torch.Tensor
@@ -194,6 +206,12 @@ class Average(Operation):
     reach: Reach | None = None
     overall: bool = False
     apart: bool = field(default=True, kw_only=True)
+    learned: bool = field(default=False, kw_only=True)
+
+    @property
+    def weighted(self) -> bool:
+        """Where a constant was multiplied in along what is summed: that is a contraction written out."""
+        return self.learned
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The mean of gates lies between zero and one as they do; a sum does not."""

@@ -195,9 +195,11 @@ def mean_or_sum(
     overall = set(dims) == {2, 3} and input.dim() == 4
     weights = 1.0 if mean else float(count)
     axes = _without(input, dims, keepdim=keepdim)
-    return Average(None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes), (
-        input,
+    learned = not reading.value(input).multiplied.isdisjoint(dims)
+    average = Average(
+        None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned
     )
+    return average, (input,)
 
 
 @reads(

@@ -77,12 +77,9 @@ def max_unpooling(reading: Reading, input: torch.Tensor, indices: torch.Tensor, 
     take = in_doubles(lambda x: unpool(x, indices, *args, **kwargs))
     lead = input.dim() - n
     axes: list[AxisSource] = [Kept(a) if a < lead else Resampled(a) for a in range(input.dim())]
+    known = Taken([input], lambda numbers: [take(numbers[0])])
     operation = Written(
-        None,
-        apply=lambda tensors: (take(tensors[0]),),
-        adjoint=Taken([input], lambda numbers: [take(numbers[0])]).adjoint,
-        made=True,
-        axes=tuple(axes),
+        None, apply=lambda tensors: (take(tensors[0]),), adjoint=known.adjoint, axes=tuple(axes), known=known
     )
     return operation, (input,)
 
@@ -122,7 +119,8 @@ def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: A
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [numbers[0].masked_fill(odd, 0)]
 
-    return Written((1.0,), apply=apply, adjoint=Taken([input], take).adjoint), (input,)
+    known = Taken([input], take)
+    return Written((1.0,), apply=apply, adjoint=known.adjoint, known=known), (input,)
 
 
 @reads("softmin")

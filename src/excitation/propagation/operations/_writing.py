@@ -32,15 +32,29 @@ def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write, *p
     """
     if not all(operand.is_floating_point() for operand in operands):
         reading.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
-    known = Taken(operands, lambda numbers: [write(numbers, lambda _: 0)])
+    carrying = [reading.carries(operand) for operand in operands]
+    neurons = [operand for operand, own in zip(operands, carrying, strict=True) if own]
+
+    def among(tensors: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> list[torch.Tensor]:
+        """The given tensors in the places of those that carry signals; constants in the others."""
+        rest, dtype = iter(tensors), tensors[0].dtype
+        return [
+            next(rest) if own else constant(operand).to(dtype) for operand, own in zip(operands, carrying, strict=True)
+        ]
+
+    def number(constant: Any) -> Any:
+        return torch.zeros_like(constant) if isinstance(constant, torch.Tensor) else 0
+
+    known = Taken(neurons, lambda numbers: [write(among(numbers, number), number)])
     operation = Written(
         (1.0,),
-        apply=lambda tensors: (write(tensors, lambda constant: constant),),
+        apply=lambda tensors: (write(among(tensors, lambda constant: constant), lambda constant: constant),),
         adjoint=known.adjoint,
         laid=known.laid,
         steered=any(reading.carries(tensor) for tensor in tensor_list(places)),
+        known=known,
     )
-    return operation, tuple(operands)
+    return operation, tuple(neurons)
 
 
 @reads("where")

@@ -19,6 +19,7 @@ from ..operations import (
     Selection,
     Sum,
     Winner,
+    Written,
 )
 from ..policies import Policies
 from ._branches import residual_sum
@@ -76,7 +77,11 @@ class ExcitationRules:
         if isinstance(operation, Arrangement):
             if any(signal is not None and signal.shape[0] == 2 for signal in signals):
                 signals = [None if signal is None else with_both(signal) for signal in signals]
-            if operation.made and lose is not None:
+            if isinstance(operation, Written) and lose is not None:
+                for signal, numbers in zip(signals, operation.known.numbers(), strict=True):
+                    for part in () if signal is None else signal:
+                        lose(part * (numbers == 0).to(part.device))
+            elif operation.made and lose is not None:
                 self._lose_in_padding(entry, operation, signals, lose)
             return list(operation.adjoint(signals))
         if isinstance(operation, Selection):

@@ -94,7 +94,7 @@ class Evidence:
             up, down = (sum((p for p in parts if p is not None), whole) for parts in zip(*pairs, strict=True))
             return up, down, None
         if isinstance(operation, Average):
-            raised, lowered = self.pair(part.parts[0], operation.input, entry.inputs[0], dtype)
+            raised, lowered = self.pair(part.parts[0] if part.parts else None, operation.input, entry.inputs[0], dtype)
             up = operation.forward(raised)
             return up, torch.zeros_like(up) if lowered is None else operation.forward(lowered), None
         inner = [None if p is None else self._known[p, dtype] for p in part.parts]
