@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +16,7 @@ from ._explain import Contrast, explain_full
 from ._forward import OutputChoice
 from ._layers import Layer
 from .networks._loaded import LoadedModel
-from .propagation import AccountRow, Policies
+from .propagation import AccountRow, Images, Policies
 from .signals import Reading, Target
 
 Mass = Float64[torch.Tensor, "image target"]
@@ -80,7 +80,7 @@ class Audit:
 
 def audit(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *pixels"],
+    images: Images,
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | None = None,

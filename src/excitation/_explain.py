@@ -16,10 +16,21 @@ from jaxtyping import Float
 
 from ._checks import SIDES, check_choice, check_size
 from ._errors import BypassWarning, ExcitationError, TargetError
-from ._forward import OutputChoice, check_finite, check_model, forward
+from ._forward import OutputChoice, check_finite, check_model, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name
 from .networks._loaded import LoadedModel
-from .propagation import Account, Kind, Place, Policies, Record, attention_maps, policies_or_default, total
+from .propagation import (
+    Account,
+    Images,
+    Kind,
+    Place,
+    Policies,
+    Record,
+    attention_maps,
+    policies_or_default,
+    read_inputs,
+    total,
+)
 from .signals import Reading, Target, read_contrast, rivals_signal, top_down_signal
 
 _PACKAGE = str(Path(__file__).parent)
@@ -64,7 +75,7 @@ class Explanation:
 
 def explain(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *pixels"],
+    images: Images,
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,
@@ -84,7 +95,8 @@ def explain(
 
     Args:
         model: the network in evaluation mode, untouched by the call.
-        images: preprocessed, as the network takes them.
+        images: preprocessed, as the network takes them. A tuple or a dictionary of tensors for a network with several
+            inputs, `model(*images)` or `model(**images)`; `layer="input"` then gives a map of each, by name.
         targets: what to look for (see `signals.Target`): one, a list for all images, or a list of lists, one per
             image. All share one forward pass.
         layer: where to take the maps; several give a dictionary by name from one sweep. None given: the default of
@@ -128,7 +140,8 @@ def explain(
             method, model, images, targets, layer, options,
             signal=signal, class_names=class_names, output=output, constants=constants,
         )  # fmt: skip
-        maps = {name: _scaled(_resized(found, images, resize), scale) for name, found in maps.items()}
+        pixels = read_inputs(images).images
+        maps = {name: _scaled(_resized(found, pixels, resize), scale) for name, found in maps.items()}
     elif options:
         raise TypeError(f"explain() has no argument {next(iter(options))!r}; options of a method need method=.")
     else:
@@ -137,7 +150,7 @@ def explain(
             class_names=class_names, output=output, constants=constants, resize=resize, scale=scale,
         )  # fmt: skip
         maps, counts = result.maps, result.targets
-    return shaped(maps, counts, several=_several(layer))
+    return shaped(maps, counts, several=_several(layer) or len(maps) > 1)
 
 
 def shaped(
@@ -153,7 +166,7 @@ def shaped(
 def _by_method(
     method: str,
     model: torch.nn.Module | LoadedModel,
-    images: torch.Tensor,
+    images: Images,
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     layer: Layer | Sequence[Layer] | None,
     options: dict[str, Any],
@@ -165,16 +178,17 @@ def _by_method(
     network = model.model if isinstance(model, LoadedModel) else model
     check_model(network)
     run = find_method(method)
+    one = one_tensor(images)
     found: dict[str, Maps] = {}
     for item in [None] if layer is None else _as_list(layer):
         name = "" if item is None else layer_name(network, item)
-        found[name] = run(model, images, targets, layer=item, **question, **options)
-    return found, _per_image(targets, len(images))[1]
+        found[name] = run(model, one, targets, layer=item, **question, **options)
+    return found, _per_image(targets, len(one))[1]
 
 
 def explain_full(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *pixels"],
+    images: Images,
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,
@@ -228,7 +242,7 @@ def answered(found: Found) -> Explanation:
 
 def sweep_down(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *pixels"],
+    images: Images,
     targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
     *,
     layer: Layer | Sequence[Layer] | None = None,
@@ -250,15 +264,18 @@ def sweep_down(
         layer = model.default_layer if layer is None else layer
         model = model.model
     check_model(model)
-    names = [layer_name(model, item) for item in _as_list(layer)] if layer is not None else None
+    inputs = read_inputs(images)
+    names = None
+    if layer is not None:
+        names = [name for item in _as_list(layer) for name in inputs.layers(layer_name(model, item))]
     # A function of the scores is not asked about scores that are not finite.
-    record = forward(model, images, names, output, constants, check=_has_function([targets, contrast]))
+    record = forward(model, inputs, names, output, constants, check=_has_function([targets, contrast]))
     places = [find_place(record, name) for name in names] if names is not None else [default_place(record)]
     scores = record.scores
     assert scores is not None
     working = torch.float64 if scores.dtype == torch.float64 else torch.float32
     scores = scores.to(working)
-    per_image, counts = _per_image(targets, len(images))
+    per_image, counts = _per_image(targets, len(inputs.images))
     prior = _priors(per_image, scores, class_names, signal)
     if isinstance(contrast, str) and contrast == "rivals":
         start = rivals_signal(_class_weights(per_image, scores, class_names) > 0, scores, signal)
@@ -283,19 +300,20 @@ def sweep_down(
         share[name] = top * torch.nan
         if contrast is None:
             share[name] = torch.where(top == 0, torch.nan, mass.double().flatten(2).sum(2) / top)
-        join = _bypass(record, place)
+        join = None if place.kind == "input" else _bypass(record, place)
         if join is not None:
             joins[name] = join
         masses[name] = mass
         attention = mass.clamp(min=0) if cut else mass
-        maps[name] = _scaled(_resized(attention, images, resize, views=_views(place)), scale)
+        pixels = inputs.tensors.get(name, inputs.images)
+        maps[name] = _scaled(_resized(attention, pixels, resize, views=_views(place)), scale)
     explanation = Explanation(
         maps=maps,
         scores=_target_scores(per_image, scores, class_names),
         top=top,
         share=share,
         strides={place.name: place.value.stride for place in places if place.value is not None},
-        whole={place.name: place.name not in joins for place in places},
+        whole={place.name: place.name not in joins and len(record.inputs) == 1 for place in places},
         account=keep,
         targets=counts,
     )

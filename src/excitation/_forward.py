@@ -11,7 +11,18 @@ import torch
 
 from ._checks import check_names
 from ._errors import ExcitationError
-from .propagation import Kind, LateRootError, Record, Recorder, images_axis, mark, tensors_in
+from .propagation import (
+    Images,
+    Inputs,
+    Kind,
+    LateRootError,
+    Record,
+    Recorder,
+    images_axis,
+    mark,
+    read_inputs,
+    tensors_in,
+)
 
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """How torch says that a convolution's input has the wrong number of channels."""
@@ -27,7 +38,7 @@ OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
 
 def forward(
     model: torch.nn.Module,
-    images: torch.Tensor,
+    images: Images | Inputs,
     roots: Sequence[str] | None,
     output: OutputChoice = None,
     constants: Sequence[str] = (),
@@ -39,7 +50,7 @@ def forward(
 
     Args:
         model: the network, in evaluation mode.
-        images: `(image, channel, *space)`, floating point.
+        images: `(image, channel, *space)`, floating point; a tuple or dictionary of tensors for several inputs.
         roots: layers the record begins at; `None` records everything.
         output: where the class scores are.
         constants: names of tensors the network keeps outside its parameters and buffers.
@@ -53,14 +64,18 @@ def forward(
         ExcitationError: for images or outputs that are not what they should be.
     """
     check_model(model)
-    _check_images(model, images)
+    inputs = read_inputs(images)
+    for tensor in inputs.tensors.values():
+        if len(inputs.tensors) == 1 or (tensor.is_floating_point() and tensor.dim() > 2):
+            _check_images(model, tensor)
+    images = inputs.images
     constants = check_names("constants", constants)
     found: list[torch.Tensor] = []
     count = len(images)
 
     def network(recorder: Recorder) -> Record:
         try:
-            return recorder.run(images, lambda result: found.append(pick_scores(result, count, output)))
+            return recorder.run(inputs, lambda result: found.append(pick_scores(result, count, output)))
         except ExcitationError as error:
             if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
                 raise type(error)(f"{error}{DETECTOR}") from error
@@ -215,12 +230,27 @@ def check_model(model: torch.nn.Module) -> None:
         raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
 
 
-def _check_images(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Refuse early what would fail late and unclearly."""
+def one_tensor(images: object) -> torch.Tensor:
+    """The images as one tensor.
+
+    Raises:
+        ExcitationError: they are several.
+    """
+    if isinstance(images, (tuple, Mapping)):
+        raise ExcitationError(
+            "images are several tensors, which only explain without a method, audit and list_layers take; give one"
+            " tensor, for example by a module that holds the other inputs fixed."
+        )
     if not isinstance(images, torch.Tensor):
         raise ExcitationError(
             f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
         )
+    return images
+
+
+def _check_images(model: torch.nn.Module, images: object) -> None:
+    """Refuse early what would fail late and unclearly."""
+    images = one_tensor(images)
     if not images.is_floating_point():
         raise ExcitationError(
             f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes them."

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 
 from ._errors import LayerError
 from ._forward import OutputChoice, forward
 from .networks._loaded import LoadedModel
-from .propagation import INPUT, Place, Record, axis_names
+from .propagation import INPUT, Images, Place, Record, axis_names, is_input
 from .propagation._names import divisions, written
 
 Layer = str | torch.nn.Module
 r"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call; `input` for the images.
+
+Of a network with several inputs `input` are all of them, `input[0]` or `input[name]` one.
 
 Where a module's own name holds `#` or `:`, or is `input`, a backslash takes their meaning: `c\#2`, `\input`. `:input`
 are always the images, `c:#2` is always the second call of `c`, `c::add` always the operation `add` in it.
@@ -50,7 +51,7 @@ class LayerInfo:
 
 def list_layers(
     model: torch.nn.Module | LoadedModel,
-    images: Float[torch.Tensor, "image channels *pixels"],
+    images: Images,
     *,
     output: OutputChoice = None,
     constants: Sequence[str] = (),
@@ -75,7 +76,7 @@ def list_layers(
     record = forward(model, images, None, output, constants, rules=False)
     assert record.images is not None
     assert record.top is not None
-    cuts = record.cuts(record.images, record.top)
+    cuts = record.cuts(record.inputs, record.top)
     return [
         LayerInfo(
             name=place.name,
@@ -115,7 +116,7 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
         raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *names])}")
     ((_, _, path, rest),) = meanings
     if path is None:
-        return INPUT
+        return rest
     return (written(_first_name(model, modules[path]) or path) if path else "") + rest
 
 
@@ -124,11 +125,11 @@ def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
 
     Calls and operations are numbered from 1, which may be left out. The module is `None` for the images.
     """
-    if layer == f":{INPUT}":
-        return [("the images", layer, None, "")]
+    if layer.startswith(":") and is_input(layer[1:]):
+        return [("the images", layer, None, layer[1:])]
     found: list[tuple[str, str, str | None, str]] = []
-    if layer == INPUT:
-        found.append(("the images", f":{INPUT}", None, ""))
+    if is_input(layer):
+        found.append(("the images", f":{layer}", None, layer))
     whole = divisions(layer)[-1][0]
     for name in dict.fromkeys((layer, whole)):  # the name as it is, and with escapes taken as such
         if name and name in modules and (name == whole or layer == name):
@@ -182,7 +183,7 @@ def default_place(record: Record) -> Place:
     """
     assert record.images is not None
     assert record.top is not None
-    cuts = record.cuts(record.images, record.top)
+    cuts = record.cuts(record.inputs, record.top)
     best: Place | None = None
     nearest = math.inf
     for place in record.places.values():

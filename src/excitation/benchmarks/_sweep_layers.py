@@ -40,7 +40,7 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
     record = forward(model.model, one if parameter is None else one.to(parameter), None, model.output)
     assert record.images is not None
     assert record.top is not None
-    cuts = record.cuts(record.images, record.top)
+    cuts = record.cuts(record.inputs, record.top)
     found: dict[tuple[frozenset[int] | int, tuple[int, ...]], str] = {}
     for place in record.places.values():
         value = place.value

@@ -138,7 +138,7 @@ def last_place(record: Record) -> Place:
     """
     assert record.images is not None
     assert record.top is not None
-    cuts = record.cuts(record.images, record.top)
+    cuts = record.cuts(record.inputs, record.top)
     found: Place | None = None
     for place in record.places.values():
         value = place.value

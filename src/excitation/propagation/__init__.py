@@ -7,8 +7,9 @@ the `rules`, `upward` the other way, `_account` keeps the books.
 from ._account import Account, AccountRow
 from ._compositions import mark
 from ._grid import Grid, axis_names
+from ._inputs import Images, Inputs, read_inputs
 from ._layout import images_axis
-from ._names import INPUT
+from ._names import INPUT, is_input
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
 from ._recorder import LateRootError, Recorder
@@ -27,6 +28,8 @@ __all__ = [
     "Entry",
     "ExcitationRules",
     "Grid",
+    "Images",
+    "Inputs",
     "Kind",
     "LateRootError",
     "Place",
@@ -40,9 +43,11 @@ __all__ = [
     "axis_names",
     "channel_sum",
     "images_axis",
+    "is_input",
     "last_layer",
     "mark",
     "policies_or_default",
+    "read_inputs",
     "sweep",
     "tensors_in",
     "total",

@@ -111,9 +111,14 @@ def holds_images(axis: Axis) -> bool:
     return any(factor.origin.own is Role.IMAGE and factor.size > 1 for factor in axis)
 
 
-def input_layout(shape: Sequence[int]) -> Layout:
-    """Of the images as they come: the first axis is the batch's, what the others are the operations will tell."""
-    images = Origin(shape[0], Role.IMAGE)
+def input_layout(shape: Sequence[int], images: Origin | None = None) -> Layout:
+    """Of the images as they come: the first axis is the batch's, what the others are the operations will tell.
+
+    Args:
+        shape: of the tensor.
+        images: the batch, where several inputs share it.
+    """
+    images = images or Origin(shape[0], Role.IMAGE)
     rest = [Origin(size, stride=1.0) for size in shape[1:]]
     if len(shape) in {3, 4}:
         rest[0].fallback = Role.CHANNEL

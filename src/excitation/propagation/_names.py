@@ -6,14 +6,19 @@ INPUT = "input"
 """The layer name that stands for the images themselves."""
 
 
+def is_input(name: str) -> bool:
+    """Whether a layer's name means images: `input`, or `input[0]` or `input[name]` where there are several inputs."""
+    return name == INPUT or (name.startswith(f"{INPUT}[") and name.endswith("]"))
+
+
 def written(name: str) -> str:
     r"""A module's dotted name as a layer's name.
 
     A backslash takes the meaning from what follows: `c\#2` is the module called `c#2`, `c#2` the second call of `c`;
     `\input` is a module called `input`, `input` the images.
     """
-    if name == INPUT:
-        return f"\\{INPUT}"
+    if is_input(name):
+        return f"\\{name}"
     if "#" in name or ":" in name or "\\" in name:
         for sign in "\\#:":
             name = name.replace(sign, f"\\{sign}")

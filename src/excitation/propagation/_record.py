@@ -106,7 +106,8 @@ class Record:
     Attributes:
         entries: operations in the order they ran; only those that descend from a root.
         places: layers and operations that ran, by name, in the order they finished.
-        images: the value of the network's input.
+        images: the value of the network's input, the first if there are several.
+        inputs: the values of all inputs.
         top: the value of the class scores; set once they have been picked from what the network returned.
         scores: the class scores themselves.
     """
@@ -114,6 +115,7 @@ class Record:
     entries: list[Entry] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     images: Value | None = None
+    inputs: list[Value] = field(default_factory=list)
     top: Value | None = None
     scores: torch.Tensor | None = None
 
@@ -142,13 +144,14 @@ class Record:
                 reached.update(value.serial for value in entry.carriers)
         return reached
 
-    def cuts(self, root: Value, top: Value) -> set[int]:
-        """Serials of the values every path from root to top goes through, found by counting paths exactly."""
-        down = {root.serial: 1}
+    def cuts(self, roots: Iterable[Value], top: Value) -> set[int]:
+        """Serials of the values every path from the roots to the top goes through, found by counting paths exactly."""
+        begin = {value.serial for value in roots}
+        down = dict.fromkeys(begin, 1)
         for entry in self.entries:
             paths = sum(down.get(value.serial, 0) for value in entry.carriers)
             for value in entry.outputs:
-                if value.serial != root.serial:
+                if value.serial not in begin:
                     down[value.serial] = down.get(value.serial, 0) + paths
         up = {top.serial: 1}
         for entry in reversed(self.entries):

@@ -24,9 +24,10 @@ from ._eager import uncompiled
 from ._escapes import Escapes, leak
 from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
-from ._layout import Layout, MixedImagesError, Origin, assumed, input_layout, reduced, refusal
+from ._inputs import Inputs, read_inputs
+from ._layout import Layout, MixedImagesError, Origin, Role, assumed, input_layout, reduced, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
-from ._names import INPUT
+from ._names import is_input
 from ._record import Entry, Opaque, Place, Record
 from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
 from ._running import hook, runs_by_itself
@@ -54,7 +55,7 @@ class Recorder(TorchFunctionMode):
         self._model = model
         self._holdings = Holdings(model, constants)
         self._names = self._holdings.names
-        self._roots = None if roots is None or INPUT in roots else frozenset(roots)
+        self._roots = None if roots is None or any(map(is_input, roots)) else frozenset(roots)
         self._versions = self._holdings.versions
         self._book = ValueBook()
         self._record = Record()
@@ -68,26 +69,27 @@ class Recorder(TorchFunctionMode):
         self._failed = "the network's forward pass"
         self._images = Origin(0)
 
-    def run(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
+    def run(self, images: torch.Tensor | Inputs, read: Callable[[Any], object]) -> Record:
         """Run the network once and return the record.
 
         Args:
-            images: the input, images first.
+            images: the input, images first; or several.
             read: called with what the network returned, still under the recording.
 
         Raises:
             ExcitationError: where the network does something the record cannot follow.
         """
+        inputs = read_inputs(images)
         try:
-            return self._recorded(images, read)
+            return self._recorded(inputs, read)
         except (ExcitationError, LateRootError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            if not runs_by_itself(self._model, images, read, self._holdings):
+            if not runs_by_itself(self._model, inputs, read, self._holdings):
                 raise
             raise not_while_recorded(self._failed, error) from error
 
-    def _recorded(self, images: torch.Tensor, read: Callable[[Any], object]) -> Record:
+    def _recorded(self, inputs: Inputs, read: Callable[[Any], object]) -> Record:
         refuse_modes()
         with ExitStack() as stack:
             stack.enter_context(self._holdings.restored())
@@ -96,22 +98,31 @@ class Recorder(TorchFunctionMode):
             stack.enter_context(hook(register_module_forward_hook, self._leave, always_call=True))
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-            # A view of its own, so that the caller's tensor is never taken for a constant of the model; tensors of
-            # inference mode do not count how often they are written into.
-            images = images.clone() if images.is_inference() else images.detach().view_as(images)
-            kind = Kind.OUTSIDE
             if self._roots is None:
-                kind = Kind.TRACKED
                 self._escapes.track()
-            layout = input_layout(images.shape)
-            self._images = layout[0][0].origin
-            value = self._book.add(images, kind, layout=layout, address=INPUT)
-            self._record.images = value
-            self._record.places[INPUT] = Place(INPUT, value, "input")
+            tensors = self._entered(inputs)
             with self:
-                read(self._changes.resolve(self._model(images)))
+                read(self._changes.resolve(inputs.run(self._model, tensors)))
             self._escapes.check_at_the_end()
         return self._record
+
+    def _entered(self, inputs: Inputs) -> list[torch.Tensor]:
+        """The network's inputs as the record's first values."""
+        kind = Kind.TRACKED if self._roots is None else Kind.OUTSIDE
+        self._images = Origin(len(inputs.images), Role.IMAGE)
+        tensors = []
+        for name, tensor in inputs.tensors.items():
+            # A view of its own, so that the caller's tensor is never taken for a constant of the model; tensors of
+            # inference mode do not count how often they are written into.
+            tensors.append(tensor.clone() if tensor.is_inference() else tensor.detach().view_as(tensor))
+            if not tensor.is_floating_point():  # words and other numbers that are no neurons
+                self._book.add(tensors[-1], Kind.CONSTANT)
+                continue
+            value = self._book.add(tensors[-1], kind, layout=input_layout(tensor.shape, self._images), address=name)
+            self._record.inputs.append(value)
+            self._record.places[name] = Place(name, value, "input")
+        self._record.images = self._record.inputs[0]
+        return tensors
 
     def final(self, tensor: torch.Tensor, *, rules: bool = True) -> tuple[torch.Tensor, Value | None]:
         """What a tensor of the network became by changes in place, and its value.

@@ -9,6 +9,7 @@ import torch
 
 from ._eager import uncompiled
 from ._holdings import Holdings
+from ._inputs import Inputs
 
 
 class hook:  # noqa: N801 - used as a function
@@ -24,22 +25,20 @@ class hook:  # noqa: N801 - used as a function
         self._handle.remove()
 
 
-def runs_by_itself(
-    model: torch.nn.Module, images: torch.Tensor, read: Callable[[Any], object], holdings: Holdings
-) -> bool:
+def runs_by_itself(model: torch.nn.Module, inputs: Inputs, read: Callable[[Any], object], holdings: Holdings) -> bool:
     """Whether an error under a recording was the recording's: the network runs without one.
 
     Args:
         model: the network.
-        images: its input.
+        inputs: what it takes in.
         read: called with what the network returns.
         holdings: of the network.
     """
-    if images.is_cuda and (torch.cuda.get_sync_debug_mode() or torch.cuda.is_current_stream_capturing()):
+    if inputs.images.is_cuda and (torch.cuda.get_sync_debug_mode() or torch.cuda.is_current_stream_capturing()):
         return False  # such errors tell that a call cannot be captured
     try:
         with holdings.restored(), uncompiled(), torch.inference_mode(False), torch.no_grad():
-            read(model(images.detach().clone()))
+            read(inputs.run(model, [tensor.detach().clone() for tensor in inputs.tensors.values()]))
     except Exception:  # noqa: BLE001 - whatever it is, it is the network's own
         return False
     return True

@@ -155,7 +155,7 @@ def _blocks(record: Record) -> list[_Block]:
     """Weighted entries by the cut they lie above, from the images up."""
     assert record.images is not None
     assert record.top is not None
-    cuts, leads = record.cuts(record.images, record.top), record.ancestors(record.top)
+    cuts, leads = record.cuts(record.inputs, record.top), record.ancestors(record.top)
     cut = record.images
     blocks: list[_Block] = []
     for entry in record.entries:

@@ -1,0 +1,79 @@
+"""What a network takes in: one tensor of images, or several tensors by place or by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Shaped
+
+from .._errors import ExcitationError
+from ._names import INPUT
+
+Images: TypeAlias = (
+    Shaped[torch.Tensor, "image ..."]
+    | tuple[Shaped[torch.Tensor, "image ..."], ...]
+    | Mapping[str, Shaped[torch.Tensor, "image ..."]]
+)
+"""`model(images)`, `model(*images)` for a tuple, or `model(**images)` for a dictionary."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tensors of one call of a network.
+
+    Attributes:
+        tensors: by layer name: `input`, or `input[0]` or `input[name]` for one of several.
+        names: of keyword arguments, `None` where arguments go by place.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    names: tuple[str, ...] | None
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The first tensor of floating-point numbers."""
+        return next(tensor for tensor in self.tensors.values() if tensor.is_floating_point())
+
+    def layers(self, name: str) -> list[str]:
+        """The layers that a layer's name stands for: `input` for all inputs that can have maps."""
+        if name != INPUT or name in self.tensors:
+            return [name]
+        return [key for key, tensor in self.tensors.items() if tensor.is_floating_point()]
+
+    def run(self, model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
+        """Call a network with other tensors in the places of these."""
+        if self.names is None:
+            return model(*tensors)
+        return model(**dict(zip(self.names, tensors, strict=True)))
+
+
+def read_inputs(images: Images | Inputs) -> Inputs:
+    """One tensor or several, checked for what they have in common.
+
+    Raises:
+        ExcitationError: no tensor of floating-point numbers is among them, or their numbers of images differ.
+    """
+    if isinstance(images, Inputs):
+        return images
+    if isinstance(images, torch.Tensor):
+        return Inputs({INPUT: images}, None)
+    if not isinstance(images, (tuple, Mapping)):
+        raise ExcitationError(
+            f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected, or a tuple or"
+            " dictionary of tensors for a network with several inputs."
+        )
+    names = tuple(images) if isinstance(images, Mapping) else None
+    parts = list(images.values()) if isinstance(images, Mapping) else list(images)
+    if not all(isinstance(part, torch.Tensor) for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise ExcitationError(f"images are several inputs of the types {kinds}; each must be a tensor.")
+    if not any(part.is_floating_point() for part in parts):
+        raise ExcitationError("images hold no tensor of floating-point numbers, so there is nothing to make a map of.")
+    counts = [len(part) if part.dim() else 0 for part in parts]
+    if len(set(counts)) > 1:
+        raise ExcitationError(f"images are several inputs with {counts} entries; as many images in each are expected.")
+    keys = names if names is not None else tuple(map(str, range(len(parts))))
+    return Inputs({f"{INPUT}[{key}]": part for key, part in zip(keys, parts, strict=True)}, names)
