@@ -455,7 +455,8 @@ class _Builder(fx.Interpreter):
             for sign in (1, -1):
                 parts = [_added_by(s, sign).flatten() for s in sources]
                 whole = parts[0] + parts[1]
-                share = torch.where(whole > 0, parts[i] / torch.where(whole > 0, whole, 1), 0.5)
+                silent = 0.5 if self.normaliser == "spread" else 0.0
+                share = torch.where(whole > 0, parts[i] / torch.where(whole > 0, whole, 1), silent)
                 if self.residual == "branch":
                     share = torch.full_like(share, float(own[i] == max(own)))
                 shares.append(share)

@@ -121,8 +121,17 @@ class UnnormalisedRules(ExcitationRules):
             return [self._products(p, operation, entry.inputs[0])]
         if isinstance(operation, Sum):
             assert p is not None
-            return _parts_of_sum(p, operation)
+            return self._parts_of_sum(p, entry, operation)
         return super().__call__(entry, signals)
+
+    def _parts_of_sum(self, p: Signal, entry: Entry, operation: Sum) -> list[Signal]:
+        results = []
+        pairs = self.terms(entry, operation, p.dtype)
+        for pair, term, sign in zip(pairs, operation.terms, operation.signs, strict=True):
+            sides = [torch.zeros_like(q) if side is None else q * side for q, side in zip(p, pair, strict=False)]
+            part = torch.stack(sides)
+            results.append(reduced_to(part if sign > 0 else swapped(part), term.shape))
+        return results
 
     def _products(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
         up, down = rectified(operation.input.to(p.dtype), value, self.policies)
@@ -146,15 +155,6 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
     if result is None:
         return p.new_zeros((p.shape[1], *operation.input.shape))
     return result.reshape(p.shape[1], *operation.input.shape)
-
-
-def _parts_of_sum(p: Signal, operation: Sum) -> list[Signal]:
-    results = []
-    for term, sign in zip(operation.terms, operation.signs, strict=True):
-        a = sign * term.to(p.dtype)
-        part = torch.stack([q * (a if above == RAISED else -a).clamp(min=0) for above, q in enumerate(p)])
-        results.append(reduced_to(part if sign > 0 else swapped(part), term.shape))
-    return results
 
 
 def unnormalised(

@@ -85,7 +85,7 @@ class WinnerRules(ExcitationRules):
             return [self._weighted(p, operation, entry.inputs[0])]
         if isinstance(operation, Sum):
             assert p is not None
-            return self._sum(p, operation)
+            return self._sum(p, entry, operation)
         return super().__call__(entry, signals)
 
     def _weighted(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
@@ -97,14 +97,16 @@ class WinnerRules(ExcitationRules):
         parts = result.reshape(p.shape[1], shape[0], polarities, *shape[1:]).movedim(2, 0)
         return parts if bool(parts[LOWERED].any()) else parts[:1]
 
-    def _sum(self, p: Signal, operation: Sum) -> list[Signal]:
-        terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
-        shares: list[list[torch.Tensor]] = [[] for _ in terms]
+    def _sum(self, p: Signal, entry: Entry, operation: Sum) -> list[Signal]:
+        pairs = self.terms(entry, operation, p.dtype)
+        shares: list[list[torch.Tensor]] = [[] for _ in pairs]
         for polarity, counts in enumerate(p):
-            parts = [(term if polarity == RAISED else -term).clamp(min=0).expand(counts.shape) for term in terms]
+            sides = [pair[polarity] for pair in pairs]
+            parts = [torch.zeros_like(counts) if side is None else side.expand(counts.shape) for side in sides]
             whole = sum(parts[1:], parts[0])
-            even = torch.full_like(counts, 1 / len(terms))
-            chances = [torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), even) for part in parts]
+            # Where no term adds anything, the walks end (Eq. 4: Z = 0).
+            counts = torch.where(whole > 0, counts, 0)
+            chances = [part / torch.where(whole > 0, whole, 1) for part in parts]
             for found, share in zip(self._split(counts, chances), shares, strict=True):
                 share.append(found)
         return [

@@ -39,6 +39,11 @@ class Bounds(NamedTuple):
         return bool((upper <= 0).all()) if isinstance(upper, torch.Tensor) else upper <= 0
 
     @property
+    def one_sign(self) -> bool:
+        """Whether no two activations can have opposite signs."""
+        return self.nonnegative or self.nonpositive
+
+    @property
     def gate(self) -> bool:
         """Whether all activations lie between zero and one."""
         upper = self.upper

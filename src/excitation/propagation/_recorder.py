@@ -437,7 +437,7 @@ class Recorder(TorchFunctionMode):
             outputs.append(
                 self._book.add(
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=gate or bounds.gate, parent=parent, sign=sign, problem=lost,
+                    address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign, problem=lost,
                     maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
                 )
             )  # fmt: skip

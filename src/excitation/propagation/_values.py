@@ -43,7 +43,8 @@ class Value:
         used: whether an operation has taken it in.
         maker: the family of the operation that made it.
         gate: whether it decides how much of something passes: a sigmoid, a softmax, anything between zero and one, a
-            mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants.
+            mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants, as long
+            as it cannot change its sign.
         parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
         sign: of that function: 1 if its results have the sign of the parent's activations, -1 if the opposite one, 0 if
             neither is known; or constants whose signs say so.

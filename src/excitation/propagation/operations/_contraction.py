@@ -100,6 +100,8 @@ def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, r
     """A product of two tensors by the letters of their axes; either may be the activation."""
     both = reading.carries(a) and reading.carries(b)
     gates = [reading.carries(tensor) and reading.value(tensor).gate for tensor in (a, b)]
+    if both and all(letter in y for letter in left + right):  # a product, neuron by neuron
+        return Parts(lambda: _laid_out(a, left, y) * _laid_out(b, right, y))
     if both and gates[0] == gates[1]:
         reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
     x, w, xs, ws = (b, a, right, left) if (gates[0] if both else reading.carries(b)) else (a, b, left, right)

@@ -114,7 +114,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     carrying = [reading.carries(tensor) for tensor in (input, other)]
     if not all(carrying):
         x, limit = (input, other) if carrying[0] else (other, input)
-        return _limited(reading, x, limit, most=most)
+        return _limited(x, limit, most=most)
 
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         # The second is taken where it is beyond the first, or the first is no number.
@@ -130,7 +130,7 @@ def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read |
     return operation, (input, other)
 
 
-def _limited(reading: Reading, x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Parts:
+def _limited(x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Parts:
     shape = common_shape(x.shape, limit.shape)
     if shape != x.shape:
         call = torch.maximum if most else torch.minimum

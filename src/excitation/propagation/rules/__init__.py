@@ -23,7 +23,7 @@ from ..operations import (
 )
 from ..policies import Policies
 from ._branches import residual_sum
-from ._compositions import Evidence, counted_from_a_bound
+from ._compositions import Evidence, Pair, counted_from_a_bound
 from ._maxima import selection, winner
 from ._neurons import activation, gated, magnitude, product, scaled
 from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
@@ -110,12 +110,16 @@ class ExcitationRules:
         if isinstance(operation, Product):
             return product(p, operation, policies)
         if isinstance(operation, Sum):
-            fold, pairs = self._fold(entry), None
-            if fold is not None or any(map(counted_from_a_bound, entry.inputs)):
-                parts = [None] * len(entry.inputs) if fold is None else fold.parts
-                pairs = self._evidence.of_terms(parts, operation, entry.inputs, p.dtype)
+            own = self._fold(entry) is None and not any(map(counted_from_a_bound, entry.inputs))
+            pairs = None if own else self.terms(entry, operation, p.dtype)
             return residual_sum(p, operation, entry.inputs, policies, entry.address, pairs, lose)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")
+
+    def terms(self, entry: Entry, operation: Sum, dtype: torch.dtype) -> list[Pair]:
+        """What each term of a sum adds to it, and what it takes from it."""
+        fold = self._fold(entry)
+        parts = [None] * len(entry.inputs) if fold is None else fold.parts
+        return self._evidence.of_terms(parts, operation, entry.inputs, dtype)
 
     def begins_contrast(self, entry: Entry) -> bool:
         """Whether a contrast is formed at an operation's outputs if it has not been formed above (Sec. 3.3).
