@@ -18,21 +18,22 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from .._errors import ExcitationError, UnsupportedOperationError
-from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT, Bounds
+from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT
 from ._changes import Changes, is_dense
 from ._eager import uncompiled
 from ._escapes import Escapes, leak
 from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
 from ._holdings import Holdings
 from ._inputs import Inputs, read_inputs
-from ._layout import Layout, MixedImagesError, Origin, Role, assumed, input_layout, reduced, refusal
+from ._layout import Layout, MixedImagesError, Origin, Role, input_layout, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import is_input
 from ._record import Entry, Opaque, Place, Record
 from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
+from ._results import Results
 from ._running import hook, runs_by_itself
 from ._values import Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, Operation, Parts, Read, Reading, Winner, place_of
+from .operations import Arrangement, Parts, Read, Reading, Winner, place_of
 
 
 class LateRootError(Exception):
@@ -67,7 +68,7 @@ class Recorder(TorchFunctionMode):
         self._weighted = 0
         self._escapes = Escapes(self._book, self._holdings)
         self._failed = "the network's forward pass"
-        self._images = Origin(0)
+        self._results = Results(self._book)
 
     def run(self, images: torch.Tensor | Inputs, read: Callable[[Any], object]) -> Record:
         """Run the network once and return the record.
@@ -109,7 +110,7 @@ class Recorder(TorchFunctionMode):
     def _entered(self, inputs: Inputs) -> list[torch.Tensor]:
         """The network's inputs as the record's first values."""
         kind = Kind.TRACKED if self._roots is None else Kind.OUTSIDE
-        self._images = Origin(len(inputs.images), Role.IMAGE)
+        images = self._results.images = Origin(len(inputs.images), Role.IMAGE)
         tensors = []
         for name, tensor in inputs.tensors.items():
             # A view of its own, so that the caller's tensor is never taken for a constant of the model; tensors of
@@ -118,7 +119,7 @@ class Recorder(TorchFunctionMode):
             if not tensor.is_floating_point():  # words and other numbers that are no neurons
                 self._book.add(tensors[-1], Kind.CONSTANT)
                 continue
-            value = self._book.add(tensors[-1], kind, layout=input_layout(tensor.shape, self._images), address=name)
+            value = self._book.add(tensors[-1], kind, layout=input_layout(tensor.shape, images), address=name)
             self._record.inputs.append(value)
             self._record.places[name] = Place(name, value, "input")
         self._record.images = self._record.inputs[0]
@@ -351,19 +352,19 @@ class Recorder(TorchFunctionMode):
             operation, operands = read
             inputs = tuple([self._operand(tensor) for tensor in operands])
             try:
-                layouts = self._layouts(operation, inputs, results)
+                layouts = self._results.layouts(operation, inputs, results)
             except MixedImagesError:
                 read = None
                 problem = refusal(reading.where) if kind is Kind.TRACKED else None
         if read is None:
             operation = Opaque(scale=None)
             inputs = tuple([reading.value(tensor) for tensor in tensors if reading.carries(tensor)])
-            outputs = self._opaque(reading, tensors, inputs, results, kind, address, problem)
+            outputs = self._results.without_rule(reading, tensors, results, kind, address, problem)
         else:
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
-            outputs = self._outputs(operation, inputs, results, layouts, kind, address, bit)
+            outputs = self._results.of(operation, inputs, results, layouts, kind, address, bit)
         if kind is Kind.TRACKED:
             entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
             self._record.entries.append(entry)
@@ -375,98 +376,6 @@ class Recorder(TorchFunctionMode):
         else:
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
-
-    def _layouts(
-        self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
-    ) -> Sequence[Layout | None]:
-        """What the axes of the results are."""
-        silent = operation.silent
-        for place, value in enumerate(inputs):
-            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
-                return [assumed(tensor.shape, self._images) for tensor in results]
-        return operation.layouts(inputs, [tensor.shape for tensor in results])
-
-    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
-        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
-        for tensor in tensors:
-            value = self._book.get(tensor)
-            if value is not None and value.layout is not None:
-                layout = reduced(value.layout, shape)
-                if layout is not None:
-                    return layout
-        return assumed(shape, self._images)
-
-    def _outputs(
-        self,
-        operation: Operation,
-        inputs: tuple[Value, ...],
-        results: list[torch.Tensor],
-        layouts: Sequence[Layout | None],
-        kind: Kind,
-        address: str,
-        bit: int,
-    ) -> list[Value]:
-        silent = operation.silent
-        carriers = [value for place, value in enumerate(inputs) if place not in silent] if silent else inputs
-        weighted = bit
-        # The first operation without a rule is what a reader wants to know about.
-        problem, first = None, 0
-        for value in carriers:
-            weighted |= value.weighted
-            if value.problem is not None and (problem is None or value.serial < first):
-                problem, first = value.problem, value.serial
-        intervals: Sequence[Bounds]
-        valids: Sequence[torch.Tensor | None]
-        count = len(results)
-        if isinstance(operation, Arrangement):
-            intervals = operation.intervals(inputs, count)
-            valids = operation.valids(inputs) or [None] * count
-        else:
-            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
-            valids = [operation.valid(inputs)] + [None] * (count - 1)
-        gate = operation.gate(inputs)
-        parent, sign = operation.source(inputs)
-        outputs = []
-        for place, tensor in enumerate(results):
-            bounds, lost = intervals[place], problem
-            if parent is not None and tensor.shape != parent.shape:
-                parent = None
-            if lost is None and not tensor.is_floating_point():
-                # Beside a maximum come its indices; a signal that reached them would be lost.
-                lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
-            outputs.append(
-                self._book.add(
-                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
-                    address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign, problem=lost,
-                    maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
-                )
-            )  # fmt: skip
-        return outputs
-
-    def _opaque(
-        self,
-        reading: Reading,
-        tensors: Sequence[torch.Tensor],
-        inputs: tuple[Value, ...],
-        results: list[torch.Tensor],
-        kind: Kind,
-        address: str,
-        problem: UnsupportedOperationError | None,
-    ) -> list[Value]:
-        """The results of an operation without a rule: what a layer there is, is known as far as shapes tell.
-
-        No signal passes, but they may still steer: as gates, or as statistics that are divided by.
-        """
-        weighted = 0
-        for value in inputs:
-            weighted |= value.weighted
-        return [
-            self._book.add(
-                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=reading.bounds,
-                gate=reading.gate or reading.bounds.gate, layout=self._alike(tensors, tensor.shape),
-            )
-            for tensor in results
-        ]  # fmt: skip
 
     def _operand(self, tensor: torch.Tensor) -> Value:
         value = self._found(tensor)

@@ -1,0 +1,136 @@
+"""What is known of an operation's results: axes, bounds, whether they are gates, and what lies below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .._errors import UnsupportedOperationError
+from ._bounds import UNBOUNDED, Bounds
+from ._layout import Layout, Origin, assumed, reduced
+from ._refusals import no_neurons
+from ._values import Kind, Value, ValueBook
+from .operations import Arrangement, Operation, Reading
+
+
+class Results:
+    """Enters the results of operations into a book of values.
+
+    Args:
+        book: of the recording.
+
+    Attributes:
+        images: the batch, once it is known.
+    """
+
+    def __init__(self, book: ValueBook) -> None:
+        self._book = book
+        self.images = Origin(0)
+
+    def layouts(
+        self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
+    ) -> Sequence[Layout | None]:
+        """What the axes of the results are; `None` where that is unknown.
+
+        Raises:
+            MixedImagesError: an image's part of a result depends on other images.
+        """
+        silent = operation.silent
+        for place, value in enumerate(inputs):
+            if value.layout is None and value.kind is not Kind.CONSTANT and place not in silent:
+                return [assumed(tensor.shape, self.images) for tensor in results]
+        return operation.layouts(inputs, [tensor.shape for tensor in results])
+
+    def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
+        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            if value is not None and value.layout is not None:
+                layout = reduced(value.layout, shape)
+                if layout is not None:
+                    return layout
+        return assumed(shape, self.images)
+
+    def of(
+        self,
+        operation: Operation,
+        inputs: tuple[Value, ...],
+        results: list[torch.Tensor],
+        layouts: Sequence[Layout | None],
+        kind: Kind,
+        address: str,
+        bit: int,
+    ) -> list[Value]:
+        """Enter the results of an operation with a rule.
+
+        Args:
+            operation: what was computed.
+            inputs: values of its operands.
+            results: what it returned.
+            layouts: of the results.
+            kind: where their information comes from.
+            address: of the operation.
+            bit: of a weighted operation, else 0.
+        """
+        silent = operation.silent
+        carriers = [value for place, value in enumerate(inputs) if place not in silent] if silent else inputs
+        weighted = bit
+        # The first operation without a rule is what a reader wants to know about.
+        problem, first = None, 0
+        for value in carriers:
+            weighted |= value.weighted
+            if value.problem is not None and (problem is None or value.serial < first):
+                problem, first = value.problem, value.serial
+        intervals: Sequence[Bounds]
+        valids: Sequence[torch.Tensor | None]
+        count = len(results)
+        if isinstance(operation, Arrangement):
+            intervals = operation.intervals(inputs, count)
+            valids = operation.valids(inputs) or [None] * count
+        else:
+            intervals = [operation.bounds(inputs)] + [UNBOUNDED] * (count - 1)
+            valids = [operation.valid(inputs)] + [None] * (count - 1)
+        gate = operation.gate(inputs)
+        parent, sign = operation.source(inputs)
+        outputs = []
+        for place, tensor in enumerate(results):
+            bounds, lost = intervals[place], problem
+            if parent is not None and tensor.shape != parent.shape:
+                parent = None
+            if lost is None and not tensor.is_floating_point():
+                # Beside a maximum come its indices; a signal that reached them would be lost.
+                lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
+            outputs.append(
+                self._book.add(
+                    tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
+                    address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign,
+                    problem=lost, maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
+                )
+            )  # fmt: skip
+        return outputs
+
+    def without_rule(
+        self,
+        reading: Reading,
+        tensors: Sequence[torch.Tensor],
+        results: list[torch.Tensor],
+        kind: Kind,
+        address: str,
+        problem: UnsupportedOperationError | None,
+    ) -> list[Value]:
+        """Enter the results of an operation without a rule: what their axes are is known as far as shapes tell.
+
+        No signal passes, but they may still steer: as gates, or as statistics that are divided by.
+        """
+        weighted = 0
+        for tensor in tensors:
+            if reading.carries(tensor):
+                weighted |= reading.value(tensor).weighted
+        return [
+            self._book.add(
+                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=reading.bounds,
+                gate=reading.gate or reading.bounds.gate, layout=self._alike(tensors, tensor.shape),
+            )
+            for tensor in results
+        ]  # fmt: skip
