@@ -11,10 +11,14 @@ from ._audit import Audit, audit
 from ._capture import Captured, capture
 from ._class_maps import ClassMaps
 from ._errors import (
+    BalanceError,
+    BalanceWarning,
     BypassWarning,
+    EmptyMapWarning,
     EscapedTensorError,
     ExcitationError,
     LayerError,
+    MassLossWarning,
     NotApplicableError,
     TargetError,
     TrainingModeError,
@@ -32,15 +36,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Audit",
+    "BalanceError",
+    "BalanceWarning",
     "BypassWarning",
     "Captured",
     "ClassMaps",
+    "EmptyMapWarning",
     "EscapedTensorError",
     "ExcitationError",
     "Explanation",
     "LayerError",
     "LayerInfo",
     "LoadedModel",
+    "MassLossWarning",
     "NotApplicableError",
     "Policies",
     "Preprocessing",

@@ -26,8 +26,9 @@ from ._explain import (
     shaped,
     sweep_down,
 )
-from ._forward import OutputChoice, check_finite
+from ._forward import OutputChoice
 from ._layers import Layer
+from ._map_checks import check_maps
 from .networks._loaded import LoadedModel
 from .propagation import Policies
 from .propagation._holdings import held
@@ -167,7 +168,7 @@ class Captured:
             self._images.copy_(images)
             self._weights.copy_(weights)
             self._graph.replay()
-            check_finite(self._found.scores, self._found.masses)
+            check_maps(self._found.scores, self._found.checks)
             maps = {name: maps.clone() for name, maps in self._found.explanation.maps.items()}
         return shaped(maps, counts, several=self._several)
 

@@ -31,5 +31,21 @@ class NotApplicableError(ExcitationError):
     """A method does not apply to a network."""
 
 
+class BalanceError(ExcitationError):
+    """The account of probability mass does not balance: a fault of the rules, not of the network."""
+
+
 class BypassWarning(UserWarning):
     """The chosen layer is only one arm of the network: its map is a share of the probability mass, not the whole."""
+
+
+class EmptyMapWarning(UserWarning):
+    """A map has next to no mass: its shape, peak and colours mean nothing."""
+
+
+class MassLossWarning(UserWarning):
+    """More than half of the probability mass on top was lost on the way to a layer."""
+
+
+class BalanceWarning(UserWarning):
+    """Probability mass does not balance: a fault of the rules, not of the network."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,9 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 
 from ._checks import SIDES, check_choice, check_size
-from ._errors import BypassWarning, ExcitationError, TargetError
-from ._forward import OutputChoice, check_finite, check_model, forward, one_tensor
+from ._errors import BalanceError, BalanceWarning, ExcitationError, TargetError
+from ._forward import OutputChoice, check_model, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name
+from ._map_checks import MapCheck, check_maps, warn_of_bypass
 from .networks._loaded import LoadedModel
 from .propagation import (
     Account,
@@ -32,8 +31,6 @@ from .propagation import (
     total,
 )
 from .signals import Reading, Target, read_contrast, rivals_signal, top_down_signal
-
-_PACKAGE = str(Path(__file__).parent)
 
 Maps = Float[torch.Tensor, "image target ..."]
 """`(image, target, height, width)`."""
@@ -128,6 +125,8 @@ def explain(
 
     Warns:
         BypassWarning: a layer is only one arm of the network.
+        EmptyMapWarning: a map has next to no mass (at most 1e-6 of what its signal put in).
+        MassLossWarning: more than half of the mass on top was lost on the way to a layer.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, Sec. 3.
     """
@@ -212,7 +211,13 @@ def explain_full(
         model, images, targets, layer=layer, contrast=contrast, signed=signed, signal=signal, policies=policies,
         class_names=class_names, output=output, constants=constants, resize=resize, scale=scale, account=account,
     )  # fmt: skip
-    return answered(found)
+    result = answered(found)
+    if result.account is not None:
+        try:
+            result.account.check()
+        except BalanceError as error:
+            warnings.warn(str(error), BalanceWarning, stacklevel=2)
+    return result
 
 
 @dataclass(frozen=True)
@@ -222,21 +227,21 @@ class Found:
     Attributes:
         explanation: it; whether its numbers are finite is not known.
         scores: of all classes.
-        masses: by layer: what arrived there, not cut at zero and not scaled.
+        checks: what to ask about each layer's maps.
         joins: by layer that is only one arm of the network: where others join.
     """
 
     explanation: Explanation
     scores: torch.Tensor
-    masses: dict[str, torch.Tensor]
+    checks: list[MapCheck]
     joins: dict[str, str]
 
 
 def answered(found: Found) -> Explanation:
-    """An explanation whose numbers are finite; of a layer that is only one arm the caller is warned."""
-    check_finite(found.scores, found.masses)
+    """An explanation whose numbers are finite; of maps that are not to be read as they are the caller is warned."""
+    check_maps(found.scores, found.checks)
     for name, join in found.joins.items():
-        _warn_of_bypass(name, join, found.explanation.share[name])
+        warn_of_bypass(name, join, found.explanation.share[name])
     return found.explanation
 
 
@@ -282,18 +287,27 @@ def sweep_down(
     else:
         against = _against(contrast, scores, class_names, signal)
         start = prior if against is None else prior - against
-    keep = Account() if account else None
+    policies = policies_or_default(policies)
+    plain = contrast is None and policies.conserves
+    keep = Account(nonnegative=plain) if account else None
     arrived = attention_maps(
         record,
         start[None],
         [place.value for place in places if place.value is not None],
-        policies_or_default(policies),
+        policies,
         contrast=isinstance(contrast, str) and contrast == "dual",
         account=keep,
     )
     assert record.top is not None
     top = total(prior[None], record.top.layout)
-    maps, share, masses, joins = {}, {}, {}, {}
+    maps, share, checks, joins = {}, {}, [], {}
+    against_what = (
+        ""
+        if contrast is None
+        else contrast
+        if isinstance(contrast, str) and contrast in {"dual", "rivals"}
+        else "target"
+    )
     cut = contrast is not None and not signed
     for place, mass in zip(places, arrived, strict=True):
         name = place.name
@@ -303,7 +317,8 @@ def sweep_down(
         join = None if place.kind == "input" else _bypass(record, place)
         if join is not None:
             joins[name] = join
-        masses[name] = mass
+        whole = join is None and len(record.inputs) == 1
+        checks.append(MapCheck(name, mass, top, against_what, cut, whole, policies.conserves, counts))
         attention = mass.clamp(min=0) if cut else mass
         pixels = inputs.tensors.get(name, inputs.images)
         maps[name] = _scaled(_resized(attention, pixels, resize, views=_views(place)), scale)
@@ -317,7 +332,7 @@ def sweep_down(
         account=keep,
         targets=counts,
     )
-    return Found(explanation, scores, masses, joins)
+    return Found(explanation, scores, checks, joins)
 
 
 def _has_function(item: object) -> bool:
@@ -418,24 +433,6 @@ def _bypass(record: Record, place: Place) -> str | None:
                 mixed.append(entry)
     leads = record.ancestors(record.top) if mixed else set()
     return next((entry.address for entry in mixed if any(value.serial in leads for value in entry.outputs)), None)
-
-
-def _warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
-    known = bool(torch.isfinite(share).all())
-    shares = f" Its share of the mass is {share.min():.1%} to {share.max():.1%}." if known else ""
-    warnings.warn(
-        f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}",
-        BypassWarning,
-        stacklevel=_callers_level(),
-    )
-
-
-def _callers_level() -> int:
-    """How many calls up, from who asks this, the code that called this package is."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _views(place: Place) -> int:

@@ -136,27 +136,38 @@ def forward(
     return record
 
 
-def check_finite(scores: torch.Tensor, maps: Mapping[str, torch.Tensor] | None = None) -> None:
+def check_finite(
+    scores: torch.Tensor, maps: Mapping[str, torch.Tensor] | None = None, questions: Sequence[torch.Tensor] = ()
+) -> list[bool]:
     """Refuse scores and maps, by layer, that are not finite; all in one question to the device.
+
+    Args:
+        scores: of all classes.
+        maps: by layer.
+        questions: whatever else is asked of the device on this occasion: one truth value each.
+
+    Returns:
+        The answers to these.
 
     Raises:
         ExcitationError: some are not; which.
     """
     maps = maps or {}
-    answers = [torch.isfinite(tensor).all().to(scores.device) for tensor in (scores, *maps.values())]
-    known, *fine = torch.stack(answers).tolist()
+    answers = [torch.isfinite(tensor).all() for tensor in (scores, *maps.values())]
+    known, *fine = torch.stack([answer.to(scores.device) for answer in (*answers, *questions)]).tolist()
     if not known:
         finite = torch.isfinite(scores).flatten(1).all(1)
         bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
         raise ExcitationError(
             f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
         )
-    for (name, attention), answer in zip(maps.items(), fine, strict=True):
+    for (name, attention), answer in zip(maps.items(), fine, strict=False):
         if not answer:
             raise ExcitationError(
                 f"the map at layer {name!r} is not finite: an activation above it is NaN, infinite or too large for"
                 f" {str(attention.dtype).removeprefix('torch.')}."
             )
+    return fine[len(maps) :]
 
 
 def pick_scores(result: object, images: int, output: OutputChoice = None) -> torch.Tensor:

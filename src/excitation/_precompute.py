@@ -12,9 +12,10 @@ from jaxtyping import Float
 from ._checks import check_number
 from ._class_maps import ClassMaps
 from ._errors import ExcitationError
-from ._explain import _bypass, _warn_of_bypass
+from ._explain import _bypass
 from ._forward import OutputChoice, check_finite, check_model, forward
 from ._layers import Layer, default_place, find_place, layer_name
+from ._map_checks import warn_of_bypass
 from ._passes import FeatureMaps, Passes, UnitMaps
 from ._precision import own_precision
 from .networks._loaded import LoadedModel
@@ -86,7 +87,7 @@ def precompute(
     place = default_place(record) if names is None else find_place(record, names[0])
     join = _bypass(record, place)
     if join is not None:
-        _warn_of_bypass(place.name, join, torch.full((1, 1), torch.nan))
+        warn_of_bypass(place.name, join, torch.full((1, 1), torch.nan))
     value, scores = place.value, record.scores
     assert value is not None
     assert scores is not None

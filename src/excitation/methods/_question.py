@@ -12,9 +12,10 @@ from jaxtyping import Float
 
 from .._checks import check_names
 from .._errors import ExcitationError
-from .._explain import _bypass, _class_weights, _per_image, _priors, _warn_of_bypass
+from .._explain import _bypass, _class_weights, _per_image, _priors
 from .._forward import OutputChoice, _check_images, check_model, forward
 from .._layers import Layer, default_place, find_place, layer_name
+from .._map_checks import warn_of_bypass
 from ..networks._loaded import LoadedModel
 from ..propagation import Place, Record, Value
 from ..signals import Reading, Target
@@ -177,5 +178,5 @@ def swept_layer(record: Record, name: str) -> Value:
     assert place.value is not None
     join = _bypass(record, place)
     if join is not None:
-        _warn_of_bypass(name, join, torch.tensor(torch.nan))
+        warn_of_bypass(name, join, torch.tensor(torch.nan))
     return place.value

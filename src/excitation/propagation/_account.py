@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float, Float64
 
+from .._errors import BalanceError
 from ._record import Entry
 from ._values import Kind, Value
 from .rules import Signal, total
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 Mass = Float64[torch.Tensor, "image target"]
 
@@ -46,9 +49,17 @@ class AccountRow:
 
 @dataclass
 class Account:
-    """Rows from the top down; `entered = left + lost + round` in each."""
+    """Rows from the top down; `entered = left + lost + round` in each.
+
+    Attributes:
+        rows: one for each operation, and for each lane where a contrast is formed on the way.
+        nonnegative: whether no mass can be below zero, as the signal is not and the rules in force conserve mass.
+        tolerance: part of a row's size that rounding explains, for the precision it was computed in.
+    """
 
     rows: list[AccountRow] = field(default_factory=list)
+    nonnegative: bool = False
+    tolerance: float = 0.0
     _lost: list[Float[torch.Tensor, "target ..."]] = field(default_factory=list)
 
     def lose(self, part: Float[torch.Tensor, "target ..."]) -> None:
@@ -65,6 +76,8 @@ class Account:
         pending: bool = False,
     ) -> None:
         """Add the row of one operation, after its rule has said what is lost."""
+        present = [p for p in arrived if p is not None]
+        self.tolerance = TOLERANCE[present[0].dtype]
         masses = [total(p, value.layout) for p, value in zip(arrived, entry.outputs, strict=True) if p is not None]
         entered = sum(masses[1:], masses[0])
         left, negative, bypass, lost = (torch.zeros_like(entered) for _ in range(4))
@@ -101,9 +114,32 @@ class Account:
         )
         self.rows.append(row)
 
+    def check(self) -> None:
+        """Go through the rows.
+
+        Raises:
+            BalanceError: a row does not balance, or mass is below zero where it cannot be.
+        """
+        for row in self.rows:
+            allowed = self.tolerance * row.size
+            lines = {"left": row.negative, "was lost": row.lost, "went round": row.round} if self.nonnegative else {}
+            wrong = [f"{float(mass.min()):.3g} {name}" for name, mass in lines.items() if bool((mass < -allowed).any())]
+            if bool((row.residue.abs() > allowed).any()):
+                at = int((row.residue.abs() - allowed).argmax())
+                entered, left, lost, gone = (
+                    float(mass.flatten()[at]) for mass in (row.entered, row.left, row.lost, row.round)
+                )
+                wrong.append(
+                    f"{entered:.6g} entered, but {left:.6g} left, {lost:.3g} was lost and {gone:.3g} went round"
+                )
+            if wrong:
+                raise BalanceError(
+                    f"the account of {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is"
+                    " a fault of the rules, so the map is not to be trusted; please report it with the network."
+                )
+
 
 def _total(p: Signal, value: Value, entry: Entry) -> Mass:
     """Mass on an operand or a result; a constant's images stand where those of the result stand."""
-    layout = value.layout
     layout = value.layout if value.layout is not None else entry.outputs[0].layout
     return total(p, layout if layout is not None and len(layout) == len(value.shape) else None)

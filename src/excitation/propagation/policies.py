@@ -27,9 +27,10 @@ class Policies:
         normaliser: what happens to a winner without excitatory active inputs (`Z = 0` in Eq. 4).
             `"lose"`: its mass ends there, and the account says so; `"spread"`: its inputs' activations are replaced
             by one, then, if it has no excitatory weight at all, the mass is spread evenly.
-        threshold: normalisers up to this fraction of the image's largest one in the same operation count as zero.
-            `None` chooses 0 for float64, where zeros are exact, and 1e-6 below it, where a fast convolution
-            leaves noise in their place.
+        threshold: of convolutions with kernels of several positions: normalisers up to this fraction of what their
+            output channel could attain (the image's largest input times the sum of the channel's excitatory weights)
+            count as zero. `None` chooses 0 for float64, and 1e-6 below it, where fast convolutions leave noise in
+            place of zeros. Other operations have exact zeros and no threshold.
         signed: how neurons of both signs act as inputs of a weighted operation (the paper assumes non-negative ones).
             `"polarity"`: each is two rectified neurons, `max(x, 0)` and `max(-x, 0)`, between which all weights are
             non-negative, so Eq. 4 holds exactly; `"original"`: Eq. 4 with the raw values, as the original program;
@@ -57,7 +58,7 @@ class Policies:
             if name != "threshold":
                 check_choice(f"policy {name}", value, choices)
             elif value is not None:
-                meant = "a fraction of the largest normaliser, 0 <= t < 1,"
+                meant = "a fraction of what a normaliser can attain, 0 <= t < 1,"
                 check_number("policy threshold", value, meant, least=0)
                 if value >= 1:
                     raise ExcitationError(f"policy threshold is {value!r}; {meant} is expected.")
@@ -71,6 +72,11 @@ class Policies:
         """
         return cls(residual=residual, batch_norm="copy", normaliser="lose", threshold=0.0, signed="original",
                    bounded="original")  # fmt: skip
+
+    @property
+    def conserves(self) -> bool:
+        """Whether no rule makes mass, or mass below zero: not so under the original's signed shares."""
+        return self.signed == "polarity" and self.residual != "original"
 
     def zero_threshold(self, dtype: torch.dtype) -> float:
         """The relative threshold in force for sweeps in `dtype`."""
