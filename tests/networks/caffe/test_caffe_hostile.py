@@ -151,6 +151,13 @@ TEXTS = {
     "terabytes of output": (
         one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 268435456 numbers",
     ),
+    "gigabytes of parameters": (
+        one("InnerProduct", "inner_product_param { num_output: 2000000 }"), "434000000 parameters (1.7 GB); without",
+    ),
+    "gigabytes of blobs": (
+        one("Convolution", "convolution_param { num_output: 2000000 kernel_size: 1 }")
+        + ' layer { name: "y" type: "TanH" bottom: "x" top: "y" }', "2 blobs of 288000000 numbers",
+    ),
     "a tower of doubling": (tower(60, 'type: "Concat" bottom: "BOTTOM"'), "at most 268435456 numbers"),
     "a tower of matrices": (
         tower(300, 'type: "InnerProduct" inner_product_param { num_output: 9000 }'), "without a caffemodel at most",
@@ -232,6 +239,8 @@ with tempfile.TemporaryDirectory() as name:
         cases.survives(folder, text)
     for weights in cases.FILES.values():
         cases.survives(folder, cases.TEXT, weights)
+    gigabytes = cases.TEXT.replace("num_output: 5 ", "num_output: 5000000 ")
+    assert "(5000000, 75) expected" in cases.survives(folder, gigabytes, cases.WEIGHTS)
     print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

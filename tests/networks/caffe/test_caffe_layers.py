@@ -359,7 +359,8 @@ REFUSED = {
     "crop": (one("Crop"), "1 bottoms, 2 expected"),
     "two tops": (one("ReLU", "", 'top: "a" top: "b"'), "2 tops, 1 expected"),
     "ratio": (one("Dropout", "dropout_param { dropout_ratio: 7 }"), "make no sense"),
-    "type": (one("Python"), "'Python' are not supported"),
+    "type": (one("Python"), "'Python' are not supported; the documentation, docs/caffe.md, lists"),
+    "spelling": (one("Relu"), "'Relu' are not supported; is 'ReLU' meant"),
 }  # fmt: skip
 
 

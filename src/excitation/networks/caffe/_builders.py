@@ -60,7 +60,9 @@ def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
     """
     kind = KINDS.get(layer.kind)
     if kind is None:
-        layer.fail(f"layers of type {layer.kind!r} are not supported (supported: {', '.join(sorted(KINDS))}).")
+        near = next((kind for kind in KINDS if kind.lower() == layer.kind.lower()), None)
+        hint = "the documentation, docs/caffe.md, lists those that are." if near is None else f"is {near!r} meant?"
+        layer.fail(f"layers of type {layer.kind!r} are not supported; {hint}")
     if layer.strange:
         layer.fail(f"its {layer.strange[0]!r} is not known, so what it computes is open; correct or remove it.")
     low, high = kind.bottoms

@@ -16,7 +16,7 @@ from . import _arranging, _reducing  # noqa: F401 - imported for the layers they
 from ._builders import PARAMETERS, Shape, build
 from ._functions import AbsVal, Clip, Exp, Log, Power, Swish
 from ._inputs import MAX_COUNT
-from ._module import CaffeNet, steps_of
+from ._module import CaffeNet, Step, steps_of
 from ._pictures import preprocessing_of
 from ._plan import Layer, Plan, make_plan
 from ._pooling import WithinChannel
@@ -29,6 +29,9 @@ UNCHANGED = (
     nn.LocalResponseNorm, AbsVal, BatchNorm, Clip, Exp, Log, Normalize, Power, Swish, WithinChannel,
 )  # fmt: skip
 """Layers whose output has their input's shape, whatever it is: running them on the meta device is slow."""
+
+MAX_LIVE = 1 << 28
+"""Numbers of one image in all blobs that are needed at a time: a gigabyte in single precision."""
 
 MAX_MESSAGE = 600
 """Characters of an error."""
@@ -61,7 +64,7 @@ def load_caffe(
 
     Raises:
         ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
-            or the files do not fit each other.
+            asks for too much memory, or the files do not fit each other.
     """
     for what, file in (("prototxt", prototxt), ("caffemodel", caffemodel), ("mean_file", mean_file)):
         if file is not None or what == "prototxt":
@@ -107,7 +110,22 @@ def _build(plan: Plan) -> tuple[CaffeNet, list[torch.nn.Module], list[list[Slot]
         modules.append(module)
         slots.append(_slots(layer, module, named))
     model.steps = steps_of(calls, set(plan.outputs.values()))
+    _check_live(plan, model.steps, shapes)
     return model, modules, slots
+
+
+def _check_live(plan: Plan, steps: Sequence[Step], shapes: dict[int, Shape]) -> None:
+    """Refuse a network whose blobs need too much memory, before any of it is taken."""
+    live = {0: math.prod(shapes[0])}
+    for layer, step in zip(plan.layers, steps, strict=True):
+        live |= {number: math.prod(shapes[number]) for number in step.outputs}
+        if sum(live.values()) > MAX_LIVE:
+            layer.fail(
+                f"up to it, {len(live)} blobs of {sum(live.values())} numbers are needed at a time for one image;"
+                f" networks of at most {MAX_LIVE} are read."
+            )
+        for number in step.done:
+            del live[number]
 
 
 def _results(layer: Layer, module: torch.nn.Module, inputs: Sequence[Shape]) -> list[Shape]:

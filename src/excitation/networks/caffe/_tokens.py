@@ -114,20 +114,21 @@ def content_of(token: Token) -> bytes:
     Raises:
         ValueError: an escape that does not exist.
     """
+    return _ESCAPE.sub(_resolved, token.text[1:-1].encode())
 
-    def resolved(found: re.Match[bytes]) -> bytes:
-        if found["short"]:
-            # Two in a row can be the halves of one character.
-            return bytes.fromhex(found["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
-        if found["long"]:
-            return chr(int(found["long"], 16)).encode()
-        if found["octal"] or found["hex"]:
-            return bytes([int(found["octal"], 8) if found["octal"] else int(found["hex"], 16)])
-        if found["letter"] not in _LETTERS:
-            raise ValueError(f"the escape {found.group().decode(errors='replace')!r} does not exist")
-        return _LETTERS[found["letter"]]
 
-    return _ESCAPE.sub(resolved, token.text[1:-1].encode())
+def _resolved(found: re.Match[bytes]) -> bytes:
+    """The bytes of one escape."""
+    if found["short"]:
+        # Two in a row can be the halves of one character.
+        return bytes.fromhex(found["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
+    if found["long"]:
+        return chr(int(found["long"], 16)).encode()
+    if found["octal"] or found["hex"]:
+        return bytes([int(found["octal"], 8) if found["octal"] else int(found["hex"], 16)])
+    if found["letter"] not in _LETTERS:
+        raise ValueError(f"the escape {found.group().decode(errors='replace')!r} does not exist")
+    return _LETTERS[found["letter"]]
 
 
 def float_of(token: Token) -> float:

@@ -32,8 +32,11 @@ MAX_CHUNKS = 1024
 KINDS = {2: "OldLayer", 100: "Layer"}
 """Messages of the network's fields that are read."""
 
-MAX_RANDOM = 1 << 28
-"""Parameters of a network without a caffemodel: a gigabyte in single precision."""
+MAX_RANDOM = 150_000_000
+"""Parameters of a network without a caffemodel; VGG-19, the largest of the well-known networks, has 144 million.
+
+With a caffemodel, parameters are made only of numbers that the file holds, so its size is the limit.
+"""
 
 
 @dataclass
@@ -157,14 +160,15 @@ def random_values(slots: Iterable[Slot], dtype: torch.dtype) -> None:
     count = sum(math.prod(slot.shape) for slot in empty)
     if count > MAX_RANDOM:
         raise ModelError(
-            f"the prototxt asks for {count} parameters; without a caffemodel at most {MAX_RANDOM} are made up."
+            f"the prototxt asks for {count} parameters ({count * dtype.itemsize / 1e9:.1f} GB); without a caffemodel at"
+            f" most {MAX_RANDOM} are made up. Give the network's caffemodel."
         )
     generator = torch.Generator().manual_seed(0)
     for slot in empty:
         module, name = slot.users[0]
         neutral = _neutral(module, name)
         if neutral is None:
-            values = torch.randn(slot.shape, generator=generator) * (2 / math.prod(slot.shape[1:])) ** 0.5
+            values = torch.randn(slot.shape, generator=generator).mul_((2 / math.prod(slot.shape[1:])) ** 0.5)
         else:
             values = torch.full(slot.shape, neutral)
         slot.values = values.to(dtype)
