@@ -1,4 +1,4 @@
-"""What is asked about maps before they are handed out: are they finite, is there anything in them, did much get lost."""
+"""Checks of maps before they are returned: whether they are finite, empty, or most of their mass was lost."""
 
 from __future__ import annotations
 

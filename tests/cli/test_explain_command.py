@@ -54,7 +54,19 @@ def test_json_lines(run, folder, tmp_path):
     rows = [json.loads(line) for line in lines.splitlines()]
     assert {row["image"] for row in rows} == {str(folder / f"{name}.png") for name in "abcd"}
     for row in rows:
-        assert set(row) == {"image", "target", "name", "score", "peak", "mass", "layer", "figure", "maps", "index"}
+        assert set(row) == {
+            "image",
+            "target",
+            "name",
+            "score",
+            "peak",
+            "mass",
+            "empty",
+            "layer",
+            "figure",
+            "maps",
+            "index",
+        }
         assert (row["target"], row["name"], row["layer"], row["index"]) == ("2", "blue thing", "pool", 0)
         assert near(row["peak"], 40, 45)
         with np.load(row["maps"]) as stored:
@@ -237,14 +249,16 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(_figure, "ring", lambda axes, peak, *more: rings.append(peak))
     words = ("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "1", "--contrast", "0")
     code, lines, errors = run(*words, "--out", tmp_path)
-    assert (code, errors) == (0, "")
+    assert code == 0
+    assert "is empty: what is subtracted has the same map" in errors
     first, second = lines.splitlines()
-    assert first.endswith(", no peak, mass 0.0000")
+    assert first.endswith(", no peak, mass 0.0000, empty")
     assert ", peak (" in second
-    assert rings[0] is None
-    assert near(rings[1], 70, 15)
+    (peak,) = rings
+    assert near(peak, 70, 15)
     again = run(*words, "--out", tmp_path, "--json")[1].splitlines()  # from the file
     assert json.loads(again[0])["peak"] is None
+    assert json.loads(again[0])["empty"] is True
     assert near(json.loads(again[1])["peak"], 70, 15)
     with np.load(tmp_path / "a.npz") as stored:
         assert stored["peaks"][0].tolist() == [-1, -1]

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from excitation.views import FigureRow, Panel, figure, save_figure
@@ -173,3 +174,15 @@ def test_refusals(tmp_path, rows):
         figure([])
     with pytest.raises(ValueError, match=r"saved as .png, .pdf or .svg"):
         save_figure(figure(rows[:1]), tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("panel", [Panel(torch.zeros(4, 5), "a"), Panel(torch.full((4, 5), 1e-9), "a", empty=True)])
+def test_an_empty_map_is_grey_and_says_so(panel):
+    """No colour, no peak: what has no mass must not look like evidence."""
+    drawn = figure([FigureRow(Image.new("RGB", (50, 40), (200, 60, 20)), [panel])], mark_peaks=True)
+    texts = [text.get_text() for axes in drawn.axes for text in axes.texts]
+    assert texts == ["empty"]
+    shown = drawn.axes[1].images[0].get_array()
+    assert bool((shown[..., 0] == shown[..., 1]).all())
+    assert bool((shown[..., 1] == shown[..., 2]).all())
+    assert not drawn.axes[1].lines

@@ -145,13 +145,15 @@ def _result(
     said.update(str(warning.message) for warning in caught)
     size = item.picture.height, item.picture.width
     box = loaded.preprocessing.field_of_view(size)
+    empty = np.array([not one.any() for one in maps])
     result = Result(
         maps=maps,
         targets=question.targets,
         names=tuple(question.names(loaded.class_names)),
         scores=scores.numpy(),
         masses=maps.sum((1, 2), dtype=np.float64),
-        peaks=peaks_of(shown_maps(asked, maps, images.shape[2:]), size, box),
+        peaks=peaks_of(shown_maps(asked, maps, images.shape[2:]), size, box, empty),
+        empty=empty,
         layer=asked.layer or "",
         box=box,
         picture_size=size,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..networks._loaded import LoadedModel
-from ..views import FigureRow, Panel, figure, find_peak, save_figure
+from ..views import FigureRow, Panel, figure, find_peak, is_empty, save_figure
 from ._inputs import Explained, Prepared
 from ._question import Question
 from ._results import Job, Result
 
 
 def peaks_of(
-    maps: Float[np.ndarray, "target height width"], size: tuple[int, int], box: tuple[float, float, float, float]
+    maps: Float[np.ndarray, "target height width"],
+    size: tuple[int, int],
+    box: tuple[float, float, float, float],
+    empty: Bool[np.ndarray, " target"],
 ) -> Int[np.ndarray, "target 2"]:
-    """The peak of each map in its picture, as `Result` keeps them."""
-    return np.array([find_peak(one, size, box=box) or (-1, -1) for one in maps])
+    """The peak of each map in its picture, as `Result` keeps them; none of an empty map."""
+    peaks = [None if none else find_peak(one, size, box=box) for one, none in zip(maps, empty, strict=True)]
+    return np.array([peak or (-1, -1) for peak in peaks])
 
 
 def finish_job(
@@ -29,21 +33,25 @@ def finish_job(
     maps = explained.maps[i].numpy()
     scores = explained.scores[i].numpy()
     names = question.names(loaded.class_names)
+    empty = np.array([is_empty(one) for one in maps])
     result = Result(
         maps=maps,
         targets=question.targets,
         names=tuple(names),
         scores=scores,
         masses=maps.sum((1, 2), dtype=np.float64),
-        peaks=peaks_of(maps, size, box),
+        peaks=peaks_of(maps, size, box, empty),
+        empty=empty,
         layer=explained.layer,
         box=box,
         picture_size=size,
         configuration=job.configuration,
     )
     panels = [
-        Panel(one, name, f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}".replace("-", "−"))
-        for one, name, score, mass in zip(maps, names, scores.tolist(), result.masses.tolist(), strict=True)
+        Panel(one, name, f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}".replace("-", "−"), none)
+        for one, name, score, mass, none in zip(
+            maps, names, scores.tolist(), result.masses.tolist(), empty.tolist(), strict=True
+        )
     ]
     row = FigureRow(picture, panels, job.picture.stem, box)
     title = f"{question.kind(loaded.class_names)} at {explained.layer}"

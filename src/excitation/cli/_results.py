@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from .._errors import ExcitationError
 from .._files import whole_file
@@ -31,6 +31,7 @@ class Result:
         names: the same for people.
         scores: the network's score of each target.
         masses: sum of each map.
+        empty: whether a map has next to no mass, so that its shape means nothing.
         peaks: `(x, y)` of each map's largest value, in the picture's pixels; `(-1, -1)` where a map is the same
             everywhere and so has none.
         layer: where the maps were taken.
@@ -46,6 +47,7 @@ class Result:
     scores: Float[np.ndarray, " target"]
     masses: Float[np.ndarray, " target"]
     peaks: Int[np.ndarray, "target 2"]
+    empty: Bool[np.ndarray, " target"]
     layer: str
     box: tuple[float, ...]
     picture_size: tuple[int, ...]
@@ -61,6 +63,7 @@ class Result:
             "scores": self.scores,
             "masses": self.masses,
             "peaks": self.peaks,
+            "empty": self.empty,
             "layer": np.array(self.layer),
             "box": np.array(self.box),
             "picture_size": np.array(self.picture_size),
@@ -85,6 +88,7 @@ class Result:
                 scores=stored["scores"],
                 masses=stored["masses"],
                 peaks=stored["peaks"],
+                empty=stored["empty"],
                 layer=str(stored["layer"]),
                 box=tuple(stored["box"].tolist()),
                 picture_size=tuple(stored["picture_size"].tolist()),
@@ -104,13 +108,14 @@ class Result:
             return [
                 # Adding zero turns -0.0 into 0.0.
                 f"{job.picture}: {name}: score {score:.4g}, {peak_in_words(peak)}, mass {round(mass, 4) + 0.0:.4f}"
-                for name, (score, peak, mass) in zip(self.names, rows, strict=True)
+                f"{', empty' if empty else ''}"
+                for name, (score, peak, mass), empty in zip(self.names, rows, self.empty.tolist(), strict=True)
             ]
         files = {"figure": str(job.figure), "maps": str(job.maps)}
         return [
             json.dumps(
                 {"image": str(job.picture), "target": self.targets[i], "name": self.names[i], "score": score,
-                 "peak": peak, "mass": mass, "layer": self.layer, **files, "index": i}
+                 "peak": peak, "mass": mass, "empty": bool(self.empty[i]), "layer": self.layer, **files, "index": i}
             )
             for i, (score, peak, mass) in enumerate(rows)
         ]  # fmt: skip

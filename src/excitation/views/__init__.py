@@ -3,7 +3,7 @@
 from ._chart import Line, LinePanel, line_chart
 from ._comparison import Compared, comparison
 from ._figure import FigureRow, Panel, figure, save_figure
-from ._overlay import enlarge_map, find_peak, overlay, points_nowhere
+from ._overlay import enlarge_map, find_peak, is_empty, overlay, points_nowhere
 
 __all__ = [
     "Compared",
@@ -15,6 +15,7 @@ __all__ = [
     "enlarge_map",
     "figure",
     "find_peak",
+    "is_empty",
     "line_chart",
     "overlay",
     "points_nowhere",

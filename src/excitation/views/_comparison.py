@@ -18,7 +18,7 @@ from PIL import Image
 
 from .._checks import check_instances, check_names
 from .._errors import ExcitationError
-from ._drawing import DPI, GAP, fitted, line_height, put_picture, ring, scaled_box, wrapped, write
+from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
 from ._overlay import COLOUR_MAP, DARKEST, AttentionMap, Box, check_picture, find_peak, overlay
 
 # Inches and points.
@@ -112,7 +112,9 @@ def comparison(
                 colours = _two_sided() if signed else None
                 laid = overlay(shown, attention, signed=signed, colour_map=colours, box=shown_box)
                 axes = _show(drawn, grid, i, top, picture, laid)
-                if mark_peaks:
+                if not np.asarray(attention).any():
+                    mark_empty(axes)
+                elif mark_peaks:
                     ring(axes, find_peak(attention, (picture.height, picture.width), box=box), 6.5)
                 if row.captions:
                     write(drawn, [row.captions[i]], grid.middle(i), top + grid.tall, CAPTION, colour=GREY)

@@ -101,6 +101,12 @@ def put_picture(
     return axes
 
 
+def mark_empty(axes: Axes) -> None:
+    """The word "empty" in the middle of a picture whose map has no mass."""
+    axes.text(0.5, 0.5, "empty", transform=axes.transAxes, ha="center", va="center", fontsize=13, color="black",
+              bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 3})  # fmt: skip
+
+
 def ring(axes: Axes, peak: tuple[int, int] | None, points: float = 9.0) -> None:
     """A ring around a pixel, `points` wide, that shows on dark and on light; none where there is no peak."""
     if peak is None:

@@ -20,7 +20,7 @@ from PIL import Image
 from .._checks import check_instances, check_number, check_path
 from .._errors import ExcitationError
 from .._files import whole_file
-from ._drawing import DPI, GAP, fitted, line_height, put_picture, ring, scaled_box, wrapped, write
+from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
 from ._overlay import DARKEST, AttentionMap, Box, check_picture, find_colour_map, find_peak, overlay
 
 # Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
@@ -42,11 +42,14 @@ class Panel:
         attention: the map, of any size.
         title: above it: what was looked for.
         caption: below it, of one line or several.
+        empty: whether the map has next to no mass: then the picture is grey, and the word "empty" stands on it. A map
+            of zeros is empty in any case.
     """
 
     attention: AttentionMap
     title: str
     caption: str = ""
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def figure(
             shown = fitted(row.picture)
             _place(drawn, row, shown, shown, 0, top, block, "", row.caption)
             for i, panel in enumerate(row.panels):
+                empty = panel.empty or not bool(torch.as_tensor(panel.attention).any())
                 laid = overlay(
                     shown,
-                    panel.attention,
+                    torch.zeros(1, 1) if empty else panel.attention,
                     signed=signed,
                     alpha=alpha,
                     colour_map=colour_map,
@@ -130,7 +134,9 @@ def figure(
                     box=scaled_box(row.box, row.picture, shown),
                 )
                 axes = _place(drawn, row, shown, laid, i + 1, top, block, head[i] if head else "", panel.caption)
-                if mark_peaks:
+                if empty:
+                    mark_empty(axes)
+                elif mark_peaks:
                     ring(axes, find_peak(panel.attention, (row.picture.height, row.picture.width), box=row.box))
             top += block.height
         if limit is not None:

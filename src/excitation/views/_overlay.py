@@ -23,6 +23,7 @@ COLOUR_MAP = "inferno"
 DIVERGING_COLOUR_MAP = "RdBu_r"
 DARKEST = 0.2  # where the sequential colour map starts: below, its colours cannot be told from shadows in a photo
 FULL_COLOUR = 0.5  # share of the largest value from which colours have their full strength
+EMPTY = 1e-6  # of a mass of one that a signal puts in
 WASH = 0.2  # how far the picture beneath is moved towards white
 
 
@@ -51,6 +52,15 @@ def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndar
     smaller = size[0] < values.shape[0] or size[1] < values.shape[1]
     enlarged = F.interpolate(values[None, None], size=size, mode="bicubic", align_corners=False, antialias=smaller)
     return enlarged[0, 0].clamp(min=0 if bool(values.min() >= 0) else -torch.inf).numpy()
+
+
+def is_empty(attention: AttentionMap) -> bool:
+    """Whether a map has next to no mass, so that its shape means nothing: at most `EMPTY` in absolute values.
+
+    A map of mass is meant, whose signal put in a mass of one; for other maps only zero everywhere is empty.
+    """
+    values = _checked(attention).double().abs()
+    return bool(values.sum() <= EMPTY) and bool(torch.isfinite(values).all())
 
 
 def points_nowhere(attention: AttentionMap) -> bool:
