@@ -300,6 +300,7 @@ def sweep_down(
     )
     assert record.top is not None
     top = total(prior[None], record.top.layout)
+    positive = (prior >= 0).flatten(2).all(2).transpose(0, 1)
     maps, share, checks, joins = {}, {}, [], {}
     against_what = (
         ""
@@ -318,7 +319,7 @@ def sweep_down(
         if join is not None:
             joins[name] = join
         whole = join is None and len(record.inputs) == 1
-        checks.append(MapCheck(name, mass, top, against_what, cut, whole, policies.conserves, counts))
+        checks.append(MapCheck(name, mass, top, positive, against_what, cut, whole, policies.conserves, counts))
         attention = mass.clamp(min=0) if cut else mass
         pixels = inputs.tensors.get(name, inputs.images)
         maps[name] = _scaled(_resized(attention, pixels, resize, views=_views(place)), scale)

@@ -36,6 +36,7 @@ class MapCheck:
         layer: its name.
         arrived: mass, not cut at zero, not scaled.
         top: mass the signals put in.
+        positive: whether a signal has no mass below zero.
         contrast: what was subtracted: nothing, `"dual"`, `"rivals"` or `"target"`.
         cut: whether values below zero are taken out.
         whole: whether nothing can pass the layer by.
@@ -46,6 +47,7 @@ class MapCheck:
     layer: str
     arrived: Float[torch.Tensor, "image target *space"]
     top: Float[torch.Tensor, "image target"]
+    positive: Pairs
     contrast: str
     cut: bool
     whole: bool
@@ -77,13 +79,13 @@ class MapCheck:
         """Which maps most of the mass did not reach, although nothing can pass the layer by."""
         if self.contrast or not self.whole:
             return torch.zeros_like(self.top, dtype=torch.bool)
-        return ~self.empty() & (self.share() < MOST)
+        return self.positive & ~self.empty() & (self.share() < MOST)
 
     def unbalanced(self) -> Pairs:
         """Which maps hold more mass than was put in."""
         if self.contrast or not self.conserves:
             return torch.zeros_like(self.top, dtype=torch.bool)
-        return self.share() > 1 + TOO_MUCH
+        return self.positive & (self.share() > 1 + TOO_MUCH)
 
 
 def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:

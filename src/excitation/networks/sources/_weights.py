@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ def read_weights(path: Path) -> State:
             return safetensors.torch.load_file(path)
         except SafetensorError as error:
             raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
+    _check_size(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -50,6 +52,22 @@ def read_weights(path: Path) -> State:
     except DAMAGE as error:
         raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
     return _tensors(found, path)
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file that would become much larger in memory: `torch.save` stores tensors without compression."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(item.file_size for item in archive.infolist())
+    except (zipfile.BadZipFile, *DAMAGE) as error:
+        raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
+    if inside > path.stat().st_size:
+        raise ModelError(
+            f"weights {path} would grow from {path.stat().st_size} to {inside} bytes; a file of torch.save is not"
+            " compressed. Save the state_dict again, or as safetensors."
+        )
 
 
 def _tensors(found: object, path: Path) -> State:
