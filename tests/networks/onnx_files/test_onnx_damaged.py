@@ -27,7 +27,6 @@ def answer(content, path):
             warnings.simplefilter("ignore")  # a number that overflows in the damaged network
             return net(torch.from_numpy(PICTURE))
     except eb.ExcitationError as error:
-        assert str(error).strip()
         return error
 
 
