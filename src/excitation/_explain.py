@@ -222,10 +222,10 @@ def explain_full(
 
 @dataclass(frozen=True)
 class Found:
-    """An explanation no question was asked about yet: nothing in it made the host wait for a device.
+    """An explanation whose numbers are not validated yet, so that the host need not wait for a device.
 
     Attributes:
-        explanation: it; whether its numbers are finite is not known.
+        explanation: it; its numbers may not be finite.
         scores: of all classes.
         checks: what to ask about each layer's maps.
         joins: by layer that is only one arm of the network: where others join.

@@ -179,7 +179,7 @@ def warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
 
 
 def _warn(text: str, kind: type[Warning]) -> None:
-    warnings.warn(text, kind, stacklevel=_callers_level() - 1)
+    warnings.warn(text, kind, stacklevel=_callers_level())
 
 
 def _callers_level() -> int:
