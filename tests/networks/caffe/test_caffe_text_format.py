@@ -98,7 +98,8 @@ def quoted(draw, value):
         written = []
         for letter in part:
             octets = "".join(f"\\{byte:03o}" for byte in letter.encode())
-            wide = f"\\U{ord(letter):08x}"
+            # Python's parser does not read a backslash that is written so.
+            wide = f"\\U{ord(letter):08x}" if letter != "\\" else "\\x5C"
             choices = [escapes.get(letter, letter), octets, octets.replace("\\", "\\", 1), wide]
             written.append(draw(st.sampled_from(choices)))
         pieces.append(quote + "".join(written) + quote)
