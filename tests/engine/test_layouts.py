@@ -196,9 +196,9 @@ MIXING = {
 def test_mixed_images_are_refused(name):
     model = network(lambda m, x: pooled(m, MIXING[name](x)))
     x = pictures(2, 3, 8, 9)
-    with pytest.raises(eb.UnsupportedOperationError, match="mixes the images"):
+    with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
         eb.explain(model, x, [0, 1], layer="input")
-    with pytest.raises(eb.UnsupportedOperationError, match="mixes the images"):
+    with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
         eb.audit(model, x, [0, 1], layer="input")
 
 

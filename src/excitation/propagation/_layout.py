@@ -434,7 +434,7 @@ def first_image(axis: Axis) -> int:
     return next(place for place, factor in enumerate(axis) if factor.origin.own is Role.IMAGE)
 
 
-def refusal(where: str, kind: str = "mixes the images of the batch") -> UnsupportedOperationError:
+def refusal(where: str, kind: str = "picks, combines or repeats images of the batch") -> UnsupportedOperationError:
     """An operation through which an image's map would depend on the other images."""
     return UnsupportedOperationError(
         f"{where}: it {kind}, so an image would have no map of its own. Explain the images one by one, or choose a"
