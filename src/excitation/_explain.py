@@ -15,7 +15,7 @@ from ._checks import SIDES, check_choice, check_size
 from ._errors import BalanceError, BalanceWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_model, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name
-from ._map_checks import MapCheck, check_maps, warn_of_bypass, warn_caller
+from ._map_checks import MapCheck, check_maps, warn_caller, warn_of_bypass
 from .networks._loaded import LoadedModel
 from .propagation import (
     Account,
