@@ -28,7 +28,7 @@ class Published(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.point = nn.Conv2d(2, 8, 3), nn.Conv2d(8, 3, 1)
+        self.conv, self.point = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 1)
         self.double()
         with torch.no_grad():
             self.conv.bias.fill_(1)
@@ -45,12 +45,13 @@ def pictures():
 def test_contrast_of_equal_masses():
     """Unit and dual have the same mass at each position, and the remedy that is named gives a map."""
     model = Published().eval()
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with pytest.warns(eb.EmptyMapWarning, match="pool_first") as caught:
-        eb.explain(model, pictures(), [0], layer=":relu", contrast="dual")
+        eb.explain(model, images, [0], layer=":relu", contrast="dual")
     text = str(caught[0].message)
     assert "unit and dual have the same map" in text
     assert "excitation.pool_first" in text
-    assert told(lambda: eb.explain(eb.pool_first(model), pictures(), [0], layer=":relu", contrast="dual")) == []
+    assert told(lambda: eb.explain(eb.pool_first(model), images, [0], layer="model:relu", contrast="dual")) == []
 
 
 def dead(bias=-1e3):
