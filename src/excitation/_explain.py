@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -16,7 +15,7 @@ from ._checks import SIDES, check_choice, check_size
 from ._errors import BalanceError, BalanceWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_model, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name
-from ._map_checks import MapCheck, check_maps, warn_of_bypass
+from ._map_checks import MapCheck, check_maps, warn_caller, warn_of_bypass
 from .networks._loaded import LoadedModel
 from .propagation import (
     Account,
@@ -216,7 +215,7 @@ def explain_full(
         try:
             result.account.check()
         except BalanceError as error:
-            warnings.warn(str(error), BalanceWarning, stacklevel=2)
+            warn_caller(str(error), BalanceWarning)
     return result
 
 
