@@ -44,6 +44,18 @@ def read_proto(path: Path) -> Any:
         raise ModelError(f"ONNX file {path} is not whole: {' '.join(str(error).split())[:300]}.") from error
 
 
+def _check_text(content: memoryview, name: str) -> None:
+    """A text is UTF-8; protobuf gives bytes where it is not.
+
+    Raises:
+        WireError: it is not.
+    """
+    try:
+        str(content, "utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"a text ({name}) is not UTF-8") from error
+
+
 def _check(content: memoryview, descriptor: Any) -> None:
     """Count the fields of a message and of all messages in it.
 
@@ -59,7 +71,11 @@ def _check(content: memoryview, descriptor: Any) -> None:
         for field, part in fields(message, left):
             left -= 1
             inner = kind.fields_by_number.get(field)
-            if inner is not None and inner.message_type is not None:
+            if inner is None:
+                continue
+            if inner.message_type is not None:
                 waiting.append((part, inner.message_type, depth + 1))
+            elif inner.type == inner.TYPE_STRING:
+                _check_text(part, inner.name)
         if left < 0:
             raise WireError(f"the file has more than {MAX_FIELDS} fields")
