@@ -137,11 +137,9 @@ def _scalar(field, value, draw):
         )
     if isinstance(value, float):
         return draw.choice((0.0, -1.0, 1e30, float("nan"), float("inf"), 1e-30))
-    if field.enum_type is not None or field.name == "data_type":
-        return (
-            draw.choice((0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 13, TensorProto.BFLOAT16, 17))
-            if field.enum_type is None
-            else (draw.choice(field.enum_type.values).number)
-        )
+    if field.enum_type is not None:
+        return draw.choice(field.enum_type.values).number
+    if field.name == "data_type":
+        return draw.choice((0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 13, TensorProto.BFLOAT16, 17))
     limit = 2**31 - 1 if field.cpp_type in {1, 3} else 2**63 - 1
     return max(min(draw.choice(NUMBERS), limit), -limit - 1 if field.cpp_type in {1, 2} else 0)
