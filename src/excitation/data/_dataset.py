@@ -141,9 +141,9 @@ class AnnotatedImages(ABC):
 
 
 def safe_below(folder: Path, name: str) -> Path | None:
-    """A file below a folder; `None` if the name leads out of it."""
+    """A file below a folder; `None` if the name leads out of it, or holds a NUL, which no name can."""
     path = Path(name)
-    return None if path.is_absolute() or ".." in path.parts or not path.parts else folder / path
+    return None if "\0" in name or path.is_absolute() or ".." in path.parts or not path.parts else folder / path
 
 
 def existing_folder(root: str | os.PathLike[str], what: str) -> Path:

@@ -149,9 +149,9 @@ TEXTS = {
     "many inputs": ('input: "data"\n' * 20_000, "20000 inputs"),
     "terabytes of parameters": (one("InnerProduct", "inner_product_param { num_output: 250000000 }"), "parameters"),
     "terabytes of output": (
-        one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 268435456 numbers",
+        one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 134217728 numbers",
     ),
-    "a tower of doubling": (tower(60, 'type: "Concat" bottom: "BOTTOM"'), "at most 268435456 numbers"),
+    "a tower of doubling": (tower(60, 'type: "Concat" bottom: "BOTTOM"'), "at most 134217728 numbers"),
     "a tower of matrices": (
         tower(300, 'type: "InnerProduct" inner_product_param { num_output: 9000 }'), "without a caffemodel at most",
     ),

@@ -32,8 +32,8 @@ MAX_CHUNKS = 1024
 KINDS = {2: "OldLayer", 100: "Layer"}
 """Messages of the network's fields that are read."""
 
-MAX_RANDOM = 1 << 28
-"""Parameters of a network without a caffemodel: a gigabyte in single precision."""
+MAX_RANDOM = 160_000_000
+"""Parameters of a network without a caffemodel, 640 MB in single precision; VGG-19 has 144 million."""
 
 
 @dataclass
@@ -164,7 +164,8 @@ def random_values(slots: Iterable[Slot], dtype: torch.dtype) -> None:
         module, name = slot.users[0]
         neutral = _neutral(module, name)
         if neutral is None:
-            values = torch.randn(slot.shape, generator=generator) * (2 / math.prod(slot.shape[1:])) ** 0.5
+            # In place: a second copy of a large layer would double the memory that the bound stands for.
+            values = torch.randn(slot.shape, generator=generator).mul_((2 / math.prod(slot.shape[1:])) ** 0.5)
         else:
             values = torch.full(slot.shape, neutral)
         slot.values = values.to(dtype)
