@@ -69,7 +69,7 @@ def test_packed_records_are_refused(tmp_path):
 def test_a_tensor_that_stores_less_than_it_has_is_refused(tmp_path, tensor):
     """Its first axis would become the number of classes of a network."""
     torch.save({"fc.weight": tensor}, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match="'fc.weight' has .* numbers and stores fewer"):
+    with pytest.raises(ModelError, match=r"'fc.weight' has .* numbers and stores fewer"):
         read_weights(tmp_path / "w.pth")
 
 

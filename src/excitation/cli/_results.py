@@ -177,12 +177,16 @@ def read_configuration(path: Path) -> Mapping[str, object]:
         return dict(found)
 
 
+def _check_size(stored: np.lib.npyio.NpzFile, path: Path) -> None:
+    if sum(part.file_size for part in stored.zip.infolist()) > MAX_UNPACKED:
+        raise ResultError(f"{path} unpacks to more than {MAX_UNPACKED} bytes; choose another --out.")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as stored:
-            if sum(part.file_size for part in stored.zip.infolist()) > MAX_UNPACKED:
-                raise ResultError(f"{path} unpacks to more than {MAX_UNPACKED} bytes; choose another --out.")
+            _check_size(stored, path)
             yield stored
     except ResultError:
         raise

@@ -147,7 +147,7 @@ TEXTS = {
     "too long": (" \n" * 600_000, "more than 1 MiB"),
     "many layers": (tower(5000, 'type: "ReLU"'), "5000 layers; at most 4000"),
     "many inputs": ('input: "data"\n' * 20_000, "20000 inputs"),
-    "terabytes of parameters": (one("InnerProduct", "inner_product_param { num_output: 250000000 }"), "parameters"),
+    "terabytes of parameters": (one("InnerProduct", "inner_product_param { num_output: 100000000 }"), "parameters"),
     "terabytes of output": (
         one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 134217728 numbers",
     ),
