@@ -33,7 +33,9 @@ def test_the_transpose_of_a_convolution(dims, setting):
         q = torch.randn_like(y)
         book = ValueBook()
         book.add(x, Kind.TRACKED)
-        read = READERS[f"conv{dims}d"](Reading("conv", "", book, lambda: False), x, w, None, stride, padding, dilation, groups)
+        read = READERS[f"conv{dims}d"](
+            Reading("conv", "", book, lambda: False), x, w, None, stride, padding, dilation, groups
+        )
         (expected,) = torch.autograd.grad(y, x, q)
         assert torch.allclose(read[0].forward(x, w), y)
         assert torch.allclose(read[0].adjoint(q, w), expected, atol=1e-10)

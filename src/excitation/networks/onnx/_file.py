@@ -44,6 +44,18 @@ def read_proto(path: Path) -> Any:
         raise ModelError(f"ONNX file {path} is not whole: {' '.join(str(error).split())[:300]}.") from error
 
 
+def _check_text(content: memoryview, name: str) -> None:
+    """A text is UTF-8; protobuf gives bytes where it is not.
+
+    Raises:
+        WireError: it is not.
+    """
+    try:
+        str(content, "utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"a text ({name}) is not UTF-8") from error
+
+
 def _check(content: memoryview, descriptor: Any) -> None:
     """Count the fields of a message and of all messages in it, and decode the texts in them.
 
@@ -69,10 +81,3 @@ def _check(content: memoryview, descriptor: Any) -> None:
                 _check_text(part, inner.name)
         if left < 0:
             raise WireError(f"the file has more than {MAX_FIELDS} fields")
-
-
-def _check_text(text: memoryview, name: str) -> None:
-    try:
-        str(text, "utf-8")
-    except UnicodeDecodeError as error:
-        raise WireError(f"the text {name} is not UTF-8: {error.reason} at byte {error.start}") from error
