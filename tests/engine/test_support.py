@@ -86,9 +86,13 @@ class Small(nn.Module):
         return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3)))
 
 
+def noise(count):
+    return torch.randn(count, 3, 32, 32)
+
+
 def test_calibration_makes_unit_channels():
     model = Small()
-    calibrate(model, 32, batches=4)
+    calibrate(model, noise, batches=4)
     with torch.no_grad():
         values = model.norm(model.conv(torch.randn(64, 3, 32, 32)))
     shift, scale = (
@@ -104,7 +108,7 @@ def test_calibration_makes_unit_channels():
 
 def test_an_account_that_does_not_close_is_called_wrong(monkeypatch):
     model = Small()
-    calibrate(model, 32)
+    calibrate(model, noise)
     images = torch.randn(1, 3, 32, 32)
     assert measuring.measure(model, images).status == "exact"
     audit = eb.audit
