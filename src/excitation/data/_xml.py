@@ -64,7 +64,9 @@ def read_xml(path: Path) -> XmlAnnotation:
         filename=xml_text(root, "filename"),
         size=xml_size(root.find("size")),
         objects=tuple(
-            XmlObject(xml_text(item, "name"), xml_box(item.find("bndbox")), xml_text(item, "difficult") in {"1", "true"})
+            XmlObject(
+                xml_text(item, "name"), xml_box(item.find("bndbox")), xml_text(item, "difficult") in {"1", "true"}
+            )
             for item in named
         ),
         nameless=len(objects) - len(named),

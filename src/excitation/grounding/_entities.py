@@ -219,7 +219,9 @@ def _unrelated(path: Path, first: int, problems: Problems) -> set[tuple[str, int
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}; unrelated captions are unknown.") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}; unrelated captions are unknown."
+        ) from error
     found: set[tuple[str, int]] = set()
     for number, line in enumerate(lines, start=1):
         parts = [part for part in re.split(r"[\s,#]+", line) if part]

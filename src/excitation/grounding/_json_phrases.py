@@ -137,7 +137,9 @@ def read_refcoco(
             item = objects.get(number, {}) if isinstance(number, int) else {}
             found = _xywh([item.get("bbox")], size)
             if isinstance(found, str):
-                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}, which {found}.")
+                problems.report(
+                    place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}, which {found}."
+                )
                 continue
             for words in _sentences(row.get("sentences")):
                 phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), found))

@@ -58,7 +58,9 @@ def parse_sentence(line: str) -> MarkedSentence:
         words += line[rest:start].split()
         end = line.find("]", start)
         if end < 0:
-            raise SentenceError(f"has a phrase that does not end: {line[start : start + 40]!r}; a closing ] is missing.")
+            raise SentenceError(
+                f"has a phrase that does not end: {line[start : start + 40]!r}; a closing ] is missing."
+            )
         if line.find(MARK, start + 1, end) >= 0:
             raise SentenceError(f"has a phrase inside another: {line[start : end + 1]:.60}; phrases cannot be nested.")
         inside = line[start + len(MARK) : end].split()
