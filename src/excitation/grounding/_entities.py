@@ -62,8 +62,9 @@ def read_entity_boxes(path: Path) -> EntityBoxes:
             raise XmlError(f"has more than {MOST_BOXES} boxes of entities, too many for one image.")
         scenes |= names if scene else set()
         unboxed |= names if without else set()
-        for name in names if box else ():
-            boxes.setdefault(name, []).append(box)
+        for name in names:
+            if box is not None:
+                boxes.setdefault(name, []).append(box)
     return EntityBoxes(
         xml_size(root.find("size")),
         {name: tuple(found) for name, found in boxes.items()},

@@ -118,7 +118,7 @@ def edge_boxes(
         strength = np.ascontiguousarray(edges, dtype=np.float32)
         if strength.shape != image.shape[:2] or not np.isfinite(strength).all() or strength.min() < 0:
             raise ProposalError(
-                f"edges have shape {strength.shape}; finite values from 0 to 1 at {image.shape[:2]} pixels are expected."
+                f"edges have shape {strength.shape}; finite values from 0 to 1, {image.shape[:2]}, are expected."
             )
     boxes, scores = _boxes_of_edges(processing, strength, count)
     return _from_corners(boxes[:, :2], boxes[:, 2:], scores, image).best(count)
@@ -147,9 +147,7 @@ def _opencv() -> Any:
     except ImportError as error:
         raise ProposalError("this needs OpenCV's contributed modules: pip install 'excitation[opencv]'.") from error
     if not hasattr(cv2, "ximgproc"):
-        raise ProposalError(
-            "this OpenCV lacks the contributed modules: install opencv-contrib-python-headless instead."
-        )
+        raise ProposalError("this OpenCV lacks the contributed modules; install opencv-contrib-python-headless.")
     return cv2
 
 

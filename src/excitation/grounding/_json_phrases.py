@@ -68,7 +68,7 @@ def read_phrases_json(
         for row in rows:
             phrase = _phrase(row, image_id, size, captions, taken)
             if isinstance(phrase, str):
-                problems.report(place, f"phrase {row.get('phrase')!r:.60} of {image_id:.80} {phrase}; left out.")
+                problems.report(place, f"phrase {row.get('phrase')!r:.60} of {image_id:.80}: {phrase}; left out.")
             else:
                 phrases.append(phrase)
         texts = tuple(tuple(text.split()) for text in captions)
@@ -137,9 +137,7 @@ def read_refcoco(
             item = objects.get(number, {}) if isinstance(number, int) else {}
             found = _xywh([item.get("bbox")], size)
             if isinstance(found, str):
-                problems.report(
-                    place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}, which {found}."
-                )
+                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}: {found}.")
                 continue
             for words in _sentences(row.get("sentences")):
                 phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), found))
@@ -157,24 +155,24 @@ def _phrase(
     """A phrase, or what is wrong with it."""
     caption, text = row.get("caption"), row.get("phrase")
     if not isinstance(caption, str) or not isinstance(text, str) or not text.split():
-        return "lacks a caption, or words of its own"
+        return "a caption, or words of the phrase, are missing"
     boxes = _xywh(row.get("boxes_xywh"), size)
     if isinstance(boxes, str):
         return boxes
     types = row.get("types", [])
     if not isinstance(types, list) or not all(item in GROUPS for item in types):
-        return f"has types {types!r:.60}; a list of {', '.join(GROUPS)} is expected"
+        return f"its types are {types!r:.60}; a list of {', '.join(GROUPS)} is expected"
     number = captions.setdefault(caption, len(captions))
     words, own = caption.split(), text.split()
     starts = [row["start"]] if "start" in row else range(len(words) - len(own) + 1)
     for start in starts:
-        if type(start) is int and 0 <= start and (number, start) not in taken and _bare(
+        if type(start) is int and start >= 0 and (number, start) not in taken and _bare(
             words[start : start + len(own)]
         ) == _bare(own):  # fmt: skip
             taken.add((number, start))
             entity = str(row.get("entity", f"{number}:{start}"))
             return Phrase(image_id, number, tuple(own), (start, start + len(own)), tuple(types), entity, boxes)
-    return "does not stand in its caption as whole words, or no more often than it was named before"
+    return "its words do not stand in the caption, or not as often as they are named"
 
 
 def _bare(words: Iterable[str]) -> list[str]:
@@ -198,10 +196,10 @@ def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
         if not isinstance(item, list) or len(item) != 4 or not all(
             type(side) in (int, float) and math.isfinite(side) for side in item
         ):  # fmt: skip
-            return "has no boxes of four finite numbers"
+            return "no boxes of four finite numbers are given"
         inside, _ = clip_box((item[0], item[1], item[0] + item[2], item[1] + item[3]), size)
         if inside is None:
-            return "has a box without area in the picture"
+            return "a box has no area in the picture"
         found.append(inside)
     return tuple(found)
 

@@ -205,4 +205,5 @@ def _hdf5_numbers(found: Any, name: str, budget: int) -> np.ndarray:
     if found.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
     # HDF5 counts rows first, MATLAB columns.
-    return np.asarray(found[()]).T
+    values: np.ndarray = np.asarray(found[()]).T
+    return values

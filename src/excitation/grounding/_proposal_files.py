@@ -18,7 +18,7 @@ from .._files import whole_file
 from ..data import Problems
 from ..data._annotations import clip_box
 from ..data._pictures import MAX_PIXELS
-from ._matlab import MAX_BYTES, Value, read_matlab
+from ._matlab import MAX_BYTES, read_matlab
 from ._proposals import COUNT, ProposalError, Proposals, Segments
 
 MAX_MEMBERS = 2**28
@@ -84,11 +84,7 @@ def read_edge_boxes(
     """
     place = _path(path)
     check_size("size", size)
-    rows: Value | None
-    if place.suffix == ".mat":
-        rows = read_matlab(place, (variable,)).get(variable)
-    else:
-        rows = _text_rows(place)
+    rows = read_matlab(place, (variable,)).get(variable) if place.suffix == ".mat" else _text_rows(place)
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 5 or not rows.size:
         raise ProposalError(f"{place}: holds no rows of five numbers, x y width height score.")
     rows = rows.astype(np.float64)
@@ -219,12 +215,17 @@ def _boxed(place: Path, corners: np.ndarray, scores: np.ndarray | None, size: tu
     )
 
 
+def _check_bytes(place: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise ProposalError(
+            f"{place}: holds more than {MAX_BYTES // 2**20} MiB, too much for proposals of one picture."
+        )
+
+
 def _text_rows(place: Path) -> np.ndarray:
     try:
-        with place.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ProposalError(f"{place}: is larger than {MAX_BYTES // 2**20} MiB.")
+        _check_bytes(place, place.stat().st_size)
+        content = place.read_bytes()
         lines = [line.replace(",", " ").split() for line in content.decode("ascii").splitlines() if line.strip()]
         return np.array([[float(value) for value in line] for line in lines])
     except OSError as error:
@@ -238,8 +239,7 @@ def _text_rows(place: Path) -> np.ndarray:
 def _npz(place: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(place) as archive:
-            if sum(item.file_size for item in archive.infolist()) > MAX_BYTES:
-                raise ProposalError(f"{place}: unpacks to more than {MAX_BYTES // 2**20} MiB.")
+            _check_bytes(place, sum(item.file_size for item in archive.infolist()))
         with np.load(place, allow_pickle=False) as stored:
             wanted = [name for name in ("boxes", "scores", "superpixels", "members") if name in stored.files]
             return {name: np.asarray(stored[name]) for name in wanted}

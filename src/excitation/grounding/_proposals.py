@@ -86,9 +86,7 @@ class Proposals:
             first = int((~good).nonzero()[0])
             raise ProposalError(f"proposal {first} has box {boxes[first].tolist()}; x0 < x1 and y0 < y1 are expected.")
         if self.scores is not None and (len(self.scores) != len(boxes) or not torch.isfinite(self.scores).all()):
-            raise ProposalError(
-                f"{len(boxes)} boxes have {len(self.scores)} scores; one finite score each is expected."
-            )
+            raise ProposalError(f"{len(boxes)} boxes have {len(self.scores)} scores; a finite score each is expected.")
         if self.segments is not None:
             if len(self.segments.members) != len(boxes):
                 raise ProposalError(f"there are {len(boxes)} boxes and {len(self.segments.members)} segments.")

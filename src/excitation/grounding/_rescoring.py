@@ -101,7 +101,7 @@ def region_sums(
     check_choice("region", chosen, ("segments", "boxes"))
     if tuple(maps.shape[1:]) != tuple(proposals.size):
         raise ExcitationError(
-            f"maps have {tuple(maps.shape[1:])} pixels, the picture {tuple(proposals.size)}; resize them to the picture."
+            f"maps have {tuple(maps.shape[1:])} pixels, the picture {tuple(proposals.size)}; resize the maps."
         )
     if chosen == "boxes":
         return _box_sums(maps, proposals)

@@ -1,4 +1,4 @@
-"""The sentences of Flickr30k Entities: `[/EN#7/people/clothing A man in red] walks .`"""
+"""The sentences of Flickr30k Entities, such as `[/EN#7/people/clothing A man in red] walks`."""
 
 from __future__ import annotations
 
