@@ -141,14 +141,14 @@ def compare_recall(first: Sequence[Judgement], second: Sequence[Judgement], rank
     Raises:
         ExcitationError: no phrase in common, a phrase that occurs twice, or a rank below 1.
     """
-    sides = []
+    sides: list[Outcomes] = []
     for judged in (first, second):
         _check(judged, rank)
         rows = [(item.image, item.key, _hit(item, rank)) for item in judged]
         if len({row[:2] for row in rows}) < len(rows):
             raise ExcitationError("a phrase was judged twice by one method; give each phrase once.")
         sides.append(Outcomes.from_pairs(rows))
-    return compare(*sides, "pooled", seed=seed)
+    return compare(sides[0], sides[1], "pooled", seed=seed)
 
 
 def bootstrap(

@@ -78,7 +78,9 @@ def judge_phrase(
     check_choice("protocol", protocol, tuple(PROTOCOLS))
     target = phrase.target
     if target is None:
-        raise ExcitationError(f"phrase {phrase.text!r} of image {phrase.image} has no box, so nothing is right or wrong.")
+        raise ExcitationError(
+            f"phrase {phrase.text!r} of image {phrase.image} has no box, so nothing is right or wrong."
+        )
     correct = _is_correct(detections.boxes, phrase.boxes if protocol == "any" else (target,), protocol)
     return Judgement(
         phrase.image,

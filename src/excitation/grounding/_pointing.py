@@ -23,7 +23,7 @@ POINTING: dict[str, str] = {
     " smallest box around all its boxes, ends included; entities whose first box covers less than 5 % of the image are"
     " left out",
 }
-"""What each protocol means. The point is the first maximum, row by row; ends are first and last pixels; no tolerance."""
+"""What each protocol means. The point is the first maximum, row by row; no tolerance."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def point_phrases(
     check_choice("protocol", protocol, tuple(POINTING))
     if len(phrases) != len(maps) or len({phrase.image for phrase in phrases}) > 1:
         raise ExcitationError(
-            f"{len(phrases)} phrases of {len({phrase.image for phrase in phrases})} images and {len(maps)} maps are given;"
-            " phrases of one image with a map each are expected."
+            f"{len(phrases)} phrases of {len({item.image for item in phrases})} images have {len(maps)} maps;"
+            " phrases of one image are expected, with a map each."
         )
     boxed = [row for row, phrase in enumerate(phrases) if phrase.boxes]
     if protocol == "phrase":
