@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from .._checks import check_path
 from .._errors import ExcitationError
 from ..data import DataError, Problems
+from ._numbers import is_finite_number
 from ._rescoring import Detections
 
 LONGEST_LINE = 2**22
@@ -22,7 +21,8 @@ def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str],
     """Read ranked boxes for phrases from JSON lines.
 
     Each line is an object with `image` (the id), `caption` (its number from 0), `span` (positions of the first word and
-    after the last), `boxes` (`[x0, y0, x1, y1]` each, in pixels, half open) and `scores`. Boxes need not be in order of their scores.
+    after the last), `boxes` (`[x0, y0, x1, y1]` each, in pixels, half open) and `scores`. Boxes need
+    not be in order of their scores.
 
     Returns:
         Detections by image and `Phrase.key`, and what is wrong with lines that were left out. A phrase without a line
@@ -70,16 +70,11 @@ def _line(line: bytes) -> tuple[tuple[str, str], Detections]:
     boxes, scores = item.get("boxes"), item.get("scores")
     if not isinstance(boxes, list) or not isinstance(scores, list) or len(boxes) != len(scores):
         raise ExcitationError("boxes, and a score for each, are expected.")
-    if not all(isinstance(box, list) and len(box) == 4 and all(map(_finite, box)) for box in boxes):
+    if not all(isinstance(box, list) and len(box) == 4 and all(map(is_finite_number, box)) for box in boxes):
         raise ExcitationError("each box should have four finite numbers.")
-    if not all(map(_finite, scores)):
+    if not all(map(is_finite_number, scores)):
         raise ExcitationError("each score should be a finite number.")
     table = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
     return (image, f"{caption}:{span[0]}-{span[1]}"), Detections.ranked(
         table, torch.tensor(scores, dtype=torch.float64)
     )
-
-
-def _finite(value: Any) -> bool:
-    # A whole number of hundreds of digits is no float.
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)

@@ -184,7 +184,7 @@ class _Reader:
         found: list[Box] = []
         for x0, y0, x1, y1 in boxes:
             box = (x0 + self._offset, y0 + self._offset, x1 + self._offset + 1, y1 + self._offset + 1)
-            inside, beyond = clip_box(box, size)
+            inside, beyond = clip_box((*map(float, box),), size)
             numbers = ", ".join(f"{side:g}" for side in (x0, y0, x1, y1))
             if inside is None:
                 self._problems.report(path, f"entity {entity:.40} has a box without area in the image ({numbers}).")
@@ -229,5 +229,5 @@ def _unrelated(path: Path, first: int, problems: Problems) -> set[tuple[str, int
         if len(parts) == 2 and re.fullmatch(r"\d{1,6}", parts[1], re.ASCII) and int(parts[1]) >= first:
             found.add((re.sub(r"\.(jpe?g|txt|xml)$", "", parts[0]), int(parts[1]) - first))
         elif parts and number > 1:  # the first line can name the columns
-            problems.report(path, f"line {number} is {line:.60!r}; an image and a caption's number are expected.")
+            problems.report(path, f"line {number} is {line!r:.60}; an image and a caption's number are expected.")
     return found

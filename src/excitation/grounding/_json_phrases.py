@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..data._annotations import Box, clip_box
 from ..data._dataset import safe_below
 from ..data._pictures import MAX_PIXELS
 from ..data._sizes import picture_size
+from ._numbers import is_finite_number
 from ._phrases import GROUPS, CaptionedImage, Phrase, PhraseDataset
 
 PICKLES = {".p", ".pkl", ".pickle"}
@@ -193,11 +193,10 @@ def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
     """Boxes within the picture, or what is wrong with them."""
     found: list[Box] = []
     for item in stored if isinstance(stored, list) else [None]:
-        if not isinstance(item, list) or len(item) != 4 or not all(
-            type(side) in (int, float) and math.isfinite(side) for side in item
-        ):  # fmt: skip
+        if not isinstance(item, list) or len(item) != 4 or not all(map(is_finite_number, item)):
             return "no boxes of four finite numbers are given"
-        inside, _ = clip_box((item[0], item[1], item[0] + item[2], item[1] + item[3]), size)
+        x, y, width, height = map(float, item)
+        inside, _ = clip_box((x, y, x + width, y + height), size)
         if inside is None:
             return "a box has no area in the picture"
         found.append(inside)

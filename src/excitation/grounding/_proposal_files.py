@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,16 @@ from ..data import Problems
 from ..data._annotations import clip_box
 from ..data._pictures import MAX_PIXELS
 from ._matlab import MAX_BYTES, read_matlab
+from ._numbers import is_finite_number
 from ._proposals import COUNT, ProposalError, Proposals, Segments
 
 MAX_MEMBERS = 2**28
 """Proposals times superpixels of one picture."""
+
+BROKEN_NPZ = (
+    OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
@@ -192,7 +200,7 @@ def _result(item: object, sizes: Mapping[str, tuple[int, int]]) -> list[float] |
         return "is for no picture that was asked for"
     box, score = item.get("bbox"), item.get("score")
     numbers = [*box, score] if isinstance(box, list) else []
-    if len(numbers) != 5 or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+    if len(numbers) != 5 or not all(map(is_finite_number, numbers)):
         return "has no box of four numbers, or no score"
     x, y, width, height = map(float, numbers[:4])
     inside, _ = clip_box((x, y, x + width, y + height), sizes[str(item["image_id"])])
@@ -245,8 +253,8 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(stored[name]) for name in wanted}
     except ProposalError:
         raise
-    # What zip files and NumPy's headers fail with when they are broken; NotImplementedError: other compressions.
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as error:
+    # Others than these, `zipfile` and NumPy's reader of headers do not raise for broken files.
+    except BROKEN_NPZ as error:
         raise ProposalError(f"{place}: is no NPZ file that can be read: {' '.join(str(error).split())}.") from error
 
 

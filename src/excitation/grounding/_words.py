@@ -97,7 +97,8 @@ class Coverage:
         return self.known / self.words if self.words else float("nan")
 
     def __str__(self) -> str:
-        return f"{self.known} of {self.words} words are in the dictionary; {self.silent} of {self.phrases} phrases have none."
+        known = f"{self.known} of {self.words} words are in the dictionary"
+        return f"{known}; {self.silent} of {self.phrases} phrases have no known word."
 
 
 def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Coverage:
