@@ -324,7 +324,7 @@ def test_mcg_files_whose_parts_do_not_fit(tmp_path, change, said):
 
 
 FUZZ = """
-import random, resource, sys
+import random, resource, struct, sys
 from excitation.grounding import ProposalError, read_mcg
 resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
 path, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -339,7 +339,7 @@ for _ in range(count):
         if kind == 0:
             data[place] = rng.randrange(256)
         elif kind == 1:
-            data[place : place + 4] = rng.choice([b"\\xff\\xff\\xff\\x7f", b"\\0\\0\\0\\0", b"\\1\\0\\0\\0", b"\\xff" * 4])
+            data[place : place + 4] = struct.pack("<I", rng.choice([0, 1, 2**31 - 1, 2**32 - 1]))
         elif kind == 2:
             del data[place : place + rng.randint(1, 40)]
         else:
