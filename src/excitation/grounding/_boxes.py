@@ -35,7 +35,7 @@ def box_areas(boxes: Float[torch.Tensor, "box 4"]) -> Float[torch.Tensor, " box"
 
 
 def suppress(
-    boxes: Float[torch.Tensor, "box 4"], scores: Float[torch.Tensor, "phrase box"], overlap: float = 0.7
+    boxes: Float[torch.Tensor, "box 4"], scores: Float[torch.Tensor, "phrase box"], overlap: float | int = 0.7
 ) -> list[Int64[torch.Tensor, " kept"]]:
     """Greedy non-maximum suppression: the best box is kept, those that overlap it more than `overlap` are dropped.
 

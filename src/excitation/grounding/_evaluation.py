@@ -156,7 +156,7 @@ def bootstrap(
     figure: Callable[[Sequence[Judgement]], float],
     *,
     samples: int = 200,
-    level: float = 0.95,
+    level: float | int = 0.95,
     seed: int = 0,
 ) -> Interval:
     """An interval of any figure, such as mean average precision, by drawing images with replacement.

@@ -129,7 +129,7 @@ def merge_boxes(boxes: Iterable[Box]) -> Box:
     return min(sides[0]), min(sides[1]), max(sides[2]), max(sides[3])
 
 
-def is_small(phrase: Phrase, size: tuple[int, int], largest: float = 0.25) -> bool:
+def is_small(phrase: Phrase, size: tuple[int, int], largest: float | int = 0.25) -> bool:
     """Whether a phrase is one of the small instances of Table 4.
 
     Args:

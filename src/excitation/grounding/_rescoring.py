@@ -72,7 +72,7 @@ class RegionSums:
     sums: Float[torch.Tensor, "phrase proposal"]
     areas: Float[torch.Tensor, " proposal"]
 
-    def scores(self, gamma: float) -> Float[torch.Tensor, "phrase proposal"]:
+    def scores(self, gamma: float | int) -> Float[torch.Tensor, "phrase proposal"]:
         """`S_R / A_R^gamma`.
 
         Raises:
@@ -118,10 +118,10 @@ def region_sums(
 def rescore(
     maps: Float[torch.Tensor, "phrase height width"],
     proposals: Proposals,
-    gamma: float,
+    gamma: float | int,
     *,
     region: Region | None = None,
-    overlap: float = OVERLAP,
+    overlap: float | int = OVERLAP,
 ) -> list[Detections]:
     """Rank proposals for each phrase: score, take the boxes around segments, drop redundant ones.
 
@@ -141,7 +141,7 @@ def rescore(
 
 
 def rank_regions(
-    proposals: Proposals, scores: Float[torch.Tensor, "phrase proposal"], overlap: float = OVERLAP
+    proposals: Proposals, scores: Float[torch.Tensor, "phrase proposal"], overlap: float | int = OVERLAP
 ) -> list[Detections]:
     """Boxes of proposals by score, without those that overlap a better one more than `overlap`.
 
@@ -153,7 +153,7 @@ def rank_regions(
     return [Detections(proposals.boxes[own], row[own]) for own, row in zip(kept, scores, strict=True)]
 
 
-def own_ranking(proposals: Proposals, overlap: float = OVERLAP) -> Detections:
+def own_ranking(proposals: Proposals, overlap: float | int = OVERLAP) -> Detections:
     """Boxes by the proposals' own scores, whatever is asked for: the baseline MCG_base.
 
     Raises:

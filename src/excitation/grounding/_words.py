@@ -121,7 +121,7 @@ def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Covera
 
 
 def fuse_maps(
-    maps: Float[torch.Tensor, "word height width"], fusion: Fusion = "mean", *, noun: float = 0.5
+    maps: Float[torch.Tensor, "word height width"], fusion: Fusion = "mean", *, noun: float | int = 0.5
 ) -> Float[torch.Tensor, "height width"]:
     """One map for a phrase from the maps of its known words, in their order.
 
