@@ -334,9 +334,9 @@ refused = 0
 for _ in range(count):
     data = bytearray(whole)
     for _ in range(rng.randint(1, 5)):
-        place = rng.randrange(len(data))
+        place = rng.randrange(len(data) or 1)
         kind = rng.randrange(4)
-        if kind == 0:
+        if kind == 0 and data:
             data[place] = rng.randrange(256)
         elif kind == 1:
             data[place : place + 4] = struct.pack("<I", rng.choice([0, 1, 2**31 - 1, 2**32 - 1]))

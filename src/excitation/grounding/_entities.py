@@ -183,8 +183,9 @@ class _Reader:
         """Half-open boxes. One pixel beyond the image stays, as boxes that count from 1 have it."""
         found: list[Box] = []
         for x0, y0, x1, y1 in boxes:
-            box = (x0 + self._offset, y0 + self._offset, x1 + self._offset + 1, y1 + self._offset + 1)
-            inside, beyond = clip_box((*map(float, box),), size)
+            first, after = float(self._offset), float(self._offset + 1)
+            box = (x0 + first, y0 + first, x1 + after, y1 + after)
+            inside, beyond = clip_box(box, size)
             numbers = ", ".join(f"{side:g}" for side in (x0, y0, x1, y1))
             if inside is None:
                 self._problems.report(path, f"entity {entity:.40} has a box without area in the image ({numbers}).")
