@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 import torch
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from excitation import ExcitationError
 from excitation.data.symbols import make_scene
@@ -481,22 +482,34 @@ def test_opencv_generators(tmp_path):
             edge_boxes(image, **wrong)
 
 
-def test_many_phrases_cost_little_more_than_reading_their_maps():
-    """500 proposals and 100 phrases: a ratio to one plain pass over the same numbers, the best of some runs."""
+class Counted(TorchDispatchMode):
+    """Counts calls of PyTorch's operations, and the numbers that the largest result holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.largest = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        self.calls += 1
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("region", ["segments", "boxes"])
+def test_the_work_does_not_grow_with_phrases_times_proposals(region):
+    """A mask for each of 500 x 100 pairs would take 50,000 sums, or one result as large as all masks together."""
     rng = np.random.default_rng(10)
-    labels = torch.from_numpy((np.arange(300)[:, None] // 19) * 16 + np.arange(400)[None] // 25)
-    members = torch.from_numpy(rng.random((500, int(labels.max()) + 1)) < 0.05)
-    members[:, 0] |= ~members.any(1)
-    proposals, maps = Proposals.from_segments(Segments(labels, members)), torch.rand(100, 300, 400)
-
-    def best(run):
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    plain = best(lambda: maps.to(torch.float64).cumsum(-1))
-    # A loop over masks would take 50,000 sums of 120,000 pixels: some hundred times as long.
-    assert best(lambda: rescore(maps, proposals, 0.5)) < 20 * plain
+    labels = torch.from_numpy((np.arange(60)[:, None] // 10) * 16 + np.arange(80)[None] // 5)
+    counts = {}
+    for phrases, number in ((100, 500), (100, 50), (10, 500)):
+        members = torch.from_numpy(rng.random((number, int(labels.max()) + 1)) < 0.05)
+        members[:, 0] |= ~members.any(1)
+        proposals = Proposals.from_segments(Segments(labels, members))
+        with Counted() as counted:
+            region_sums(torch.rand(phrases, 60, 80), proposals, region)
+        counts[phrases, number] = counted.calls
+        assert counted.largest <= phrases * 61 * 81
+    assert counts[100, 500] == counts[100, 50]
+    assert counts[100, 500] < 25 * 100
