@@ -83,9 +83,9 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         f" {about['timm']} (more where its operations change), and networks for segmentation (the mean score of a class"
         " over all pixels), video, audio, detection and several inputs, with random weights and batch norms calibrated"
         " on random pictures, a seventh of their scales negative. One class, `Policies()`, with `product='halves'`"
-        " where a row says so (by itself the engine refuses products of two activations, and says this remedy); float32,"
-        f" torch {about['torch']}, one thread beside other work: the seconds (one map at the pixels with its account) are an"
-        " order of size.",
+        " where a row says so (by itself the engine refuses products of two activations, and says this remedy);"
+        f" float32, torch {about['torch']}, one thread beside other work: the seconds (one map at the pixels with its"
+        " account) are an order of size.",
         "",
         "`make support` makes this page; `tests/engine/test_support.py` holds it against the engine.",
         "",
