@@ -179,7 +179,7 @@ TEXTS = {
     "many inputs": ('input: "data"\n' * 5_000, "5000 inputs"),
     "terabytes of parameters": (one("InnerProduct", "inner_product_param { num_output: 250000000 }"), "parameters"),
     "terabytes of output": (
-        one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 134217728 numbers",
+        one("Convolution", "convolution_param { num_output: 4294967295 kernel_size: 1 }"), "at most 268435456 numbers",
     ),
     "gigabytes of parameters": (
         one("InnerProduct", "inner_product_param { num_output: 2000000 }"), "434000000 parameters (1.7 GB); without",
@@ -188,7 +188,7 @@ TEXTS = {
         one("Convolution", "convolution_param { num_output: 2000000 kernel_size: 1 }")
         + ' layer { name: "y" type: "TanH" bottom: "x" top: "y" }', "2 blobs of 288000000 numbers",
     ),
-    "a tower of doubling": (tower(60, 'type: "Concat" bottom: "BOTTOM"'), "at most 134217728 numbers"),
+    "a tower of doubling": (tower(60, 'type: "Concat" bottom: "BOTTOM"'), "at most 268435456 numbers"),
     "a tower of matrices": (
         tower(300, 'type: "InnerProduct" inner_product_param { num_output: 9000 }'), "without a caffemodel at most",
     ),

@@ -15,8 +15,8 @@ DATA = frozenset(
 )  # fmt: skip
 """Layers that bring pictures (first top) and labels (the others)."""
 
-MAX_COUNT = 1 << 27
-"""Numbers in one blob of one image: half a gigabyte in single precision."""
+MAX_COUNT = 1 << 28
+"""Numbers in one blob of one image: a gigabyte in single precision."""
 
 MAX_INPUT = 1 << 25
 """Numbers in one input image: 3 channels of 3300 x 3300 pixels. Preprocessing makes several copies of it."""
