@@ -122,7 +122,7 @@ def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, Any, Any]:
     torch.manual_seed(seed)
     if candidate.kind != "classifier":
         model, draw, output = build_other(candidate.kind, candidate.name, CLASSES)
-        calibrate(model, draw)
+        calibrate(model, draw, batch=2 if candidate.kind == "video" else 8)
         return model.eval(), draw(1), output
     if candidate.source == "torchvision":
         from torchvision import models

@@ -12,12 +12,18 @@ from torch import nn
 OWN = {
     "audio": ("m5_waveform", "vgg_spectrogram"),
     "several inputs": ("two_stream", "siamese"),
-    "detection": ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "fasterrcnn_backbone_classifier"),
+    "detection": ("retinanet_resnet50_fpn", "retinanet_backbone_classifier"),
 }
 """By kind: networks that are built here, or out of parts of torchvision's detectors."""
 
-CLIPS = {"s3d": (16, 224, 224), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
-"""Frames, height and width of clips where 8, 64 and 64 are too small for a network."""
+CLIP = (8, 64, 64)
+"""Frames, height and width."""
+
+LEFT_OUT = ("mvit_v1_b", "mvit_v2_s")
+"""Video networks for clips of 16 frames and 224 pixels alone, whose record takes more than 13 GB."""
+
+CLIPS = {"s3d": (16, 224, 224)}
+"""Where `CLIP` is too small for a network."""
 
 Draw = Callable[[int], Any]
 """From a number of images to random ones, as the network takes them."""
@@ -104,7 +110,8 @@ def other_kinds() -> list[tuple[str, str, str]]:
     from torchvision import models
 
     parts = {"segmentation": models.segmentation, "video": models.video}
-    found = [("torchvision", kind, name) for kind, part in parts.items() for name in models.list_models(module=part)]
+    names = [(kind, name) for kind, part in parts.items() for name in models.list_models(module=part)]
+    found = [("torchvision", kind, name) for kind, name in names if name not in LEFT_OUT]
     return found + [("excitation", kind, name) for kind, names in OWN.items() for name in names]
 
 
@@ -116,15 +123,13 @@ def build_other(kind: str, name: str, classes: int) -> tuple[nn.Module, Draw, An
         options = {"weights": None, "weights_backbone": None, "num_classes": classes}
         return models.get_model(name, **options), _pictures(96), mean_score
     if kind == "video":
-        frames, height, width = CLIPS.get(name, (8, 64, 64))
+        frames, height, width = CLIPS.get(name, CLIP)
         model = models.get_model(name, weights=None, num_classes=classes)
         return model, lambda count: torch.randn(count, 3, frames, height, width), None
-    if name in {"fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn"}:
-        detector = models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
-        return detector, _pictures(96), None
-    if name == "fasterrcnn_backbone_classifier":
-        detector = models.get_model("fasterrcnn_resnet50_fpn", weights=None, weights_backbone=None)
-        return BackboneClassifier(detector.backbone, classes), _pictures(96), None
+    if kind == "detection":
+        detector = models.get_model("retinanet_resnet50_fpn", weights=None, weights_backbone=None, num_classes=classes)
+        whole = name == "retinanet_resnet50_fpn"
+        return detector if whole else BackboneClassifier(detector.backbone, classes), _pictures(96), None
     if name == "m5_waveform":
         return Waveform(classes), lambda count: torch.randn(count, 1, 8000), None
     if name == "vgg_spectrogram":
