@@ -13,8 +13,8 @@ from .._loaded import LoadedModel, ModelError, Preprocessing
 from ..sources import fit_weights, read_weights
 from ._architecture import EfficientNetLite, PlainBlock
 
-DEFAULT_LAYER = "blocks.5.0.bn1.act"
-"""The expanded activations at stride 16 next to the classifier."""
+DEFAULT_LAYER = "blocks.6.0.bn1.act"
+"""The last expanded activations, at stride 32: of all layers the best on real photos (pointing game, COCO)."""
 
 
 @dataclass(frozen=True)
