@@ -14,7 +14,7 @@ from excitation.data._pictures import read_picture
 from excitation.networks.lite import EfficientNetLite, load_lite
 from excitation.networks.lite._load import VARIANTS
 
-SPECS = [pytest.param(name, variant.size, id=name) for name, variant in VARIANTS.items()]
+TRAINED_AT = [("lite", 224), ("lite1", 240), ("lite2", 260)]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def load() -> Callable[[str], eb.LoadedModel]:
     return loaded
 
 
-@pytest.mark.parametrize(("name", "size"), SPECS)
+@pytest.mark.parametrize(("name", "size"), TRAINED_AT)
 def test_its_scores_are_those_of_the_packages_own_network(name, size, load):
     peer = pytest.importorskip("efficientnet_lite_pytorch", reason="the package's own code is not installed")
     loaded = load(name)
@@ -53,7 +53,7 @@ def test_its_weights_and_names_are_those_of_timm(load):
     assert loaded.default_layer in dict(theirs.named_modules())
 
 
-@pytest.mark.parametrize(("width", "depth", "blocks"), [(1.0, 1.0, 16), (1.0, 1.1, 20), (1.1, 1.2, 20)])
+@pytest.mark.parametrize(("width", "depth", "blocks"), [(1.0, 1.0, 16), (1.0, 1.1, 21), (1.1, 1.2, 21)])
 def test_factors_change_the_inner_stages_only(width, depth, blocks):
     model = EfficientNetLite(width, depth, 7)
     assert sum(len(stage) for stage in model.blocks) == blocks
@@ -70,7 +70,8 @@ def test_it_knows_its_classes_pictures_and_layers(load):
     assert float(values.min()) == pytest.approx((0 - 127) / 128)
     assert float(values.max()) == pytest.approx((255 - 127) / 128)
     images = torch.randn(1, 3, 64, 96)
-    full = eb.explain_full(loaded, images, ["tabby"])
+    with pytest.warns(eb.MassLossWarning):  # noise has few excitatory paths
+        full = eb.explain_full(loaded, images, ["tabby"])
     assert list(full.maps) == [loaded.default_layer]
     account = eb.audit(loaded, images, ["tabby"])
     assert float(account.here + account.lost + account.round) == pytest.approx(1, abs=1e-4)
