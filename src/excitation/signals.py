@@ -230,9 +230,7 @@ def _weight(weight: Any, target: object) -> float:
         raise TargetError(f"target {target!r} has a weight {weight!r}; a number is expected.") from error
 
 
-def class_indices(
-    target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None
-) -> tuple[int, ...]:
+def class_indices(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> tuple[int, ...]:
     """The output units of a class or a group of classes; a class's name comes before a group's.
 
     Raises:

@@ -33,13 +33,15 @@ def test_a_class_comes_before_a_group_of_its_name():
 
 def test_groups_work_wherever_targets_are_given():
     model, images = small(), torch.rand(1, 3, 8, 8)
+    model[4].weight.data.abs_()
     loaded = eb.LoadedModel(model, "small", class_names=GROUPED)
     for contrast in (None, "dual", "rivals", "cat"):
         mine = eb.explain(loaded, images, ["dog"], layer="1", contrast=contrast)
         same = 2 if contrast == "cat" else contrast
         assert torch.equal(mine, eb.explain(model, images, [{0: 0.5, 1: 0.5}], layer="1", contrast=same))
     assert torch.equal(
-        eb.explain(model, images, ["dog"], layer="1", class_names=GROUPED), eb.explain(loaded, images, ["dog"], layer="1")
+        eb.explain(model, images, ["dog"], layer="1", class_names=GROUPED),
+        eb.explain(loaded, images, ["dog"], layer="1"),
     )
     every = eb.precompute(loaded, images, layer="1")
     assert torch.allclose(every.maps(["dog"]), eb.explain(loaded, images, ["dog"], layer="1"), atol=1e-6)
