@@ -122,7 +122,7 @@ def precompute(
         contrasts=None if mixed[1] is None else mixed[1].reshape(shape),
         scores=scores.flatten(2).mean(2) if scores.dim() > 2 else scores,
         way=way,
-        class_names=None if class_names is None else tuple(class_names),
+        class_names=class_names if class_names is None or isinstance(class_names, tuple) else tuple(class_names),
         masses=weights.flatten(2).sum(2) if scores.dim() > 2 else None,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 
@@ -14,6 +15,9 @@ from jaxtyping import Bool, Float
 from ._checks import check_names
 from ._errors import TargetError
 
+NEAREST = 5
+"""So many names are told when a name is no class."""
+
 Scores = Float[torch.Tensor, "image classes *space"]
 Target: TypeAlias = (
     SupportsIndex | str | Mapping[int | str, float | int] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
@@ -22,6 +26,31 @@ Target: TypeAlias = (
 
 Reading: TypeAlias = Literal["response", "softmax", "posterior"]
 """How a class's signal is spread over the positions of a score map."""
+
+
+class ClassNames(tuple[str, ...]):
+    """Names of classes, one per output unit, with words that stand for several classes each.
+
+    A `LoadedModel` with ImageNet's class names has its groups: `"dog"` stands for 118 breeds. As a target, a group is the
+    distribution that gives each of its classes the same share.
+
+    Attributes:
+        groups: indices of the classes by the group's name, in lower case.
+
+    Raises:
+        TargetError: a group has no class, or one that the names do not have.
+    """
+
+    groups: dict[str, tuple[int, ...]]
+
+    def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[int]]) -> ClassNames:
+        """Check names and groups."""
+        made = super().__new__(cls, check_names("class_names", names))
+        made.groups = {name.strip().casefold(): tuple(places) for name, places in groups.items()}
+        for name, places in made.groups.items():
+            if not places or not all(0 <= place < len(made) for place in places):
+                raise TargetError(f"group {name!r} holds classes {places}; some of 0 to {len(made) - 1} are expected.")
+        return made
 
 
 def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading: Reading) -> Scores:
@@ -175,15 +204,20 @@ def read_contrast(contrast: Any, read: Callable[[Target], torch.Tensor]) -> torc
 def class_weights(
     target: SupportsIndex | str | Mapping[int | str, float | int], classes: int, class_names: Sequence[str] | None
 ) -> Float[torch.Tensor, " classes"]:
-    """Weights over classes of a target given by index, name, or weights; double precision."""
+    """Weights over classes of a target given by index, name, or weights; double precision.
+
+    The classes of a group (`ClassNames`) have equal shares of its weight.
+    """
     weights = torch.zeros(classes, dtype=torch.float64)
     if isinstance(target, Mapping):
         if not target:
             raise TargetError("a target without any class was given; name at least one class with its weight.")
         for key, weight in target.items():
-            weights[class_index(key, classes, class_names)] += _weight(weight, target)
+            places = class_indices(key, classes, class_names)
+            weights[list(places)] += _weight(weight, target) / len(places)
     else:
-        weights[class_index(target, classes, class_names)] = 1.0
+        places = class_indices(target, classes, class_names)
+        weights[list(places)] = 1 / len(places)
     if not bool(torch.isfinite(weights).all()):
         raise TargetError(f"target {target!r} has weights that are no finite numbers.")
     return weights
@@ -196,13 +230,27 @@ def _weight(weight: Any, target: object) -> float:
         raise TargetError(f"target {target!r} has a weight {weight!r}; a number is expected.") from error
 
 
+def class_indices(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> tuple[int, ...]:
+    """The output units of a class or a group of classes; a class's name comes before a group's.
+
+    Raises:
+        TargetError: with the nearest names, if there is neither.
+    """
+    target = plain(target)
+    if isinstance(target, str) and isinstance(class_names, ClassNames) and len(class_names) == classes:
+        group = class_names.groups.get(target.strip().casefold())
+        if group is not None and not _named(target, class_names):
+            return group
+    return (class_index(target, classes, class_names),)
+
+
 def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> int:
     """The output unit of a class given by index or name.
 
     Names match whole or by one of their comma-separated synonyms, upper or lower case.
 
     Raises:
-        TargetError: with the nearest names, if there is no such class.
+        TargetError: with the nearest names, if there is no such class, or with the classes, if there are several.
     """
     target = plain(target)
     if isinstance(target, bool) or not isinstance(target, (int, str)):
@@ -216,22 +264,39 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
         return target
     if class_names is None:
         raise TargetError(f"target {target!r} is a name, but no class_names were given; pass them, or an index.")
+    groups = class_names.groups if isinstance(class_names, ClassNames) else {}
     class_names = check_names("class_names", class_names)
     if len(class_names) != classes:
         raise TargetError(f"{len(class_names)} class names were given for a network with {classes} classes.")
+    found = _named(target, class_names)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = ", ".join(map(str, found))
+        raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
+    raise TargetError(f"{target!r} is no class of this network.{_nearest(target, class_names, groups)}")
+
+
+def _named(target: str, class_names: Sequence[str]) -> list[int]:
+    """Classes of exactly this name, else those with this synonym."""
     wanted = target.strip().casefold()
-    synonyms = [[part.strip().casefold() for part in (name, *name.split(","))] for name in class_names]
-    for exact in (True, False):
-        found = [i for i, names in enumerate(synonyms) if (names[0] == wanted if exact else wanted in names)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            places = ", ".join(map(str, found))
-            raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
-    every = {part: i for i, names in enumerate(synonyms) for part in names}
-    near = difflib.get_close_matches(wanted, every, n=3)
-    hint = f" Nearest: {', '.join(repr(name) for name in near)}." if near else ""
-    raise TargetError(f"{target!r} is no class of this network.{hint}")
+    whole = [i for i, name in enumerate(class_names) if name.strip().casefold() == wanted]
+    return whole or [i for i, name in enumerate(class_names) if wanted in _synonyms(name)]
+
+
+def _synonyms(name: str) -> list[str]:
+    return [part.strip().casefold() for part in name.split(",")]
+
+
+def _nearest(target: str, class_names: Sequence[str], groups: Mapping[str, tuple[int, ...]]) -> str:
+    """Names that hold the word, then names and groups spelled alike."""
+    wanted = target.strip().casefold()
+    every = dict.fromkeys((*(part for name in class_names for part in (name.casefold(), *_synonyms(name))), *groups))
+    word = re.compile(rf"\b{re.escape(wanted)}s?\b")
+    holding = [name for name in every if wanted and word.search(name)]
+    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(wanted, every, n=3)]))
+    more = f" and {len(near) - NEAREST} more" if len(near) > NEAREST else ""
+    return f" Nearest: {', '.join(repr(name) for name in near[:NEAREST])}{more}." if near else ""
 
 
 def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""`excitation demo`: a crowded picture, explained by the classifier that comes along."""
+"""`excitation demo`: a photo explained by a real network, then a crowded picture of the symbol world."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ from typing import Annotated
 
 import typer
 
-from ._console import answer
+from ._console import answer, remark
 
 
 def demo_command(
+    photo: Annotated[
+        Path | None,
+        typer.Option("--photo", metavar="FILE", help="A photo of your own: its three likeliest classes.",
+                     show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another number, another picture.")] = 0,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where all files go.")] = Path("demo"),
-) -> None:
-    """Explain a crowded picture of the symbol world, object by object: MWP beside c-MWP.
+) -> None:  # fmt: skip
+    """Explain a photo, class by class, and then a crowded picture of the symbol world: MWP beside c-MWP.
 
-    Needs no download. Writes the picture, a figure with all maps over it (PNG) and the raw maps (NPZ), and prints for
-    each object the network's score, where each map points and whether it hits, and the account of probability mass.
+    The photo is explained by EfficientNet-Lite0 (extra `lite`), three classes with MWP, c-MWP and r-MWP. The symbol
+    world needs no extra; with --photo it is left out. Writes figures with all maps over the pictures (PNG) and the raw
+    maps (NPZ), and prints for each class its probability and where each map points, and for each symbol whether the
+    map hits, and the account of probability mass. Nothing is downloaded.
     """
+    from ..networks import ModelError, load_model
     from ._demo import run_demo
+    from ._demo_photo import run_photo
 
-    answer(run_demo(seed, out))
+    try:
+        loaded = load_model("lite")
+    except ModelError as error:
+        if photo is not None:
+            raise
+        remark(f"the photo is left out: {error}")
+    else:
+        answer(run_photo(loaded, photo, out))
+    if photo is None:
+        answer(run_demo(seed, out))

@@ -107,6 +107,48 @@ CATEGORIES: dict[str, tuple[int, ...]] = {
 }
 """Classes of each category of COCO and VOC, by its name there."""
 
+GROUPS: dict[str, tuple[int, ...]] = {
+    **CATEGORIES,
+    "amphibian": tuple(range(25, 33)),
+    "animal": tuple(range(398)),
+    "ape": tuple(range(365, 370)),
+    "beetle": tuple(range(300, 308)),
+    "big cat": tuple(range(288, 294)),
+    "butterfly": tuple(range(321, 327)),
+    "coffee": (967,),
+    "crab": tuple(range(118, 122)),
+    "fish": (*range(7), *range(389, 398)),
+    "fox": tuple(range(277, 281)),
+    "frog": tuple(range(30, 33)),
+    "fruit": tuple(range(948, 958)),
+    "guitar": (402, 546),
+    "insect": tuple(range(300, 327)),
+    "lizard": tuple(range(38, 49)),
+    "lobster": (122, 123),
+    "monkey": tuple(range(370, 383)),
+    "owl": (24,),
+    "parrot": tuple(range(87, 91)),
+    "penguin": (145,),
+    "piano": (579, 881),
+    "primate": tuple(range(365, 385)),
+    "rabbit": (330, 331, 332),
+    "reptile": tuple(range(33, 69)),
+    "retriever": tuple(range(205, 210)),
+    "salamander": tuple(range(25, 30)),
+    "shark": (2, 3, 4),
+    "ship": (403, 510, 628, 724, 913),
+    "snake": tuple(range(52, 69)),
+    "spider": tuple(range(72, 78)),
+    "squash": (940, 941, 942),
+    "swan": (100,),
+    "terrier": (*range(179, 196), *range(199, 204)),
+    "turtle": tuple(range(33, 38)),
+    "whale": (147, 148),
+    "wolf": tuple(range(269, 272)),
+}
+"""Words that stand for several classes, or for one that is called otherwise: the categories, and groups above ImageNet's
+classes in WordNet by their everyday names."""
+
 
 @cache
 def imagenet_classes() -> dict[str, str]:

@@ -139,6 +139,26 @@ def _caffe_files(rest: str) -> list[Path]:
     return [Path(file) for file in (prototxt, caffemodel, mean.strip()) if file]
 
 
+def _lite_scheme(name: str) -> Scheme:
+    def load(rest: str) -> LoadedModel:
+        from .lite import load_lite
+
+        return load_lite(_alone(name, rest))
+
+    def find(rest: str) -> list[Path]:
+        from .lite import weights_file as file
+
+        return [file(_alone(name, rest))]
+
+    return Scheme(load, name, find)
+
+
+def _alone(name: str, rest: str) -> str:
+    if rest:
+        raise ModelError(f"model '{name}:{rest}' is not understood; nothing is expected after {name!r}.")
+    return name
+
+
 def _load_paper(rest: str) -> LoadedModel:
     from .paper import load_spec
 
@@ -154,6 +174,8 @@ def _load_pool_first(rest: str) -> LoadedModel:
 
 
 register_scheme("symbols", Scheme(_load_symbols, "symbols[:resnet]", _no_files))
+for lite in ("lite", "lite1", "lite2"):
+    register_scheme(lite, _lite_scheme(lite))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
 register_scheme("caffe", Scheme(_load_caffe, CAFFE_FORM, _caffe_files))
 register_scheme("paper", Scheme(_load_paper, "paper:NAME@WEIGHTS", _factory_files))

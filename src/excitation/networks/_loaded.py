@@ -13,6 +13,8 @@ from PIL import Image
 
 from .._checks import check_choice, check_number, check_size
 from .._errors import ExcitationError
+from ..data._imagenet_classes import GROUPS, are_imagenet_names
+from ..signals import ClassNames
 
 MAX_ASPECT = 16
 """Longest over shortest side of a picture that `resize="shortest"` takes; beyond it, one thin picture could ask for
@@ -168,7 +170,8 @@ class LoadedModel:
         model: the network, in evaluation mode.
         spec: the text it was loaded from, as `--model` takes it.
         preprocessing: from a picture to its input.
-        class_names: one per output unit, or `None`.
+        class_names: one per output unit, or `None`. Where they are ImageNet's, they become `ClassNames` with words for
+            groups of classes: `"dog"` is all breeds.
         default_layer: where maps are taken when none is named; `None` leaves the choice to `explain`.
         output: picks the tensor of class scores from what the network returns; `None` if it is the only one.
         classifier_layer: the layer whose weights make the class scores (the last weighted one), where it is known: the
@@ -182,6 +185,12 @@ class LoadedModel:
     default_layer: str | None = None
     output: Callable[[object], torch.Tensor] | str | int | None = None
     classifier_layer: str | None = None
+
+    def __post_init__(self) -> None:
+        """Give ImageNet's class names their groups, wherever the names come from."""
+        names = self.class_names
+        if names is not None and not isinstance(names, ClassNames) and are_imagenet_names(names):
+            object.__setattr__(self, "class_names", ClassNames(names, GROUPS))
 
     def inside(self, wrapper: torch.nn.Module) -> LoadedModel:
         """The same, with the network replaced by one that holds it as its part `model`: its layers are called so."""
