@@ -131,6 +131,8 @@ def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, Any, Any]:
         if candidate.name.startswith("vit_"):
             options["image_size"] = candidate.size
         model = models.get_model(candidate.name, weights=None, num_classes=CLASSES, **options)
+        if candidate.name.startswith("vit_"):
+            nn.init.normal_(model.heads.head.weight, std=0.02)  # torchvision's are zero: no class has a winner
     else:
         import timm
 

@@ -367,3 +367,19 @@ def test_every_value_of_a_record_has_a_layout_of_its_shape():
     record = forward(network(folded), x, None)
     for place in record.places.values():
         assert tuple(size_of(axis) for axis in place.value.layout) == tuple(place.value.shape), place.name
+
+
+def test_pixels_stacked_as_channels_keep_the_images_space():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(48, 6, 3, padding=1), nn.Linear(6, 4)
+
+        def forward(self, x):
+            n, c, h, w = x.shape
+            blocks = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 3, 5, 1, 2, 4)
+            return self.head(torch.relu(self.conv(blocks.reshape(n, 16 * c, h // 4, w // 4))).mean((2, 3)))
+
+    maps = eb.explain(Net().eval(), torch.rand(2, 3, 16, 12), [1], layer=["input", "conv"])
+    assert maps["input"].shape == (2, 1, 16, 12)
+    assert maps["conv"].shape == (2, 1, 4, 3)

@@ -104,7 +104,8 @@ def test_it_is_right_on_real_photos(load, shared):
     """Every fifth of 300 photos; all of them: see docs/models.md."""
     folder = shared("data/imagenet_sample")
     loaded = load("lite")
-    rows = list(csv.DictReader((folder / "labels.csv").open()))[::5]
+    with (folder / "labels.csv").open(newline="") as labels:
+        rows = list(csv.DictReader(labels))[::5]
     right = 0
     for row in rows:
         values = loaded.preprocessing(read_picture(folder / "images" / row["file"]))
