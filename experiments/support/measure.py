@@ -18,7 +18,18 @@ from excitation.propagation import Record
 from excitation.propagation._bounds import UNBOUNDED
 from excitation.propagation._record import Entry
 from excitation.propagation._values import Value
-from excitation.propagation.operations import Activation, Affine, Average, Gated, Product, Scaled, Sum
+from excitation.propagation.operations import (
+    Activation,
+    Affine,
+    Average,
+    Gated,
+    GatedAverage,
+    Magnitude,
+    PowerAverage,
+    Product,
+    Scaled,
+    Sum,
+)
 
 TARGET = 3
 CLOSED = 1e-4
@@ -179,6 +190,12 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
     operation = entry.operation
     if isinstance(operation, Gated):
         return "gates"
+    if isinstance(operation, GatedAverage):
+        return "attention"
+    if isinstance(operation, PowerAverage):
+        return "power averages"
+    if isinstance(operation, Magnitude):
+        return "magnitudes"
     if isinstance(operation, Product):
         return HALVED
     if isinstance(operation, Sum):

@@ -105,7 +105,8 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "*Mass* is that of the top-down signal (1), of the map in the middle (the layer named, which all evidence"
         " passes), and of the map at the pixels; *lost* ended on the way at winners whose excitatory inputs are all"
         ' silent (`Z = 0` in Eq. 4); *spread* is the mass at the pixels under `Policies(normaliser="spread")`, which'
-        " passes that on, but for neurons that see nothing but padding (NASNet and PNASNet have some). In each row"
+        " passes that on, but for neurons that see nothing but padding (NASNet and PNASNet have some) and what ends at"
+        " a vision transformer's class token, which is a parameter. In each row"
         f" pixels and lost add up to the top within {about['closed']:g}, no mass is negative, and none goes round the"
         " layer. Where much is lost, it is at depthwise convolutions, whose neurons have nine inputs and often no"
         " excitatory one that is active, and in DenseNets at average pooling before batch norm (looked up for"
