@@ -1,4 +1,4 @@
-"""Writing files that appear whole or not at all."""
+"""Files: reading no more than is wanted, writing them whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def read_at_most(path: Path, most: int) -> bytes | None:
+    """The content of a file; `None` if it has more than `most` bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    return content if len(content) <= most else None
 
 
 @contextmanager

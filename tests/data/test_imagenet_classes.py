@@ -1,4 +1,4 @@
-"""ImageNet's classes as they come along: their order, their recognition by name, and the categories of COCO and VOC."""
+"""The bundled list of ImageNet's classes: their order, their recognition by name, and COCO's and VOC's categories."""
 
 from __future__ import annotations
 

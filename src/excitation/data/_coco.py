@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, ClassVar
 
 from ._annotations import AnnotatedImage, Box, DataError, Instance
 from ._dataset import AnnotatedImages, Truth, existing_folder, one_of, safe_below
+from ._json import is_finite_number, read_json
 from ._pictures import MAX_PIXELS
 from ._segmentation import Segmentation, SegmentationError, read_segmentation
 
@@ -136,12 +135,7 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> CocoIma
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is not JSON that can be read: {error}.") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
+    content = read_json(file)
     if not isinstance(content, dict):
         raise DataError(f"{file}: holds a {type(content).__name__}, not COCO's images, annotations and categories.")
     return content
@@ -162,7 +156,7 @@ def _box(stored: object) -> Box | None:
     """COCO's `[x, y, width, height]`."""
     if not isinstance(stored, list) or len(stored) != 4:
         return None
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in stored):
+    if not all(map(is_finite_number, stored)):
         return None
     x, y, width, height = map(float, stored)
     return x, y, x + width, y + height

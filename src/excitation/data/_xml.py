@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from .._errors import ExcitationError
+from .._files import read_at_most
 from ._annotations import Box
 
 MAX_BYTES = 4 * 2**20
@@ -106,11 +107,10 @@ def xml_root(path: Path) -> Element:
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise XmlError(f"cannot be read: {error.strerror or error}.") from error
-    if len(content) > MAX_BYTES:
+    if content is None:
         raise XmlError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for an annotation.")
     try:
         parser.Parse(content, True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,9 @@ from .._checks import check_path
 from ..data import DataError, Problems
 from ..data._annotations import Box, clip_box
 from ..data._dataset import safe_below
+from ..data._json import is_finite_number, read_json
 from ..data._pictures import MAX_PIXELS
 from ..data._sizes import picture_size
-from ._numbers import is_finite_number
 from ._phrases import GROUPS, CaptionedImage, Phrase, PhraseDataset
 
 PICKLES = {".p", ".pkl", ".pickle"}
@@ -42,7 +41,7 @@ def read_phrases_json(
         DataError: the file cannot be read, is no such list, or has no phrase of the split.
     """
     place = _path("file", file)
-    entries = _entries(_read(place), place, "phrases")
+    entries = _entries(read_json(place), place, "phrases")
     folder = _path("images", images)
     wanted = [item for item in entries if split is None or item.get("split") == split]
     if not wanted:
@@ -106,9 +105,9 @@ def read_refcoco(
             f"{place}: is a pickle, which can run any program when it is read; convert it to JSON once, with Python's"
             " pickle and json modules, if you trust its source."
         )
-    rows = _entries(_read(place), place, "references")
+    rows = _entries(read_json(place), place, "references")
     source, folder = _path("instances", instances), _path("images", images)
-    content = _read(source)
+    content = read_json(source)
     if not isinstance(content, dict):
         raise DataError(f"{source}: holds a {type(content).__name__}, not COCO's images and annotations.")
     pictures = {str(item.get("id")): item for item in _entries(content.get("images"), source, "images")}
@@ -213,15 +212,6 @@ def _written_size(row: dict[str, Any]) -> tuple[int, int] | None:
 def _path(what: str, value: str | os.PathLike[str]) -> Path:
     check_path(what, value)
     return Path(value)
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: is not JSON that can be read: {error}.") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
 
 
 def _entries(content: object, file: Path, what: str) -> list[dict[str, Any]]:

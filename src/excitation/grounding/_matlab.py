@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import read_at_most
 from ._proposals import ProposalError
 
 MAX_BYTES = 2**28
@@ -47,11 +48,10 @@ def read_matlab(path: Path, names: Iterable[str]) -> dict[str, Value]:
     """
     wanted = frozenset(names)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise ProposalError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if len(content) > MAX_BYTES:
+    if content is None:
         raise ProposalError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, too large for a file of proposals.")
     # Version 7.3 begins with a header of MATLAB's own; other writers of HDF5 have none.
     if any(content[place : place + 8] == HDF5_MAGIC for place in (0, 512)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import tokenize
@@ -10,18 +9,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from .._checks import check_number, check_path, check_size
 from .._files import whole_file
-from ..data import Problems
+from ..data import DataError, Problems
 from ..data._annotations import clip_box
+from ..data._json import is_finite_number, read_json
 from ..data._pictures import MAX_PIXELS
 from ._matlab import MAX_BYTES, read_matlab
-from ._numbers import is_finite_number
 from ._proposals import COUNT, ProposalError, Proposals, Segments
 
 MAX_MEMBERS = 2**28
@@ -172,11 +170,9 @@ def read_coco_results(
     """
     place = _path(path)
     try:
-        entries: Any = json.loads(place.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ProposalError(f"{place}: is not JSON that can be read: {error}.") from error
-    except OSError as error:
-        raise ProposalError(f"{place}: cannot be read: {error.strerror or error}.") from error
+        entries = read_json(place)
+    except DataError as error:
+        raise ProposalError(str(error)) from error
     if not isinstance(entries, list):
         raise ProposalError(f"{place}: holds a {type(entries).__name__}, not COCO's list of results.")
     problems = Problems()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import ExcitationError
+from .._files import read_at_most
 from ._phrases import GROUPS, NOT_VISUAL
 
 MAX_BYTES = 2**20
@@ -84,9 +85,8 @@ def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
         SentenceError: the file cannot be read, is too large, or is no UTF-8 text.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
+        content = read_at_most(path, MAX_BYTES)
+        if content is None:
             raise SentenceError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for a file of captions.")
         text = content.decode("utf-8")
     except OSError as error:

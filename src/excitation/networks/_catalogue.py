@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .._checks import check_text
 from .._errors import ExcitationError
-from . import onnx, sources
+from . import sources
 from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
@@ -139,6 +139,18 @@ def _caffe_files(rest: str) -> list[Path]:
     return [Path(file) for file in (prototxt, caffemodel, mean.strip()) if file]
 
 
+def _load_onnx(rest: str) -> LoadedModel:
+    from .onnx import load_onnx
+
+    return load_onnx(rest)
+
+
+def _onnx_files(rest: str) -> list[Path]:
+    from .onnx import onnx_files
+
+    return onnx_files(rest)
+
+
 def _lite_scheme(name: str) -> Scheme:
     def load(rest: str) -> LoadedModel:
         from .lite import load_lite
@@ -184,4 +196,4 @@ register_scheme("pool-first", Scheme(_load_pool_first, "pool-first:SPEC", model_
 register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVISION_FORM, sources.torchvision_files))
 register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
 register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
-register_scheme("onnx", Scheme(onnx.load_onnx, onnx.FORM, onnx.onnx_files))
+register_scheme("onnx", Scheme(_load_onnx, "onnx:FILE", _onnx_files))

@@ -13,7 +13,6 @@ from PIL import Image
 
 from .._checks import check_choice, check_number, check_size
 from .._errors import ExcitationError
-from ..data._imagenet_classes import GROUPS, are_imagenet_names
 from ..signals import ClassNames
 
 MAX_ASPECT = 16
@@ -189,7 +188,12 @@ class LoadedModel:
     def __post_init__(self) -> None:
         """Give ImageNet's class names their groups, wherever the names come from."""
         names = self.class_names
-        if names is not None and not isinstance(names, ClassNames) and are_imagenet_names(names):
+        if names is None or isinstance(names, ClassNames):
+            return
+        # The readers of data sets are not needed to explain a network, and take their time to be imported.
+        from ..data._imagenet_classes import GROUPS, are_imagenet_names
+
+        if are_imagenet_names(names):
             object.__setattr__(self, "class_names", ClassNames(names, GROUPS))
 
     def inside(self, wrapper: torch.nn.Module) -> LoadedModel:

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from ..._files import read_at_most
 from .._loaded import ModelError
 from ._schema import HARMLESS, OPTIONS, message
 from ._tokens import Token, Tokens, content_of, float_of, integer_of
@@ -59,11 +60,10 @@ def read_text(path: Path) -> Text:
         ModelError: no such file, no text, a syntax error (with its line), an unknown option.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_TEXT + 1)
+        content = read_at_most(path, MAX_TEXT)
     except OSError as error:
         raise ModelError(f"prototxt {path} cannot be read: {error.strerror or error}.") from error
-    if len(content) > MAX_TEXT:
+    if content is None:
         raise ModelError(f"prototxt {path} has more than {MAX_TEXT >> 20} MiB; is it a caffemodel?")
     try:
         text = content.decode("utf-8-sig")

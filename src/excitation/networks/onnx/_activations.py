@@ -14,17 +14,6 @@ from ._call import Call, axis_of, computes, shown
 SELU = (1.6732632423543772, 1.0507009873554805)
 """alpha and gamma of Klambauer et al. 2017, which PyTorch's own SELU has built in."""
 
-PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "Relu": F.relu, "Sigmoid": torch.sigmoid, "HardSwish": F.hardswish, "Mish": F.mish, "Erf": torch.erf,
-    "Softplus": F.softplus, "Softsign": F.softsign, "Tanh": torch.tanh,
-}  # fmt: skip
-
-
-@computes(*PLAIN)
-def plain(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Functions without settings."""
-    return PLAIN[call.kind](x)
-
 
 @computes("LeakyRelu")
 def leaky_relu(call: Call, x: torch.Tensor) -> torch.Tensor:

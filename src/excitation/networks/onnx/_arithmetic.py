@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ._call import Call, computes
 
@@ -16,7 +17,9 @@ Operand = Any
 PER_NUMBER: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Sqrt": torch.sqrt, "Neg": torch.neg, "Abs": torch.abs, "Exp": torch.exp, "Log": torch.log,
     "Reciprocal": torch.reciprocal, "Floor": torch.floor, "Ceil": torch.ceil, "Round": torch.round, "Sign": torch.sign,
-    "Not": torch.logical_not, "Sin": torch.sin, "Cos": torch.cos,
+    "Not": torch.logical_not, "Sin": torch.sin, "Cos": torch.cos, "Relu": F.relu, "Sigmoid": torch.sigmoid,
+    "HardSwish": F.hardswish, "Mish": F.mish, "Erf": torch.erf, "Softplus": F.softplus, "Softsign": F.softsign,
+    "Tanh": torch.tanh,
 }  # fmt: skip
 
 PAIRS: dict[str, Callable[[Any, Any], torch.Tensor]] = {
