@@ -31,7 +31,7 @@ from ._layers import Layer
 from ._map_checks import check_maps
 from .networks._loaded import LoadedModel
 from .propagation import Policies
-from .propagation._holdings import held
+from .propagation._network_state import held
 from .signals import Reading, Target
 
 WARM_UP = 3

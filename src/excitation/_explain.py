@@ -281,7 +281,9 @@ def sweep_down(
     scores = scores.to(working)
     per_image, counts = _per_image(targets, len(inputs.images))
     prior = _priors(per_image, scores, class_names, signal)
-    if isinstance(contrast, str) and contrast == "rivals":
+    named = isinstance(contrast, str) and contrast in {"dual", "rivals"}
+    kind = "" if contrast is None else str(contrast) if named else "target"
+    if kind == "rivals":
         start = rivals_signal(_class_weights(per_image, scores, class_names) > 0, scores, signal)
     else:
         against = _against(contrast, scores, class_names, signal)
@@ -294,20 +296,13 @@ def sweep_down(
         start[None],
         [place.value for place in places if place.value is not None],
         policies,
-        contrast=isinstance(contrast, str) and contrast == "dual",
+        contrast=kind == "dual",
         account=keep,
     )
     assert record.top is not None
     top = total(prior[None], record.top.layout)
     positive = (prior >= 0).flatten(2).all(2).transpose(0, 1)
     maps, share, checks, joins = {}, {}, [], {}
-    against_what = (
-        ""
-        if contrast is None
-        else contrast
-        if isinstance(contrast, str) and contrast in {"dual", "rivals"}
-        else "target"
-    )
     cut = contrast is not None and not signed
     for place, mass in zip(places, arrived, strict=True):
         name = place.name
@@ -318,7 +313,7 @@ def sweep_down(
         if join is not None:
             joins[name] = join
         whole = join is None and len(record.inputs) == 1
-        checks.append(MapCheck(name, mass, top, positive, against_what, cut, whole, policies.conserves, counts))
+        checks.append(MapCheck(name, mass, top, positive, kind, cut, whole, policies.conserves, counts))
         attention = mass.clamp(min=0) if cut else mass
         pixels = inputs.tensors.get(name, inputs.images)
         maps[name] = _scaled(_resized(attention, pixels, resize, views=_views(place)), scale)

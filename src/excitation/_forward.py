@@ -67,7 +67,7 @@ def forward(
     inputs = read_inputs(images)
     for tensor in inputs.tensors.values():
         if len(inputs.tensors) == 1 or (tensor.is_floating_point() and tensor.dim() > 2):
-            _check_images(model, tensor)
+            check_images(model, tensor)
     images = inputs.images
     constants = check_names("constants", constants)
     found: list[torch.Tensor] = []
@@ -259,7 +259,7 @@ def one_tensor(images: object) -> torch.Tensor:
     return images
 
 
-def _check_images(model: torch.nn.Module, images: object) -> None:
+def check_images(model: torch.nn.Module, images: object) -> None:
     """Refuse early what would fail late and unclearly."""
     images = one_tensor(images)
     if not images.is_floating_point():

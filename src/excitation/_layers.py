@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from ._errors import LayerError
 from ._forward import OutputChoice, forward
 from .networks._loaded import LoadedModel
-from .propagation import INPUT, Images, Place, Record, axis_names, is_input
+from .propagation import INPUT, Grid, Images, Place, Record, axis_names, is_input
 from .propagation._names import divisions, written
 
 Layer = str | torch.nn.Module
@@ -173,6 +173,23 @@ def find_place(record: Record, name: str) -> Place:
     return place
 
 
+def whole_places(record: Record) -> Iterator[tuple[Place, Grid]]:
+    """The layers that all evidence passes through and that have several positions, below some weighted operation.
+
+    In the order they finished, without the images.
+    """
+    assert record.top is not None
+    cuts = record.cuts(record.inputs, record.top)
+    for place in record.places.values():
+        value = place.value
+        # Maps of flattened tensors are the same as those of the layer below, which reads better.
+        if place.kind == "input" or value is None or value.serial not in cuts or len(value.shape) < 3:
+            continue
+        grid = value.grid()
+        if isinstance(grid, Grid) and math.prod(grid.space) > 1 and record.top.weighted & ~value.weighted:
+            yield place, grid
+
+
 def default_place(record: Record) -> Place:
     """The last layer at stride 16 that all evidence passes through; else the one nearest to stride 16.
 
@@ -181,21 +198,9 @@ def default_place(record: Record) -> Place:
     Raises:
         LayerError: nothing in the network has space.
     """
-    assert record.images is not None
-    assert record.top is not None
-    cuts = record.cuts(record.inputs, record.top)
     best: Place | None = None
     nearest = math.inf
-    for place in record.places.values():
-        value = place.value
-        if place.kind == "input" or value is None or value.serial not in cuts:
-            continue
-        if not record.top.weighted & ~value.weighted:
-            continue
-        grid = value.grid()
-        # Maps of flattened tensors are the same as those of the layer below, which reads better.
-        if isinstance(grid, str) or len(value.shape) < 3 or math.prod(grid.space) == 1:
-            continue
+    for place, grid in whole_places(record):
         strides = [stride for stride in grid.strides if stride]
         if not strides:
             continue

@@ -18,14 +18,14 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from ._audit import audit
 from ._errors import ExcitationError, LayerError, UnsupportedOperationError
-from ._forward import OutputChoice, _check_images, check_model, pick_scores
+from ._forward import OutputChoice, check_images, check_model, pick_scores
 from ._layers import Layer
 from .networks._loaded import LoadedModel
 from .propagation import INPUT, Kind, Policies, Record
-from .propagation._eager import uncompiled
-from .propagation._holdings import Holdings
+from .propagation._names import nth
+from .propagation._network_state import NetworkState
 from .propagation._record import Opaque
-from .propagation._running import hook
+from .propagation._running import as_written, hook
 from .propagation._tape import Replay, ReplayError, Tape
 from .propagation._values import tensor_list
 from .propagation.operations import Affine, Average, Product, Scaled, Sum
@@ -149,7 +149,7 @@ def verify(
         output = model.output if output is None else output
         model = model.model
     check_model(model)
-    _check_images(model, images)
+    check_images(model, images)
     policies = policies or Policies()
     found: list[torch.Tensor] = []
     count = len(images)
@@ -261,24 +261,20 @@ def _own_scores(
     comparison: _Comparison,
 ) -> torch.Tensor:
     """The network's own forward pass; each module's output is compared before anything can change it in place."""
-    holdings, replayed = Holdings(model), dict(replay.layers())
-    calls: Counter[str] = Counter()
+    state, replayed = NetworkState(model), dict(replay.layers())
+    calls: dict[str, int] = {}
     thread = threading.get_ident()
 
     def leave(module: torch.nn.Module, _: object, result: object) -> None:
-        name = holdings.names.get(id(module), "")
+        name = state.names.get(id(module), "")
         if not name or threading.get_ident() != thread:
             return
-        calls[name] += 1
-        name = name if calls[name] == 1 else f"{name}#{calls[name]}"
+        name = nth(calls, name)
         tensors = tensor_list(result)
         if name in replayed and len(tensors) == 1:
             comparison.add(name, replayed[name], tensors[0])
 
-    with (
-        _seeded(seed, pictures), holdings.restored(), uncompiled(), torch.inference_mode(False), torch.no_grad(),
-        hook(register_module_forward_hook, leave),
-    ):  # fmt: skip
+    with _seeded(seed, pictures), as_written(state), hook(register_module_forward_hook, leave):
         return pick_scores(model(pictures.clone()), len(pictures), output)
 
 

@@ -1,4 +1,4 @@
-"""The published figures that come along, against the tables in the paper's text (beside the project)."""
+"""The bundled published figures, against the tables in the paper's text (beside the project)."""
 
 from __future__ import annotations
 

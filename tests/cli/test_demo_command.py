@@ -1,4 +1,4 @@
-"""`excitation demo`: the first minute of a new user, and the classifier that comes along."""
+"""`excitation demo`: the first minute of a new user, and the bundled classifier."""
 
 from __future__ import annotations
 

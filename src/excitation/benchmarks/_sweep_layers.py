@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from .._errors import ExcitationError
 from .._forward import forward
+from .._layers import whole_places
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
 
@@ -38,16 +38,10 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
     parameter = next(model.model.parameters(), None)
     one = prepare(picture)[None]
     record = forward(model.model, one if parameter is None else one.to(parameter), None, model.output)
-    assert record.images is not None
-    assert record.top is not None
-    cuts = record.cuts(record.inputs, record.top)
     found: dict[tuple[frozenset[int] | int, tuple[int, ...]], str] = {}
-    for place in record.places.values():
+    for place, _ in whole_places(record):
         value = place.value
-        if place.kind != "module" or value is None or value.serial not in cuts or len(value.shape) < 3:
-            continue
-        grid = value.grid()
-        if isinstance(grid, str) or math.prod(grid.space) == 1 or not record.top.weighted & ~value.weighted:
+        if place.kind != "module" or value is None:
             continue
         # Equal sets of weighted operations above the input and equal shapes: the same neurons, one step further.
         key = (value.weighted, tuple(value.shape))

@@ -27,7 +27,7 @@ def run_photo(loaded: LoadedModel, photo: Path | None, out: Path) -> Iterator[st
 
     Args:
         loaded: a network with class names.
-        photo: the picture file, whose likeliest classes are explained; the photo that comes along if not given.
+        photo: the picture file, whose likeliest classes are explained; the bundled photo if not given.
         out: folder for the files; older ones are replaced.
 
     Yields:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,8 @@ from jaxtyping import Float
 from .._checks import check_names
 from .._errors import ExcitationError
 from .._explain import _bypass, _class_weights, _per_image, _priors
-from .._forward import OutputChoice, _check_images, check_model, forward
-from .._layers import Layer, default_place, find_place, layer_name
+from .._forward import OutputChoice, check_images, check_model, forward
+from .._layers import Layer, default_place, find_place, layer_name, whole_places
 from .._map_checks import warn_of_bypass
 from ..networks._loaded import LoadedModel
 from ..propagation import Place, Record, Value
@@ -114,7 +113,7 @@ def ask(
         preferred = model.default_layer
         model = model.model
     check_model(model)
-    _check_images(model, images)
+    check_images(model, images)
     per_image, _ = _per_image(targets, len(images))
     name = None if layer is None else layer_name(model, layer)
     return Question(
@@ -137,20 +136,9 @@ def last_place(record: Record) -> Place:
     Raises:
         LayerError: nothing in the network has space.
     """
-    assert record.images is not None
-    assert record.top is not None
-    cuts = record.cuts(record.inputs, record.top)
-    found: Place | None = None
-    for place in record.places.values():
-        value = place.value
-        if place.kind == "input" or value is None or value.serial not in cuts or len(value.shape) < 3:
-            continue
-        grid = value.grid()
-        if isinstance(grid, str) or math.prod(grid.space) == 1 or not record.top.weighted & ~value.weighted:
-            continue
-        # A module's name reads better than that of the operation inside it, which finishes first.
-        found = place
-    return found if found is not None else default_place(record)
+    # A module's name reads better than that of the operation inside it, which finishes first.
+    found = [place for place, _ in whole_places(record)]
+    return found[-1] if found else default_place(record)
 
 
 def only_at_input(question: Question, method: str) -> None:

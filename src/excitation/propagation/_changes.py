@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from ._values import mapped_tensors
+
 
 class Changes:
     """From tensors that the network believes to have changed to those that hold their new numbers."""
@@ -21,20 +23,12 @@ class Changes:
 
     def resolve(self, item: Any) -> Any:
         """Replace tensors that were changed in place by what they became, also in tuples, lists and dictionaries."""
-        if isinstance(item, torch.Tensor):
-            while (found := self._became.get(id(item))) is not None:
-                item = found[1]
-            return item
-        if isinstance(item, tuple):
-            parts = [self.resolve(part) for part in item]
-            if all(new is old for new, old in zip(parts, item, strict=True)):
-                return item
-            return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
-        if isinstance(item, list):
-            return [self.resolve(part) for part in item]
-        if type(item) is dict:
-            return {key: self.resolve(part) for key, part in item.items()}
-        return item
+        return mapped_tensors(item, self._latest)
+
+    def _latest(self, tensor: torch.Tensor) -> torch.Tensor:
+        while (found := self._became.get(id(tensor))) is not None:
+            tensor = found[1]
+        return tensor
 
     def redirect(self, old: torch.Tensor, new: torch.Tensor, where: str) -> None:
         """From here on, `old` means `new`; other views of its storage would show the old numbers."""

@@ -102,7 +102,7 @@ def _may_be_one(value: Value, *, counted: bool) -> bool:
 
 def _mark_silent(record: Record, entries: list[Entry]) -> None:
     """Class scores that a rectifier made: those at zero are silent."""
-    makers = {value.serial: entry for entry in entries for value in entry.outputs} if entries else {}
+    makers = {value.serial: entry for entry in entries for value in entry.outputs}
     assert record.top is not None
     top = makers.get(record.top.serial)
     if top is None or len(top.outputs) != 1 or record.scores is None:
@@ -116,8 +116,8 @@ def _mark_silent(record: Record, entries: list[Entry]) -> None:
         same = isinstance(operation, Arrangement) or (isinstance(operation, Activation) and operation.linear)
         if isinstance(operation, Scaled):
             same = operation.gain is not None and not operation.shifts
-        below = [makers.get(value.serial) for value in entry.inputs]
-        if not same or None in below:
+        below = [makers[value.serial] for value in entry.inputs if value.serial in makers]
+        if not same or len(below) < len(entry.inputs):
             return
-        waiting += [entry for entry in below if entry is not None]
+        waiting += below
     top.alive = record.scores != 0

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from .._errors import EscapedTensorError
-from ._holdings import Holdings
-from ._values import Value, ValueBook, version_of
+from ._network_state import NetworkState
+from ._values import Value, ValueBook, version_of, was_written
 
 
 class Escapes:
@@ -19,12 +19,12 @@ class Escapes:
 
     Args:
         book: values of the recorded tensors.
-        holdings: the network's constants.
+        state: the network's constants.
     """
 
-    def __init__(self, book: ValueBook, holdings: Holdings) -> None:
+    def __init__(self, book: ValueBook, state: NetworkState) -> None:
         self._book = book
-        self._holdings = holdings
+        self._state = state
         self.tracking = False
         self.scripted: list[str] = []
 
@@ -33,7 +33,7 @@ class Escapes:
         if not self.tracking:
             self.tracking = True
             self._book.refresh()
-            self._holdings.refresh()
+            self._state.refresh()
 
     def unknown(self, tensor: torch.Tensor, where: str) -> EscapedTensorError:
         """Why a tensor that no recorded operation made cannot take part."""
@@ -53,9 +53,9 @@ class Escapes:
         """
         if self.tracking:
             name = f"the output of {value.address!r}" if value is not None and value.address else ""
-            raise _unseen_write(f"{where} takes in {name or self._holdings.name_of(tensor)}", "before")
+            raise _unseen_write(f"{where} takes in {name or self._state.name_of(tensor)}", "before")
         if value is None:
-            self._holdings.versions[id(tensor)] = version_of(tensor)
+            self._state.versions[id(tensor)] = version_of(tensor)
         else:
             self._book.share(tensor, value)
 
@@ -67,7 +67,7 @@ class Escapes:
         """
         for tensor in tensors:
             entry = self._book.entries.get(id(tensor))
-            if entry is not None and entry[0]() is tensor and entry[2] >= 0 and tensor._version != entry[2]:
+            if entry is not None and entry[0]() is tensor and was_written(tensor, entry[2]):
                 self.rewritten(tensor, entry[1], where)
 
     def check_at_the_end(self) -> None:
@@ -76,10 +76,10 @@ class Escapes:
         Raises:
             ExcitationError: there is such a tensor, or a name in `constants` is no tensor's.
         """
-        self._holdings.check_names()
+        self._state.check_names()
         if self.tracking:
             value = self._book.rewritten()
-            name = self._holdings.rewritten() if value is None else f"the output of {value.address!r}"
+            name = self._state.rewritten() if value is None else f"the output of {value.address!r}"
             if name:
                 raise _unseen_write(f"{name} was written into", "after its last use")
 

@@ -391,7 +391,7 @@ def _in_a_row(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
         origin.own = Role.TOKEN
         origin.parts = tuple(zip(axes, sizes, strict=True))
     else:
-        origin.fallback = Role.CHANNEL if dict.fromkeys(roles) and roles <= {Role.CHANNEL, Role.OPEN} else Role.OPEN
+        origin.fallback = Role.CHANNEL if roles and roles <= {Role.CHANNEL, Role.OPEN} else Role.OPEN
     return whole(origin)
 
 
@@ -424,15 +424,16 @@ def sliced(axis: Axis, positions: range) -> Axis:
 
 def _sliced_views(axis: Axis, positions: range) -> Axis:
     """Some of the views before the images."""
-    inner = math.prod([f.size for f in axis[first_image(axis) :]])
+    rest = axis[first_image(axis) :]
+    inner = size_of(rest)
     if positions.step != 1 or positions.start % inner or len(positions) % inner:
         raise MixedImagesError
     views = len(positions) // inner
-    rest = axis[first_image(axis) :]
     return rest if views == 1 else (*whole(Origin(views, fallback=Role.VIEW)), *rest)
 
 
 def first_image(axis: Axis) -> int:
+    """Which factor of the images' axis holds the images: views can stand before it."""
     return next(place for place, factor in enumerate(axis) if factor.origin.own is Role.IMAGE)
 
 

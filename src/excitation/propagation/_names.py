@@ -25,6 +25,12 @@ def written(name: str) -> str:
     return name
 
 
+def nth(counts: dict[str, int], name: str) -> str:
+    """A name for this call: `c`, then `c#2`, `c#3`; `counts` holds how often each name was asked for."""
+    count = counts[name] = counts.get(name, 0) + 1
+    return name if count == 1 else f"{name}#{count}"
+
+
 def divisions(text: str) -> list[tuple[str, str, str]]:
     """Every way to divide a layer's name: what stands before an unescaped sign, without escapes; the sign; the rest.
 

@@ -20,18 +20,17 @@ from torch.overrides import TorchFunctionMode
 from .._errors import ExcitationError, UnsupportedOperationError
 from ._bounds import NONNEGATIVE, UNBOUNDED, UNIT
 from ._changes import Changes, is_dense
-from ._eager import uncompiled
 from ._escapes import Escapes, leak
 from ._functions import FIRST_ONLY, Function, function, moved_target, tells_numbers
-from ._holdings import Holdings
 from ._inputs import Inputs, read_inputs
 from ._layout import Layout, MixedImagesError, Origin, Role, input_layout, refusal
 from ._modes import refuse_dispatch_modes, refuse_modes
-from ._names import is_input
+from ._names import is_input, nth
+from ._network_state import NetworkState
 from ._record import Entry, Opaque, Place, Record
 from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
 from ._results import Results
-from ._running import hook, runs_by_itself
+from ._running import as_written, hook, runs_by_itself
 from ._values import Kind, Value, ValueBook, tensor_list
 from .operations import Arrangement, Parts, Read, Reading, Winner, place_of
 
@@ -54,10 +53,10 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._model = model
-        self._holdings = Holdings(model, constants)
-        self._names = self._holdings.names
+        self._state = NetworkState(model, constants)
+        self._names = self._state.names
         self._roots = None if roots is None or any(map(is_input, roots)) else frozenset(roots)
-        self._versions = self._holdings.versions
+        self._versions = self._state.versions
         self._book = ValueBook()
         self._record = Record()
         self._thread = threading.get_ident()
@@ -66,7 +65,7 @@ class Recorder(TorchFunctionMode):
         self._counts: dict[str, int] = {}
         self._changes = Changes()
         self._weighted = 0
-        self._escapes = Escapes(self._book, self._holdings)
+        self._escapes = Escapes(self._book, self._state)
         self._failed = "the network's forward pass"
         self._results = Results(self._book)
 
@@ -86,19 +85,16 @@ class Recorder(TorchFunctionMode):
         except (ExcitationError, LateRootError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            if not runs_by_itself(self._model, inputs, read, self._holdings):
+            if not runs_by_itself(self._model, inputs, read, self._state):
                 raise
             raise not_while_recorded(self._failed, error) from error
 
     def _recorded(self, inputs: Inputs, read: Callable[[Any], object]) -> Record:
         refuse_modes()
         with ExitStack() as stack:
-            stack.enter_context(self._holdings.restored())
-            stack.enter_context(uncompiled())
+            stack.enter_context(as_written(self._state))
             stack.enter_context(hook(register_module_forward_pre_hook, self._enter))
             stack.enter_context(hook(register_module_forward_hook, self._leave, always_call=True))
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
             if self._roots is None:
                 self._escapes.track()
             tensors = self._entered(inputs)
@@ -155,8 +151,7 @@ class Recorder(TorchFunctionMode):
             self._escapes.scripted.append(name)
         if not name or id(module) not in self._names:
             return
-        call = self._calls[name] = self._calls.get(name, 0) + 1
-        name = name if call == 1 else f"{name}#{call}"
+        name = nth(self._calls, name)
         with torch._C.DisableTorchFunction():  # looking at a tensor is no operation of the network
             self._place(name, self._changes.resolve(output), "module")
 
@@ -331,9 +326,7 @@ class Recorder(TorchFunctionMode):
 
     def _address(self, reading: Reading) -> str:
         """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
-        address = f"{reading.path}:{reading.name}"
-        count = self._counts[address] = self._counts.get(address, 0) + 1
-        return address if count == 1 else f"{address}#{count}"
+        return nth(self._counts, f"{reading.path}:{reading.name}")
 
     def _write(
         self,
@@ -395,7 +388,7 @@ class Recorder(TorchFunctionMode):
 
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
         """Enter a tensor that no recorded operation made and the network did not hold before the images came."""
-        if self._holdings.named_late(tensor):
+        if self._state.named_late(tensor):
             return self._book.add(tensor, Kind.CONSTANT)
         if not self._escapes.tracking:
             return self._book.add(tensor, Kind.OUTSIDE)
@@ -404,8 +397,8 @@ class Recorder(TorchFunctionMode):
     def _in_training(self) -> bool:
         """Whether the module that runs now is in training mode."""
         name = self._path[-1] if self._path else ""
-        found = next((module for place, module in self._model.named_modules() if place == name), self._model)
-        return found.training
+        names = self._names
+        return next((module for module in self._model.modules() if names.get(id(module)) == name), self._model).training
 
     def _where(self, name: str) -> str:
         return place_of(name, self._path[-1] if self._path else "")

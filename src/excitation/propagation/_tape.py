@@ -10,7 +10,7 @@ import torch
 
 from ._functions import Function
 from ._recorder import Recorder
-from ._values import Kind, tensor_list
+from ._values import Kind, mapped_tensors, tensor_list
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Tape(Recorder):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         # The network can change its lists after the call.
-        args, kwargs = _swapped(args, {}), _swapped(kwargs, {})
+        args, kwargs = mapped_tensors(args, lambda tensor: tensor), mapped_tensors(kwargs, lambda tensor: tensor)
         result = super()._information(how, args, kwargs, tensors, kind)
         results = tensor_list(result)
         where = self._where(how.name)
@@ -90,10 +90,14 @@ class Tape(Recorder):
         """
         assert self._begin is not None
         made = {id(self._begin): images}
+
+        def swapped(item: Any) -> Any:
+            return mapped_tensors(item, lambda tensor: made.get(id(tensor), tensor))
+
         with torch.inference_mode(False), torch.no_grad():
             for step in self.steps:
                 try:
-                    result = step.function(*_swapped(step.args, made), **_swapped(step.kwargs, made))
+                    result = step.function(*swapped(step.args), **swapped(step.kwargs))
                 except Exception as error:
                     raise ReplayError(f"{step.where}: {str(error).partition(chr(10))[0]}") from error
                 made.update({id(old): new for old, new in zip(step.results, tensor_list(result), strict=True)})
@@ -120,16 +124,3 @@ class Replay:
         """The modules' outputs by name."""
         for name, recorded in self.tape.outputs.items():
             yield name, self[recorded]
-
-
-def _swapped(item: Any, made: dict[int, torch.Tensor]) -> Any:
-    if isinstance(item, torch.Tensor):
-        return made.get(id(item), item)
-    if isinstance(item, tuple):
-        parts = [_swapped(part, made) for part in item]
-        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
-    if isinstance(item, list):
-        return [_swapped(part, made) for part in item]
-    if isinstance(item, dict):
-        return {key: _swapped(part, made) for key, part in item.items()}
-    return item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -160,7 +160,7 @@ class ValueBook:
         """A value whose tensor lives and was written into since it was entered."""
         for reference, value, version in self.entries.values():
             tensor = reference()
-            if tensor is not None and version >= 0 and tensor._version != version:
+            if tensor is not None and was_written(tensor, version):
                 return value
         return None
 
@@ -178,6 +178,30 @@ def version_of(tensor: torch.Tensor) -> int:
         return tensor._version
     except RuntimeError:  # asking `is_inference` first takes three times as long, for every tensor of a pass
         return -1
+
+
+def was_written(tensor: torch.Tensor, version: int) -> bool:
+    """Whether a tensor was written into since `version_of` it was `version`; unknown counts as no."""
+    return version >= 0 and tensor._version != version
+
+
+def mapped_tensors(item: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same nested tuples, lists and dictionaries with other tensors; lists and dictionaries are new ones.
+
+    A tuple in which nothing changes is returned itself: it can be of a type that cannot be made of parts, as sizes.
+    """
+    if isinstance(item, torch.Tensor):
+        return change(item)
+    if isinstance(item, tuple):
+        parts = [mapped_tensors(part, change) for part in item]
+        if all(new is old for new, old in zip(parts, item, strict=True)):
+            return item
+        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+    if isinstance(item, list):
+        return [mapped_tensors(part, change) for part in item]
+    if type(item) is dict:
+        return {key: mapped_tensors(part, change) for key, part in item.items()}
+    return item
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:

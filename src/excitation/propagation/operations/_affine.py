@@ -48,7 +48,7 @@ def convolution(
     axes = _convolved(reading, input, n, scale)
     # One position, or one channel: such products are sums without detours.
     exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
-    noise = None if exact else Noise(groups, lambda w: w.flatten(1).sum(1))
+    noise = None if exact else Noise(groups)
     return Affine(scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes), (input,)
 
 
@@ -191,8 +191,7 @@ def transposed_convolution(
 
     scale = tuple(1 / s for s in strides)
     axes = _convolved(reading, input, n, scale)
-    noise = Noise(groups, lambda w: w.reshape(groups, -1, w.shape[1], w[0, 0].numel()).sum((1, 3)).flatten())
-    return Affine(scale, input, weight, forward, adjoint, noise=noise, axes=axes), (input,)
+    return Affine(scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes), (input,)
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -27,15 +27,13 @@ from .._layout import (
     sliced,
     whole,
 )
+from ._choices import Taken
 from ._elementwise import Activation
-from ._families import Arrangement
+from ._families import LEAD, Arrangement
 from ._reading import Number, Read, Reading, reads
 
 Laid = Callable[[Layout, torch.Size], Layout]
 """From an input's layout and the output's shape to the output's layout."""
-
-LEAD = 2
-"""Dimensions of a signal in front of the activation's own."""
 
 
 def _single(
@@ -277,19 +275,11 @@ def _indexed(
     *,
     axes: Axes | None = None,
 ) -> Read:
-    """Any choice of neurons, told by what it does to their numbers; places left empty are numbered 0 of 1 + count."""
-    shape, count = input.shape, input.numel()
-
-    def adjoint(p: torch.Tensor) -> torch.Tensor:
-        numbers = torch.arange(1, count + 1, device=p.device).reshape(shape)
-        places = apply(numbers).flatten()
-        back = p.new_zeros((*p.shape[:LEAD], count + 1))
-        back.index_add_(-1, places, p.flatten(LEAD))
-        return back[..., 1:].reshape(*p.shape[:LEAD], *shape)
-
+    """Any choice of neurons, told by what it does to their numbers."""
     if laid is None and axes is None:
         laid = _looked_up(apply)
-    return _single(input, apply, adjoint, laid=laid, axes=axes)
+    known = Taken([input], lambda numbers: [apply(numbers[0])])
+    return _single(input, apply, lambda p: known.adjoint([p])[0], laid=laid, axes=axes)
 
 
 def _looked_up(apply: Callable[[torch.Tensor], torch.Tensor]) -> Laid:

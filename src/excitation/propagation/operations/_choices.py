@@ -15,12 +15,9 @@ import torch
 from .._bounds import Bounds, Limit, compact, spread
 from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
 from .._values import Value
-from ._families import Arrangement, Operation
+from ._families import LEAD, Arrangement, Operation
 
 Tensors = Sequence[torch.Tensor]
-
-LEAD = 2
-"""Dimensions of a signal in front of the activation's own."""
 
 
 @dataclass(eq=False)
@@ -135,7 +132,7 @@ class Taken:
         for signal, numbers in zip(signals, self.numbers(), strict=False):
             if signal is not None:
                 places = numbers.flatten().to(whole.device)
-                whole = whole.index_add(-1, places, signal.reshape(*lead, places.numel()))
+                whole.index_add_(-1, places, signal.reshape(*lead, places.numel()))
         parts = torch.split(whole[..., 1:], self._sizes, -1)
         return [part.reshape(*lead, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 

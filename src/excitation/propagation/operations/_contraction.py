@@ -87,13 +87,7 @@ def _alone(reading: Reading, x: torch.Tensor, term: str, y: str) -> Parts:
     """An einsum of one tensor: sums over axes, and axes in another order."""
     if len(set(term)) < len(term):
         reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
-
-    def run() -> torch.Tensor:
-        gone = [axis for axis, letter in enumerate(term) if letter not in y]
-        rest = [letter for letter in term if letter in y]
-        return (x.sum(gone) if gone else x).permute([rest.index(letter) for letter in y])
-
-    return Parts(run)
+    return Parts(lambda: _laid_out(x, term, y))
 
 
 def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, right: str, y: str) -> Read | Parts:

@@ -71,7 +71,7 @@ class Scaled(Operation):
 
     Attributes:
         factor: broadcastable to the output; only its sign matters to signals. A number, or a tensor.
-        shape: of the input; dimensions the output repeats are summed over on the way down.
+        shape: of the input; signals are summed over the dimensions that the output repeats.
         exact: gives the factor and the constant themselves, if these are constants; each a number or a tensor.
         shifts: whether a constant is added, so that zero does not stay zero.
         statistic: whether the neurons are also divided by a statistic of several of them, which is never negative.

@@ -35,6 +35,9 @@ from .._values import Value, shared_source
 
 NONE: frozenset[int] = frozenset()
 
+LEAD = 2
+"""Dimensions of a signal in front of the activation's own: polarity and target."""
+
 
 @dataclass(eq=False)
 class Operation:
@@ -137,11 +140,17 @@ class Noise:
 
     Attributes:
         groups: of channels.
-        sums: the sum of the weights of each output channel.
+        transposed: whether it is a transposed convolution.
     """
 
     groups: int
-    sums: Callable[[torch.Tensor], torch.Tensor]
+    transposed: bool = False
+
+    def sums(self, weight: torch.Tensor) -> torch.Tensor:
+        """The sum of the weights of each output channel."""
+        if self.transposed:
+            return weight.reshape(self.groups, -1, weight.shape[1], weight[0, 0].numel()).sum((1, 3)).flatten()
+        return weight.flatten(1).sum(1)
 
 
 @dataclass(eq=False)

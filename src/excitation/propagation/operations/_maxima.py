@@ -13,9 +13,10 @@ import torch
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from .._bounds import Bounds, maximum, minimum
-from ._choices import LEAD, Selection, Taken
+from ._choices import Selection, Taken
 from ._elementwise import Activation
-from ._reading import Parts, Read, Reading, common_shape, reads
+from ._families import LEAD
+from ._reading import Parts, Read, Reading, common_shape, reads, reduced_dims
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
 """From the input to the places of the chosen neurons along one dimension, which stays."""
@@ -30,13 +31,6 @@ def reduced_axes(dims: int, gone: Sequence[int], *, keepdim: bool) -> Axes:
         elif keepdim:
             kept.append(Resampled(axis))
     return tuple(kept)
-
-
-def _every(input: torch.Tensor, dim: Any) -> list[int]:
-    """Dimensions as non-negative numbers; all where none is given."""
-    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
-        return list(range(input.dim()))
-    return sorted({d % max(input.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)})
 
 
 def _together(x: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
@@ -81,21 +75,18 @@ LARGEST = _first_largest, torch.amax
 SMALLEST = _first_smallest, torch.amin
 
 
-@reads("max", "min")
+@reads("max", "min", "amax", "amin")
 def extremum(
     reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
 ) -> Read | Parts:
-    """The largest or smallest over one dimension, over everything, or of two tensors."""
+    """The largest or smallest over dimensions, over everything, or of two tensors.
+
+    Of equals the first wins, also where PyTorch's derivative of `amax` divides between them.
+    """
     second = dim if isinstance(dim, torch.Tensor) else other
     if second is not None:
         return larger(reading, input, second)
-    return _over(input, _every(input, dim), keepdim, LARGEST if reading.name == "max" else SMALLEST)
-
-
-@reads("amax", "amin")
-def extremum_over_dims(reading: Reading, input: torch.Tensor, dim: Any = (), keepdim: bool = False) -> Read:
-    """The same over several dimensions; of equals the first wins here too, unlike in PyTorch's derivative."""
-    return _over(input, _every(input, dim), keepdim, LARGEST if reading.name == "amax" else SMALLEST)
+    return _over(input, reduced_dims(input, dim), keepdim, LARGEST if reading.name.endswith("max") else SMALLEST)
 
 
 @reads("aminmax")
@@ -104,7 +95,7 @@ def smallest_and_largest(
 ) -> Read:
     """Both at once."""
     del reading
-    return _over(input, _every(input, dim), keepdim, SMALLEST, LARGEST)
+    return _over(input, reduced_dims(input, dim), keepdim, SMALLEST, LARGEST)
 
 
 @reads("maximum", "fmax", "minimum", "fmin")
@@ -202,7 +193,7 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
     del reading
     return _over(
         input,
-        _every(input, dim),
+        reduced_dims(input, dim),
         keepdim,
         (
             lambda x: _first(x, x.kthvalue(k, -1, keepdim=True).values),
@@ -219,7 +210,9 @@ def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdi
     def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
         return x.median(dims[0], keepdim=keepdim).values if len(dims) == 1 else x.median()
 
-    return _over(input, _every(input, dim), keepdim, (lambda x: _first(x, run(x, -1, keepdim=True).values), bound))
+    return _over(
+        input, reduced_dims(input, dim), keepdim, (lambda x: _first(x, run(x, -1, keepdim=True).values), bound)
+    )
 
 
 @reads("cummax", "cummin")
@@ -233,7 +226,7 @@ def running_extremum(reading: Reading, input: torch.Tensor, dim: int) -> Read:
 def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
     """A soft maximum: each input wins with its softmax weight, which is also its part in the derivative."""
     del reading
-    dims = _every(input, dim)
+    dims = reduced_dims(input, dim)
 
     def adjoint(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
         p = next(signal for signal in signals if signal is not None)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from .._axes import Axes, Kept, Made, Resampled
 from .._layout import claim_space
 from ._families import Average, PowerAverage, Reach, Winner
-from ._reading import Number, Read, Reading, pair, reads
+from ._reading import Number, Read, Reading, pair, reads, reduced_dims
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -158,14 +158,6 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
     return _average(input, forward, None, 1.0, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
 
 
-def _dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
-    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
-        dims: tuple[int, ...] = tuple(range(input.dim()))
-    else:
-        dims = tuple(d % input.dim() for d in ((dim,) if isinstance(dim, int) else dim))
-    return dims
-
-
 def _without(input: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> Axes:
     """The axes that a reduction leaves; those it keeps with one position have no meaning."""
     places = [place for place in range(input.dim()) if keepdim or place not in dims]
@@ -178,7 +170,7 @@ def mean_or_sum(
 ) -> Read:
     """Mean or sum over dimensions: affine with equal weights."""
     del dtype
-    dims, mean = _dims(input, dim), reading.name == "mean"
+    dims, mean = reduced_dims(input, dim), reading.name == "mean"
 
     count = math.prod(input.shape[d] for d in dims)
     left = [1 if d in dims else size for d, size in enumerate(input.shape)]

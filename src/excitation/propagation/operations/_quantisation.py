@@ -20,6 +20,10 @@ def staircase(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) 
     """Rounding and fake quantisation; a step below zero is reached from below zero only, but for `floor`."""
     if any(reading.carries(item) for item in (*args, *kwargs.values())):
         reading.refuse("the size of its steps depends on the images.", "Use the scale that calibration stored.")
+    return _rounded(input)
+
+
+def _rounded(input: torch.Tensor) -> Read:
     return Activation((1.0,), lambda bounds: sign_kept(bounds, lambda _: NONNEGATIVE)), (input,)
 
 
@@ -34,7 +38,7 @@ def observed_staircase(
             f"{reading.where} still adapts its scale to the images; call"
             " model.apply(torch.ao.quantization.disable_observer) first."
         )
-    return Activation((1.0,), lambda bounds: sign_kept(bounds, lambda _: NONNEGATIVE)), (input,)
+    return _rounded(input)
 
 
 @reads("quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic", "linear_dynamic")

@@ -123,6 +123,13 @@ def pair(item: Any, count: int) -> tuple[int, ...]:
     return numbers * count if len(numbers) == 1 else numbers
 
 
+def reduced_dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
+    """The dimensions that a reduction is over, in order, as non-negative numbers; all where none is given."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(input.dim()))
+    return tuple(sorted({d % max(input.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)}))
+
+
 def common_shape(*shapes: Sequence[int]) -> torch.Size:
     """The shape to which PyTorch repeats tensors of these shapes."""
     return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

@@ -28,8 +28,8 @@ def residual_sum(
 
     `"proportional"`: an affine operation with weights one (Eq. 4): `P(a) = P(y) a / (a + b)` among the terms of the
     signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered; bounded neurons count from their bound, Eq. 5,
-    as they do in any affine operation). Where all of them are zero the mass is lost,
-    as Eq. 4 has it (`Z = 0`), or spread evenly.
+    as they do in any affine operation). Where all of them are zero the mass is lost, as Eq. 4 has it (`Z = 0`), or
+    spread evenly.
     `"branch"`: all to the term with the most weighted operations of its own.
     `"original"`: `P(a) = P(y) a / y` with signs, zero where `y = 0`.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -32,14 +33,14 @@ class _Kept:
         stamp: its version, place and layout.
         mark: its product with fixed random numbers.
         halves: by sign; filled once, never changed.
-        turned: the same with inputs and outputs exchanged, by sign and number of inputs, which tells the groups.
+        made: what was made of the halves in turn, by a key of who made it.
     """
 
     weight: weakref.ref[torch.Tensor]
     stamp: tuple[object, ...]
     mark: torch.Tensor
     halves: dict[int, torch.Tensor] = field(default_factory=dict)
-    turned: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    made: dict[Hashable, torch.Tensor] = field(default_factory=dict)
 
 
 _kept: dict[int, _Kept] = {}
@@ -55,13 +56,11 @@ def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
         sign: which half.
         dtype: of the result.
     """
-    return half_with_turned(weight, sign, dtype)[0]
+    return half_with_made(weight, sign, dtype)[0]
 
 
-def half_with_turned(
-    weight: Weight, sign: int, dtype: torch.dtype
-) -> tuple[Weight, dict[tuple[int, int], torch.Tensor]]:
-    """A half, and the place beside it for the same half laid out for the transposed product."""
+def half_with_made(weight: Weight, sign: int, dtype: torch.dtype) -> tuple[Weight, dict[Hashable, torch.Tensor]]:
+    """A half, and the place beside it for what is made of the weight's halves in turn."""
     weight_as_is = weight.dtype == dtype
     rows = _rows(weight) if weight_as_is else None
     if rows is None:
@@ -79,7 +78,7 @@ def half_with_turned(
     # Two threads may both make a half; either is right.
     if made is None:
         made = found.halves.setdefault(sign, _halved(weight.detach(), sign))
-    return made, found.turned
+    return made, found.made
 
 
 def release_weights() -> int:
@@ -91,7 +90,7 @@ def release_weights() -> int:
         How many bytes were held.
     """
     with _lock:
-        every = [made for kept in _kept.values() for made in (*kept.halves.values(), *kept.turned.values())]
+        every = [made for kept in _kept.values() for made in (*kept.halves.values(), *kept.made.values())]
         held = sum(made.numel() * made.element_size() for made in every)
         _kept.clear()
     return held

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 
 from .._bounds import UNBOUNDED, Limit
 from .._values import Value
 from ..operations import Affine, Average
+from ..operations._families import Noise
 from ..policies import Policies
-from ._halves import half_with_turned
+from ._halves import half_with_made
 
 SMALL = 2048
 """Entries of one of several images up to which a mask is quicker than a call for each image."""
@@ -26,24 +27,30 @@ class Half:
     The half is made when it is first needed.
     """
 
-    __slots__ = ("_dtype", "_operation", "_sign", "_turned", "_weight")
+    __slots__ = ("_dtype", "_made", "_operation", "_sign", "_weight")
 
     def __init__(self, operation: Affine | Average, sign: int, dtype: torch.dtype) -> None:
         self._operation = operation
         self._sign = sign
         self._dtype = dtype
         self._weight: torch.Tensor | None = None
-        self._turned: dict[tuple[int, int], torch.Tensor] = {}
+        self._made: dict[Hashable, torch.Tensor] = {}
 
     def _half(self, operation: Affine) -> torch.Tensor:
         if self._weight is None:
-            self._weight, self._turned = half_with_turned(operation.weight, self._sign, self._dtype)
+            self._weight, self._made = half_with_made(operation.weight, self._sign, self._dtype)
         return self._weight
 
     def weight(self) -> torch.Tensor:
         """The half itself, of an operation that has weights."""
         assert isinstance(self._operation, Affine)
         return self._half(self._operation)
+
+    def sums(self, noise: Noise) -> torch.Tensor:
+        """The sum of the half's weights of each output channel."""
+        weight, key = self.weight(), (self._sign, noise)
+        found = self._made.get(key)
+        return self._made.setdefault(key, noise.sums(weight)) if found is None else found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The product."""
@@ -68,9 +75,9 @@ class Half:
             weight = self._half(operation)
             # Modules that share a weight may part its channels into different groups, and lay it out differently then.
             key = self._sign, operation.input.shape[1]
-            turned = self._turned.get(key)
+            turned = self._made.get(key)
             if turned is None:
-                turned = self._turned.setdefault(key, turn(weight).contiguous())
+                turned = self._made.setdefault(key, turn(weight).contiguous())
             turned = turned if few is None else turned.index_select(1, few)
             back = product(flat, turned)
         # Of one image as well, where all are treated alike.
@@ -114,7 +121,7 @@ def living(z: torch.Tensor, policies: Policies, operation: Affine | Average, lin
     limit: torch.Tensor | None = None
     for half, a in links:
         largest = torch.unflatten(a, 1, (noise.groups, -1)).flatten(2).amax(2)
-        sums = torch.unflatten(noise.sums(half.weight()), 0, (noise.groups, -1))
+        sums = torch.unflatten(half.sums(noise), 0, (noise.groups, -1))
         part = (largest[:, :, None] * sums).flatten(1)
         limit = part if limit is None else limit + part
     assert limit is not None

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from .._errors import ExcitationError
 from ._names import written
 from ._reachable import reachable
-from ._values import tensor_list, version_of
+from ._values import tensor_list, version_of, was_written
 
 OWN = frozenset(vars(torch.nn.Module()))
 """What every module keeps for PyTorch's own use."""
@@ -25,7 +25,7 @@ GROUPS = ("_parameters", "_buffers", "_modules")
 _MISSING = object()
 
 
-class Holdings:
+class NetworkState:
     """A network's modules and tensors, found in one walk at the beginning of a recording.
 
     Args:
@@ -147,8 +147,7 @@ class Holdings:
     def rewritten(self) -> str:
         """The name of a constant that was written into since the beginning, empty if there is none."""
         for tensor in self._constants:
-            version = self.versions[id(tensor)]
-            if version >= 0 and tensor._version != version:
+            if was_written(tensor, self.versions[id(tensor)]):
                 return self.name_of(tensor)
         return ""
 
