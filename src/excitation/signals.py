@@ -31,8 +31,8 @@ Reading: TypeAlias = Literal["response", "softmax", "posterior"]
 class ClassNames(tuple[str, ...]):
     """Names of classes, one per output unit, with words that stand for several classes each.
 
-    A `LoadedModel` with ImageNet's class names has its groups: `"dog"` stands for 118 breeds. As a target, a group is the
-    distribution that gives each of its classes the same share.
+    A `LoadedModel` with ImageNet's class names has its groups: `"dog"` stands for 118 breeds. As a target, a group is
+    the distribution that gives each of its classes the same share.
 
     Attributes:
         groups: indices of the classes by the group's name, in lower case.

@@ -66,7 +66,7 @@ def test_it_knows_its_classes_pictures_and_layers(load):
     assert loaded.spec == "lite"
     assert not loaded.model.training
     assert loaded.class_names[281] == "tabby"
-    values = loaded.preprocessing(eb_picture())
+    values = loaded.preprocessing(half_white())
     assert float(values.min()) == pytest.approx((0 - 127) / 128)
     assert float(values.max()) == pytest.approx((255 - 127) / 128)
     images = torch.randn(1, 3, 64, 96)
@@ -77,7 +77,7 @@ def test_it_knows_its_classes_pictures_and_layers(load):
     assert float(account.here + account.lost + account.round) == pytest.approx(1, abs=1e-4)
 
 
-def eb_picture():
+def half_white():
     import PIL.Image
 
     picture = PIL.Image.new("RGB", (320, 320))

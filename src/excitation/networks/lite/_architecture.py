@@ -60,14 +60,14 @@ class SameConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
-    def forward(self, input: Float[torch.Tensor, "image in h w"]) -> Float[torch.Tensor, "image out h2 w2"]:  # noqa: A002
+    def forward(self, input: Float[torch.Tensor, "image in h w"]) -> Float[torch.Tensor, "image out h2 w2"]:
         """Pad, then convolve."""
         (top, bottom), (left, right) = (
             _padding(size, kernel, stride)
             for size, kernel, stride in zip(input.shape[2:], self.kernel_size, self.stride, strict=True)
         )
         if top or bottom or left or right:
-            input = F.pad(input, (left, right, top, bottom))  # noqa: A001
+            input = F.pad(input, (left, right, top, bottom))
         return super().forward(input)
 
 
@@ -83,7 +83,7 @@ class NormAct(nn.BatchNorm2d):
         super().__init__(channels, eps=EPSILON)
         self.act = nn.ReLU6()
 
-    def forward(self, input: Float[torch.Tensor, "image c h w"]) -> Float[torch.Tensor, "image c h w"]:  # noqa: A002
+    def forward(self, input: Float[torch.Tensor, "image c h w"]) -> Float[torch.Tensor, "image c h w"]:
         """Normalise and rectify."""
         activated: torch.Tensor = self.act(super().forward(input))
         return activated
