@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
 	$(PIP) install --quiet --no-build-isolation --no-deps --requirement requirements-nodeps.txt
 	@touch $@
 
-demo: $(INSTALLED)  ## explain a photo, and a crowded picture with the classifier that comes along
+demo: $(INSTALLED)  ## explain a photo and a crowded picture
 	$(BIN)/excitation demo --out out/demo
 
 test: lint types pytest  ## style, types, then all tests
@@ -52,7 +52,8 @@ train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each 
 	$(BIN)/python -m experiments.symbols.train --network resnet
 
 figures: $(INSTALLED)  ## draw the figures of the documentation again
-	$(BIN)/excitation demo --out out/demo && cp out/demo/maps.png docs/figures/demo.png && cp out/demo/photo.png docs/figures/photo.png
+	$(BIN)/excitation demo --out out/demo && cp out/demo/maps.png docs/figures/demo.png
+	cp out/demo/photo.png docs/figures/photo.png
 	$(BIN)/python -m experiments.figures.layers
 	$(BIN)/python -m experiments.figures.contrast
 	$(BIN)/python -m experiments.figures.cooccurrence

@@ -6,18 +6,30 @@ import dataclasses
 import time
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 import excitation as eb
-from excitation._forward import forward
+from excitation._forward import OutputChoice, forward
 from excitation._layers import default_place
 from excitation.propagation import Record
 from excitation.propagation._bounds import UNBOUNDED
 from excitation.propagation._record import Entry
 from excitation.propagation._values import Value
-from excitation.propagation.operations import Activation, Affine, Average, Gated, Product, Scaled, Sum
+from excitation.propagation.operations import (
+    Activation,
+    Affine,
+    Average,
+    Gated,
+    GatedAverage,
+    Magnitude,
+    PowerAverage,
+    Product,
+    Scaled,
+    Sum,
+)
 
 TARGET = 3
 CLOSED = 1e-4
@@ -63,53 +75,97 @@ class Row:
     replay: str = ""
 
 
-def measure(model: nn.Module, images: torch.Tensor) -> Row:
+def measure(model: nn.Module, images: Any, output: OutputChoice = None) -> Row:
     """Explain a network's pictures and look at the account.
 
     Args:
         model: in evaluation mode.
-        images: `(image, 3, height, width)`.
+        images: `(image, channel, *space)`; several tensors for a network with several inputs.
+        output: which of its outputs holds the scores.
     """
     count = sum(parameter.numel() for parameter in model.parameters())
-    replay = _replayed(model, images)
+    replay = _replayed(model, images, output)
     try:
-        record = forward(model, images, None)
-    except eb.UnsupportedOperationError as error:
+        record = forward(model, images, None, output)
+    except eb.ExcitationError as error:
         return Row("refused", [str(error)], count, replay=replay)
-    beyond, layer = beyond_the_paper(record), default_place(record).name
+    beyond = beyond_the_paper(record)
+    try:
+        layer = default_place(record).name
+    except eb.ExcitationError:  # tokens all the way: no layer but the pixels is a place
+        layer = ""
     del record  # the activations of a large network
     # By itself the engine refuses products of two activations.
     policies = eb.Policies(product="halves" if HALVED in beyond else "refuse")
     spreading = dataclasses.replace(policies, normaliser="spread")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", eb.BypassWarning)  # a layer in the middle that all evidence passes
-        middle = eb.audit(model, images, [TARGET], layer=layer, policies=policies)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", eb.BypassWarning)  # a layer in the middle that all evidence passes
+            middle = eb.audit(model, images, [TARGET], layer=layer, output=output, policies=policies) if layer else None
         start = time.perf_counter()
-        bottom = eb.audit(model, images, [TARGET], layer="input", policies=policies)
+        bottom = _at_pixels(model, images, output, policies)
         seconds = time.perf_counter() - start
-        spread = eb.audit(model, images, [TARGET], layer="input", policies=spreading)
-    closed = all(
-        float(account.residue.abs().max()) < CLOSED
-        and float(account.negative.abs().max()) == 0
-        and float(account.round.abs().max()) == 0
-        and float(account.lost.min()) > -CLOSED
-        for account in (middle, bottom, spread)
-    )
+        spread = _at_pixels(model, images, output, spreading)
+    except eb.ExcitationError as error:
+        return Row("refused", [str(error)], count, layer, replay=replay)
+    closed = bottom.closed and spread.closed and (middle is None or _closed(middle))
     return Row(
         "wrong" if not closed else "extended" if beyond else "exact",
         beyond,
         count,
         layer,
-        *(float(mass.mean()) for mass in (bottom.top, middle.here, bottom.here, bottom.lost, spread.here)),
+        bottom.top,
+        None if middle is None else float(middle.here.mean()),
+        bottom.here,
+        bottom.lost,
+        spread.here,
         round(seconds, 3),
         replay,
     )
 
 
-def _replayed(model: nn.Module, images: torch.Tensor) -> str:
-    """What `verify` says of a network."""
+@dataclass(frozen=True)
+class Pixels:
+    """Mass on top, on the pixels of all inputs together, and lost on the way; and whether they add up."""
+
+    top: float
+    here: float
+    lost: float
+    closed: bool
+
+
+def _at_pixels(model: nn.Module, images: Any, output: OutputChoice, policies: eb.Policies) -> Pixels:
+    """The account at the pixels; of several inputs, what goes round one is what arrives at the others."""
+    layers = [f"input[{place}]" for place in range(len(images))] if isinstance(images, tuple) else ["input"]
+    with warnings.catch_warnings():
+        # Each of several inputs is one arm of the network.
+        warnings.simplefilter("error" if len(layers) == 1 else "ignore", eb.BypassWarning)
+        warnings.simplefilter("ignore", eb.MassLossWarning)  # the table says how much
+        accounts = [
+            eb.audit(model, images, [TARGET], layer=layer, output=output, policies=policies) for layer in layers
+        ]
+    top, lost = (float(mass.mean()) for mass in (accounts[0].top, accounts[0].lost))
+    here = sum(float(account.here.mean()) for account in accounts)
+    whole = len(layers) > 1 or _closed(accounts[0])
+    return Pixels(top, here, lost, whole and abs(top - here - lost) < CLOSED)
+
+
+def _closed(account: eb.Audit) -> bool:
+    """Whether it balances, has no mass below zero, and all of its mass comes through the layer."""
+    return (
+        float(account.residue.abs().max()) < CLOSED
+        and float(account.negative.abs().max()) == 0
+        and float(account.round.abs().max()) == 0
+        and float(account.lost.min()) > -CLOSED
+    )
+
+
+def _replayed(model: nn.Module, images: Any, output: OutputChoice) -> str:
+    """What `verify` says of a network; it takes one tensor of images."""
+    if isinstance(images, tuple):
+        return ""
     try:
-        found = eb.verify(model, images)
+        found = eb.verify(model, images, output=output)
     except eb.ExcitationError as error:
         return f"refused: {error}"
     return found.reason or "agrees"
@@ -134,6 +190,12 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
     operation = entry.operation
     if isinstance(operation, Gated):
         return "gates"
+    if isinstance(operation, GatedAverage):
+        return "attention"
+    if isinstance(operation, PowerAverage):
+        return "power averages"
+    if isinstance(operation, Magnitude):
+        return "magnitudes"
     if isinstance(operation, Product):
         return HALVED
     if isinstance(operation, Sum):

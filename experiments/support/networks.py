@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .other_networks import Draw, build_other, other_kinds
+
 CLASSES = 20
 SIZE = 64
 
@@ -81,14 +83,16 @@ class Candidate:
     """A network of the table.
 
     Attributes:
-        source: `"torchvision"` or `"timm"`.
-        family: timm's module; empty for torchvision.
+        source: `"torchvision"`, `"timm"`, or `"excitation"`, which builds it for this table.
+        family: timm's module; empty for others.
         name: as the source calls it.
+        kind: `"classifier"` of pictures, `"segmentation"`, `"video"`, `"audio"`, `"detection"`, `"several inputs"`.
     """
 
     source: str
     family: str
     name: str
+    kind: str = "classifier"
 
     @property
     def size(self) -> int:
@@ -97,14 +101,15 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """All networks of the table: torchvision's classifiers, then timm's convolutional families."""
+    """All networks of the table: torchvision's classifiers, timm's convolutional families, then other kinds."""
     from torchvision import models
 
     everyone = [Candidate("torchvision", "", name) for name in models.list_models(module=models)]
-    return everyone + [Candidate("timm", family, name) for family, names in TIMM.items() for name in names]
+    everyone += [Candidate("timm", family, name) for family, names in TIMM.items() for name in names]
+    return everyone + [Candidate(source, "", name, kind) for source, kind, name in other_kinds()]
 
 
-def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, torch.Tensor]:
+def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, Any, Any]:
     """A network with random weights and calibrated batch norms, and pictures for it.
 
     Args:
@@ -112,9 +117,13 @@ def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, torch.Tensor]
         seed: of the weights and of all pictures.
 
     Returns:
-        The network in evaluation mode, and a random picture `(1, 3, size, size)`.
+        The network in evaluation mode, a random image as it takes them, and which of its outputs is asked for.
     """
     torch.manual_seed(seed)
+    if candidate.kind != "classifier":
+        model, draw, output = build_other(candidate.kind, candidate.name, CLASSES)
+        calibrate(model, draw, batch=2 if candidate.kind == "video" else 8)
+        return model.eval(), draw(1), output
     if candidate.source == "torchvision":
         from torchvision import models
 
@@ -122,15 +131,18 @@ def build(candidate: Candidate, seed: int = 0) -> tuple[nn.Module, torch.Tensor]
         if candidate.name.startswith("vit_"):
             options["image_size"] = candidate.size
         model = models.get_model(candidate.name, weights=None, num_classes=CLASSES, **options)
+        if candidate.name.startswith("vit_"):
+            nn.init.normal_(model.heads.head.weight, std=0.02)  # torchvision's are zero: no class has a winner
     else:
         import timm
 
         model = timm.create_model(candidate.name, pretrained=False, num_classes=CLASSES)
-    calibrate(model, candidate.size)
-    return model.eval(), torch.randn(1, 3, candidate.size, candidate.size)
+    size = candidate.size
+    calibrate(model, lambda count: torch.randn(count, 3, size, size))
+    return model.eval(), torch.randn(1, 3, size, size), None
 
 
-def calibrate(model: nn.Module, size: int, batches: int = 2, batch: int = 8) -> None:
+def calibrate(model: nn.Module, draw: Draw, batches: int = 2, batch: int = 8) -> None:
     """Give batch norms scales of both signs, and the statistics of random pictures.
 
     Freshly built ones are the identity, and some networks start their residual branches at zero: nothing would pass
@@ -150,5 +162,6 @@ def calibrate(model: nn.Module, size: int, batches: int = 2, batch: int = 8) -> 
     if norms:
         with torch.no_grad():
             for _ in range(batches):
-                model(torch.randn(batch, 3, size, size))
+                images = draw(batch)
+                model(*images) if isinstance(images, tuple) else model(images)
     model.eval()

@@ -1,7 +1,8 @@
 """Make the support table: `python -m experiments.support.table` (goes on where it stopped).
 
-Every torchvision classifier and one network of every convolutional family of timm, with random weights and calibrated
-batch norms, is explained at the pixels and in the middle; `docs/results/support.md` and `.json` say how it went.
+Every torchvision classifier, one network of every convolutional family of timm, and networks for segmentation, video,
+audio, detection and several inputs, with random weights and calibrated batch norms, are explained at the pixels and in
+the middle; `docs/results/support.md` and `.json` say how it went.
 """
 
 from __future__ import annotations
@@ -53,8 +54,7 @@ def main(
     for candidate in track(chosen, "explaining"):
         place = _place(work, candidate)
         if not place.exists():
-            model, images = build(candidate, SEED)
-            row = {**asdict(candidate), "size": candidate.size, **asdict(measure(model, images))}
+            row = {**asdict(candidate), **asdict(measure(*build(candidate, SEED)))}
             write_whole(place, json.dumps(row, indent=1))
     rows = [json.loads(_place(work, candidate).read_text()) for candidate in chosen]
     table = {"configuration": configuration(), "networks": rows}
@@ -79,27 +79,34 @@ def as_markdown(table: Mapping[str, Any]) -> str:
     lines = [
         "# Which networks can be explained",
         "",
-        f"Every classifier of torchvision {about['torchvision']} and one network of every convolutional family of timm"
-        f" {about['timm']} (more where its operations change), with random weights and batch norms calibrated on random"
-        " pictures, a seventh of their scales negative. One class, `Policies()`, with `product='halves'` where a row"
-        " says so (by itself the engine refuses products of two activations, and says this remedy); float32, torch"
-        f" {about['torch']}, one thread beside other work: the seconds (one map at the pixels with its account) are an"
-        " order of size.",
+        f"Every classifier of torchvision {about['torchvision']}, one network of every convolutional family of timm"
+        f" {about['timm']} (more where its operations change), and networks for segmentation (the mean score of a class"
+        " over all pixels), video, audio, detection and several inputs, with random weights and batch norms calibrated"
+        " on random pictures, a seventh of their scales negative. One class, `Policies()`, with `product='halves'`"
+        " where a row says so (by itself the engine refuses products of two activations, and says this remedy);"
+        f" float32, torch {about['torch']}, one thread beside other work: the seconds (one map at the pixels with its"
+        " account) are an order of size.",
         "",
         "`make support` makes this page; `tests/engine/test_support.py` holds it against the engine.",
         "",
-        "| status | meaning | torchvision | timm |",
-        "| --- | --- | --- | --- |",
+        "| status | meaning | torchvision's classifiers | timm's classifiers | other kinds |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    counts = {source: Counter(row["status"] for row in rows if row["source"] == source) for source in _sources(rows)}
+    groups = _groups(rows)
+    counts = {
+        title: Counter(row["status"] for row in group) for title, group in groups.items() if "classifier" in title
+    }
+    counts["others"] = Counter(row["status"] for row in rows if row["kind"] != "classifier")
     for status, meaning in MEANING.items():
-        lines.append(f"| {status} | {meaning} | {counts['torchvision'][status]} | {counts['timm'][status]} |")
+        cells = " | ".join(str(count[status]) for count in counts.values())
+        lines.append(f"| {status} | {meaning} | {cells} |")
     lines += [
         "",
         "*Mass* is that of the top-down signal (1), of the map in the middle (the layer named, which all evidence"
         " passes), and of the map at the pixels; *lost* ended on the way at winners whose excitatory inputs are all"
         ' silent (`Z = 0` in Eq. 4); *spread* is the mass at the pixels under `Policies(normaliser="spread")`, which'
-        " passes that on, but for neurons that see nothing but padding (NASNet and PNASNet have some). In each row"
+        " passes that on, but for neurons that see nothing but padding (NASNet and PNASNet have some) and what ends at"
+        " a vision transformer's class token, which is a parameter. In each row"
         f" pixels and lost add up to the top within {about['closed']:g}, no mass is negative, and none goes round the"
         " layer. Where much is lost, it is at depthwise convolutions, whose neurons have nine inputs and often no"
         " excitatory one that is active, and in DenseNets at average pooling before batch norm (looked up for"
@@ -108,27 +115,32 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "*Replay*: the record of each network was replayed on other pictures (`eb.verify`); it agrees where scores and"
         " the outputs of all modules equal the network's own.",
     ]
-    for source in _sources(rows):
+    for title, group in groups.items():
         lines += [
             "",
-            f"## {source}",
+            f"## {title}",
             "",
             "| network | status | beyond the paper, or why not | in the middle | top | middle | pixels | lost | spread"
             " | s | replay |",
             "| --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --- |",
         ]
-        lines += [_line(row) for row in rows if row["source"] == source]
+        lines += [_line(row) for row in group]
     return "\n".join(lines) + "\n"
 
 
-def _sources(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["source"] for row in rows))
+def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows by title, in the order of the table."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        title = f"{row['source']}: classifiers" if row["kind"] == "classifier" else row["kind"].capitalize()
+        groups.setdefault(title, []).append(row)
+    return groups
 
 
 def _line(row: Mapping[str, Any]) -> str:
     refused = row["status"] == "refused"
     note = reason(row["notes"][0]) if refused else ", ".join(row["notes"])
-    masses = ("" if refused else f"{row[key]:.4f}".replace("-0.0000", "0.0000") for key in MASSES)
+    masses = ("" if row[key] is None else f"{row[key]:.4f}".replace("-0.0000", "0.0000") for key in MASSES)
     seconds = "" if refused else f"{row['seconds']:.1f}"
     middle = f"`{row['middle_layer']}`" if row["middle_layer"] else ""
     cells = (row["name"], row["status"], note, middle, *masses, seconds, row["replay"])

@@ -138,8 +138,8 @@ def audit(
     if isinstance(contrast, str | None) and float(made.residue.abs().max()) > len(rows) * account.tolerance * size:
         raise BalanceError(
             f"the account of layer {name!r} does not balance: {_number(made.top)} on top, but {_number(made.here)}"
-            f" here, {_number(made.lost)} lost and {_number(made.round)} gone round: mass disappeared between operations."
-            " This is a fault of the engine; please report it with the network."
+            f" here, {_number(made.lost)} lost and {_number(made.round)} gone round: mass disappeared between"
+            " operations. This is a fault of the engine; please report it with the network."
         )
     return made
 

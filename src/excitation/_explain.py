@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -16,7 +15,7 @@ from ._checks import SIDES, check_choice, check_size
 from ._errors import BalanceError, BalanceWarning, ExcitationError, TargetError
 from ._forward import OutputChoice, check_model, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name
-from ._map_checks import MapCheck, check_maps, warn_of_bypass
+from ._map_checks import MapCheck, check_maps, warn_caller, warn_of_bypass
 from .networks._loaded import LoadedModel
 from .propagation import (
     Account,
@@ -216,16 +215,16 @@ def explain_full(
         try:
             result.account.check()
         except BalanceError as error:
-            warnings.warn(str(error), BalanceWarning, stacklevel=2)
+            warn_caller(str(error), BalanceWarning)
     return result
 
 
 @dataclass(frozen=True)
 class Found:
-    """An explanation no question was asked about yet: nothing in it made the host wait for a device.
+    """An explanation whose numbers are not validated yet, so that the host need not wait for a device.
 
     Attributes:
-        explanation: it; whether its numbers are finite is not known.
+        explanation: it; its numbers may not be finite.
         scores: of all classes.
         checks: what to ask about each layer's maps.
         joins: by layer that is only one arm of the network: where others join.
@@ -300,6 +299,7 @@ def sweep_down(
     )
     assert record.top is not None
     top = total(prior[None], record.top.layout)
+    positive = (prior >= 0).flatten(2).all(2).transpose(0, 1)
     maps, share, checks, joins = {}, {}, [], {}
     against_what = (
         ""
@@ -318,7 +318,7 @@ def sweep_down(
         if join is not None:
             joins[name] = join
         whole = join is None and len(record.inputs) == 1
-        checks.append(MapCheck(name, mass, top, against_what, cut, whole, policies.conserves, counts))
+        checks.append(MapCheck(name, mass, top, positive, against_what, cut, whole, policies.conserves, counts))
         attention = mass.clamp(min=0) if cut else mass
         pixels = inputs.tensors.get(name, inputs.images)
         maps[name] = _scaled(_resized(attention, pixels, resize, views=_views(place)), scale)

@@ -36,6 +36,7 @@ class MapCheck:
         layer: its name.
         arrived: mass, not cut at zero, not scaled.
         top: mass the signals put in.
+        positive: whether a signal has no mass below zero.
         contrast: what was subtracted: nothing, `"dual"`, `"rivals"` or `"target"`.
         cut: whether values below zero are taken out.
         whole: whether nothing can pass the layer by.
@@ -46,6 +47,7 @@ class MapCheck:
     layer: str
     arrived: Float[torch.Tensor, "image target *space"]
     top: Float[torch.Tensor, "image target"]
+    positive: Pairs
     contrast: str
     cut: bool
     whole: bool
@@ -77,13 +79,13 @@ class MapCheck:
         """Which maps most of the mass did not reach, although nothing can pass the layer by."""
         if self.contrast or not self.whole:
             return torch.zeros_like(self.top, dtype=torch.bool)
-        return ~self.empty() & (self.share() < MOST)
+        return self.positive & ~self.empty() & (self.share() < MOST)
 
     def unbalanced(self) -> Pairs:
         """Which maps hold more mass than was put in."""
         if self.contrast or not self.conserves:
             return torch.zeros_like(self.top, dtype=torch.bool)
-        return self.share() > 1 + TOO_MUCH
+        return self.positive & (self.share() > 1 + TOO_MUCH)
 
 
 def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
@@ -102,10 +104,10 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
     for check in checks:
         empty, lossy, unbalanced = next(found), next(found), next(found)
         if empty:
-            _warn(_of_empty(check), EmptyMapWarning)
+            warn_caller(_of_empty(check), EmptyMapWarning)
         if lossy:
             least = _first(check.lossy())
-            _warn(
+            warn_caller(
                 f"{1 - float(check.share()[least]):.1%} of the mass of {_pair(least)} is lost on the way to layer"
                 f" {check.layer!r}{_more(check.lossy())}: it ended at neurons without active excitatory inputs."
                 " excitation.audit says where; Policies(normaliser='spread') passes it on.",
@@ -113,7 +115,7 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
             )
         if unbalanced:
             most = _first(check.unbalanced())
-            _warn(
+            warn_caller(
                 f"the map of {_pair(most)} at layer {check.layer!r} holds {float(check.share()[most]):.4g} times the"
                 " mass on top, which no rule should make; excitation.audit says at which operation. Please report it.",
                 BalanceWarning,
@@ -173,11 +175,14 @@ def warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
     """
     known = bool(torch.isfinite(share).all())
     shares = f" Its share of the mass is {share.min():.1%} to {share.max():.1%}." if known else ""
-    _warn(f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}", BypassWarning)
+    warn_caller(
+        f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}", BypassWarning
+    )
 
 
-def _warn(text: str, kind: type[Warning]) -> None:
-    warnings.warn(text, kind, stacklevel=_callers_level() - 1)
+def warn_caller(text: str, kind: type[Warning]) -> None:
+    """Warn at the line of the user's code that called this package."""
+    warnings.warn(text, kind, stacklevel=_callers_level())
 
 
 def _callers_level() -> int:

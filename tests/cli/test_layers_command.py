@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-ROW = {"layer", "kind", "shape", "stride", "whole"}
+ROW = {"layer", "kind", "shape", "axes", "stride", "whole"}
 
 
 def test_table(run, folder):

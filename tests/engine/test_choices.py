@@ -218,7 +218,9 @@ WRITES = {
         lambda x, w: F.relu(x @ w) + F.pad(F.relu(x @ w.T)[:, :2], (0, 0, 1, 1))[:, [0, 2, 3, 1]],
     ),
     "scatter_add": (
-        lambda x, w: torch.zeros(3, 2, 6).double().scatter_add(1, torch.tensor([0, 1, 1, 0])[None, :, None].expand(3, -1, 6), x @ w),
+        lambda x, w: torch.zeros(3, 2, 6).to(x).scatter_add(
+            1, torch.tensor([0, 1, 1, 0])[None, :, None].expand(3, -1, 6), x @ w
+        ),
         lambda x, w: torch.stack([(x @ w)[:, [0, 3]].sum(1), (x @ w)[:, 1:3].sum(1)], 1),
     ),
     "into a view": (

@@ -300,12 +300,15 @@ def test_residual_policies_by_hand():
 
 
 def test_residual_sum_of_opposite_signs():
-    """A positive sum is the work of its positive term; a sum of zeros is shared in halves."""
+    """A positive sum is the work of its positive term; a sum of zeros has no winner (Eq. 4: Z = 0)."""
     model = wrap(lambda x: (x[:, :1] + x[:, 1:]).flatten(1))
     x = torch.tensor([[[[3.0, -1.0, 0.0]], [[-1.0, 3.0, 0.0]]]])
-    for place in range(3):
+    for place in range(2):
         found = eb.explain(model, x.double(), [place], layer="input", signed=True)
         assert float(found.sum()) == pytest.approx(1)
+    assert float(eb.explain(model, x.double(), [2], layer="input").sum()) == 0
+    spread = eb.explain(model, x.double(), [2], layer="input", policies=eb.Policies(normaliser="spread"))
+    assert float(spread.sum()) == pytest.approx(1)
     both = wrap(lambda x: torch.cat([x[:, :1] + x[:, 1:], x * 0], 1).flatten(1))
     assert float(eb.explain(both, x.double(), [0], layer="input").sum()) == pytest.approx(1)
     difference = wrap(
@@ -332,20 +335,24 @@ def test_zero_normalisers_lose_or_spread():
     assert spread.reshape(3, 4).tolist() == [[0.25] * 4, [0, 0, 0.25, 0.75], [1, 0, 0, 0]]
 
 
-def test_threshold_is_relative_to_the_image():
-    w = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    model = wrap(lambda x, w: x.flatten(1) @ w.T, w)
-    x = torch.tensor([[[[1.0, 1e-7]]], [[[1e-7, 1e-7]]]])
-    masses = {
-        threshold: eb.explain(model, x.double(), [1], layer="input", policies=eb.Policies(threshold=threshold)).sum(
-            (1, 2, 3)
-        )
-        for threshold in (None, 1e-3)
-    }
-    assert masses[None].tolist() == pytest.approx([1, 1])  # exact in double precision: nothing counts as zero
-    assert masses[1e-3].tolist() == pytest.approx([0, 1])
+def test_threshold_is_relative_to_what_a_channel_can_attain():
+    """Of convolutions over several positions, whose fast algorithms leave noise in place of zeros; of no others."""
+    w = torch.zeros(2, 2, 1, 2)
+    w[0, 0, 0, 0], w[1, 0, 0, 1] = 1.0, 1e-9  # scales far apart: a small channel is not a silent one
+    model = wrap(lambda x, w: F.conv2d(x, w).flatten(1), w)
+    x = torch.tensor([[[[1.0, 1e-7]]], [[[1e-7, 1e-7]]]]).expand(-1, 2, -1, -1)
+
+    def mass(target, threshold, images=x, net=model):
+        policies = eb.Policies(threshold=threshold)
+        return eb.explain(net, images.double(), [target], layer="input", policies=policies).sum((1, 2, 3)).tolist()
+
+    assert mass(1, None) == pytest.approx([1, 1])  # exact in double precision: nothing counts as zero
+    assert mass(1, 1e-3) == pytest.approx([0, 1])  # 1e-7 of the largest input of the first image, all of the second's
+    assert mass(0, 1e-3) == pytest.approx([1, 1])
     single = eb.explain(model.float(), x, [1], layer="input")
     assert single.sum((1, 2, 3)).tolist() == pytest.approx([0, 1])
+    linear = wrap(lambda x, w: x.flatten(1) @ w.T, w.flatten(1))
+    assert mass(1, 1e-3, net=linear) == pytest.approx([1, 1])
 
 
 def test_layers_of_one_neuron_to_one_neuron_pass_signals():

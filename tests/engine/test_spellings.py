@@ -10,8 +10,8 @@ from torch import nn
 import excitation as eb
 
 EVERY = {
-    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "masked": MASKED, "gate": GATE, "head": HEAD, "sum": SUM,
-    **SMOOTH, **POOLING, **SCALING,
+    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "masked": MASKED, "gate": GATE,
+    "head": HEAD, "sum": SUM, **SMOOTH, **POOLING, **SCALING,
 }  # fmt: skip
 SHAPES = {
     "convolution": [(6, 6, 3, 3), (6,)], "pointwise": [(6, 6), (6,)], "gate": [(6, 6)], "head": [(4, 6), (4,)],

@@ -129,3 +129,23 @@ class Text(nn.Module):
 class Mean(nn.Module):
     def forward(self, x):
         return x.mean(2)
+
+
+class Grown(nn.Module):
+    """Appends to the list that it concatenated, as dense blocks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(7, 4, 3, padding=1)])
+        self.head = nn.Linear(11, 5)
+
+    def forward(self, x):
+        features = [x]
+        for conv in self.convs:
+            features.append(torch.relu(conv(torch.cat(features, 1))))
+        return self.head(torch.cat(features, 1).mean((2, 3)))
+
+
+def test_lists_that_grow_after_a_call_are_replayed_as_they_were():
+    found = eb.verify(Grown().eval(), torch.rand(2, 3, 8, 8))
+    assert not found.reason

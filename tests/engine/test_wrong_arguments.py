@@ -115,7 +115,7 @@ CALLS = {
     "networks.register_scheme('new', None)": "scheme is None; a Scheme is expected",
     "eb.Policies(residual='foo')": "policy residual is 'foo'; choose one of 'proportional', 'branch', 'original'",
     "eb.Policies(residual={})": "choose one of 'proportional'",
-    "eb.Policies(threshold='a')": "a fraction of the largest normaliser, 0 <= t < 1, is expected",
+    "eb.Policies(threshold='a')": "a fraction of what a normaliser can attain, 0 <= t < 1, is expected",
     "eb.Policies(threshold=1)": "0 <= t < 1",
     "eb.Policies(threshold=float('nan'))": "0 <= t < 1",
     "eb.Policies.original(residual='foo')": "choose one of 'proportional'",

@@ -104,8 +104,8 @@ def test_it_is_right_on_real_photos(load, shared):
     """Every fifth of 300 photos; docs/models.md tells the result of all of them."""
     folder = shared("data/imagenet_sample")
     loaded = load("lite")
-    with (folder / "labels.csv").open() as table:
-        rows = list(csv.DictReader(table))[::5]
+    with (folder / "labels.csv").open(newline="") as labels:
+        rows = list(csv.DictReader(labels))[::5]
     right = 0
     for row in rows:
         values = loaded.preprocessing(read_picture(folder / "images" / row["file"]))

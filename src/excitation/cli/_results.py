@@ -16,6 +16,9 @@ from jaxtyping import Bool, Float, Int
 from .._errors import ExcitationError
 from .._files import whole_file
 
+MAX_UNPACKED = 1 << 32
+"""Bytes of all arrays of a result: 4 GB, the maps of a thousand classes at a thousand by a thousand pixels."""
+
 
 class ResultError(ExcitationError):
     """A folder of results cannot take this run's."""
@@ -179,12 +182,22 @@ def read_configuration(path: Path) -> Mapping[str, object]:
         return dict(found)
 
 
+def _check_size(stored: np.lib.npyio.NpzFile, path: Path) -> None:
+    archive = stored.zip
+    assert archive is not None  # it is open
+    if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
+        raise ResultError(f"{path} unpacks to more than {MAX_UNPACKED} bytes; choose another --out.")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         with np.load(path, allow_pickle=False) as stored:
+            _check_size(stored, path)
             yield stored
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except ResultError:
+        raise
+    except (ValueError, KeyError, TypeError, EOFError, MemoryError, RecursionError, zipfile.BadZipFile) as error:
         raise ResultError(f"{path} is no result of `excitation explain` or `compare`; choose another --out.") from error
 
 

@@ -146,8 +146,8 @@ GROUPS: dict[str, tuple[int, ...]] = {
     "whale": (147, 148),
     "wolf": tuple(range(269, 272)),
 }
-"""Words that stand for several classes, or for one of another name: the categories, and groups above ImageNet's classes
-in WordNet by their everyday names."""
+"""Words that stand for several classes, or for one that is called otherwise: the categories, and groups above
+ImageNet's classes in WordNet by their everyday names."""
 
 
 @cache

@@ -52,7 +52,29 @@ class XmlAnnotation:
 
 
 def read_xml(path: Path) -> XmlAnnotation:
-    """Read one annotation.
+    """Read one annotation, as `xml_root` does.
+
+    Raises:
+        XmlError: missing, malformed, too large, or no annotation.
+    """
+    root = xml_root(path)
+    objects = root.findall("object")
+    named = [item for item in objects if xml_text(item, "name")]
+    return XmlAnnotation(
+        filename=xml_text(root, "filename"),
+        size=xml_size(root.find("size")),
+        objects=tuple(
+            XmlObject(
+                xml_text(item, "name"), xml_box(item.find("bndbox")), xml_text(item, "difficult") in {"1", "true"}
+            )
+            for item in named
+        ),
+        nameless=len(objects) - len(named),
+    )
+
+
+def xml_root(path: Path) -> Element:
+    """The outermost element of an annotation.
 
     Document type declarations are refused, and with them entities and all that is made of them; so are files above
     4 MiB and deep nesting. Nothing outside the file is read.
@@ -60,23 +82,6 @@ def read_xml(path: Path) -> XmlAnnotation:
     Raises:
         XmlError: missing, malformed, too large, or no annotation.
     """
-    root = _parse(path)
-    if root.tag != "annotation":
-        raise XmlError(f"is no annotation: its outermost element is <{root.tag}>.")
-    objects = root.findall("object")
-    named = [item for item in objects if _text(item, "name")]
-    return XmlAnnotation(
-        filename=_text(root, "filename"),
-        size=_size(root.find("size")),
-        objects=tuple(
-            XmlObject(_text(item, "name"), _box(item.find("bndbox")), _text(item, "difficult") in {"1", "true"})
-            for item in named
-        ),
-        nameless=len(objects) - len(named),
-    )
-
-
-def _parse(path: Path) -> Element:
     builder = TreeBuilder()
     depth = 0
 
@@ -113,29 +118,35 @@ def _parse(path: Path) -> Element:
         if isinstance(error, XmlError):
             raise
         raise XmlError(f"is not well-formed XML: {error}.") from error
-    return builder.close()
+    root = builder.close()
+    if root.tag != "annotation":
+        raise XmlError(f"is no annotation: its outermost element is <{root.tag}>.")
+    return root
 
 
-def _text(element: Element, tag: str) -> str:
+def xml_text(element: Element, tag: str) -> str:
+    """The text of the first child with this tag, without space around it; `""` if there is none."""
     return (element.findtext(tag) or "").strip()
 
 
 def _number(element: Element, tag: str) -> float | None:
     try:
-        value = float(_text(element, tag))
+        value = float(xml_text(element, tag))
     except ValueError:
         return None
     return value if math.isfinite(value) else None
 
 
-def _size(element: Element | None) -> tuple[int, int] | None:
+def xml_size(element: Element | None) -> tuple[int, int] | None:
+    """`(height, width)` of a `<size>`; `None` if it is missing or not above zero."""
     if element is None:
         return None
     height, width = _number(element, "height"), _number(element, "width")
     return (int(height), int(width)) if height and width and height >= 1 and width >= 1 else None
 
 
-def _box(element: Element | None) -> Box | None:
+def xml_box(element: Element | None) -> Box | None:
+    """xmin, ymin, xmax, ymax of a `<bndbox>` as they stand in the file; `None` if one is missing or no number."""
     if element is None:
         return None
     x0, y0, x1, y1 = (_number(element, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))

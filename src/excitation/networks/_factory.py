@@ -16,6 +16,9 @@ FORM = "package.module:factory[@weights.safetensors]"
 def load_factory(spec: str) -> LoadedModel:
     """Call a factory without arguments and load weights into what it returns.
 
+    This imports the module, and so runs its code, on purpose: it is the one way of loading a model that does. Take such
+    a spec only from people who may run code on this machine.
+
     Args:
         spec: `package.module:factory` or `package.module:factory@weights.safetensors`. The factory returns a module
             or a `LoadedModel`; the latter says how pictures are prepared and what the classes are called. Every

@@ -170,10 +170,11 @@ def claim_space(layout: Layout, count: int) -> None:
     """Say that an operation works on images with channels and `count` axes of space behind them."""
     for factor in layout[0]:
         factor.origin.claim(Role.VIEW)
-    claim_channels(layout, 1)
+    # Space first: where blocks of pixels were stacked as channels, an axis of the image is in both.
     for order, axis in enumerate(layout[-count:]):
         for factor in axis:
             factor.origin.claim(Role.SPACE, order)
+    claim_channels(layout, 1)
 
 
 def by_axes(layout: Layout, axes: Axes, shape: Sequence[int]) -> Layout:
@@ -205,11 +206,12 @@ def _made(mixed: Sequence[Axis]) -> Role:
 
 
 def _resampled(axis: Axis, source: Resampled, size: int) -> Axis:
-    if len(axis) != 1 or axis[0].step != 1 or axis[0].size != axis[0].origin.size:
+    # A block of positions is a place too, a larger one.
+    if len(axis) != 1 or axis[0].step * axis[0].size != axis[0].origin.size:
         return whole(Origin(size))
     below = axis[0].origin
-    step = source.step if source.step is not None else below.size / size if size else 0.0
-    stride = None if below.stride is None else below.stride * step
+    step = source.step if source.step is not None else axis[0].size / size if size else 0.0
+    stride = None if below.stride is None else below.stride * axis[0].step * step
     return whole(Origin(size, below=below, stride=stride))
 
 
@@ -434,7 +436,7 @@ def first_image(axis: Axis) -> int:
     return next(place for place, factor in enumerate(axis) if factor.origin.own is Role.IMAGE)
 
 
-def refusal(where: str, kind: str = "mixes the images of the batch") -> UnsupportedOperationError:
+def refusal(where: str, kind: str = "picks, combines or repeats images of the batch") -> UnsupportedOperationError:
     """An operation through which an image's map would depend on the other images."""
     return UnsupportedOperationError(
         f"{where}: it {kind}, so an image would have no map of its own. Explain the images one by one, or choose a"

@@ -55,6 +55,8 @@ class Tape(Recorder):
     def _information(
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
+        # The network can change its lists after the call.
+        args, kwargs = _swapped(args, {}), _swapped(kwargs, {})
         result = super()._information(how, args, kwargs, tensors, kind)
         results = tensor_list(result)
         where = self._where(how.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import subprocess
 import sys
 import time
@@ -121,6 +123,34 @@ def test_absurd_sizes(folder, kernel, stride, pad, size, kind):
         f'input: "data" input_shape {{ dim: 1 dim: 3 dim: 8 dim: {size} }}\n layer {{ name: "x" type: "{kind}"'
         f' bottom: "data" top: "x" {option} kernel_size: {kernel} stride: {stride} pad: {pad} }} }}',
     )
+
+
+OPTIONS = {
+    "ArgMax": "argmax_param { top_k: A axis: B }",
+    "Clip": "clip_param { min: A max: B }",
+    "ConvolutionDepthwise": "convolution_param { kernel_size: A pad: B dilation: C }",
+    "Exp": "exp_param { base: A scale: B shift: C }",
+    "Interp": "interp_param { height: A width: B pad_beg: C }",
+    "Log": "log_param { base: A scale: B shift: C }",
+    "Normalize": "norm_param { eps: A }",
+    "Permute": "permute_param { order: [0, A, B, C] }",
+    "Reduction": "reduction_param { operation: A axis: B coeff: C }",
+    "Swish": "swish_param { beta: A }",
+    "Tile": "tile_param { axis: A tiles: B }",
+    "interp": "interp_param { zoom_factor: A shrink_factor: B pad_end: C }",
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_absurd_options(folder, kind):
+    generator = random.Random(11)
+    values = ["0", "1", "2", "3", "-1", "-2", "1000", "65536", "2147483647", "1e39", "-1e30", "1e-30", "nan", "-inf"]
+    said = []
+    for _ in range(40):
+        drawn = {letter: generator.choice(values) for letter in "ABC"}
+        options = re.sub(r"\b[ABC]\b", lambda found: drawn[found.group()], OPTIONS[kind])  # noqa: B023
+        said.append(survives(folder, one(kind.replace("interp", "Interp"), options)))
+    assert len(set(said)) > 1
 
 
 def one(kind, rest):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import caffe_naive as naive
 import numpy as np
@@ -12,6 +14,7 @@ from test_caffe_layers import load, normal, one, run
 
 import excitation as eb
 from excitation.networks.caffe import load_caffe
+from excitation.networks.caffe._builders import KINDS
 
 SHAPE = (1, 3, 4, 5)
 HEAD = 'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 3 } }'
@@ -206,6 +209,36 @@ def test_mass_arrives_whole(tmp_path, case):
     assert float(maps.min()) >= 0
 
 
+def test_mass_arrives_whole_through_axpy(tmp_path):
+    """All mass of a squeeze-and-excitation block takes its two branches, none the gate."""
+    shape = "convolution_param { num_output: 3 kernel_size: 3 pad: 1 }"
+    parts = {
+        "c": ("Convolution", ["data"], shape), "r": ("ReLU", ["c"], ""),
+        "d": ("Convolution", ["r"], shape), "s": ("ReLU", ["d"], ""),
+        "p": ("Pooling", ["s"], "pooling_param { pool: AVE global_pooling: true }"), "g": ("Sigmoid", ["p"], ""),
+        "x": ("Axpy", ["g", "s", "r"], ""),
+    }  # fmt: skip
+    text = ""
+    for name, (kind, bottoms, options) in parts.items():
+        ends = "".join(f' bottom: "{bottom}"' for bottom in bottoms)
+        text += f'layer {{ name: "{name}" type: "{kind}"{ends} top: "{name}" {options} }}\n'
+    image = torch.rand(2, 3, 6, 7, dtype=torch.float64)
+    model = load(tmp_path, text + HEAD, (1, 3, 6, 7))
+    maps = eb.explain(model, image, [1], layer="input")
+    assert torch.allclose(maps.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64), atol=1e-9)
+    with pytest.raises(eb.LayerError, match="'p:"):
+        eb.explain(model, image, [1], layer="p")
+
+
+def test_the_documentation_lists_every_layer():
+    """And no layer that it calls unread is read."""
+    text = (Path(__file__).parents[3] / "docs" / "caffe.md").read_text()
+    table, _, rest = text.partition("Any other layer,")
+    assert not [kind for kind in KINDS if not re.search(rf"\b{kind}\b", table)]
+    unread = rest.partition("Not read:")[2].partition("\n\n")[0]
+    assert not set(re.findall(r"\w+", unread)) & set(KINDS)
+
+
 REFUSED = {
     "clip": (one("Clip", "clip_param { min: 0 }"), "min and max are expected"),
     "clip ends": (one("Clip", "clip_param { min: 1 max: 0 }"), "min not above max"),
@@ -218,6 +251,7 @@ REFUSED = {
     "relu6": (one("ReLU6", "relu_param { negative_slope: 0.1 }"), "negative_slope"),
     "reduction": (one("Reduction"), "images of a batch"),
     "reduction coeff": (one("Reduction", "reduction_param { axis: 1 coeff: 0 }"), "constant"),
+    "swish": (one("Swish", "swish_param { beta: 1e30 }"), "beta is 1e"),
     "tiles": (one("Tile"), "tiles is 0"),
     "tiles of images": (one("Tile", "tile_param { axis: 0 tiles: 2 }"), "images of a batch"),
     "many tiles": (one("Tile", "tile_param { tiles: 200000000 }"), "at most 268435456 numbers"),

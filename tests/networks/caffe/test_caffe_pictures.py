@@ -126,7 +126,7 @@ def test_networks_of_one_channel_take_grey_pictures(tmp_path):
     (tmp_path / "mean.binaryproto").write_bytes(wire.blob(MEAN))
     with pytest.raises(eb.ExcitationError, match="one picture of 1 channels"):
         read(tmp_path, grey + CONV, mean_file=tmp_path / "mean.binaryproto")
-    with pytest.raises(ValueError, match="one value each"):
+    with pytest.raises(ValueError, match="one value is expected"):
         eb.Preprocessing(channels="L")
 
 

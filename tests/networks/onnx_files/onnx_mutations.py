@@ -87,7 +87,7 @@ def _bytes(content: bytes, draw: random.Random) -> bytes:
 
 def _field(model: Message, draw: random.Random) -> None:
     """Change one field of a message chosen at random, anywhere below."""
-    message = model
+    message = model.graph if draw.random() < 0.95 else model
     while True:
         inner = [
             part
@@ -95,7 +95,7 @@ def _field(model: Message, draw: random.Random) -> None:
             if field.message_type is not None
             for part in (value if hasattr(value, "add") else [value])
         ]
-        if not inner or (message is not model and draw.random() < 0.3):
+        if not inner or (message is not model.graph and draw.random() < 0.3):
             break
         message = draw.choice(inner)
     if not message.ListFields():
@@ -137,11 +137,9 @@ def _scalar(field, value, draw):
         )
     if isinstance(value, float):
         return draw.choice((0.0, -1.0, 1e30, float("nan"), float("inf"), 1e-30))
-    if field.enum_type is not None or field.name == "data_type":
-        return (
-            draw.choice((0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 13, TensorProto.BFLOAT16, 17))
-            if field.enum_type is None
-            else (draw.choice(field.enum_type.values).number)
-        )
+    if field.enum_type is not None:
+        return draw.choice(field.enum_type.values).number
+    if field.name == "data_type":
+        return draw.choice((0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 13, TensorProto.BFLOAT16, 17))
     limit = 2**31 - 1 if field.cpp_type in {1, 3} else 2**63 - 1
     return max(min(draw.choice(NUMBERS), limit), -limit - 1 if field.cpp_type in {1, 2} else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -370,3 +372,9 @@ def test_all_operators_are_tested():
         "DequantizeLinear", "QuantizeLinear", "CastLike",
     }  # fmt: skip
     assert set(OPERATORS) == elsewhere | {kind for kind, *_ in CASES.values()}
+
+
+def test_the_documentation_lists_the_operators():
+    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+    listed = text.partition("## ONNX\n")[2].partition("these operators:\n")[2].partition("- **Layers**")[0]
+    assert set(listed.replace(".", "").replace(",", " ").split()) == {*OPERATORS, "Constant"}

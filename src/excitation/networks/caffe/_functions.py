@@ -146,7 +146,10 @@ class Swish(nn.Module):
 @builds("Swish")
 def swish(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
     """`Swish`."""
-    return Swish(layer.message.swish_param.beta)
+    beta = layer.message.swish_param.beta
+    if beta and not 1e-6 <= abs(beta) <= 1e6:
+        layer.fail(f"beta is {beta:g}; 0 or a number from 1e-6 to 1e6 or its negative is expected.")
+    return Swish(beta)
 
 
 class Exp(nn.Module):

@@ -18,6 +18,9 @@ DATA = frozenset(
 MAX_COUNT = 1 << 28
 """Numbers in one blob of one image: a gigabyte in single precision."""
 
+MAX_INPUT = 1 << 25
+"""Numbers in one input image: 3 channels of 3300 x 3300 pixels. Preprocessing makes several copies of it."""
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -97,9 +100,9 @@ def checked_size(blob: Declared) -> tuple[int, ...]:
             f"{blob.where} does not say how large the pictures in {blob.name!r} are; give crop_size, or use the"
             " network's deploy.prototxt."
         )
-    if len(blob.shape) < 2 or min(blob.shape) < 1 or math.prod(blob.shape[1:]) > MAX_COUNT:
+    if len(blob.shape) < 2 or min(blob.shape) < 1 or math.prod(blob.shape[1:]) > MAX_INPUT:
         raise ModelError(
             f"{blob.where} gives input {blob.name!r} the size {' x '.join(map(str, blob.shape)) or 'of nothing'};"
-            f" images, channels and space are expected, each at least 1, at most {MAX_COUNT} numbers an image."
+            f" images, channels and space are expected, each at least 1, at most {MAX_INPUT} numbers an image."
         )
     return blob.shape

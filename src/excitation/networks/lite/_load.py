@@ -14,7 +14,7 @@ from ..sources import fit_weights, read_weights
 from ._architecture import EfficientNetLite, PlainBlock
 
 DEFAULT_LAYER = "blocks.6.0.bn1.act"
-"""The last expanded activations, at stride 32: of all layers the best on real photos (pointing game, COCO)."""
+"""The last expanded activations, at stride 32; chosen by the pointing game on COCO photos."""
 
 SIDE = 320
 """Shortest side of pictures, in pixels. The networks were trained at 224 to 260 pixels. Of 300 ImageNet photos, seen

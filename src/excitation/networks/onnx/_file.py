@@ -44,11 +44,25 @@ def read_proto(path: Path) -> Any:
         raise ModelError(f"ONNX file {path} is not whole: {' '.join(str(error).split())[:300]}.") from error
 
 
-def _check(content: memoryview, descriptor: Any) -> None:
-    """Count the fields of a message and of all messages in it.
+def _check_text(content: memoryview, name: str) -> None:
+    """A text is UTF-8; protobuf gives bytes where it is not.
 
     Raises:
-        WireError: not protobuf's format, too many fields, nested too deeply.
+        WireError: it is not.
+    """
+    try:
+        str(content, "utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"a text ({name}) is not UTF-8") from error
+
+
+def _check(content: memoryview, descriptor: Any) -> None:
+    """Count the fields of a message and of all messages in it, and decode the texts in them.
+
+    Some of protobuf's parsers return a text that is not UTF-8 as bytes.
+
+    Raises:
+        WireError: not protobuf's format, too many fields, nested too deeply, a text that is not UTF-8.
     """
     left = MAX_FIELDS
     waiting = [(content, descriptor, 1)]
@@ -59,7 +73,11 @@ def _check(content: memoryview, descriptor: Any) -> None:
         for field, part in fields(message, left):
             left -= 1
             inner = kind.fields_by_number.get(field)
-            if inner is not None and inner.message_type is not None:
+            if inner is None:
+                continue
+            if inner.message_type is not None:
                 waiting.append((part, inner.message_type, depth + 1))
+            elif inner.type == inner.TYPE_STRING:
+                _check_text(part, inner.name)
         if left < 0:
             raise WireError(f"the file has more than {MAX_FIELDS} fields")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ MAX_NODES = 50_000
 
 MAX_INPUTS = 10_000
 """Inputs or outputs of one node."""
+
+MAX_INPUT = 1 << 25
+"""Numbers in the pictures that a file is for: 3 channels of 3300 x 3300 pixels. Preprocessing makes several copies."""
 
 DOMAINS = frozenset({"", "ai.onnx"})
 
@@ -117,6 +121,8 @@ def _pictures(graph: Any, constants: dict[str, torch.Tensor], path: Path) -> tup
             f"ONNX file {path} takes {len(inputs)} inputs ({listed}); one of pictures, image x 3 x height x width, is"
             " expected."
         )
+    if math.prod(size or 1 for size in shape) > MAX_INPUT:
+        raise ModelError(f"ONNX file {path} takes pictures of shape {shape}; at most {MAX_INPUT} numbers are expected.")
     if kinds[0].elem_type not in FLOATING:
         raise ModelError(
             f"ONNX file {path} takes pictures of ONNX's type number {kinds[0].elem_type}; floating-point numbers are"

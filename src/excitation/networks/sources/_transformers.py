@@ -39,7 +39,11 @@ def load_transformers(rest: str) -> LoadedModel:
     _check_folder(rest)
     try:
         model = transformers.AutoModelForImageClassification.from_pretrained(
-            rest, use_safetensors=True, trust_remote_code=False
+            rest,
+            use_safetensors=True,
+            trust_remote_code=False,
+            # A config.json can name a repository of compiled attention kernels, which would be fetched and run.
+            attn_implementation="eager",
         )
     except ImportError as error:  # it imports an architecture only when asked for it
         raise missing("transformers", "hf", error) from error

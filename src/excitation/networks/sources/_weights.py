@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ def read_weights(path: Path) -> State:
             return safetensors.torch.load_file(path)
         except SafetensorError as error:
             raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
+    _check_archive(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -58,10 +60,34 @@ def _tensors(found: object, path: Path) -> State:
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(item, torch.Tensor) for item in found.values()):
         raise ModelError(f"weights {path} hold {type(found).__name__}; named tensors (a state_dict) expected.")
+    for key, item in found.items():
+        # A tensor can be stored as one number, repeated without end: its copy in a network would fill the memory.
+        plain = item.layout is torch.strided and not item.is_quantized
+        if not plain or item.untyped_storage().nbytes() < item.numel() * item.element_size():
+            raise ModelError(
+                f"weights {path}: {ascii(key)[:100]} has {item.numel()} numbers and stores fewer; save plain dense"
+                " tensors, or safetensors."
+            )
     state = {str(key): item for key, item in found.items()}
     if state and all(key.startswith("module.") for key in state):  # of DataParallel
         state = {key.removeprefix("module."): item for key, item in state.items()}
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """PyTorch stores its records as they are; a packed one could unpack to a thousand times the file's size.
+
+    Raises:
+        ModelError: records are packed, or larger together than the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error):
+        return  # PyTorch's older format, or no file of PyTorch, which torch.load tells
+    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+    if packed or sum(record.file_size for record in records) > path.stat().st_size:
+        raise ModelError(f"weights {path}: its records are packed, which torch.save never does; save it again with it.")
 
 
 def fit_weights(model: torch.nn.Module, state: State, path: Path) -> None:

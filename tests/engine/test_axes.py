@@ -196,9 +196,9 @@ MIXING = {
 def test_mixed_images_are_refused(name):
     model = network(lambda m, x: pooled(m, MIXING[name](x)))
     x = pictures(2, 3, 8, 9)
-    with pytest.raises(eb.UnsupportedOperationError, match="mixes the images"):
+    with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
         eb.explain(model, x, [0, 1], layer="input")
-    with pytest.raises(eb.UnsupportedOperationError, match="mixes the images"):
+    with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
         eb.audit(model, x, [0, 1], layer="input")
 
 
@@ -367,3 +367,19 @@ def test_every_value_of_a_record_has_a_layout_of_its_shape():
     record = forward(network(folded), x, None)
     for place in record.places.values():
         assert tuple(size_of(axis) for axis in place.value.layout) == tuple(place.value.shape), place.name
+
+
+def test_pixels_stacked_as_channels_keep_the_images_space():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(48, 6, 3, padding=1), nn.Linear(6, 4)
+
+        def forward(self, x):
+            n, c, h, w = x.shape
+            blocks = x.view(n, c, h // 4, 4, w // 4, 4).permute(0, 3, 5, 1, 2, 4)
+            return self.head(torch.relu(self.conv(blocks.reshape(n, 16 * c, h // 4, w // 4))).mean((2, 3)))
+
+    maps = eb.explain(Net().eval(), torch.rand(2, 3, 16, 12), [1], layer=["input", "conv"])
+    assert maps["input"].shape == (2, 1, 16, 12)
+    assert maps["conv"].shape == (2, 1, 4, 3)

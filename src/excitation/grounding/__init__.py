@@ -1,0 +1,109 @@
+"""Phrases point to regions: phrase data sets, region proposals, their scores by attention maps, and what is right."""
+
+from ._boxes import box_areas, box_overlaps, suppress
+from ._detections import read_detections
+from ._entities import read_flickr30k
+from ._evaluation import (
+    AP_DEFINITION,
+    RANKS,
+    Scores,
+    average_precision,
+    bootstrap,
+    compare_recall,
+    evaluate,
+    recall_at,
+    recall_interval,
+    small_only,
+)
+from ._generators import edge_boxes, selective_search, superpixel_proposals
+from ._json_phrases import read_phrases_json, read_refcoco
+from ._judging import PROTOCOLS, Judgement, Protocol, judge_phrase, judge_phrases
+from ._phrases import GROUPS, NOT_VISUAL, CaptionedImage, Phrase, PhraseDataset, is_small, merge_boxes
+from ._pointing import POINTING, Pointed, PointingProtocol, point_phrases
+from ._proposal_files import read_coco_results, read_edge_boxes, read_mcg, read_npz_proposals, write_npz_proposals
+from ._proposals import ProposalError, Proposals, Segments
+from ._rescoring import (
+    GAMMAS,
+    Detections,
+    GammaSearch,
+    RegionSums,
+    choose_gamma,
+    own_ranking,
+    rank_regions,
+    region_sums,
+    rescore,
+)
+from ._sentences import MarkedPhrase, MarkedSentence, SentenceError, parse_sentence
+from ._symbol_phrases import symbol_phrases
+from ._tables import association_table, group_table
+from ._words import FUSIONS, Coverage, Dictionary, Fusion, Lookup, coverage, fuse_maps
+
+__all__ = [
+    "AP_DEFINITION",
+    "FUSIONS",
+    "GAMMAS",
+    "GROUPS",
+    "NOT_VISUAL",
+    "POINTING",
+    "PROTOCOLS",
+    "RANKS",
+    "CaptionedImage",
+    "Coverage",
+    "Detections",
+    "Dictionary",
+    "Fusion",
+    "GammaSearch",
+    "Judgement",
+    "Lookup",
+    "MarkedPhrase",
+    "MarkedSentence",
+    "Phrase",
+    "PhraseDataset",
+    "Pointed",
+    "PointingProtocol",
+    "ProposalError",
+    "Proposals",
+    "Protocol",
+    "RegionSums",
+    "Scores",
+    "Segments",
+    "SentenceError",
+    "association_table",
+    "average_precision",
+    "bootstrap",
+    "box_areas",
+    "box_overlaps",
+    "choose_gamma",
+    "compare_recall",
+    "coverage",
+    "edge_boxes",
+    "evaluate",
+    "fuse_maps",
+    "group_table",
+    "is_small",
+    "judge_phrase",
+    "judge_phrases",
+    "merge_boxes",
+    "own_ranking",
+    "parse_sentence",
+    "point_phrases",
+    "rank_regions",
+    "read_coco_results",
+    "read_detections",
+    "read_edge_boxes",
+    "read_flickr30k",
+    "read_mcg",
+    "read_npz_proposals",
+    "read_phrases_json",
+    "read_refcoco",
+    "recall_at",
+    "recall_interval",
+    "region_sums",
+    "rescore",
+    "selective_search",
+    "small_only",
+    "superpixel_proposals",
+    "suppress",
+    "symbol_phrases",
+    "write_npz_proposals",
+]

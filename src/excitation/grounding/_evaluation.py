@@ -1,0 +1,211 @@
+"""Recall, average precision, and how sure they are (Tables 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._checks import check_number
+from .._errors import ExcitationError
+from ..benchmarks import Comparison, Interval, Outcomes, compare, interval
+from ._judging import Judgement
+from ._phrases import GROUPS
+
+RANKS = (1, 5, 10)
+
+AP_DEFINITION = (
+    "Average precision: the boxes of all phrases of a group (or of all phrases with the same words, in lower case) are"
+    " put in one list by score. The first right box of a phrase, in its own order, is a hit; all other boxes are false"
+    " alarms. Precision at a hit is hits over boxes so far, raised to the highest precision at any later hit; average"
+    " precision is the sum over hits of precision, divided by the number of phrases. mAP (group) is the mean over the"
+    " eight groups, a phrase with several types counts in each; mAP (phrase) is the mean over distinct phrases."
+)
+"""To be printed below tables; the code of 2015 was not found."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row of Tables 4 and 5; all figures from 0 to 1.
+
+    Attributes:
+        phrases: how many were judged.
+        recall: at 1, 5 and 10, of all phrases.
+        group_recall: at 5, by group; only groups that occur.
+        group_mean: of `group_recall`.
+        group_ap: average precision by group.
+        phrase_ap: by distinct phrase.
+    """
+
+    phrases: int
+    recall: dict[int, float]
+    group_recall: dict[str, float]
+    group_mean: float
+    group_ap: dict[str, float]
+    phrase_ap: dict[str, float]
+
+    @property
+    def map_group(self) -> float:
+        """Mean average precision over groups; `nan` if no phrase has one of the eight types."""
+        return _mean(self.group_ap)
+
+    @property
+    def map_phrase(self) -> float:
+        """Mean average precision over distinct phrases."""
+        return _mean(self.phrase_ap)
+
+
+def small_only(judged: Sequence[Judgement]) -> list[Judgement]:
+    """The subset of Table 4: phrases whose box is below a quarter of the image."""
+    return [item for item in judged if item.small]
+
+
+def recall_at(judged: Sequence[Judgement], rank: int) -> float:
+    """The share of phrases that have a right box among their first `rank`, 0 to 1.
+
+    Raises:
+        ExcitationError: no phrase, or a rank below 1.
+    """
+    _check(judged, rank)
+    return sum(_hit(item, rank) for item in judged) / len(judged)
+
+
+def average_precision(judged: Sequence[Judgement]) -> float:
+    """Average precision of some phrases together, 0 to 1; see `AP_DEFINITION`.
+
+    Of equal scores, boxes of earlier phrases come first, and of one phrase the better ranked.
+
+    Raises:
+        ExcitationError: no phrase.
+    """
+    _check(judged)
+    scores = np.concatenate([item.scores for item in judged])
+    hits = np.concatenate([_first_only(item) for item in judged])
+    found = hits[np.argsort(-scores, kind="stable")]
+    positions = np.flatnonzero(found) + 1
+    precision = np.arange(1, len(positions) + 1) / positions
+    raised = np.maximum.accumulate(precision[::-1])
+    return float(raised.sum() / len(judged))
+
+
+def evaluate(judged: Sequence[Judgement]) -> Scores:
+    """All figures of Tables 4 and 5 for one method.
+
+    Raises:
+        ExcitationError: no phrase.
+    """
+    _check(judged)
+    groups = {name: [item for item in judged if name in item.types] for name in GROUPS}
+    groups = {name: own for name, own in groups.items() if own}
+    texts: dict[str, list[Judgement]] = {}
+    for item in judged:
+        texts.setdefault(item.text, []).append(item)
+    group_recall = {name: recall_at(own, 5) for name, own in groups.items()}
+    return Scores(
+        phrases=len(judged),
+        recall={rank: recall_at(judged, rank) for rank in RANKS},
+        group_recall=group_recall,
+        group_mean=_mean(group_recall),
+        group_ap={name: average_precision(own) for name, own in groups.items()},
+        phrase_ap={text: average_precision(own) for text, own in texts.items()},
+    )
+
+
+def recall_interval(judged: Sequence[Judgement], rank: int, *, by_group: bool = False, seed: int = 0) -> Interval:
+    """A 95 % interval of recall, by drawing images with replacement.
+
+    Args:
+        judged: of one method.
+        rank: 1 or more.
+        by_group: of the mean over groups (Table 5) in place of the overall recall.
+        seed: same seed, same interval.
+
+    Raises:
+        ExcitationError: no phrase (of a group), or a rank below 1.
+    """
+    _check(judged, rank)
+    rows = [
+        (item.image, group, _hit(item, rank))
+        for item in judged
+        for group in ([name for name in GROUPS if name in item.types] if by_group else ["all"])
+    ]
+    return interval(Outcomes.from_pairs(rows), "mean" if by_group else "pooled", seed=seed)
+
+
+def compare_recall(first: Sequence[Judgement], second: Sequence[Judgement], rank: int, *, seed: int = 0) -> Comparison:
+    """The difference of two methods' recall on the phrases that both have: paired, by images.
+
+    For one group, or for small boxes, give the judgements of these phrases alone.
+
+    Raises:
+        ExcitationError: no phrase in common, a phrase that occurs twice, or a rank below 1.
+    """
+    sides: list[Outcomes] = []
+    for judged in (first, second):
+        _check(judged, rank)
+        rows = [(item.image, item.key, _hit(item, rank)) for item in judged]
+        if len({row[:2] for row in rows}) < len(rows):
+            raise ExcitationError("a phrase was judged twice by one method; give each phrase once.")
+        sides.append(Outcomes.from_pairs(rows))
+    return compare(sides[0], sides[1], "pooled", seed=seed)
+
+
+def bootstrap(
+    judged: Sequence[Judgement],
+    figure: Callable[[Sequence[Judgement]], float],
+    *,
+    samples: int = 200,
+    level: float | int = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """An interval of any figure, such as mean average precision, by drawing images with replacement.
+
+    The figure is computed anew for each draw, which takes its time; for recall, `recall_interval` is quicker.
+
+    Args:
+        judged: of one method.
+        figure: made of judgements; an image that was drawn twice gives its judgements twice.
+        samples: how many draws.
+        level: how much of the drawn values lies within, 0 to 1.
+        seed: same seed, same interval.
+
+    Raises:
+        ExcitationError: no phrase, or a number out of range.
+    """
+    _check(judged)
+    check_number("samples", samples, "a number of draws from 1 on", least=1, whole=True)
+    check_number("level", level, "a share from 0 to 1", least=0, most=1)
+    by_image: dict[str, list[Judgement]] = {}
+    for item in judged:
+        by_image.setdefault(item.image, []).append(item)
+    images = list(by_image.values())
+    rng = np.random.default_rng(seed)
+    values = [
+        figure([item for i in rng.integers(len(images), size=len(images)) for item in images[i]])
+        for _ in range(samples)
+    ]
+    tail = 50 * (1 - level)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high), level)
+
+
+def _hit(item: Judgement, rank: int) -> bool:
+    return bool(item.correct[:rank].any())
+
+
+def _first_only(item: Judgement) -> np.ndarray:
+    found = np.zeros(len(item.correct), dtype=np.bool_)
+    if item.first is not None:
+        found[item.first] = True
+    return found
+
+
+def _mean(values: dict[str, float]) -> float:
+    return sum(values.values()) / len(values) if values else float("nan")
+
+
+def _check(judged: Sequence[Judgement], rank: int = 1) -> None:
+    if not judged:
+        raise ExcitationError("no phrase was judged: none has boxes, or none was asked for.")
+    check_number("rank", rank, "a number of boxes from 1 on", least=1, whole=True)

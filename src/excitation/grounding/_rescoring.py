@@ -1,0 +1,232 @@
+"""Proposals in the order of a phrase's attention map: `f(R) = S_R / A_R^gamma` (Sec. 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+
+from .._checks import check_choice, check_number
+from .._errors import ExcitationError
+from ..data._annotations import box_pixels
+from ._boxes import suppress
+from ._proposals import Proposals
+
+GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""The penalties of area that are tried."""
+
+OVERLAP = 0.7
+"""Intersection over union above which the worse of two boxes is dropped."""
+
+Region = Literal["segments", "boxes"]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Ranked boxes for one phrase.
+
+    Attributes:
+        boxes: `(x0, y0, x1, y1)` in pixels, half open, best first.
+        scores: descending.
+    """
+
+    boxes: Float[torch.Tensor, "box 4"]
+    scores: Float[torch.Tensor, " box"]
+
+    def __post_init__(self) -> None:
+        if len(self.boxes) != len(self.scores) or bool((self.scores[1:] > self.scores[:-1]).any()):
+            raise ExcitationError(
+                f"{len(self.boxes)} boxes have {len(self.scores)} scores; one each is expected, best first."
+            )
+
+    @classmethod
+    def ranked(cls, boxes: Float[torch.Tensor, "box 4"], scores: Float[torch.Tensor, " box"]) -> Detections:
+        """Sort by score. Of equal scores the earlier box comes first.
+
+        Raises:
+            ExcitationError: another number of scores, or one that is not finite.
+        """
+        if len(boxes) != len(scores) or not torch.isfinite(scores).all():
+            raise ExcitationError(f"{len(boxes)} boxes have {len(scores)} scores; one finite score each is expected.")
+        order = scores.argsort(descending=True, stable=True)
+        return cls(boxes[order], scores[order])
+
+    @classmethod
+    def none(cls) -> Detections:
+        """For a phrase of which no word is known: it counts as missed."""
+        return cls(torch.zeros(0, 4, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class RegionSums:
+    """What all scores are computed from, whatever gamma is.
+
+    Attributes:
+        sums: of the map's values over each region, float64.
+        areas: of each region, in pixels.
+    """
+
+    sums: Float[torch.Tensor, "phrase proposal"]
+    areas: Float[torch.Tensor, " proposal"]
+
+    def scores(self, gamma: float | int) -> Float[torch.Tensor, "phrase proposal"]:
+        """`S_R / A_R^gamma`.
+
+        Raises:
+            ExcitationError: gamma is not from 0 to 1.
+        """
+        check_number("gamma", gamma, "a number from 0 to 1", least=0, most=1)
+        return self.sums / self.areas.pow(gamma)
+
+
+def region_sums(
+    maps: Float[torch.Tensor, "phrase height width"], proposals: Proposals, region: Region | None = None
+) -> RegionSums:
+    """Sum maps over proposals.
+
+    Segments: sums over superpixels, added up. Boxes: integral images, over the pixels whose centres lie in the box.
+
+    Args:
+        maps: one per phrase, at the picture's size; finite.
+        proposals: of that picture.
+        region: `"segments"` or `"boxes"`; without it, segments where they are known.
+
+    Raises:
+        ExcitationError: maps of another size or that are not finite, or segments asked for where only boxes are known.
+    """
+    chosen = region if region is not None else "boxes" if proposals.segments is None else "segments"
+    check_choice("region", chosen, ("segments", "boxes"))
+    if tuple(maps.shape[1:]) != tuple(proposals.size):
+        raise ExcitationError(
+            f"maps have {tuple(maps.shape[1:])} pixels, the picture {tuple(proposals.size)}; resize the maps."
+        )
+    if chosen == "boxes":
+        return _box_sums(maps, proposals)
+    if proposals.segments is None:
+        raise ExcitationError("these proposals are boxes without segments; take region='boxes'.")
+    members = proposals.segments.members.to(torch.float64)
+    labels = proposals.segments.superpixels.flatten()
+    sums = _label_sums(maps.flatten(1), labels, members.shape[1])
+    _check_finite(sums)
+    pixels = torch.bincount(labels, minlength=members.shape[1]).to(torch.float64)
+    return RegionSums(sums @ members.T, members @ pixels)
+
+
+def rescore(
+    maps: Float[torch.Tensor, "phrase height width"],
+    proposals: Proposals,
+    gamma: float | int,
+    *,
+    region: Region | None = None,
+    overlap: float | int = OVERLAP,
+) -> list[Detections]:
+    """Rank proposals for each phrase: score, take the boxes around segments, drop redundant ones.
+
+    Args:
+        maps: one per phrase, at the picture's size; finite.
+        proposals: of that picture.
+        gamma: penalty of area, 0 to 1.
+        region: as in `region_sums`.
+        overlap: of non-maximum suppression, 0 to 1.
+
+    Raises:
+        ExcitationError: as `region_sums`; gamma or overlap out of range.
+
+    Source: Zhang et al., ECCV 2016, Sec. 4.3.
+    """
+    return rank_regions(proposals, region_sums(maps, proposals, region).scores(gamma), overlap)
+
+
+def rank_regions(
+    proposals: Proposals, scores: Float[torch.Tensor, "phrase proposal"], overlap: float | int = OVERLAP
+) -> list[Detections]:
+    """Boxes of proposals by score, without those that overlap a better one more than `overlap`.
+
+    Raises:
+        ExcitationError: overlap out of range, or a score that is not finite.
+    """
+    check_number("overlap", overlap, "an intersection over union from 0 to 1", least=0, most=1)
+    kept = suppress(proposals.boxes, scores, overlap)
+    return [Detections(proposals.boxes[own], row[own]) for own, row in zip(kept, scores, strict=True)]
+
+
+def own_ranking(proposals: Proposals, overlap: float | int = OVERLAP) -> Detections:
+    """Boxes by the proposals' own scores, whatever is asked for: the baseline MCG_base.
+
+    Raises:
+        ExcitationError: they have no scores, or overlap is out of range.
+    """
+    if proposals.scores is None:
+        raise ExcitationError("these proposals have no scores of their own; the baseline needs them.")
+    return rank_regions(proposals, proposals.scores[None], overlap)[0]
+
+
+@dataclass(frozen=True)
+class GammaSearch:
+    """The penalty of area chosen on the validation split.
+
+    Attributes:
+        gamma: with the highest value; the smallest of several.
+        value: its value.
+        values: of all that were tried, by gamma.
+    """
+
+    gamma: float
+    value: float
+    values: dict[float, float]
+
+
+def choose_gamma(values: Mapping[float, float]) -> GammaSearch:
+    """Choose one method's gamma by its results on the validation split.
+
+    Args:
+        values: for each gamma tried a figure, higher is better, such as recall at 1. The paper does not say which
+            figure it took.
+
+    Raises:
+        ExcitationError: none was tried, or a figure that is not a finite number.
+    """
+    if not values:
+        raise ExcitationError("no gamma was tried; give the result of one at least.")
+    for gamma, value in values.items():
+        check_number(f"the result of gamma {gamma}", value, "a finite number")
+    ordered = {float(gamma): float(values[gamma]) for gamma in sorted(values)}
+    best = max(ordered, key=lambda gamma: (ordered[gamma], -gamma))
+    return GammaSearch(best, ordered[best], ordered)
+
+
+def _check_finite(sums: Float[torch.Tensor, "phrase part"]) -> None:
+    """Refuse maps by sums that take in every pixel: looking at each pixel would take longer than all the rest."""
+    if not torch.isfinite(sums).all():
+        raise ExcitationError("an attention map holds values that are not finite, so that nothing can be scored by it.")
+
+
+def _label_sums(
+    maps: Float[torch.Tensor, "phrase pixel"], labels: Int64[torch.Tensor, " pixel"], number: int
+) -> Float[torch.Tensor, "phrase label"]:
+    sums = torch.zeros(len(maps), number, dtype=torch.float64, device=maps.device)
+    for row, own in zip(sums, maps, strict=True):
+        row.copy_(torch.bincount(labels, own.to(torch.float64), minlength=number))
+    return sums
+
+
+def _box_sums(maps: Float[torch.Tensor, "phrase height width"], proposals: Proposals) -> RegionSums:
+    height, width = proposals.size
+    pixels = [box_pixels((*box,), proposals.size) for box in proposals.boxes.tolist()]
+    x0, y0, x1, y1 = torch.tensor(pixels, device=maps.device).reshape(-1, 4).T
+    corners = [row * (width + 1) + column for row, column in ((y1, x1), (y0, x1), (y1, x0), (y0, x0))]
+    sums = torch.zeros(len(maps), len(pixels), dtype=torch.float64, device=maps.device)
+    wholes = torch.zeros(len(maps), 1, dtype=torch.float64, device=maps.device)
+    # One map at a time: its integral image stays in the processor's cache.
+    table = torch.zeros(height + 1, width + 1, dtype=torch.float64, device=maps.device)
+    flat = table.flatten()
+    for row, whole, own in zip(sums, wholes, maps, strict=True):
+        table[1:, 1:] = torch.cumsum(own, 1, dtype=torch.float64).cumsum(0)
+        a, b, c, d = (flat[corner] for corner in corners)
+        row.copy_(a - b - c + d)
+        whole.copy_(flat[-1])
+    _check_finite(wholes)
+    return RegionSums(sums, ((x1 - x0) * (y1 - y0)).to(torch.float64))

@@ -1,0 +1,116 @@
+"""The sentences of Flickr30k Entities, such as `[/EN#7/people/clothing A man in red] walks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._errors import ExcitationError
+from ._phrases import GROUPS, NOT_VISUAL
+
+MAX_BYTES = 2**20
+"""Of a file of sentences: five lines of some hundred characters."""
+
+MARK = "[/EN#"
+LONGEST_ID = 20
+
+
+class SentenceError(ExcitationError):
+    """A sentence or a file of sentences breaks the format. The message is a sentence about it."""
+
+
+@dataclass(frozen=True)
+class MarkedPhrase:
+    """One phrase as marked.
+
+    Attributes:
+        entity: the chain's id.
+        types: one or more.
+        span: positions of its first word and of the word after its last.
+    """
+
+    entity: str
+    types: tuple[str, ...]
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MarkedSentence:
+    """One caption: all its words, and the phrases among them."""
+
+    words: tuple[str, ...]
+    phrases: tuple[MarkedPhrase, ...]
+
+
+def parse_sentence(line: str) -> MarkedSentence:
+    """Read one marked sentence. The time is proportional to its length.
+
+    Args:
+        line: words with space between, phrases as `[/EN#id/type/type words]`. Brackets that open no phrase are words.
+
+    Raises:
+        SentenceError: a phrase without end, words, id or a known type, or one inside another.
+    """
+    words: list[str] = []
+    phrases: list[MarkedPhrase] = []
+    rest = 0
+    while (start := line.find(MARK, rest)) >= 0:
+        words += line[rest:start].split()
+        end = line.find("]", start)
+        if end < 0:
+            raise SentenceError(
+                f"has a phrase that does not end: {line[start : start + 40]!r}; a closing ] is missing."
+            )
+        if line.find(MARK, start + 1, end) >= 0:
+            raise SentenceError(f"has a phrase inside another: {line[start : end + 1]:.60}; phrases cannot be nested.")
+        inside = line[start + len(MARK) : end].split()
+        label, *own = inside or [""]
+        entity, *types = label.split("/")
+        _check(line[start : end + 1], entity, types, own)
+        phrases.append(MarkedPhrase(entity, tuple(dict.fromkeys(types)), (len(words), len(words) + len(own))))
+        words += own
+        rest = end + 1
+    words += line[rest:].split()
+    return MarkedSentence(tuple(words), tuple(phrases))
+
+
+def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
+    """Read a file with one marked caption a line.
+
+    Returns:
+        For each line that is not empty its sentence, or what is wrong with it.
+
+    Raises:
+        SentenceError: the file cannot be read, is too large, or is no UTF-8 text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise SentenceError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for a file of captions.")
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise SentenceError(f"cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise SentenceError(f"is no UTF-8 text: byte {error.start} cannot be read.") from error
+    found: list[MarkedSentence | SentenceError] = []
+    # Not `splitlines`, which also parts lines at characters that captions can hold.
+    for line in text.split("\n"):
+        if line.strip():
+            try:
+                found.append(parse_sentence(line))
+            except SentenceError as error:
+                found.append(error)
+    return found
+
+
+def _check(phrase: str, entity: str, types: list[str], words: list[str]) -> None:
+    if not (entity.isascii() and entity.isdigit() and len(entity) <= LONGEST_ID):
+        raise SentenceError(f"has a phrase without a number for its entity: {phrase:.60}; [/EN#7/people ...] is meant.")
+    unknown = [item for item in types if item not in {*GROUPS, NOT_VISUAL}]
+    if unknown or not types:
+        what = f"of unknown type {unknown[0][:40]!r}" if unknown else "without a type"
+        known = ", ".join((*GROUPS, NOT_VISUAL))
+        raise SentenceError(f"has a phrase {what}: {phrase:.60}; the types are {known}.")
+    if not words:
+        raise SentenceError(f"has a phrase without words: {phrase:.60}.")

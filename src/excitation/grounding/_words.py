@@ -1,0 +1,167 @@
+"""From the words of a phrase to entries of a classifier's dictionary, and from word maps to one map."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+
+from .._checks import check_choice, check_names, check_number
+from .._errors import ExcitationError
+
+Lookup = Literal["exact", "case", "lemma"]
+"""How a word may differ from an entry: not at all; in case, punctuation around it and a possessive 's; in its form."""
+
+Fusion = Literal["mean", "product", "minimum", "noun-weighted"]
+
+FUSIONS: dict[str, str] = {
+    "mean": "the mean of the words' maps (the paper's)",
+    "product": "the product of the words' maps, each cut at zero and divided by its sum: all words have to agree",
+    "minimum": "the smallest of the words' maps at each pixel, each cut at zero and divided by its sum",
+    "noun-weighted": "a weighted mean in which the last known word, the noun of an English noun phrase, has half of the"
+    " weight and the others share the rest",
+}
+
+PUNCTUATION = ".,;:!?\"'()[]"
+
+
+class Dictionary:
+    """The words that a classifier knows.
+
+    Attributes:
+        entries: names of its classes, in order.
+        lookup: how a word may differ from an entry.
+    """
+
+    def __init__(self, entries: Sequence[str], lookup: Lookup = "lemma") -> None:
+        """Prepare look-ups.
+
+        Args:
+            entries: single words; an entry of several words is never found by a word. Of equal ones the first counts.
+            lookup: `"lemma"` needs simplemma (extra `grounding`).
+
+        Raises:
+            ExcitationError: entries that are no names, no such look-up, or simplemma is missing.
+        """
+        self.entries = check_names("entries", entries)
+        check_choice("lookup", lookup, ("exact", "case", "lemma"))
+        self.lookup = lookup
+        self._lemma = _lemmatizer() if lookup == "lemma" else None
+        self._levels: list[dict[str, int]] = [{} for _ in self._forms("")]
+        for index, entry in enumerate(self.entries):
+            for level, form in zip(self._levels, self._forms(entry), strict=True):
+                level.setdefault(form, index)
+
+    def find(self, word: str) -> int | None:
+        """The entry of a word: as written first, then in lower case, then by lemma; `None` if there is none."""
+        for level, form in zip(self._levels, self._forms(word), strict=True):
+            if form and form in level:
+                return level[form]
+        return None
+
+    def _forms(self, word: str) -> list[str]:
+        forms = [word]
+        if self.lookup != "exact":
+            bare = word.casefold().replace("’", "'").strip(PUNCTUATION)
+            forms.append(bare.removesuffix("'s").strip(PUNCTUATION))
+        if self._lemma is not None:
+            forms.append(self._lemma(forms[1]) if forms[1] else "")
+        return forms
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of some phrases a dictionary knows.
+
+    Attributes:
+        words: how many words there were.
+        known: how many of them are in the dictionary.
+        phrases: how many phrases there were.
+        silent: how many of them have no known word; they get no map.
+        skipped: words that are not in the dictionary, in lower case, with their numbers, most frequent first.
+    """
+
+    words: int
+    known: int
+    phrases: int
+    silent: int
+    skipped: dict[str, int]
+
+    @property
+    def share(self) -> float:
+        """Known words among all, 0 to 1."""
+        return self.known / self.words if self.words else float("nan")
+
+    def __str__(self) -> str:
+        known = f"{self.known} of {self.words} words are in the dictionary"
+        return f"{known}; {self.silent} of {self.phrases} phrases have no known word."
+
+
+def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Coverage:
+    """Count the words of phrases that a dictionary knows.
+
+    Args:
+        dictionary: of the classifier.
+        phrases: the words of each.
+    """
+    skipped: Counter[str] = Counter()
+    words = count = silent = 0
+    for phrase in phrases:
+        missing = [word for word in phrase if dictionary.find(word) is None]
+        skipped.update(word.casefold() for word in missing)
+        words += len(phrase)
+        count += 1
+        silent += len(missing) == len(phrase)
+    ordered = dict(sorted(skipped.items(), key=lambda item: (-item[1], item[0])))
+    return Coverage(words, words - sum(skipped.values()), count, silent, ordered)
+
+
+def fuse_maps(
+    maps: Float[torch.Tensor, "word height width"], fusion: Fusion = "mean", *, noun: float | int = 0.5
+) -> Float[torch.Tensor, "height width"]:
+    """One map for a phrase from the maps of its known words, in their order.
+
+    Args:
+        maps: one per word, finite.
+        fusion: one of `FUSIONS`.
+        noun: for `"noun-weighted"`, the last word's part of the weight, 0 to 1; a single word has all.
+
+    Returns:
+        The phrase's map, in the word maps' type. A product or minimum of maps that do not meet is zero throughout, and
+        so is that of a map without positive values.
+
+    Raises:
+        ExcitationError: no map, no such fusion, values that are not finite, or a weight out of range.
+
+    Source: Zhang et al., ECCV 2016, Sec. 4.3, for the mean.
+    """
+    check_choice("fusion", fusion, tuple(FUSIONS))
+    check_number("noun", noun, "a part of the weight from 0 to 1", least=0, most=1)
+    if not len(maps):
+        raise ExcitationError("no word of the phrase has a map; skip a phrase that the dictionary does not know.")
+    if not torch.isfinite(maps).all():
+        raise ExcitationError("a word's map holds values that are not finite.")
+    if fusion == "mean":
+        return maps.mean(0)
+    if fusion == "noun-weighted":
+        if len(maps) == 1:
+            return maps[0]
+        return noun * maps[-1] + (1 - noun) * maps[:-1].mean(0)
+    positive = maps.clamp(min=0)
+    total = positive.sum((1, 2), keepdim=True)
+    shares = positive / total.where(total > 0, torch.ones_like(total))
+    return shares.prod(0) if fusion == "product" else shares.amin(0)
+
+
+def _lemmatizer() -> Callable[[str], str]:
+    try:
+        import simplemma
+    except ImportError as error:
+        raise ExcitationError(
+            "lemmas need simplemma: pip install 'excitation[grounding]', or take lookup='case'."
+        ) from error
+    return lambda word: str(simplemma.lemmatize(word, lang="en")).casefold()

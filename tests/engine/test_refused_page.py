@@ -1,0 +1,9 @@
+"""The page of what is refused is that of the code."""
+
+from __future__ import annotations
+
+from experiments import refusals
+
+
+def test_the_page_is_up_to_date():
+    assert refusals.PAGE.read_text() == refusals.page(), "python -m experiments.refusals writes it"
