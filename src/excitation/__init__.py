@@ -31,6 +31,7 @@ from ._verify import Verification, verify
 from .methods import list_methods
 from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model, pool_first
 from .propagation import Policies
+from .signals import ClassNames
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "BypassWarning",
     "Captured",
     "ClassMaps",
+    "ClassNames",
     "EmptyMapWarning",
     "EscapedTensorError",
     "ExcitationError",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,58 @@ def test_the_demo_shows_every_object(run, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "picture.png")), scene.image)
     with Image.open(tmp_path / "maps.png") as drawn:
         assert min(drawn.size) > 500
+
+
+@pytest.fixture
+def lite():
+    try:
+        return eb.load_model("lite")
+    except eb.ExcitationError as error:
+        pytest.skip(str(error))
+
+
+def test_the_demo_begins_with_a_photo(run, lite, tmp_path):
+    code, out, err = run("demo", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("photo of a cup of coffee, explained by lite at blocks.6.0.bn1.act")
+    assert out.index("wooden spoon") < out.index("scene ")
+    with np.load(tmp_path / "photo.npz") as stored:
+        assert stored["names"].tolist() == ["espresso", "cup", "wooden spoon"]
+        # The contrast with all other classes finds the spoon right of the coffee, as it lies in the photo.
+        columns = [one.max(0).argmax() / one.shape[1] for one in stored["r-MWP"]]
+        assert columns[0] < 0.55 < columns[2]
+        assert stored["MWP"].max() <= 1
+    with Image.open(tmp_path / "photo.png") as drawn:
+        assert min(drawn.size) > 500
+
+
+def test_a_photo_of_ones_own_is_explained_by_its_likeliest_classes(run, lite, tmp_path):
+    path = tmp_path / "own.png"
+    Image.effect_noise((90, 70), 80).convert("RGB").save(path)
+    code, out, _ = run("demo", "--photo", path, "--out", tmp_path / "out")
+    assert code == 0
+    assert "scene" not in out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"photo.png", "photo.npz"}
+    with torch.no_grad():
+        scores = lite.model(lite.preprocessing(Image.open(path))[None])[0]
+    with np.load(tmp_path / "out" / "photo.npz") as stored:
+        assert stored["classes"].tolist() == scores.topk(3).indices.tolist()
+    assert run("demo", "--photo", tmp_path / "absent.png")[0] == 2
+
+
+def test_without_the_extra_the_demo_shows_the_symbol_world_and_says_so(run, monkeypatch, tmp_path):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    code, out, err = run("demo", "--out", tmp_path)
+    assert code == 0
+    assert "the photo is left out" in err
+    assert "excitation[lite]" in err
+    assert out.startswith("scene 9")
+    code, _, err = run("demo", "--photo", tmp_path / "own.png")
+    assert code == 2
+    assert "excitation[lite]" in err
 
 
 def test_another_seed_is_another_picture():

@@ -12,7 +12,8 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="SPEC",
-        help="symbols or symbols:resnet, which are bundled; torchvision:NAME[@WEIGHTS]; timm:NAME[@WEIGHTS];"
+        help="symbols or symbols:resnet, which are bundled; lite, lite1 or lite2 (extra lite);"
+        " torchvision:NAME[@WEIGHTS]; timm:NAME[@WEIGHTS];"
         " hf:REPO_OR_FOLDER; onnx:FILE; caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]; paper:NAME@WEIGHTS; or"
         " package.module:factory, called without arguments, with @weights.safetensors after it where it needs them."
         " Before any of these, convolutional: lets its head slide over larger pictures, pool-first: pools before it"
@@ -22,7 +23,12 @@ ModelSpec = Annotated[
 ]
 Targets = Annotated[
     list[str],
-    typer.Option("--target", metavar="CLASS", help="Class index or name; may be repeated.", show_default=False),
+    typer.Option(
+        "--target",
+        metavar="CLASS",
+        help="Class index or name, or a word for several classes, such as dog; may be repeated.",
+        show_default=False,
+    ),
 ]
 ClassNames = Annotated[
     Path | None,

@@ -14,11 +14,11 @@ from ..sources import fit_weights, read_weights
 from ._architecture import EfficientNetLite, PlainBlock
 
 DEFAULT_LAYER = "blocks.6.0.bn1.act"
-"""The last expanded activations, at stride 32: of all layers the best on real photos (pointing game, COCO)."""
+"""The last expanded activations, at stride 32; chosen by the pointing game on COCO photos."""
 
 SIDE = 320
-"""Shortest side of pictures, in pixels. The networks were trained at 224 to 260 pixels; on 300 photos the classes are
-as often right at 320, and the maps are finer."""
+"""Shortest side of pictures, in pixels. The networks were trained at 224 to 260 pixels. Of 300 ImageNet photos, seen
+whole, Lite0 names 86.7 % right at 320 and 85.0 % at 224, and the maps are finer."""
 
 
 @dataclass(frozen=True)
