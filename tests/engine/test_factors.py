@@ -218,6 +218,7 @@ SAME_GATE = {
     "amax": lambda g: g.amax((2, 3), keepdim=True),
     "shift": lambda g: 1 - (1 - g),
     "doubled and halved": lambda g: g * 2 * 0.5,
+    "doubled, rectified and halved": lambda g: F.relu((g * 4).clone()) * 0.25,
     "expand": lambda g: g.expand(-1, -1, 7, 6),
     "reshape": lambda g: g.flatten(1)[:, :, None, None],
     "concatenation": lambda g: torch.cat([g[:, :2], g[:, 2:]], 1),
@@ -270,6 +271,13 @@ def test_linear_layers_and_convolutions_gate_alike():
             F.conv2d(F.adaptive_avg_pool2d(x, 1), m.a.weight[:, :, None, None], m.a.bias),
             m.b.weight[:, :, None, None], m.b.bias)),
     )  # fmt: skip
+
+
+def test_a_gate_beyond_one_is_a_gate_by_its_origin():
+    """Twice a sigmoid reaches two: no interval says that it is a gate."""
+    x = torch.randn(1, 3, 7, 6).double()
+    found = answer(excited(lambda g: F.relu(2 * g).clone()), x)
+    assert found.shape == (1, 2, 7, 6)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 6)])

@@ -30,7 +30,7 @@ class Reading:
     name: str
     path: str
     book: ValueBook
-    training: Callable[[], bool]
+    training: Callable[[], bool] = lambda: False
     bounds: Bounds = UNBOUNDED
     gate: bool = False
 
