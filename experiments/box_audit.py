@@ -16,7 +16,8 @@ from rich.progress import track
 
 from excitation import load_caffe
 from excitation._files import write_whole
-from excitation.benchmarks._localization import ALPHAS, OVERLAP, SIDE, boxes_of_map, overlap
+from excitation._maps import ALPHAS, SIDE, boxes_of_map
+from excitation.benchmarks._localization import OVERLAP, overlap
 from excitation.benchmarks._pointing import Box
 from excitation.benchmarks._run_localization import HELD_OUT
 from excitation.benchmarks._setup import squashed

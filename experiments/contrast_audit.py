@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from excitation import convolutional, explain, explain_full, load_caffe
+from excitation import explain, load_caffe, to_fully_convolutional
 from excitation._files import write_whole
 from excitation.benchmarks._classes import classes_of
 from excitation.benchmarks._running import pairs_of
 from excitation.cli._demo import crowded_scene
+from excitation.core._targets import Target
 from excitation.data import open_data, read_mapping
 from excitation.data.symbols import make_scene
 from excitation.networks import LoadedModel
 from excitation.networks.symbols import load_symbols
-from excitation.signals import Target
 from excitation.views import FigureRow, Panel, figure, save_figure
 from experiments.figures.places import FIGURES
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=20)
     given = parser.parse_args()
     pooled = load_symbols()
-    positions = convolutional(pooled, STRIDE)
+    positions = to_fully_convolutional(pooled, STRIDE)
     draw(pooled, positions)
     rows: list[list[str]] = []
     for head, loaded, prefix in (("pooled", pooled, ""), ("score map", positions, "model.")):
@@ -68,7 +68,7 @@ def moved(loaded: LoadedModel, asked: Iterable[Asked], layers: Sequence[str]) ->
     """
     found: dict[str, list[tuple[float, float]]] = {layer: [] for layer in layers}
     for images, targets in asked:
-        maps = explain_full(loaded, images, targets, layer=list(layers), contrast="dual", signed=True).maps
+        maps = explain(loaded, images, targets, layer=list(layers), method="c-mwp", signed=True).maps
         for layer, attention in maps.items():
             sums = attention[0].flatten(1)
             found[layer] += zip(sums.abs().sum(1).tolist(), sums.sum(1).tolist(), strict=True)
@@ -139,8 +139,8 @@ def draw(pooled: LoadedModel, positions: LoadedModel) -> None:
         images = loaded.preprocessing(picture)[None]
         panels = []
         for layer in (SYMBOL_LAYERS[0], SYMBOL_LAYERS[-1]):
-            for kind, contrast in (("MWP", None), ("c-MWP", "dual")):
-                attention = explain(loaded, images, name, layer=prefix + layer, contrast=contrast)[0, 0]
+            for kind, contrast in (("MWP", {}), ("c-MWP", {"method": "c-mwp"})):
+                attention = explain(loaded, images, name, layer=prefix + layer, **contrast).maps[0, 0]
                 mass = f"mass {float(attention.sum()):.1g}"
                 panels.append(Panel(attention, f"{kind}, {layer}", mass))
         rows.append(FigureRow(picture, panels, f"{name}: {head}"))

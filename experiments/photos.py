@@ -115,8 +115,8 @@ def _pets(heads: dict[str, LoadedModel], photo: Path, work: Path) -> list[str]:
         images = loaded.preprocessing(picture)[None]
         layer = LAYER if head == "own" else f"model.{LAYER}"
         panels = []
-        for kind, contrast in (("MWP", None), ("c-MWP", "dual")):
-            maps = eb.explain(loaded, images, list(PETS.values()), layer=layer, contrast=contrast)[0]
+        for kind, contrast in (("MWP", {}), ("c-MWP", {"method": "c-mwp"})):
+            maps = eb.explain(loaded, images, list(PETS.values()), layer=layer, **contrast).maps[0]
             panels += [Panel(item, f"{kind}, {name}") for name, item in zip(PETS, maps, strict=True)]
             lines.append(f"| {HEADS[head]} | {kind} | {' | '.join(_where(item, picture) for item in maps)} |")
         rows.append(FigureRow(picture, panels, HEADS[head]))

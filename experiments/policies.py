@@ -15,7 +15,7 @@ from PIL import Image
 from rich.progress import track
 from torch import nn
 
-from excitation import Policies, explain_full
+from excitation import Policies, explain
 from excitation._files import write_whole
 from excitation.benchmarks import TOLERANCE, is_hit
 from excitation.data.symbols import make_scene
@@ -60,11 +60,11 @@ def main(
         for choice in CHOICES:
             network, residual, norm = choice
             policies = Policies(residual=residual, batch_norm=norm)
-            for kind, contrast in (("MWP", None), ("c-MWP", "dual")):
-                maps = explain_full(
-                    networks[network], images, targets, layer=LAYER, contrast=contrast, signed=True, policies=policies
-                ).maps[LAYER][0]
-                if contrast is None:
+            for kind, contrast in (("MWP", {}), ("c-MWP", {"method": "c-mwp"})):
+                maps = explain(
+                    networks[network], images, targets, layer=LAYER, **contrast, signed=True, policies=policies
+                ).maps[0]
+                if not contrast:
                     masses.setdefault(choice, []).extend(maps.sum((1, 2)).tolist())
                     negatives.setdefault(choice, []).extend((-maps.clamp(max=0)).sum((1, 2)).tolist())
                 for target, attention in zip(targets, maps.clamp(min=0), strict=True):

@@ -35,7 +35,7 @@ AT_LAYERS = ["--methods", f"mwp,c-mwp,r-mwp,r-mwp-rectified,grad-cam@{PLUS},laye
 PEERS = ["--layer", "pool4", "--methods", "mwp,c-mwp,r-mwp,c-lrp@pool4,clrp@pool4,sglrp@pool4"]
 """LRP with the same contrasts, where Excitation Backprop's maps are taken."""
 BACKPROPAGATED = ["--methods", f"gradient@input+{PLUS},deconv@input,lrp-epsilon-plus@input+pool4,cam,centre"]
-READ_AS_SOFTMAX = ["--methods", "mwp,c-mwp,r-mwp", "--signal", "softmax"]
+READ_AS_SOFTMAX = ["--methods", "mwp,c-mwp,r-mwp", "--spatial", "softmax"]
 SAMPLING = ["--methods", "rise:samples=500,mwp,centre", "--limit", "30"]
 LOCALIZATION = [
     "localization", "--data", f"voc:{SHARED}/data/kangaroo", "--mapping", "experiments/kangaroo.json",

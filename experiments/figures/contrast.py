@@ -18,8 +18,8 @@ def main() -> None:
     loaded = load_symbols()
     picture = Image.fromarray(scene.image)
     images = loaded.preprocessing(picture)[None]
-    plain = explain(loaded, images, list(NAMES))[0]
-    contrasted = explain(loaded, images, list(NAMES), contrast="dual")[0]
+    plain = explain(loaded, images, list(NAMES)).maps[0]
+    contrasted = explain(loaded, images, list(NAMES), method="c-mwp").maps[0]
     panels = [
         Panel(attention, f"{kind}, {name}")
         for name, pair in zip(NAMES, zip(plain, contrasted, strict=True), strict=True)

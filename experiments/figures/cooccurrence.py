@@ -91,7 +91,7 @@ def main() -> None:
 def _row(loaded: LoadedModel, lonely: Lonely) -> FigureRow:
     picture = Image.fromarray(lonely.scene.image)
     images = loaded.preprocessing(picture)[None]
-    maps = explain(loaded, images, [lonely.present, lonely.absent], contrast="dual")[0]
+    maps = explain(loaded, images, [lonely.present, lonely.absent], method="c-mwp").maps[0]
     there, missing = lonely.probabilities
     return FigureRow(
         picture,

@@ -23,7 +23,7 @@ def all_classes(choice: Choice, *, turns: int, size: int, device: torch.device) 
         plain_forward(upper, features)
 
     def precomputed() -> eb.ClassMaps:
-        return eb.precompute(upper, features, ROOT, memory=1 << 28)
+        return eb.all_classes(upper, features, layer=ROOT, memory=1 << 28)
 
     before = take_turns({"U": forward}, turns, device)
     start = now(device)
@@ -33,7 +33,7 @@ def all_classes(choice: Choice, *, turns: int, size: int, device: torch.device) 
         "settled": forward,  # what ran before has filled the caches with other things
         "U": forward,
         "all": precomputed,
-        "question": lambda: maps.maps([{1: 0.5, 2: 0.5}], contrast="dual"),
+        "question": lambda: maps.maps([{1: 0.5, 2: 0.5}], method="c-mwp"),
     }
     times = take_turns(contenders, turns, device)
     return {

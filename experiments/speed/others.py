@@ -67,7 +67,7 @@ def other_methods(upper: nn.Module, features: torch.Tensor) -> dict[str, Callabl
 
     return {
         "excitation: MWP": lambda: eb.explain(upper, features, [TARGET], layer=ROOT),
-        "excitation: c-MWP": lambda: eb.explain(upper, features, [TARGET], layer=ROOT, contrast="dual"),
+        "excitation: c-MWP": lambda: eb.explain(upper, features, [TARGET], layer=ROOT, method="c-mwp"),
         "gradient (autograd)": lambda: plain_gradient(upper, features, (TARGET,)),
         "zennit: excitation composite": zennit,
         "Captum: LRP": lrp,

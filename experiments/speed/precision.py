@@ -70,7 +70,7 @@ def in_precision(
     own, cast = PRECISIONS[precision]
     converted = copy.deepcopy(model).to(own)
     with torch.autocast(images.device.type, dtype=cast, enabled=cast is not None):
-        maps = eb.explain(converted, images.to(own), targets, **options)
+        maps = eb.explain(converted, images.to(own), targets, **options).maps
     return [one for image in maps for one in image]
 
 
@@ -98,8 +98,8 @@ def precision_rows(model: nn.Module, images: torch.Tensor, targets: Any, layer: 
     """Errors of MWP and of signed c-MWP in each precision: the median map, the least and the most; why some refused."""
     rows: dict[str, Ratio] = {}
     refused: dict[str, str] = {}
-    for name, options in {"MWP": {}, "c-MWP": {"contrast": "dual", "signed": True}}.items():
-        wide = eb.explain(copy.deepcopy(model).double(), images.double(), targets, layer=layer, **options)  # type: ignore[arg-type]
+    for name, options in {"MWP": {}, "c-MWP": {"method": "c-mwp", "signed": True}}.items():
+        wide = eb.explain(copy.deepcopy(model).double(), images.double(), targets, layer=layer, **options).maps  # type: ignore[arg-type]
         exact = [one for image in wide for one in image]
         for precision in PRECISIONS:
             try:

@@ -31,15 +31,15 @@ def network_rows(choice: Choice, *, batch: int, turns: int, size: int, device: t
     few, many = [1], list(range(1, 1 + MORE))
 
     def explained(**options: object) -> Callable[[], object]:
-        return lambda: eb.explain_full(upper, features, few, layer=ROOT, **options)  # type: ignore[arg-type]
+        return lambda: eb.explain(upper, features, few, layer=ROOT, **options)  # type: ignore[arg-type]
 
     times = take_turns(
         {
             "U": lambda: plain_forward(upper, features),
             "gradient": lambda: plain_gradient(upper, features),
             "MWP": explained(),
-            "c-MWP": explained(contrast="dual"),
-            "audit": explained(account=True),
+            "c-MWP": explained(method="c-mwp"),
+            "balance": lambda: eb.balance(upper, features, few, layer=ROOT),
             "many": lambda: eb.explain(upper, features, many, layer=ROOT),
         },
         turns,
@@ -50,7 +50,7 @@ def network_rows(choice: Choice, *, batch: int, turns: int, size: int, device: t
         "gradient / U": times.ratio("gradient", "U"),
         "c-MWP / MWP": times.ratio("c-MWP", "MWP"),
         "further class / U": times.ratio("many", "U", less="MWP", each=MORE - 1),
-        "with audit / without": times.ratio("audit", "MWP"),
+        "with balance / without": times.ratio("balance", "MWP"),
         "peak memory / activations above": _memory(upper, features),
         "U, ms": times.milliseconds("U"),
     }

@@ -67,20 +67,23 @@ def throughput(
     return rows, refused
 
 
+C_MWP = {"method": "c-mwp"}
+
+
 def _work(model: nn.Module, images: torch.Tensor, choice: Choice) -> dict[str, Callable[[], object]]:
     several = list(range(1, 1 + TARGETS))
     options = {"layer": choice.layer.replace(".", "_")}
-    asked = {"MWP": ([1], None), "c-MWP": ([1], "dual"), "several": (several, None), "several c-MWP": (several, "dual")}
+    asked = {"MWP": ([1], {}), "c-MWP": ([1], C_MWP), "several": (several, {}), "several c-MWP": (several, C_MWP)}
     work: dict[str, Callable[[], object]] = {
         "F": lambda: plain_forward(model, images),
         "gradient": lambda: plain_gradient(model, images),
     }
     for name, (targets, contrast) in asked.items():
-        work[name] = lambda t=targets, c=contrast: eb.explain(model, images, t, contrast=c, **options)
+        work[name] = lambda t=targets, c=contrast: eb.explain(model, images, t, **c, **options)
     if images.device.type == "cuda":
         work["F, captured"] = _replayed(lambda: plain_forward(model, images))
         for name, (targets, contrast) in asked.items():
-            call = eb.capture(model, images, targets, contrast=contrast, **options)
+            call = eb.cuda_graph(model, images, targets, **contrast, **options)
             work[f"{name}, captured"] = lambda call=call: call(images)
     return work
 

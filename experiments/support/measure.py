@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import excitation as eb
-from excitation._forward import OutputChoice, forward
-from excitation._layers import default_place
+from excitation.core._forward import OutputChoice, forward
+from excitation.core._layers import default_place
 from excitation.propagation import Record
 from excitation.propagation._bounds import UNBOUNDED
 from excitation.propagation._record import Entry
@@ -101,7 +101,9 @@ def measure(model: nn.Module, images: Any, output: OutputChoice = None) -> Row:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", eb.BypassWarning)  # a layer in the middle that all evidence passes
-            middle = eb.audit(model, images, [TARGET], layer=layer, output=output, policies=policies) if layer else None
+            middle = (
+                eb.balance(model, images, [TARGET], layer=layer, output=output, policies=policies) if layer else None
+            )
         start = time.perf_counter()
         bottom = _at_pixels(model, images, output, policies)
         seconds = time.perf_counter() - start
@@ -115,10 +117,10 @@ def measure(model: nn.Module, images: Any, output: OutputChoice = None) -> Row:
         count,
         layer,
         bottom.top,
-        None if middle is None else float(middle.here.mean()),
-        bottom.here,
+        None if middle is None else float(middle.arrived.mean()),
+        bottom.arrived,
         bottom.lost,
-        spread.here,
+        spread.arrived,
         round(seconds, 3),
         replay,
     )
@@ -142,20 +144,20 @@ def _at_pixels(model: nn.Module, images: Any, output: OutputChoice, policies: eb
         warnings.simplefilter("error" if len(layers) == 1 else "ignore", eb.BypassWarning)
         warnings.simplefilter("ignore", eb.MassLossWarning)  # the table says how much
         accounts = [
-            eb.audit(model, images, [TARGET], layer=layer, output=output, policies=policies) for layer in layers
+            eb.balance(model, images, [TARGET], layer=layer, output=output, policies=policies) for layer in layers
         ]
     top, lost = (float(mass.mean()) for mass in (accounts[0].top, accounts[0].lost))
-    here = sum(float(account.here.mean()) for account in accounts)
+    here = sum(float(account.arrived.mean()) for account in accounts)
     whole = len(layers) > 1 or _closed(accounts[0])
     return Pixels(top, here, lost, whole and abs(top - here - lost) < CLOSED)
 
 
-def _closed(account: eb.Audit) -> bool:
+def _closed(account: eb.MassBalance) -> bool:
     """Whether it balances, has no mass below zero, and all of its mass comes through the layer."""
     return (
         float(account.residue.abs().max()) < CLOSED
         and float(account.negative.abs().max()) == 0
-        and float(account.round.abs().max()) == 0
+        and float(account.bypassed.abs().max()) == 0
         and float(account.lost.min()) > -CLOSED
     )
 

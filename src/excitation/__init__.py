@@ -1,15 +1,12 @@
 """Top-down attention for PyTorch classifiers by Excitation Backprop.
 
-`explain` gives attention maps; `verify` says whether a network of your own can be explained; `audit` the account of
-their probability mass; `list_layers` the places to look;
-`load_model` networks by name, `load_caffe` those of Caffe; `convolutional` makes them take pictures of any size,
-`pool_first` classify after pooling; `list_methods` what there is to compare with;
-`precompute` all classes at once, `capture` the same call for many batches on a GPU.
+`explain` gives attention maps; an `Explainer` holds the settings for many batches, and gives the `balance` of
+probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tests whether a network of your own can be
+explained, `list_layers` lists where maps can be taken, `list_methods` the methods. `load_model` loads networks by name,
+`load_caffe` those of Caffe; `to_fully_convolutional` makes them take pictures of any size, `pool_first` classify after
+pooling.
 """
 
-from ._audit import Audit, audit
-from ._capture import Captured, capture
-from ._class_maps import ClassMaps
 from ._errors import (
     BalanceError,
     BalanceWarning,
@@ -24,50 +21,72 @@ from ._errors import (
     TrainingModeError,
     UnsupportedOperationError,
 )
-from ._explain import Explanation, explain, explain_full
-from ._layers import LayerInfo, list_layers
-from ._precompute import precompute
-from ._verify import Verification, verify
-from .methods import list_methods
-from .networks import LoadedModel, Preprocessing, convolutional, load_caffe, load_model, pool_first
+from .core import Explanation, LayerInfo, Settings, Target, Targets, list_layers
+from .explainers import (
+    ClassMaps,
+    CudaGraph,
+    Explainer,
+    MassBalance,
+    Verification,
+    all_classes,
+    balance,
+    cuda_graph,
+    explain,
+    verify,
+)
+from .methods import find_method, list_methods
+from .networks import (
+    ClassNames,
+    LoadedModel,
+    Preprocessing,
+    list_models,
+    load_caffe,
+    load_model,
+    pool_first,
+    to_fully_convolutional,
+)
 from .propagation import Policies
-from .signals import ClassNames
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Audit",
     "BalanceError",
     "BalanceWarning",
     "BypassWarning",
-    "Captured",
     "ClassMaps",
     "ClassNames",
+    "CudaGraph",
     "EmptyMapWarning",
     "EscapedTensorError",
     "ExcitationError",
+    "Explainer",
     "Explanation",
     "LayerError",
     "LayerInfo",
     "LoadedModel",
+    "MassBalance",
     "MassLossWarning",
     "NotApplicableError",
     "Policies",
     "Preprocessing",
+    "Settings",
+    "Target",
     "TargetError",
+    "Targets",
     "TrainingModeError",
     "UnsupportedOperationError",
     "Verification",
-    "audit",
-    "capture",
-    "convolutional",
+    "all_classes",
+    "balance",
+    "cuda_graph",
     "explain",
-    "explain_full",
+    "find_method",
     "list_layers",
     "list_methods",
+    "list_models",
     "load_caffe",
     "load_model",
     "pool_first",
-    "precompute",
+    "to_fully_convolutional",
     "verify",
 ]

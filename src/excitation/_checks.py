@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from numbers import Integral, Real
 from typing import Any
 
+import torch
+
 from ._errors import ExcitationError
 
 SIDES = {1: "(length,)", 2: "(height, width)", 3: "(depth, height, width)"}
@@ -126,3 +128,17 @@ def check_path(what: str, value: object) -> None:
         raise ExcitationError(f"{what} is {value!r}, a {type(value).__name__}; a path is expected.")
     if "\0" in os.fspath(value):
         raise ExcitationError(f"{what} {os.fspath(value)!r} holds a NUL character, which no path can.")
+
+
+def check_model(model: torch.nn.Module) -> None:
+    """Refuse what is no network that can be recorded.
+
+    Raises:
+        ExcitationError: it is a script module, or no module.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExcitationError(
+            "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")

@@ -24,9 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import fx, nn
 
-from ._checks import check_choice
+from ._checks import check_choice, check_model
 from ._errors import ExcitationError
-from ._forward import check_model
 
 Matrix = Float64[torch.Tensor, "states states"]
 

@@ -48,7 +48,7 @@ def test_every_method_at_the_images_size(name, images):
     model, options = pooled(1), CHEAP.get(name, {})
     found = MethodAttribution(model, name).attribute(images, [0, 3, 3], **options)
     assert found.shape == images.shape
-    maps = eb.explain(model, images, [[0], [3], [3]], method=name, resize=True, **options)
+    maps = eb.explain(model, images, [[0], [3], [3]], method=name, **options).resized().per_image()
     truth = torch.stack([item[0] for item in maps])
     assert torch.allclose(found.sum(1), truth, rtol=1e-9, atol=1e-9 * float(truth.abs().max() + 1))
     assert torch.equal(found[:, 0], found[:, 2])
@@ -60,7 +60,7 @@ def test_tuples_layers_and_steps(images):
     (found,) = ours.attribute((images,), 2)
     assert torch.equal(found, ours.attribute(images, 2))
     raw = MethodAttribution(model, "mwp", layer="5", steps=()).attribute(images, 2, spread=False)
-    assert torch.equal(raw, eb.explain(model, images, [2], layer="5"))
+    assert torch.equal(raw, eb.explain(model, images, [2], layer="5").maps)
     paper = MethodAttribution(model, "gradient", steps=find_method("gradient").steps)
     assert torch.equal(paper.attribute(images, 1, spread=False), blur(find_method("gradient")(model, images, [1])))
 

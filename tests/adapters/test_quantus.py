@@ -33,7 +33,7 @@ def test_called_as_quantus_calls_it(name, batch):
     found = quantus_explain(model=model, inputs=x, targets=y, method=name, device="cpu")
     assert type(found) is np.ndarray
     assert found.shape == (4, 1, 20, 20)
-    maps = eb.explain(model, torch.from_numpy(x), [[int(k)] for k in y], method=name, resize=True)
+    maps = eb.explain(model, torch.from_numpy(x), [[int(k)] for k in y], method=name).resized().maps
     assert np.array_equal(found[:, 0], torch.stack([item[0] for item in maps]).numpy())
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from excitation.benchmarks import Centre, ExcitationMethod, run_pointing
+from excitation.benchmarks import Centre, NamedMethod, run_pointing
 from excitation.data import read_coco
 from excitation.networks._loaded import LoadedModel, Preprocessing
 
@@ -81,7 +81,7 @@ def note(number, image, category, box, crowd=False):
 
 def play(out: Path, data: Path, **more):
     """A run with all that belongs to one."""
-    methods = {"mwp": ExcitationMethod(), "c-mwp": ExcitationMethod("dual"), "centre": Centre()}
+    methods = {"mwp": NamedMethod("mwp"), "c-mwp": NamedMethod("c-mwp"), "centre": Centre()}
     options = {"layers": ("conv", "pool"), "mapping": MAPPING, "shortest": 48, **more}
     methods = options.pop("methods", methods)
     layers = options.pop("layers")

@@ -8,7 +8,7 @@ import torch
 from experiments.contrast_audit import STRIDE, moved, symbols
 from torch import nn
 
-from excitation import convolutional
+from excitation import to_fully_convolutional
 from excitation.networks import LoadedModel
 from excitation.networks.symbols import load_symbols
 
@@ -32,7 +32,7 @@ def test_positions_that_are_classified_first_leave_no_contrast(pooled_first):
     loaded = load_symbols()
     layer = "inception_4c"
     if not pooled_first:
-        loaded, layer = convolutional(loaded, STRIDE), "model.inception_4c"
+        loaded, layer = to_fully_convolutional(loaded, STRIDE), "model.inception_4c"
     loaded.model.double()
     sums = moved(loaded, symbols(loaded, 1), [layer])[layer][:, 0]
     assert (sums > 0.1).all() if pooled_first else (sums < 1e-12).all()

@@ -7,7 +7,7 @@ import torch
 from test_classes import coco, network
 
 import excitation as eb
-from excitation import signals
+from excitation.core import rivals_signal, top_down_signal
 from excitation.benchmarks import report_tables, run_deletion, run_localization, run_pointing
 from excitation.benchmarks._probabilities import mixed_by_probability
 from excitation.data._mapping import category_target
@@ -45,8 +45,8 @@ def test_a_mixture_by_probability_is_what_r_mwp_takes(one):
     scores = model.model(one).double()
     own = torch.zeros(1, 1, 5, dtype=torch.bool)
     own[0, 0, list(MAPPING["dog"])] = True
-    signal = signals.rivals_signal(own, scores)[0, 0].clamp(min=0)
-    given = signals.top_down_signal(target, scores)[0]
+    signal = rivals_signal(own, scores)[0, 0].clamp(min=0)
+    given = top_down_signal(target, scores)[0]
     assert torch.allclose(signal, given, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ import torch
 from pointing_world import MAPPING, Colours, make_data, network, play
 from torch import nn
 
-from excitation.benchmarks import ExcitationMethod, NamedMethod, merge_results, pointing_table, read_results
+from excitation.benchmarks import NamedMethod, merge_results, pointing_table, read_results
 from excitation.benchmarks._places import own_places
 from excitation.benchmarks._results import told_places
 from excitation.data import read_coco
@@ -59,7 +59,7 @@ def test_a_method_gives_at_the_named_layer_what_it_gives_by_itself(name):
 
 
 def test_a_run_tells_where_its_maps_were_taken(tmp_path, world):
-    methods = {"grad-cam": NamedMethod("grad-cam"), "gradient": NamedMethod("gradient"), "mwp": ExcitationMethod()}
+    methods = {"grad-cam": NamedMethod("grad-cam"), "gradient": NamedMethod("gradient"), "mwp": NamedMethod("mwp")}
     results = play(tmp_path / "run", world, methods=methods, layers={"mwp": (None, "conv")})
     assert results.taken == {
         ("grad-cam", "default", "pool"): 12, ("gradient", "default", "input"): 12, ("mwp", "default", "pool"): 12,

@@ -11,7 +11,7 @@ from pointing_world import MAPPING, SIDE, make_data, network, note, play
 from excitation import ExcitationError, LayerError, explain
 from excitation.benchmarks import (
     Centre,
-    ExcitationMethod,
+    NamedMethod,
     StoreError,
     Tolerance,
     describe_method,
@@ -65,8 +65,8 @@ def test_rows_say_what_explain_and_the_metric_say(tmp_path, world):
     for image in data:
         one = model.preprocessing(data.read(image))[None]
         for category in set(image.categories) - {"hat"}:
-            for method, contrast in (("mwp", None), ("c-mwp", "dual")):
-                maps = explain(model, one, [category_target(MAPPING[category])], layer="conv", contrast=contrast)
+            for method, contrast in (("mwp", {}), ("c-mwp", {"method": "c-mwp"})):
+                maps = explain(model, one, [category_target(MAPPING[category])], layer="conv", **contrast).maps
                 row = rows[image.id, category, method, "conv"]
                 point = point_of_map(maps[0, 0], image.size)
                 assert (row.x, row.y) == point
@@ -107,7 +107,7 @@ def test_one_forward_pass_for_all_layers_and_categories(tmp_path, world):
     calls = []
     model = network()
     model.model.register_forward_pre_hook(lambda module, inputs: calls.append(tuple(inputs[0].shape)))
-    methods = {"mwp": ExcitationMethod(), "c-mwp": ExcitationMethod("dual")}
+    methods = {"mwp": NamedMethod("mwp"), "c-mwp": NamedMethod("c-mwp")}
     run_pointing(
         model, read_coco(world), methods, ("conv", "pool"), out=tmp_path / "r", mapping=MAPPING, shortest=48, limit=5
     )
@@ -174,7 +174,7 @@ def test_broken_pictures_are_noted_and_the_rest_is_played(tmp_path, world):
 
 
 def test_a_method_that_fails_on_an_image_is_noted(tmp_path, world):
-    mwp = ExcitationMethod()
+    mwp = NamedMethod("mwp")
 
     def moody(model, images, targets, *, layer=None):
         if images.shape[2] > images.shape[3]:
@@ -305,7 +305,7 @@ def test_a_run_is_its_configuration(tmp_path, world):
     assert play(out, world, limit=2).complete
     for change in (
         {"tolerance": Tolerance(14)}, {"mapping": {"red": (0,)}}, {"layers": ("pool",)}, {"crowds": False},
-        {"methods": {"mwp": ExcitationMethod(signal="softmax")}}, {"limit": 3}, {"difficult": {}}, {"shortest": 56},
+        {"methods": {"mwp": NamedMethod("mwp", spatial="softmax")}}, {"limit": 3}, {"difficult": {}}, {"shortest": 56},
         {"blur": {"mwp"}}, {"truth": "boxes"}, {"network": "other"},
     ):  # fmt: skip
         with pytest.raises(StoreError, match=f"another configuration.*{next(iter(change))}|preprocessing|classes"):
@@ -347,17 +347,17 @@ def test_kills_in_a_real_run_change_nothing(tmp_path, world, writers):
 
 
 def test_descriptions_are_the_same_in_another_process():
-    texts = [describe_method(item) for item in (ExcitationMethod("dual"), Centre(), find_method("gradient"), play)]
+    texts = [describe_method(item) for item in (NamedMethod("c-mwp"), Centre(), find_method("gradient"), play)]
     assert "0x" not in "".join(texts)
-    assert json.loads(texts[0])["contrast"] == "dual"
+    assert json.loads(texts[0])["name"] == "c-mwp"
     assert json.loads(texts[2])["name"] == "gradient"
     assert texts[3] == "pointing_world.play"
-    assert describe_method(ExcitationMethod()) != texts[0]
+    assert describe_method(NamedMethod("mwp")) != texts[0]
 
 
 def test_cropped_maps_point_into_the_crop(tmp_path, world):
     model = dataclasses.replace(network(), preprocessing=Preprocessing(size=(48, 48), resize="crop"))
-    results = run_pointing(model, read_coco(world), {"mwp": ExcitationMethod()}, ("conv",), out=tmp_path / "run",
+    results = run_pointing(model, read_coco(world), {"mwp": NamedMethod("mwp")}, ("conv",), out=tmp_path / "run",
                            mapping=MAPPING, shortest=None, tolerance=Tolerance(SIDE))  # fmt: skip
     sizes = {image.id: image.size for image in read_coco(world)}
     for row in results.rows:
@@ -374,8 +374,8 @@ def test_real_photos(tmp_path, shared):
     data = read_coco(shared("data/coco128"))
     mapping = json.loads(shared("data/coco128/coco_to_imagenet.json").read_text())
     out = tmp_path / "run"
-    results = run_pointing(model, data, {"mwp": ExcitationMethod()}, ("1",), out=out, mapping=mapping, limit=6)
+    results = run_pointing(model, data, {"mwp": NamedMethod("mwp")}, ("1",), out=out, mapping=mapping, limit=6)
     known = sum(category in mapping for i in data.ids[:6] for category in data.image(i).categories)
     assert len(results.rows) == known > 0
-    again = run_pointing(model, data, {"mwp": ExcitationMethod()}, ("1",), out=out, mapping=mapping, limit=6)
+    again = run_pointing(model, data, {"mwp": NamedMethod("mwp")}, ("1",), out=out, mapping=mapping, limit=6)
     assert again.rows == results.rows

@@ -84,12 +84,12 @@ def test_a_difference_is_told_in_a_few_words(tmp_path):
     names = ["mwp", "c-mwp", "gradient", *(f"method-{i}" for i in range(20))]
     was = {
         "data": {"name": "coco", "hash": "a" * 64}, "note": "x" * 300 + " one way", "order": ["a", "b"],
-        "methods": {name: described(name, signal="response") for name in names},
+        "methods": {name: described(name, spatial="response") for name in names},
         "layers": {name: [None] for name in names},
     }  # fmt: skip
     now = {
         "data": {"name": "coco", "hash": "b" * 64}, "note": "x" * 300 + " another", "order": ["b", "a"],
-        "methods": {**was["methods"], "mwp": described("mwp", signal="softmax"), "cam": described("cam")},
+        "methods": {**was["methods"], "mwp": described("mwp", spatial="softmax"), "cam": described("cam")},
         "layers": {**was["layers"], "mwp": [None, "conv"]},
     }  # fmt: skip
     del now["methods"]["c-mwp"]
@@ -99,7 +99,7 @@ def test_a_difference_is_told_in_a_few_words(tmp_path):
         open_store(path, now, planned=2)
     told = str(caught.value)
     for words in (
-        'data.hash was "aaa', 'methods.mwp.signal was "response", is "softmax"', "methods lost c-mwp and gained cam",
+        'data.hash was "aaa', 'methods.mwp.spatial was "response", is "softmax"', "methods lost c-mwp and gained cam",
         'layers.mwp gained "conv"', 'order was ["a", "b"], is ["b", "a"]',
     ):  # fmt: skip
         assert words in told

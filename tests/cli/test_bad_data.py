@@ -212,7 +212,12 @@ def test_signals_layers_and_options_of_single_methods(run, tmp_path):
     world, out = make_world(tmp_path / "world", 3), tmp_path / "run.sqlite"
     words = [word for word in bench("pointing", world, out) if word != "mwp,c-mwp,centre"]
     words.remove("--methods")
-    words += ["--methods", "mwp@conv+pool,gradient:channels=mean,c-mwp:signal=softmax", "--signal", "response,softmax"]
+    words += [
+        "--methods",
+        "mwp@conv+pool,gradient:channels=mean,c-mwp:spatial=softmax",
+        "--spatial",
+        "response,softmax",
+    ]
     code, table, err = run(*words)
     assert code == 0, err
     for name in ("mwp @ conv", "mwp @ pool", "mwp (softmax) @ conv", "gradient:channels=mean", "c-mwp (softmax)"):

@@ -116,7 +116,7 @@ def test_the_bundled_classifiers_see_single_objects(spec):
 def test_its_class_names_work_as_targets_and_others_are_refused():
     loaded = eb.load_model("symbols")
     images = torch.zeros(1, 3, 160, 160)
-    assert torch.equal(eb.explain(loaded, images, ["cup"]), eb.explain(loaded, images, [15]))
+    assert torch.equal(eb.explain(loaded, images, ["cup"]).maps, eb.explain(loaded, images, [15]).maps)
     with pytest.raises(eb.TargetError, match="umbrella"):
         eb.explain(loaded, images, ["umbrela"])
     with pytest.raises(eb.ExcitationError, match="it is 'symbols' or 'symbols:resnet'"):
@@ -141,5 +141,5 @@ def test_the_residual_network_runs_and_keeps_its_mass():
     model = SymbolResNet(5).double().eval()
     images = torch.rand(1, 3, 64, 80).double()
     assert model(images).shape == (1, 5)
-    account = eb.audit(model, images, [2], layer="layer2")
-    assert float(account.here + account.lost) == pytest.approx(1)
+    account = eb.balance(model, images, [2], layer="layer2")
+    assert float(account.arrived + account.lost) == pytest.approx(1)

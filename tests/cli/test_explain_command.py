@@ -40,13 +40,13 @@ def test_a_line_a_figure_and_maps(run, folder, tmp_path, toys):
         assert near(stored["peaks"][1], 70, 15)
         np.testing.assert_allclose(stored["masses"], 1, rtol=1e-6)
         model = toys.named()
-        expected = eb.explain_full(model, model.preprocessing(read_picture(folder / "a.png"))[None], [0, 1])
-        np.testing.assert_array_equal(stored["maps"], expected.maps["pool"][0].numpy())
+        expected = eb.explain(model, model.preprocessing(read_picture(folder / "a.png"))[None], [0, 1])
+        np.testing.assert_array_equal(stored["maps"], expected["pool"][0].numpy())
         np.testing.assert_array_equal(stored["scores"], expected.scores[0].numpy())
 
 
 def test_json_lines(run, folder, tmp_path):
-    words = ("explain", folder, *NAMED, "--target", "2", "--contrast", "dual", "--out", tmp_path / "o", "--json")
+    words = ("explain", folder, *NAMED, "--target", "2", "--method", "c-mwp", "--out", tmp_path / "o", "--json")
     code, lines, errors = run(*words)
     assert code == 0
     assert "labels.csv" in errors
@@ -128,7 +128,7 @@ def test_results_do_not_depend_on_when_they_were_made(run, folder, tmp_path):
     [
         (("--target", "1"), "targets"),
         (("--layer", "conv"), "layer"),
-        (("--contrast", "dual"), "contrast"),
+        (("--method", "c-mwp"), "method"),
         (("--model", "toy_models:double"), "model"),
     ],
 )
@@ -217,7 +217,7 @@ def test_an_unreadable_picture_is_left_out(run, folder, tmp_path):
 
 
 def test_signed_and_against_a_class(run, folder, tmp_path):
-    words = ("explain", folder / "a.png", *NAMED, "--target", "red thing", "--json", "--contrast", "green thing")
+    words = ("explain", folder / "a.png", *NAMED, "--target", "red thing", "--json", "--against", "green thing")
     for extra in [(), ("--signed",)]:
         out = tmp_path / f"o{len(extra)}"
         code, lines, errors = run(*words, *extra, "--out", out)
@@ -228,7 +228,7 @@ def test_signed_and_against_a_class(run, folder, tmp_path):
 
 
 def test_against_rivals(run, folder, tmp_path, toys):
-    words = ("explain", folder / "a.png", *NAMED, "--target", "1", "--contrast", "rivals", "--signed", "--json")
+    words = ("explain", folder / "a.png", *NAMED, "--target", "1", "--method", "r-mwp", "--signed", "--json")
     code, lines, errors = run(*words, "--out", tmp_path)
     assert (code, errors) == (0, "")
     row = json.loads(lines)
@@ -247,7 +247,7 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path, monkeypatch):
 
     rings = []
     monkeypatch.setattr(_figure, "ring", lambda axes, peak, *more: rings.append(peak))
-    words = ("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "1", "--contrast", "0")
+    words = ("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "1", "--against", "0")
     code, lines, errors = run(*words, "--out", tmp_path)
     assert code == 0
     assert "is empty: what is subtracted has the same map" in errors
@@ -294,8 +294,8 @@ ERRORS = {
     "no picture": (["nowhere.png"], "no such file or folder"),
     "no class": (["a.png", "--target", "red thong"], "'red thing'"),
     "class number": (["a.png", "--target", "3"], "target 3 is no class"),
-    "contrast": (["a.png", "--contrast", "7"], "target 7 is no class"),
-    "contrast mistyped": (["a.png", "--contrast", "duel"], "'dual' (c-MWP) and 'rivals' (r-MWP)"),
+    "against": (["a.png", "--against", "7"], "target 7 is no class"),
+    "method mistyped": (["a.png", "--method", "c-mpw"], "there is no method 'c-mpw'. Nearest: 'c-mwp'"),
     "layer": (["a.png", "--layer", "pol"], "'pool'"),
     "layer without space": (["a.png", "--layer", "classify"], "has no space"),
     "batch": (["a.png", "--batch", "0"], "--batch"),
@@ -349,7 +349,7 @@ def test_help_and_version(run):
     assert run("--version") == (0, f"excitation {eb.__version__}\n", "")
     code, lines, errors = run("explain", "--help")
     assert (code, errors) == (0, "")
-    for word in ("--model", "--target", "--layer", "--contrast", "--signed", "--out", "--json", "--batch"):
+    for word in ("--model", "--target", "--layer", "--method", "--against", "--signed", "--out", "--json", "--batch"):
         assert word in lines
 
 
@@ -357,7 +357,7 @@ def test_real_photos(run, shared, tmp_path):
     """What the figures in the paper show, with a real network: each animal where it is."""
     shared("models/squeezenet_v1.0")
     photos = shared("data/photos")
-    words = ["--model", "toy_models:squeezenet", "--json", "--contrast", "dual"]
+    words = ["--model", "toy_models:squeezenet", "--json", "--method", "c-mwp"]
     found = {}
     for name, targets in {
         "catdog.jpg": ["tabby", "golden retriever"],

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import excitation as eb
-from excitation._forward import forward
+from excitation.core._forward import forward
 from excitation.propagation._layout import (
     MixedImagesError,
     Origin,
@@ -63,17 +63,17 @@ def apart(m, x):
 
 def test_views_folded_into_the_batch_have_maps_of_their_own():
     x = pictures(2, 3, 3, 12, 10)
-    maps = eb.explain(network(folded), x, [0, 1, 3], layer="f")
+    maps = eb.explain(network(folded), x, [0, 1, 3], layer="f").maps
     assert maps.shape == (2, 3, 3, 6, 5)
     with pytest.warns(eb.BypassWarning):
         single = eb.explain(network(apart), x, [0, 1, 3], layer=["f", "f#2", "f#3"])
-    assert torch.allclose(maps, torch.stack(list(single.values()), 2), atol=1e-12)
+    assert torch.allclose(maps, torch.stack(list(single.by_layer.values()), 2), atol=1e-12)
 
 
 def test_views_at_the_input():
     x = pictures(2, 3, 3, 12, 10)
-    a = eb.explain(network(folded), x, [0, 1], layer="input")
-    b = eb.explain(network(apart), x, [0, 1], layer="input")
+    a = eb.explain(network(folded), x, [0, 1], layer="input").maps
+    b = eb.explain(network(apart), x, [0, 1], layer="input").maps
     assert a.shape == (2, 2, 3, 12, 10)
     assert torch.allclose(a, b, atol=1e-12)
 
@@ -84,7 +84,7 @@ METHODS = ["gradient", "grad-cam", "layer-cam", "lrp", "input-x-gradient", "c-mw
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_give_views_as_well(method):
     x = pictures(2, 3, 3, 12, 10)
-    maps = eb.explain(network(folded), x, [0, 1], layer="f", method=method)
+    maps = eb.explain(network(folded), x, [0, 1], layer="f", method=method).maps
     assert maps.shape == (2, 2, 3, 6, 5)
 
 
@@ -93,20 +93,20 @@ def test_a_method_that_masks_pictures_refuses_views():
         eb.explain(network(folded), pictures(2, 3, 3, 12, 10), [0, 1], layer="f", method="score-cam")
 
 
-@pytest.mark.parametrize("contrast", ["dual", "rivals", 2])
+@pytest.mark.parametrize("contrast", [{"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 2}])
 def test_contrasts_of_views(contrast):
     x = pictures(2, 3, 3, 12, 10)
-    maps = eb.explain(network(folded), x, [0, 1], layer="f", contrast=contrast, signed=True)
+    maps = eb.explain(network(folded), x, [0, 1], layer="f", **contrast, signed=True).maps
     with pytest.warns(eb.BypassWarning):
-        single = eb.explain(network(apart), x, [0, 1], layer=["f", "f#2", "f#3"], contrast=contrast, signed=True)
-    assert torch.allclose(maps, torch.stack(list(single.values()), 2), atol=1e-12)
+        single = eb.explain(network(apart), x, [0, 1], layer=["f", "f#2", "f#3"], **contrast, signed=True)
+    assert torch.allclose(maps, torch.stack(list(single.by_layer.values()), 2), atol=1e-12)
 
 
 def test_default_layer_of_views_is_no_volume():
     x = pictures(2, 3, 3, 12, 10)
-    maps = eb.explain(network(folded), x, [1])
+    maps = eb.explain(network(folded), x, [1]).maps
     assert maps.shape[:3] == (2, 1, 3)
-    resized = eb.explain(network(folded), x, [1], resize=True)
+    resized = eb.explain(network(folded), x, [1]).resized().maps
     assert resized.shape == (2, 1, 3, 12, 10)
     (info,) = [item for item in eb.list_layers(network(folded), x) if item.name == "f"]
     assert info.axes == ("image*view", "channel", "space", "space")
@@ -115,12 +115,12 @@ def test_default_layer_of_views_is_no_volume():
 
 def test_precompute_and_audit_of_views():
     x = pictures(2, 3, 3, 12, 10)
-    every = eb.precompute(network(folded), x, layer="f")
-    assert torch.allclose(every.maps([0, 3]), eb.explain(network(folded), x, [0, 3], layer="f"), atol=1e-12)
-    audit = eb.audit(network(folded), x, [0, 3], layer="f")
-    assert torch.allclose(audit.here, torch.ones(2, 2).double(), atol=1e-12)
+    every = eb.all_classes(network(folded), x, layer="f")
+    assert torch.allclose(every.maps([0, 3]), eb.explain(network(folded), x, [0, 3], layer="f").maps, atol=1e-12)
+    audit = eb.balance(network(folded), x, [0, 3], layer="f")
+    assert torch.allclose(audit.arrived, torch.ones(2, 2).double(), atol=1e-12)
     with pytest.raises(eb.ExcitationError, match="views"):
-        eb.precompute(network(folded), x, layer="f", way="positions")
+        eb.all_classes(network(folded), x, layer="f", strategy="positions")
 
 
 def pooled(m, x):
@@ -147,12 +147,12 @@ def test_augmentation_inside_the_network(name):
     reference = network(lambda m, x: (pooled(m, x).exp() + pooled(m, x.flip(3)).exp()) / 2)
     found = network(AUGMENTED[name])
     assert torch.allclose(found(x), reference(x), atol=1e-12)
-    for options in ({}, {"contrast": 2, "signed": True}):
-        a = eb.explain(found, x, [0, 1], layer="input", **options)
-        b = eb.explain(reference, x, [0, 1], layer="input", **options)
+    for options in ({}, {"against": 2, "signed": True}):
+        a = eb.explain(found, x, [0, 1], layer="input", **options).maps
+        b = eb.explain(reference, x, [0, 1], layer="input", **options).maps
         assert torch.allclose(a, b, atol=1e-12)
-    alone = eb.explain(found, x[1:2], [0, 1], layer="input")
-    assert torch.allclose(eb.explain(found, x, [0, 1], layer="input")[1:2], alone, atol=1e-12)
+    alone = eb.explain(found, x[1:2], [0, 1], layer="input").maps
+    assert torch.allclose(eb.explain(found, x, [0, 1], layer="input").maps[1:2], alone, atol=1e-12)
 
 
 ENSEMBLES = {
@@ -168,7 +168,7 @@ def test_ensembles_in_front(name):
         return network(lambda m, x: m.fc(join(m.f(x).mean((2, 3)), m.f(x.flip(2)).amax((2, 3)))))
 
     x = pictures(2, 3, 8, 9)
-    a, b = (eb.explain(ensemble(join), x, [0, 1, 3], layer="input") for join in ENSEMBLES[name])
+    a, b = (eb.explain(ensemble(join), x, [0, 1, 3], layer="input").maps for join in ENSEMBLES[name])
     assert torch.allclose(a, b, atol=1e-12)
     assert torch.allclose(a.flatten(2).sum(2), torch.ones(2, 3).double(), atol=1e-12)
 
@@ -199,7 +199,7 @@ def test_mixed_images_are_refused(name):
     with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
         eb.explain(model, x, [0, 1], layer="input")
     with pytest.raises(eb.UnsupportedOperationError, match="picks, combines or repeats images"):
-        eb.audit(model, x, [0, 1], layer="input")
+        eb.balance(model, x, [0, 1], layer="input")
 
 
 @pytest.mark.parametrize(("copies", "targets"), [(2, [0, 2]), (3, [0, 1, 2]), (3, [0, 2])])
@@ -219,8 +219,8 @@ def test_new_axes_in_front_do_not_meet_the_targets(copies, targets):
         return model
 
     x = pictures(2, 3, 8, 9)
-    a = eb.explain(built(spelled=True), x, targets, layer="input")
-    b = eb.explain(built(spelled=False), x, targets, layer="input")
+    a = eb.explain(built(spelled=True), x, targets, layer="input").maps
+    b = eb.explain(built(spelled=False), x, targets, layer="input").maps
     assert torch.allclose(a, b, atol=1e-12)
     assert torch.allclose(a.flatten(2).sum(2), torch.ones(2, len(targets)).double(), atol=1e-12)
 
@@ -234,9 +234,10 @@ def test_images_behind_another_axis():
 
     x = pictures(3, 3, 8, 9)
     assert torch.equal(
-        eb.explain(network(turned), x, [0, 1], layer="input"), eb.explain(network(pooled), x, [0, 1], layer="input")
+        eb.explain(network(turned), x, [0, 1], layer="input").maps,
+        eb.explain(network(pooled), x, [0, 1], layer="input").maps,
     )
-    audit = eb.audit(network(turned), x, [0, 1], layer="input")
+    audit = eb.balance(network(turned), x, [0, 1], layer="input")
     for row in audit.rows:
         assert torch.allclose(row.entered, torch.ones(3, 2).double(), atol=1e-9), row.address
 
@@ -261,7 +262,7 @@ class Tokens(nn.Module):
         return self.fc(self.last(y)[:, 0])
 
 
-@pytest.mark.parametrize("method", [None, "grad-cam", "gradient", "layer-cam", "lrp"])
+@pytest.mark.parametrize("method", ["mwp", "grad-cam", "gradient", "layer-cam", "lrp"])
 @pytest.mark.parametrize("layer", ["norm", "last"])
 def test_tokens_are_no_pixels(layer, method):
     torch.manual_seed(0)
@@ -286,11 +287,11 @@ def test_patches_in_a_row_are_places():
     torch.manual_seed(0)
     model = Patches().double().eval()
     x = pictures(2, 3, 8, 12)
-    rows = eb.explain(model, x, [0, 2], layer="norm")
-    grid = eb.explain(model, x, [0, 2], layer="embed")
+    rows = eb.explain(model, x, [0, 2], layer="norm").maps
+    grid = eb.explain(model, x, [0, 2], layer="embed").maps
     assert rows.shape == (2, 2, 2, 3)
     assert torch.allclose(rows, grid, atol=1e-12)
-    assert eb.explain(model, x, [0, 2], layer="norm", method="grad-cam").shape == (2, 2, 2, 3)
+    assert eb.explain(model, x, [0, 2], layer="norm", method="grad-cam").maps.shape == (2, 2, 2, 3)
 
 
 def test_windows_are_put_back():
@@ -322,7 +323,7 @@ def test_windows_are_put_back():
     x = pictures(2, 3, 4, 6)
     assert torch.allclose(windows(x), plain(x), atol=1e-12)
     for layer in ("mix", "embed", "input"):
-        a, b = (eb.explain(model, x, [0, 2], layer=layer) for model in (windows, plain))
+        a, b = (eb.explain(model, x, [0, 2], layer=layer).maps for model in (windows, plain))
         assert a.shape == b.shape == (2, 2, 4, 6)
         assert torch.allclose(a, b, atol=1e-12)
 

@@ -43,11 +43,11 @@ def test_the_gated_operand_takes_all(gate):
         torch.stack([(gated[i] * weight[c][:, None, None]).sum(0) / (gated[i] * weight[c][:, None, None]).sum()
                      for c in (0, 3)]) for i in range(2)
     ])  # fmt: skip
-    found = eb.explain(model, x, [0, 3], layer="conv")
+    found = eb.explain(model, x, [0, 3], layer="conv").maps
     assert torch.allclose(found, expected, atol=1e-12)
-    account = eb.audit(model, x, [0, 3], layer="conv")
+    account = eb.balance(model, x, [0, 3], layer="conv")
     assert float(account.lost.abs().max()) < 1e-12
-    assert float(account.round.abs().max()) == 0
+    assert float(account.bypassed.abs().max()) == 0
 
 
 def test_a_gate_is_no_way_round_a_layer():
@@ -55,7 +55,7 @@ def test_a_gate_is_no_way_round_a_layer():
     model = SqueezeExcite().double().eval()
     x = torch.rand(1, 3, 6, 7).double()
     layers = {layer.name: layer for layer in eb.list_layers(model, x)}
-    assert layers["conv"].whole
+    assert layers["conv"].is_cut
     with pytest.raises(eb.LayerError):
         eb.explain(model, x, [0], layer="squeeze")
 
@@ -76,7 +76,7 @@ def test_a_negative_gate_asks_what_lowered_its_operand():
     weight = torch.tensor([[1.0, -1.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])[:, :, None, None]
     model = wrap(lambda x, w: (F.conv2d(x, w) * -x.mean((1, 2, 3), keepdim=True).sigmoid()).flatten(1), weight)
     x = torch.tensor([1.0, 3.0, 0.5, 1.0])[None, :, None, None]
-    signal = eb.explain(model, x.double(), [0], layer=":conv2d", contrast=None)
+    signal = eb.explain(model, x.double(), [0], layer=":conv2d", method="mwp").maps
     assert float(signal.sum()) == pytest.approx(1)
     assert float(pixels(model, x, 0).sum()) == pytest.approx(1)
     without = x * torch.tensor([1.0, 0.0, 1.0, 0.0])[None, :, None, None]
@@ -107,11 +107,11 @@ def test_what_only_decides_a_gate_needs_no_rule():
     norm = y.norm(p=2, dim=(2, 3), keepdim=True)
     out = y + model.scale * y * norm / (norm.mean(1, keepdim=True) + 1e-6)
     parts = out.detach()[0] * model.head.weight.detach()[1].clamp(min=0)[:, None, None]
-    found = eb.explain(model, x, [1], layer="conv")
+    found = eb.explain(model, x, [1], layer="conv").maps
     assert torch.allclose(found[0, 0], parts.sum(0) / parts.sum(), atol=1e-12)
-    account = eb.audit(model, x, [1], layer="conv")
+    account = eb.balance(model, x, [1], layer="conv")
     assert float(account.lost.abs().max()) < 1e-12
-    assert float(account.round.abs().max()) == 0
+    assert float(account.bypassed.abs().max()) == 0
 
 
 def test_what_also_carries_still_needs_one():
@@ -180,7 +180,7 @@ def test_a_square_by_itself_is_the_neuron_and_keeps_its_polarity():
         y = F.conv2d(x, w)  # below zero in both channels: x1 and x0 with x2 lowered them
         return y * y
 
-    found = eb.explain(wrap(square, weight), x, [0, 1], layer="input", policies=HALVES)
+    found = eb.explain(wrap(square, weight), x, [0, 1], layer="input", policies=HALVES).maps
     assert found.shape == (1, 2, 1, 1)
     assert torch.allclose(found.flatten(), torch.ones(2).double())
 
@@ -244,8 +244,8 @@ def test_smooth_rectifiers_pass_signals_and_keep_signs(function):
         p = torch.zeros(3).double()
         p[unit] = 1
         both = eq4(matrix, pairs, p)
-        full = eb.explain_full(model, x, [unit], layer="input", account=True)
-        assert float(full.maps["input"].sum()) == pytest.approx(float(both.sum()), abs=1e-12)
+        full = eb.explain(model, x, [unit], layer="input")
+        assert float(full["input"].sum()) == pytest.approx(float(both.sum()), abs=1e-12)
         assert float((torch.sign(a) * torch.sign(x.flatten())).min()) >= 0
 
 
@@ -299,7 +299,7 @@ def test_mobile_networks_keep_their_account():
         model = getattr(torchvision.models, name)(weights=None, num_classes=10).eval()
         images = torch.randn(1, 3, 64, 96)
         for normaliser in ("lose", "spread"):
-            account = eb.audit(model, images, [3], layer="input", policies=eb.Policies(normaliser=normaliser))
-            assert float(account.here.min()) >= 0, name
-            assert float(account.here + account.lost) == pytest.approx(1, abs=1e-4), name
-        assert float(account.here) == pytest.approx(1, abs=1e-4), name
+            account = eb.balance(model, images, [3], layer="input", policies=eb.Policies(normaliser=normaliser))
+            assert float(account.arrived.min()) >= 0, name
+            assert float(account.arrived + account.lost) == pytest.approx(1, abs=1e-4), name
+        assert float(account.arrived) == pytest.approx(1, abs=1e-4), name

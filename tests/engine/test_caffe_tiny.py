@@ -11,7 +11,7 @@ import torch
 from caffe_tiny import Caffe, Golden
 
 import excitation as eb
-from excitation._forward import forward
+from excitation.core._forward import forward
 from excitation.propagation import ExcitationRules, sweep
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "reference" / "caffe_tiny"
@@ -104,7 +104,7 @@ def test_departure_batch_norm_sign_changes_maps_only_where_gammas_are_negative(g
     def maps(batch_norm):
         policies = eb.Policies(batch_norm=batch_norm)
         output = lambda scores: scores.mean((2, 3))  # noqa: E731
-        return eb.explain(model, image, [weights], layer="input", policies=policies, output=output)
+        return eb.explain(model, image, [weights], layer="input", policies=policies, output=output).maps
 
     negative = bool((golden.array(net, "param", "scale1.0") < 0).any())
     assert negative == (not torch.allclose(maps("fold"), maps("copy")))
@@ -118,10 +118,10 @@ def test_departure_conserving_residual(golden):
     net = "mini_resnet"
     model = Caffe(golden, net).double().eval()
     image = golden.array(net, "input")
-    kept = eb.audit(model, image, [0, 3], layer="pool1", policies=eb.Policies(residual="proportional"))
+    kept = eb.balance(model, image, [0, 3], layer="pool1", policies=eb.Policies(residual="proportional"))
     assert torch.allclose(kept.here + kept.lost, torch.ones(2, 2, dtype=torch.float64), atol=1e-12)
     assert float(kept.negative.abs().max()) == 0
-    original = eb.audit(model, image, [0, 3], layer="pool1", policies=eb.Policies.original())
+    original = eb.balance(model, image, [0, 3], layer="pool1", policies=eb.Policies.original())
     assert float((original.here - 1).abs().max()) > 1e-3
 
 

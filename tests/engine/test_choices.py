@@ -15,7 +15,7 @@ def chosen(function, *constants, x=None, lost=False):
     model = Function(function, *constants).eval()
     x = seeded(3, 1, 4, 6, seed=3) if x is None else x
     signals = seeded(2, model(x).shape[1], seed=5).abs()
-    found = eb.explain(model, x, list(signals), layer="input")
+    found = eb.explain(model, x, list(signals), layer="input").maps
     for t, signal in enumerate(signals):
         y = x.clone().requires_grad_(True)
         truth = torch.autograd.grad((model(y) * signal).sum(), y)[0][:, 0]
@@ -110,7 +110,7 @@ def test_the_first_of_equals_wins_however_it_is_written():
         lambda x: torch.maximum(torch.maximum(x[..., 0], x[..., 1]), x[..., 2]), lambda x: x.kthvalue(4, 2).values,
         lambda x: x.sort(2, descending=True).values[..., 0],
     ):  # fmt: skip
-        found = eb.explain(Function(function).eval(), x, [{0: 1.0, 1: 2.0}], layer="input")
+        found = eb.explain(Function(function).eval(), x, [{0: 1.0, 1: 2.0}], layer="input").maps
         assert found[0, 0].tolist() == [[0, 1, 0, 0], [2, 0, 0, 0]]
 
 
@@ -122,7 +122,7 @@ def test_bounds_of_choices_are_kept():
         x = seeded(2, 1, 4, 6, seed=3)
         a = choose(torch.tanh(x), F.relu(x))[:, 0]
         signal = seeded(12, seed=5).abs()
-        found = eb.explain(model, x, [signal], layer="input")
+        found = eb.explain(model, x, [signal], layer="input").maps
         share = (a - bound)[:, :, None] * seeded(3, 6).clamp(min=0)
         share = (share / share.sum(3, keepdim=True)).nan_to_num()  # nobody wins where all are at their bounds
         assert torch.allclose(found[:, 0], (share * signal.reshape(4, 3)[..., None]).sum(2), atol=1e-12)
@@ -279,7 +279,7 @@ def test_a_constant_that_was_written_loses_its_signal():
         return x
 
     chosen(write, lost=True)
-    account = eb.audit(Function(write).eval(), seeded(2, 1, 4, 6), [8], layer="input")
+    account = eb.balance(Function(write).eval(), seeded(2, 1, 4, 6), [8], layer="input")
     assert account.lost.flatten().tolist() == [1, 1]
 
 
@@ -292,7 +292,7 @@ def test_bounds_of_what_was_written():
         return y.flatten(1) @ w.T
 
     x, w = seeded(2, 1, 4, 6), seeded(1, 24)
-    found = eb.explain(Function(write, w).eval(), x, [0], layer="input")
+    found = eb.explain(Function(write, w).eval(), x, [0], layer="input").maps
     share = torch.sigmoid(x)[:, 0] * w.clamp(min=0).reshape(4, 6) * torch.tensor([1.0, 0, 1, 1])[:, None].double()
     assert torch.allclose(found[:, 0], share / share.sum((1, 2), keepdim=True), atol=1e-12)
 
@@ -355,7 +355,9 @@ def test_a_grid_of_the_images_steers_and_carries_nothing():
     constant = F.affine_grid(theta + x[:, 0].mean((1, 2))[:, None, None] * 0.1, (3, 1, 3, 5), False)
     signals = list(seeded(2, 15, seed=5).abs())
     fixed = Function(lambda x, g: F.grid_sample(x[:, None], g, align_corners=False), constant).eval()
-    found = [eb.explain(model, x, signals, layer="input") for model in (Function(transformed, theta).eval(), fixed)]
+    found = [
+        eb.explain(model, x, signals, layer="input").maps for model in (Function(transformed, theta).eval(), fixed)
+    ]
     assert torch.allclose(*found, atol=1e-12)
 
 
@@ -380,7 +382,7 @@ def test_quantised_activations_pass_their_signal(case):
     model = Steps().eval()
     model.register_buffer("w", w)
     x = seeded(2, 1, 4, 6, seed=3).float()
-    found = eb.explain(model, x, [0, 1], layer="input", constants=[])
+    found = eb.explain(model, x, [0, 1], layer="input", constants=[]).maps
     a = STEPS[case](F.relu(x[:, 0])).flatten(1)
     share = a[:, None] * w[:2].clamp(min=0)
     assert torch.allclose(found.flatten(2), share / share.sum(2, keepdim=True), atol=1e-6)
@@ -450,7 +452,7 @@ def test_methods_with_rules_of_their_own_follow_the_choice(name):
 
     ways = torch.maximum, lambda a, b: torch.stack([a, b], 1).amax(1), lambda a, b: torch.where(a > b, a, b)
     x = seeded(2, 2, 6, 5, seed=4)
-    found = [eb.explain(Maxout(way).double().eval(), x, [0, 2], layer="conv", method=name) for way in ways]
+    found = [eb.explain(Maxout(way).double().eval(), x, [0, 2], layer="conv", method=name).maps for way in ways]
     assert torch.allclose(found[0], found[1], atol=1e-10)
     assert torch.allclose(found[0], found[2], atol=1e-10)
     assert float(found[0].abs().sum()) > 0
@@ -469,7 +471,7 @@ def test_all_classes_the_other_way_through_choices():
             return self.head(F.relu(y).flatten(2).logsumexp(2))
 
     model, x = Net().double().eval(), seeded(2, 2, 6, 5, seed=4)
-    down = eb.explain(model, x, [0, 1, 2, 3], layer="conv")
+    down = eb.explain(model, x, [0, 1, 2, 3], layer="conv").maps
     for way in ("positions", "classes", "features"):
-        up = eb.precompute(model, x, layer="conv", way=way)
+        up = eb.all_classes(model, x, layer="conv", strategy=way)
         assert torch.allclose(up.maps([0, 1, 2, 3]), down, atol=1e-9)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import excitation as eb
+from excitation.core._targets import ClassNames, class_weights
 from excitation.data._imagenet_classes import CATEGORIES, GROUPS, imagenet_classes
-from excitation.signals import ClassNames, class_weights
 
 NAMES = ["Maltese dog, Maltese terrier", "beagle", "tabby", "cup", "orange"]
 GROUPED = ClassNames(NAMES, {"dog": (0, 1), "Cat": (2,), "cup": (3, 4)})
@@ -35,16 +35,16 @@ def test_groups_work_wherever_targets_are_given():
     model, images = small(), torch.rand(1, 3, 8, 8)
     model[4].weight.data.abs_()
     loaded = eb.LoadedModel(model, "small", class_names=GROUPED)
-    for contrast in (None, "dual", "rivals", "cat"):
-        mine = eb.explain(loaded, images, ["dog"], layer="1", contrast=contrast)
+    for contrast in ({}, {"method": "c-mwp"}, {"method": "r-mwp"}, {"against": "cat"}):
+        mine = eb.explain(loaded, images, ["dog"], layer="1", **contrast).maps
         same = 2 if contrast == "cat" else contrast
-        assert torch.equal(mine, eb.explain(model, images, [{0: 0.5, 1: 0.5}], layer="1", contrast=same))
+        assert torch.equal(mine, eb.explain(model, images, [{0: 0.5, 1: 0.5}], layer="1", **same).maps)
     assert torch.equal(
-        eb.explain(model, images, ["dog"], layer="1", class_names=GROUPED),
-        eb.explain(loaded, images, ["dog"], layer="1"),
+        eb.explain(model, images, ["dog"], layer="1", class_names=GROUPED).maps,
+        eb.explain(loaded, images, ["dog"], layer="1").maps,
     )
-    every = eb.precompute(loaded, images, layer="1")
-    assert torch.allclose(every.maps(["dog"]), eb.explain(loaded, images, ["dog"], layer="1"), atol=1e-6)
+    every = eb.all_classes(loaded, images, layer="1")
+    assert torch.allclose(every.maps(["dog"]), eb.explain(loaded, images, ["dog"], layer="1").maps, atol=1e-6)
 
 
 def test_misses_name_the_nearest():

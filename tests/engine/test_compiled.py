@@ -56,12 +56,12 @@ def in_part(model, compiler):
 @pytest.mark.parametrize("kind", [whole, in_part])
 def test_maps_are_those_of_the_network_as_written(kind):
     images, compiler = torch.rand(2, 3, 9, 9), Counted()
-    expected = eb.explain(network(), images, [1, 2], layer="1", contrast="dual")
+    expected = eb.explain(network(), images, [1, 2], layer="1", method="c-mwp").maps
     model, layer = kind(network(), compiler)
     with torch.no_grad():
         scores = model(images)
     assert compiler.calls == 1
-    assert torch.equal(eb.explain(model, images, [1, 2], layer=layer, contrast="dual"), expected)
+    assert torch.equal(eb.explain(model, images, [1, 2], layer=layer, method="c-mwp").maps, expected)
     assert compiler.calls == 1
     with torch.no_grad():
         assert torch.equal(model(images), scores)
@@ -88,11 +88,12 @@ def test_the_last_of_several_recordings_turns_the_switch_back():
 
 def test_threads_that_explain_one_compiled_network():
     model, images = network(), torch.rand(1, 3, 9, 9)
-    expected = eb.explain(model, images, [1], layer="1")
+    expected = eb.explain(model, images, [1], layer="1").maps
     compiled = torch.compile(model, backend=Counted())
     found: list[torch.Tensor] = []
     threads = [
-        threading.Thread(target=lambda: found.append(eb.explain(compiled, images, [1], layer=model[1]))) for _ in "1234"
+        threading.Thread(target=lambda: found.append(eb.explain(compiled, images, [1], layer=model[1]).maps))
+        for _ in "1234"
     ]
     for thread in threads:
         thread.start()

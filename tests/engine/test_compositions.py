@@ -12,7 +12,7 @@ from torch import nn
 import excitation as eb
 
 FEATURES, CLASSES = 5, 3
-CONTRASTS = pytest.mark.parametrize("contrast", [None, "dual"])
+CONTRASTS = pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 
 
 def nested(rng, leaves):
@@ -80,12 +80,12 @@ def pictures(seed=0):
 @pytest.mark.parametrize("seed", range(25))
 def test_linear_operations_on_scores_are_part_of_the_last_layer(seed, contrast):
     """Eq. 4 with the operations folded into the last weights, whatever the sign of a score."""
-    images, options = pictures(), {"contrast": contrast, "signed": True, "layer": "input"}
+    images, options = pictures(), {**contrast, "signed": True, "layer": "input"}
     written, folded = Scores(seed, folded=False).eval(), Scores(seed, folded=True).eval()
     with torch.no_grad():
         assert torch.allclose(written(images), folded(images), atol=1e-12)
-    expected = eb.explain(folded, images, [0, 1, 2], **options)
-    assert torch.allclose(eb.explain(written, images, [0, 1, 2], **options), expected, atol=1e-10)
+    expected = eb.explain(folded, images, [0, 1, 2], **options).maps
+    assert torch.allclose(eb.explain(written, images, [0, 1, 2], **options).maps, expected, atol=1e-10)
 
 
 @CONTRASTS
@@ -97,7 +97,7 @@ def test_a_bias_does_not_decide_whether_a_class_has_a_map(contrast):
         with torch.no_grad():
             for k, head in enumerate(model.heads):
                 head.bias.fill_(shift / (model.count * model.factors[k]))
-        maps.append(eb.explain(model, images, [0, 1, 2], layer="input", contrast=contrast, signed=True))
+        maps.append(eb.explain(model, images, [0, 1, 2], layer="input", **contrast, signed=True).maps)
     assert torch.allclose(maps[0], maps[1], atol=1e-12)
     assert torch.allclose(maps[2], maps[1], atol=1e-12)
 
@@ -123,8 +123,10 @@ class Places(nn.Module):
 @CONTRASTS
 @pytest.mark.parametrize("layer", ["input", "conv"])
 def test_pooling_scores_of_positions_is_pooling_before_them(layer, contrast):
-    options = {"contrast": contrast, "signed": True, "layer": layer}
-    found, expected = (eb.explain(Places(first).eval(), pictures(), [0, 1, 2], **options) for first in (False, True))
+    options = {**contrast, "signed": True, "layer": layer}
+    found, expected = (
+        eb.explain(Places(first).eval(), pictures(), [0, 1, 2], **options).maps for first in (False, True)
+    )
     assert torch.allclose(found, expected, atol=1e-10)
     assert float(expected.abs().sum()) > 0.1
 
@@ -133,10 +135,10 @@ def test_pooling_scores_of_positions_is_pooling_before_them(layer, contrast):
 def test_every_way_to_all_classes_knows_it(way):
     images = pictures()
     for model in (Scores(3, folded=False).eval(), Places(pool_first=False).eval()):
-        every = eb.precompute(model, images, "conv", way=way)
-        for contrast in (None, "dual"):
-            expected = eb.explain(model, images, [0, 1, 2], layer="conv", contrast=contrast, signed=True)
-            assert torch.allclose(every.maps([0, 1, 2], contrast=contrast, signed=True), expected, atol=1e-10)
+        every = eb.all_classes(model, images, layer="conv", strategy=way)
+        for contrast in ({}, {"method": "c-mwp"}):
+            expected = eb.explain(model, images, [0, 1, 2], layer="conv", **contrast, signed=True).maps
+            assert torch.allclose(every.maps([0, 1, 2], **contrast, signed=True), expected, atol=1e-10)
 
 
 class Nested(nn.Module):
@@ -169,7 +171,7 @@ def test_nested_sums_are_one_sum(seed, tail):
     nest, flat = (Nested(seed, flat=flat, tail=tail).eval() for flat in (False, True))
     with torch.no_grad():
         assert torch.allclose(nest(images), flat(images), atol=1e-12)
-    found, expected = (eb.explain(model, images, [0, 1, 2], layer="input") for model in (nest, flat))
+    found, expected = (eb.explain(model, images, [0, 1, 2], layer="input").maps for model in (nest, flat))
     assert torch.allclose(found, expected, atol=1e-10)
 
 
@@ -186,8 +188,8 @@ def test_deep_sums_need_no_deep_recursion():
             return y.mean((2, 3))
 
     torch.manual_seed(0)
-    audit = eb.audit(Deep().eval(), pictures(), [0], layer="input")
-    assert torch.allclose(audit.here + audit.lost, torch.ones(2, 1, dtype=torch.float64))
+    audit = eb.balance(Deep().eval(), pictures(), [0], layer="input")
+    assert torch.allclose(audit.arrived + audit.lost, torch.ones(2, 1, dtype=torch.float64))
 
 
 class Stream(nn.Module):
@@ -212,7 +214,7 @@ def test_the_map_of_a_layer_does_not_depend_on_which_others_are_asked_for():
     model, images = Stream().eval(), pictures()
     together = eb.explain(model, images, [0, 1, 2], layer=[":add", "stem", "input"])
     for name, expected in together.items():
-        alone = eb.explain(model, images, [0, 1, 2], layer=name)
+        alone = eb.explain(model, images, [0, 1, 2], layer=name).maps
         assert torch.allclose(alone, expected, atol=1e-12), name
 
 
@@ -241,10 +243,10 @@ class Silent(nn.Module):
 @pytest.mark.parametrize("top", ["max pooling", "amax", "max", "rectifier", "mean", "sum of silent terms", "clamp"])
 def test_silent_winners_lose_their_mass(top):
     image = 0.5 + pictures()[:1, :1]
-    audit = eb.audit(Silent(top).eval(), image, [0, 1], layer="input")
-    assert audit.here[0].tolist() == pytest.approx([1, 0])
+    audit = eb.balance(Silent(top).eval(), image, [0, 1], layer="input")
+    assert audit.arrived[0].tolist() == pytest.approx([1, 0])
     assert audit.lost[0].tolist() == pytest.approx([0, 1])
-    spread = eb.audit(Silent(top).eval(), image, [0, 1], layer="input", policies=eb.Policies(normaliser="spread"))
+    spread = eb.balance(Silent(top).eval(), image, [0, 1], layer="input", policies=eb.Policies(normaliser="spread"))
     assert spread.here[0].tolist() == pytest.approx([1, 1])
 
 
@@ -260,5 +262,5 @@ def test_a_negative_maximum_of_scores_has_a_winner():
             return torch.stack([self.head(view.flatten(1)) for view in x.unbind(1)], 1).amax(1) - 100
 
     torch.manual_seed(0)
-    found = eb.explain(Views().eval(), pictures(), [0, 1, 2], layer="input", contrast=None)
+    found = eb.explain(Views().eval(), pictures(), [0, 1, 2], layer="input", method="mwp").maps
     assert torch.allclose(found.flatten(2).sum(2), torch.ones(2, 3, dtype=torch.float64))

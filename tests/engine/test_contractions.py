@@ -44,7 +44,7 @@ def check(function, *constants, shape=(4, 5), images=3, signed=True, seed=3):
     x = x if signed else x.abs()
     outputs = model(x).shape[1]
     signals = seeded(2, outputs, seed=5).abs()
-    found = eb.explain(model, x, list(signals), layer="input")
+    found = eb.explain(model, x, list(signals), layer="input").maps
     for i in range(images):
         jacobian = torch.autograd.functional.jacobian(
             lambda y, i=i: model(torch.cat([x[:i], y[None], x[i + 1 :]]))[i], x[i]
@@ -105,7 +105,7 @@ def same(first, second, *constants, shape=(4, 5), **options):
     a, b = (Function(f, *constants).eval() for f in (first, second))
     assert torch.allclose(a(x), b(x), atol=1e-12)
     signals = list(seeded(2, a(x).shape[1], seed=5).abs())
-    left, right = (eb.explain(model, x, signals, layer="input", **options) for model in (a, b))
+    left, right = (eb.explain(model, x, signals, layer="input", **options).maps for model in (a, b))
     assert torch.allclose(left, right, atol=1e-10)
     assert float(left.abs().sum()) > 0.1
     return left
@@ -131,7 +131,7 @@ def test_a_product_that_is_summed_is_the_linear_form(write):
 
     model, other = (Function(f, seeded(2, 4, 5)).eval() for f in (write, linear))
     x, signals = seeded(3, 1, 4, 5, seed=3), list(seeded(2, 8, seed=5).abs())
-    found = [eb.explain(m, x, signals, layer="input") for m in (model, other)]
+    found = [eb.explain(m, x, signals, layer="input").maps for m in (model, other)]
     assert torch.allclose(*found, atol=1e-10)
 
 
@@ -179,7 +179,7 @@ def test_gates_keep_all_mass_if_it_is_spread():
     signal = seeded(10, seed=5).abs()
     found = eb.explain(
         model, -seeded(3, 1, 4, 5).abs(), [signal], layer="input", policies=eb.Policies(normaliser="spread")
-    )
+    ).maps
     assert torch.allclose(found.sum((1, 2, 3)), signal.sum().expand(3))
 
 
@@ -213,7 +213,7 @@ def test_attention_passes_its_signal_to_the_values(form):
     head = seeded(2, 24, seed=5).abs()
     model = Function(lambda x, w, u: form(x @ w[0], x @ w[1], x @ w[2]).flatten(1) @ u.T, weights, head).eval()
     x = seeded(3, 1, 4, 5, seed=3)
-    found = eb.explain(model, x, [0, 1], layer="input")
+    found = eb.explain(model, x, [0, 1], layer="input").maps
     for i in range(3):
         for t in range(2):
             q, k, v = (x[i, 0] @ part for part in weights)
@@ -294,7 +294,7 @@ def test_multi_head_attention_is_its_parts(masked):
     a, b = Attention(True).double().eval(), Attention(False).double().eval()
     assert torch.allclose(a(x), b(x), atol=1e-12)
     signals = list(seeded(2, 24, seed=5).abs())
-    left, right = (eb.explain(model, x, signals, layer="input") for model in (a, b))
+    left, right = (eb.explain(model, x, signals, layer="input").maps for model in (a, b))
     assert torch.allclose(left, right, atol=1e-10)
     assert torch.allclose(left.sum((2, 3)), torch.stack(signals).sum(1).expand(3, -1), atol=1e-9)
 
@@ -342,7 +342,7 @@ class Mixed(nn.Module):
         return (self.head.weight @ pooled.T).T
 
 
-@pytest.mark.parametrize("options", [{"contrast": "dual"}, {"policies": eb.Policies(residual="branch")}])
+@pytest.mark.parametrize("options", [{"method": "c-mwp"}, {"policies": eb.Policies(residual="branch")}])
 def test_a_sum_of_products_with_constants_has_learned_weights(options):
     """A contrast begins at it, and branches count it, as they do the linear layer of the same function."""
 
@@ -359,7 +359,7 @@ def test_a_sum_of_products_with_constants_has_learned_weights(options):
 
     x = seeded(2, 2, 5, 6, seed=8)
     ways = F.linear, lambda y, w: (y[:, None] * w).sum(2), lambda y, w: torch.einsum("bi,oi->bo", y, w)
-    found = [eb.explain(Head(way).double().eval(), x, [0, 2], layer="conv", **options) for way in ways]
+    found = [eb.explain(Head(way).double().eval(), x, [0, 2], layer="conv", **options).maps for way in ways]
     assert torch.allclose(found[0], found[1], atol=1e-10)
     assert torch.allclose(found[0], found[2], atol=1e-10)
     assert float(found[0].sum()) > 0
@@ -371,7 +371,9 @@ METHODS = ["mwp", "c-mwp", "r-mwp", "eb-without-norm", "eb-post-norm", "lrp", "l
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_gives_the_same_for_both_spellings(name):
     x = seeded(2, 2, 4, 5, seed=8).abs()
-    found = [eb.explain(Mixed(plain).double().eval(), x, [0, 2], layer="conv", method=name) for plain in (True, False)]
+    found = [
+        eb.explain(Mixed(plain).double().eval(), x, [0, 2], layer="conv", method=name).maps for plain in (True, False)
+    ]
     assert torch.allclose(*found, atol=1e-9)
     assert float(found[0].abs().sum()) > 0
 
@@ -379,8 +381,8 @@ def test_every_method_gives_the_same_for_both_spellings(name):
 def test_all_classes_the_other_way():
     x = seeded(2, 2, 4, 5, seed=8).abs()
     model = Mixed(False).double().eval()
-    down = eb.explain(model, x, [0, 1, 2], layer="conv")
-    up = eb.precompute(model, x, layer="conv")
+    down = eb.explain(model, x, [0, 1, 2], layer="conv").maps
+    up = eb.all_classes(model, x, layer="conv")
     assert torch.allclose(up.maps([0, 1, 2]), down, atol=1e-9)
 
 

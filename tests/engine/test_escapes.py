@@ -90,7 +90,7 @@ def test_a_constant_of_an_activations_shape_or_type_is_one(like, images):
     models = [net(lambda self, x, f=f: f(self.c, F.relu(self.conv2(x))) + x) for f in (like, lambda c, x: c)]
     for model in models:
         model.register_buffer("c", c)
-    maps = [eb.explain(model, images, [0], layer="relu") for model in models]
+    maps = [eb.explain(model, images, [0], layer="relu").maps for model in models]
     assert torch.allclose(*maps, atol=1e-12)
 
 
@@ -99,17 +99,17 @@ def test_a_view_changed_in_place_does_not_leave_its_base_behind(function, images
     """The recorded network would otherwise run on, with the base as it was: another network's scores and maps."""
     models = [net(lambda self, x, f=f: f(F.relu(self.conv2(x)))) for f in (function, WRITTEN_OUT[function])]
     assert torch.equal(models[0](images), models[1](images))
-    found = [eb.explain_full(model, images, [0], layer="relu") for model in models]
-    assert torch.allclose(found[0].maps["relu"], found[1].maps["relu"], atol=1e-12)
+    found = [eb.explain(model, images, [0], layer="relu") for model in models]
+    assert torch.allclose(found[0]["relu"], found[1]["relu"], atol=1e-12)
     assert torch.equal(found[0].scores, found[1].scores)
 
 
 @pytest.mark.parametrize("function", [torch.log, F.logsigmoid, lambda x: F.log_softmax(x, 1)])
 def test_logarithms_of_non_negative_neurons_have_both_signs(function, images):
     model = net(lambda self, x: F.relu(self.conv2(function(x + 0.01))))
-    found = eb.explain_full(model, images, [0], layer="relu", account=True)
-    lost = sum(row.lost for row in found.account.rows)
-    assert float(found.maps["relu"].min()) >= 0
+    found = eb.explain(model, images, [0], layer="relu")
+    lost = sum(row.lost for row in found.balance.rows)
+    assert float(found["relu"].min()) >= 0
     assert float(found.share["relu"].min()) > 0.5
     assert torch.allclose(found.share["relu"] + lost, torch.ones(2, 1, dtype=torch.float64), atol=1e-9)
 
@@ -119,7 +119,7 @@ def test_a_limit_below_what_a_neuron_reaches_is_none(clamp, images):
     """Eq. 5 counts from the smallest activation, not from a limit further down."""
     plain = net(lambda self, x: F.relu(self.conv2(x)))
     clamped = net(lambda self, x: F.relu(self.conv2(clamp(x))))
-    maps = [eb.explain(model, images, [1], layer="conv1") for model in (plain, clamped)]
+    maps = [eb.explain(model, images, [1], layer="conv1").maps for model in (plain, clamped)]
     assert torch.allclose(*maps, rtol=1e-12)
 
 

@@ -19,44 +19,44 @@ from excitation.networks._loaded import LoadedModel
 
 
 def test_contrasts(model, images):
-    plain = eb.explain(model, images, [0, 1, 2, 3], layer="pool")
-    against = eb.explain(model, images, [0, 1], layer="pool", contrast=2, signed=True)
+    plain = eb.explain(model, images, [0, 1, 2, 3], layer="pool").maps
+    against = eb.explain(model, images, [0, 1], layer="pool", against=2, signed=True).maps
     assert torch.allclose(against, plain[:, :2] - plain[:, 2:3])
     crowd = eb.explain(
-        model, images, [0], layer="pool", contrast=["African elephant", 2, 3], signed=True, class_names=NAMES
-    )
+        model, images, [0], layer="pool", against=["African elephant", 2, 3], signed=True, class_names=NAMES
+    ).maps
     assert torch.allclose(crowd[:, 0], plain[:, 0] - plain[:, 1:].mean(1))
-    cut = eb.explain(model, images, [0, 1], layer="pool", contrast=2)
+    cut = eb.explain(model, images, [0, 1], layer="pool", against=2).maps
     assert torch.equal(cut, against.clamp(min=0))
-    dual = eb.explain(model, images, [0, 1], layer="pool", contrast="dual", signed=True)
+    dual = eb.explain(model, images, [0, 1], layer="pool", method="c-mwp", signed=True).maps
     assert float(dual.sum((2, 3)).abs().max()) < 1e-12
-    assert torch.equal(eb.explain(model, images, [0, 1], layer="pool", contrast="dual"), dual.clamp(min=0))
+    assert torch.equal(eb.explain(model, images, [0, 1], layer="pool", method="c-mwp").maps, dual.clamp(min=0))
     negated = Net().double().eval()
     negated.load_state_dict(model.state_dict())
     negated.fc.weight.data.neg_()
-    assert torch.allclose(dual, plain[:, :2] - eb.explain(negated, images, [0, 1], layer="pool"))
+    assert torch.allclose(dual, plain[:, :2] - eb.explain(negated, images, [0, 1], layer="pool").maps)
     with pytest.raises(eb.TargetError, match="empty list of classes"):
-        eb.explain(model, images, [0], layer="pool", contrast=[])
+        eb.explain(model, images, [0], layer="pool", against=[])
 
 
 def test_dual_above_the_last_weighted_layer_is_refused(images):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
     with pytest.raises(eb.LayerError, match="choose a lower layer"):
-        eb.explain(model, images, [0], layer="1", contrast="dual")
+        eb.explain(model, images, [0], layer="1", method="c-mwp")
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
 def test_layers_of_every_kind(model, images):
-    named = eb.explain(model, images, [0], layer="pool")
-    assert torch.equal(eb.explain(model, images, [0], layer=model.pool), named)
-    assert torch.equal(eb.explain(model, images, [0], layer="pool:max_pool2d"), named)
-    inner = eb.explain(model, images, [0], layer=":relu")
+    named = eb.explain(model, images, [0], layer="pool").maps
+    assert torch.equal(eb.explain(model, images, [0], layer=model.pool).maps, named)
+    assert torch.equal(eb.explain(model, images, [0], layer="pool:max_pool2d").maps, named)
+    inner = eb.explain(model, images, [0], layer=":relu").maps
     assert inner.shape == (3, 1, 6, 10)
     several = eb.explain(model, images, [0], layer=["input", "pool", ":relu", "stem"])
-    assert list(several) == ["input", "pool", ":relu", "stem"]
+    assert list(several.layers) == ["input", "pool", ":relu", "stem"]
     assert torch.allclose(several["pool"], named)
     assert torch.allclose(several[":relu"], inner)
     assert several["input"].shape == (3, 1, 12, 20)
@@ -64,13 +64,13 @@ def test_layers_of_every_kind(model, images):
 
 def test_second_call_of_a_module(model, images):
     with pytest.warns(eb.BypassWarning, match=r"'relu#2' is only one arm .* join at ':cat'.* share of the mass is"):
-        second = eb.explain(model, images, [0], layer="relu#2")
+        second = eb.explain(model, images, [0], layer="relu#2").maps
     with pytest.warns(eb.BypassWarning):
-        first = eb.explain(model, images, [0], layer="relu")
-    whole = eb.explain(model, images, [0], layer=":cat")
+        first = eb.explain(model, images, [0], layer="relu").maps
+    whole = eb.explain(model, images, [0], layer=":cat").maps
     assert torch.allclose(first + second, whole)
     with pytest.warns(eb.BypassWarning):
-        assert torch.equal(eb.explain(model, images, [0], layer="relu#1"), first)
+        assert torch.equal(eb.explain(model, images, [0], layer="relu#1").maps, first)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +100,16 @@ def test_list_layers(model, images):
     assert layers["stem"].shape == (3, 8, 6, 10)
     assert layers["stem"].stride == (2.0, 2.0)
     assert layers["pool"].stride == (4.0, 4.0)
-    assert layers["pool"].whole
-    assert not layers["a"].whole
+    assert layers["pool"].is_cut
+    assert not layers["a"].is_cut
     assert layers["fc"].stride is None
     assert "unused" not in layers
     assert layers[":relu"].kind == "operation"
     for name, layer in layers.items():
-        if layer.stride is not None and layer.whole:
-            account = eb.audit(model, images, [0], layer=name)
-            assert torch.allclose(account.here + account.lost, torch.ones(3, 1).double())
-            assert float(account.round.abs().max()) == 0
+        if layer.stride is not None and layer.is_cut:
+            account = eb.balance(model, images, [0], layer=name)
+            assert torch.allclose(account.arrived + account.lost, torch.ones(3, 1).double())
+            assert float(account.bypassed.abs().max()) == 0
 
 
 def test_default_layer_is_the_last_at_stride_16_below_the_classifier(images):
@@ -121,21 +121,21 @@ def test_default_layer_is_the_last_at_stride_16_below_the_classifier(images):
     layers = [*block(3, 4), *block(4, 4), *block(4, 4), *block(4, 4), *block(4, 4)]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double().eval()
     x = torch.rand(1, 3, 64, 96, dtype=torch.float64)
-    full = eb.explain_full(model, x, [0])
-    assert list(full.maps) == ["13"]
-    assert full.maps["13"].shape == (1, 1, 4, 6)
+    full = eb.explain(model, x, [0])
+    assert full.layers == ("13",)
+    assert full.maps.shape == (1, 1, 4, 6)
     assert full.strides["13"] == (16.0, 16.0)
-    small = eb.explain_full(model[:6].append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()), x, [0])
-    assert list(small.maps) == ["3"] or next(iter(small.strides.values())) == (2.0, 2.0)
+    small = eb.explain(model[:6].append(nn.AdaptiveAvgPool2d(1)).append(nn.Flatten()), x, [0])
+    assert small.layers == ("3",) or next(iter(small.strides.values())) == (2.0, 2.0)
     with pytest.raises(eb.LayerError, match="name one"):
         eb.explain(nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2)).double().eval(), x[..., :4, :4], [0])
 
 
 def test_loaded_models_bring_their_own(model, images):
     loaded = LoadedModel(model, "test:net", class_names=NAMES, default_layer="pool")
-    assert torch.equal(eb.explain(loaded, images, ["zebra"]), eb.explain(model, images, [0], layer="pool"))
+    assert torch.equal(eb.explain(loaded, images, ["zebra"]).maps, eb.explain(model, images, [0], layer="pool").maps)
     assert torch.equal(
-        eb.explain(loaded, images, ["zebra"], layer="stem"), eb.explain(model, images, [0], layer="stem")
+        eb.explain(loaded, images, ["zebra"], layer="stem").maps, eb.explain(model, images, [0], layer="stem").maps
     )
 
 
@@ -143,17 +143,17 @@ def test_loaded_models_bring_their_own(model, images):
 
 
 def test_raw_resized_and_scaled(model, images):
-    raw = eb.explain(model, images, [0, 1], layer="pool")
+    raw = eb.explain(model, images, [0, 1], layer="pool").maps
     assert torch.allclose(raw.sum((2, 3)), torch.ones(3, 2).double())
-    assert eb.explain(model, images, [0], layer="pool", resize=True).shape == (3, 1, 12, 20)
-    resized = eb.explain(model, images, [0, 1], layer="pool", resize=(30, 40))
+    assert eb.explain(model, images, [0], layer="pool").resized().maps.shape == (3, 1, 12, 20)
+    resized = eb.explain(model, images, [0, 1], layer="pool").resized((30, 40)).maps
     assert torch.equal(resized, F.interpolate(raw, (30, 40), mode="bicubic"))
-    scaled = eb.explain(model, images, [0, 1], layer="pool", scale="max")
+    scaled = eb.explain(model, images, [0, 1], layer="pool").normalized("max").maps
     assert torch.allclose(scaled, raw / raw.amax((2, 3), keepdim=True))
-    summed = eb.explain(model, images, [0, 1], layer="pool", resize=True, scale="sum")
+    summed = eb.explain(model, images, [0, 1], layer="pool").resized().normalized("sum").maps
     assert torch.allclose(summed.abs().sum((2, 3)), torch.ones(3, 2).double())
-    with pytest.raises(eb.ExcitationError, match=r"resize is \(3,\); .*\(height, width\) is expected"):
-        eb.explain(model, images, [0], layer="pool", resize=(3,))
+    with pytest.raises(eb.ExcitationError, match=r"size is \(3,\); .*\(height, width\) is expected"):
+        eb.explain(model, images, [0], layer="pool").resized((3,))
 
 
 def test_one_and_three_dimensions():
@@ -162,45 +162,45 @@ def test_one_and_three_dimensions():
         nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(4 * 7, 3)).double().eval()
     )
     x = torch.rand(2, 2, 16, dtype=torch.float64)
-    assert eb.explain(line, x, [0], layer="1", resize=True).shape == (2, 1, 16)
+    assert eb.explain(line, x, [0], layer="1").resized().maps.shape == (2, 1, 16)
     block = (
         nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(4, 3))
         .double()
         .eval()
     )
     x = torch.rand(2, 1, 6, 7, 8, dtype=torch.float64)
-    maps = eb.explain(block, x, [0, 1], layer="1")
+    maps = eb.explain(block, x, [0, 1], layer="1").maps
     assert maps.shape == (2, 2, 4, 5, 6)
     assert torch.allclose(maps.sum((2, 3, 4)), torch.ones(2, 2).double())
 
 
 def test_batch_equals_one_by_one(model, images):
-    together = eb.explain(model, images, [0, 1, 2], layer="stem", contrast="dual", signed=True)
+    together = eb.explain(model, images, [0, 1, 2], layer="stem", method="c-mwp", signed=True).maps
     for i in range(3):
-        alone = eb.explain(model, images[i : i + 1], [0, 1, 2], layer="stem", contrast="dual", signed=True)
+        alone = eb.explain(model, images[i : i + 1], [0, 1, 2], layer="stem", method="c-mwp", signed=True).maps
         assert torch.allclose(together[i], alone[0], atol=1e-14)
 
 
 def test_precisions(images):
     torch.manual_seed(0)
     model = Net().double().eval()
-    exact = eb.explain(model, images, [0, 1], layer="pool")
-    single = eb.explain(model.float(), images.float(), [0, 1], layer="pool")
+    exact = eb.explain(model, images, [0, 1], layer="pool").maps
+    single = eb.explain(model.float(), images.float(), [0, 1], layer="pool").maps
     assert single.dtype == torch.float32
     assert torch.allclose(single.double(), exact, atol=1e-6)
-    half = eb.explain(model.bfloat16(), images.bfloat16(), [0, 1], layer="pool")
+    half = eb.explain(model.bfloat16(), images.bfloat16(), [0, 1], layer="pool").maps
     assert half.dtype == torch.float32
     assert torch.allclose(half.sum((2, 3)), torch.ones(3, 2), atol=1e-5)
     assert torch.allclose(half.double(), exact, atol=0.05)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = eb.explain(model.float(), images.float(), [0, 1], layer="pool")
+        mixed = eb.explain(model.float(), images.float(), [0, 1], layer="pool").maps
     assert mixed.dtype == torch.float32
     assert torch.allclose(mixed.sum((2, 3)), torch.ones(3, 2), atol=1e-5)
 
 
 def test_no_gradient_and_no_change_of_the_images(model, images):
     wanted = images.clone().requires_grad_()
-    maps = eb.explain(model, wanted, [0], layer="pool")
+    maps = eb.explain(model, wanted, [0], layer="pool").maps
     assert not maps.requires_grad
     assert wanted.grad is None
 
@@ -263,33 +263,33 @@ def test_scores_that_do_not_depend_on_the_layer(images):
 
 def test_audit_balances_at_every_operation_and_every_cut(model, images):
     for layer in ("pool", "stem", "input", ":cat"):
-        account = eb.audit(model, images, [0, 1], layer=layer)
-        assert account.whole
+        account = eb.balance(model, images, [0, 1], layer=layer)
+        assert account.is_cut
         for row in account.rows:
-            assert torch.allclose(row.entered, row.left + row.lost + row.round, atol=1e-14)
-        assert torch.allclose(account.here + account.lost, account.top, atol=1e-12)
-        assert torch.allclose(account.share, account.here)
+            assert torch.allclose(row.entered, row.passed + row.lost + row.bypassed, atol=1e-14)
+        assert torch.allclose(account.arrived + account.lost, account.top, atol=1e-12)
+        assert torch.allclose(account.share, account.arrived)
         assert float(account.residue.abs().max()) < 1e-12
-    assert eb.audit(model, images, [0], layer="pool").rows[0].address == "fc:linear"
+    assert eb.balance(model, images, [0], layer="pool").rows[0].address == "fc:linear"
 
 
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
 def test_audit_of_one_arm(model, images):
-    account = eb.audit(model, images, [0], layer="a")
-    assert not account.whole
-    assert float(account.round.min()) > 0
-    assert torch.allclose(account.here + account.round + account.lost, torch.ones(3, 1).double())
-    other = eb.audit(model, images, [0], layer="b")
-    assert torch.allclose(account.here, other.round, atol=1e-12)
+    account = eb.balance(model, images, [0], layer="a")
+    assert not account.is_cut
+    assert float(account.bypassed.min()) > 0
+    assert torch.allclose(account.arrived + account.bypassed + account.lost, torch.ones(3, 1).double())
+    other = eb.balance(model, images, [0], layer="b")
+    assert torch.allclose(account.arrived, other.bypassed, atol=1e-12)
     text = str(account)
     assert "one arm" in text
     assert ":cat" in text
 
 
 def test_audit_of_a_contrast(model, images):
-    account = eb.audit(model, images, [0], layer="stem", contrast="dual")
+    account = eb.balance(model, images, [0], layer="stem", method="c-mwp")
     assert float(account.top.abs().max()) == 0
-    assert float((account.here + account.lost).abs().max()) < 1e-12
+    assert float((account.arrived + account.lost).abs().max()) < 1e-12
     assert float(account.negative.max()) < 0
 
 
@@ -302,8 +302,8 @@ WRONG_TYPES = {
     "eb.explain(model, images, None, layer='0')": "targets are None; give a list",
     "eb.explain(model, images, [lambda s: 3], layer='0')": "returned int; it must return a tensor",
     "eb.explain(model, images, [0], layer=3)": "layer is 3; give a module",
-    "eb.explain(model, images, [0], layer='0', signal='loud')": "choose one of 'response', 'softmax', 'posterior'",
-    "eb.explain(model, images, [0], layer='0', scale='min')": "choose one of 'max', 'sum', None",
+    "eb.explain(model, images, [0], layer='0', spatial='loud')": "choose one of 'response', 'softmax', 'posterior'",
+    "eb.explain(model, images, [0], layer='0').normalized('min')": "choose one of 'max', 'sum'",
     "eb.explain(model, images[0, 0], [0], layer='0')": "add the image dimension with images[None]",
     "eb.explain(model, (images * 255).byte(), [0], layer='0')": "preprocessed floating-point images",
     "eb.explain(model, images.numpy(), [0], layer='0')": "images are a ndarray; a tensor",
@@ -311,7 +311,7 @@ WRONG_TYPES = {
     "eb.explain('model.pt', images, [0])": "model is a str; a torch.nn.Module is expected",
     "eb.Policies(residual='half')": "choose one of 'proportional', 'branch', 'original'",
     "eb.Policies(threshold=2.0)": "0 <= t < 1",
-    "eb.audit(model, images, [0], layer=['0', '1'])": "one layer; call it once for each",
+    "eb.balance(model, images, [0], layer=['0', '1'])": "a balance follows the mass to one layer",
 }
 
 
@@ -340,14 +340,14 @@ print(json.dumps(found))
 
 def test_other_methods_take_the_same_arguments(model, images):
     by_name = eb.explain(model, images, [0, 2], layer=["pool", "stem"], method="mwp")
-    assert list(by_name) == ["pool", "stem"]
-    assert torch.equal(by_name["pool"], eb.explain(model, images, [0, 2], layer="pool"))
-    lists = eb.explain(model, images, [[0], [1, 2], [3]], layer="pool", method="gradient", scale="max")
+    assert by_name.layers == ("pool", "stem")
+    assert torch.equal(by_name["pool"], eb.explain(model, images, [0, 2], layer="pool").maps)
+    lists = eb.explain(model, images, [[0], [1, 2], [3]], layer="pool", method="gradient").normalized("max").per_image()
     assert [tuple(found.shape[:1]) for found in lists] == [(1,), (2,), (1,)]
     assert float(lists[1].amax()) == pytest.approx(1)
-    assert eb.explain(model, images, [0], layer="pool", method="gradient", resize=(20, 30)).shape[2:] == (20, 30)
-    with pytest.raises(eb.ExcitationError, match="contrast and signed do not go with"):
-        eb.explain(model, images, [0], method="gradient", contrast="dual")
+    assert eb.explain(model, images, [0], layer="pool", method="gradient").resized((20, 30)).maps.shape[2:] == (20, 30)
+    with pytest.raises(eb.ExcitationError, match="'gradient' has no option 'against'"):
+        eb.explain(model, images, [0], method="gradient", against=1)
     with pytest.raises(eb.ExcitationError, match="no option 'depth'"):
         eb.explain(model, images, [0], layer="pool", method="gradient", depth=2)
     with pytest.raises(TypeError, match="no argument 'lyer'"):

@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 def answer(function, x, layer="input", **options):
-    return eb.explain(Net(function).double().eval(), x, [0, 2], layer=layer, **options)
+    return eb.explain(Net(function).double().eval(), x, [0, 2], layer=layer, **options).maps
 
 
 def agree(one, other, **options):
@@ -42,7 +42,7 @@ def agree(one, other, **options):
     x = torch.randn(2, 3, 7, 6).double()
     nets = [Net(function).double().eval() for function in (one, other)]
     assert torch.allclose(nets[0](x), nets[1](x), atol=1e-12)
-    found = [eb.explain(net, x, [0, 2], layer="input", **options) for net in nets]
+    found = [eb.explain(net, x, [0, 2], layer="input", **options).maps for net in nets]
     assert float(found[1].abs().max()) > 0
     assert torch.allclose(found[0], found[1], rtol=0, atol=1e-10)
 
@@ -192,7 +192,7 @@ def test_cosine_heads():
         lambda y, w: F.cosine_similarity(y[:, :, None], w.t()[None]),
     ]
     for method in ("mwp", "c-mwp"):
-        found = [eb.explain(Cosine(h).double().eval(), x, [0, 3], layer="input", method=method) for h in heads]
+        found = [eb.explain(Cosine(h).double().eval(), x, [0, 3], layer="input", method=method).maps for h in heads]
         for other in found[1:]:
             assert torch.allclose(found[0], other, rtol=0, atol=1e-10)
 
@@ -259,9 +259,9 @@ def test_gates_take_no_signal(name):
     net = Net(lambda m, y: R(y) * gate(m, y)).double().eval()
     with torch.no_grad():
         net.register_buffer("fixed", gate(net, net.first(x)).double())
-    found = eb.explain(net, x, [0, 2], layer="input")
+    found = eb.explain(net, x, [0, 2], layer="input").maps
     net.function = lambda m, y: R(y) * m.fixed
-    assert torch.allclose(found, eb.explain(net, x, [0, 2], layer="input"), rtol=0, atol=1e-12)
+    assert torch.allclose(found, eb.explain(net, x, [0, 2], layer="input").maps, rtol=0, atol=1e-12)
 
 
 def test_linear_layers_and_convolutions_gate_alike():

@@ -55,17 +55,17 @@ def pictures(*shape, seed=0):
 def test_each_input_has_a_map():
     net, left, right = model(), pictures(2, 3, 8, 9), pictures(2, 1, 6, 7, seed=1)
     maps = eb.explain(net, (left, right), [0, 3], layer="input")
-    assert {name: tuple(m.shape) for name, m in maps.items()} == {
+    assert {name: tuple(m.shape) for name, m in maps.by_layer.items()} == {
         "input[0]": (2, 2, 8, 9), "input[1]": (2, 2, 6, 7),
     }  # fmt: skip
-    assert torch.allclose(sum(m.flatten(2).sum(2) for m in maps.values()), torch.ones(2, 2).double())
-    one = eb.explain(net, (left, right), [0, 3], layer="input[1]")
+    assert torch.allclose(sum(m.flatten(2).sum(2) for m in maps.by_layer.values()), torch.ones(2, 2).double())
+    one = eb.explain(net, (left, right), [0, 3], layer="input[1]").maps
     assert torch.equal(one, maps["input[1]"])
 
 
 def test_as_one_tensor():
     net, x = model(), pictures(2, 4, 8, 9)
-    whole = eb.explain(One(net).eval(), x, [0, 3], layer="input")
+    whole = eb.explain(One(net).eval(), x, [0, 3], layer="input").maps
     parts = eb.explain(net, (x[:, :3], x[:, 3:]), [0, 3], layer="input")
     assert torch.allclose(parts["input[0]"] + parts["input[1]"], whole, atol=1e-12)
 
@@ -73,16 +73,16 @@ def test_as_one_tensor():
 def test_by_name():
     net, left, right = model(), pictures(2, 3, 8, 9), pictures(2, 1, 6, 7, seed=1)
     by_place = eb.explain(net, (left, right), [1], layer="input")
-    by_name = eb.explain(net, {"right": right, "left": left}, [1], layer="input", resize=True)
+    by_name = eb.explain(net, {"right": right, "left": left}, [1], layer="input").resized()
     assert torch.equal(by_name["input[left]"], by_place["input[0]"])
     assert torch.equal(by_name["input[right]"], by_place["input[1]"])
 
 
-@pytest.mark.parametrize("contrast", ["dual", "rivals", 2])
+@pytest.mark.parametrize("contrast", [{"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 2}])
 def test_contrasts(contrast):
     net, x = model(), pictures(2, 4, 8, 9)
-    options = {"layer": "input", "contrast": contrast, "signed": True}
-    whole = eb.explain(One(net).eval(), x, [0, 3], **options)
+    options = {"layer": "input", **contrast, "signed": True}
+    whole = eb.explain(One(net).eval(), x, [0, 3], **options).maps
     parts = eb.explain(net, (x[:, :3], x[:, 3:]), [0, 3], **options)
     assert torch.allclose(parts["input[0]"] + parts["input[1]"], whole, atol=1e-12)
 
@@ -92,7 +92,7 @@ def test_siamese_networks_share_their_layers():
     net.fc.weight.data.abs_()  # so that no winner is without excitatory inputs
     with pytest.warns(eb.BypassWarning):
         maps = eb.explain(net, (left, right), [0, 1], layer=["f", "f#2"])
-    mass = sum(m.flatten(2).sum(2) for m in maps.values())
+    mass = sum(m.flatten(2).sum(2) for m in maps.by_layer.values())
     assert torch.allclose(mass, torch.ones(2, 2).double())
     swapped = eb.explain(net, (right, left), [0, 1], layer="input")
     straight = eb.explain(net, (left, right), [0, 1], layer="input")
@@ -109,16 +109,16 @@ def test_numbers_that_are_no_neurons_may_be_among_them():
             return self.fc(self.f(image).relu().mean((2, 3)) * self.words(word).sigmoid())
 
     net, x = model(Chosen), pictures(2, 3, 8, 9)
-    maps = eb.explain(net, (x, torch.tensor([1, 4])), [0], layer="input[0]")
+    maps = eb.explain(net, (x, torch.tensor([1, 4])), [0], layer="input[0]").maps
     assert torch.allclose(maps.flatten(2).sum(2), torch.ones(2, 1).double())
-    assert torch.equal(eb.explain(net, (x, torch.tensor([1, 4])), [0], layer="input"), maps)
+    assert torch.equal(eb.explain(net, (x, torch.tensor([1, 4])), [0], layer="input").maps, maps)
 
 
 def test_the_account_closes_and_layers_are_listed():
     net, left, right = model(), pictures(2, 3, 8, 9), pictures(2, 1, 6, 7, seed=1)
-    audit = eb.audit(net, (left, right), [0], layer="input[0]")
+    audit = eb.balance(net, (left, right), [0], layer="input[0]")
     assert float(audit.residue.abs().max()) < 1e-12
-    assert torch.allclose(audit.here + audit.round, torch.ones(2, 1).double())
+    assert torch.allclose(audit.arrived + audit.bypassed, torch.ones(2, 1).double())
     names = [layer.name for layer in eb.list_layers(net, (left, right))]
     assert names[:2] == ["input[0]", "input[1]"]
 

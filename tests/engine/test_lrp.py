@@ -38,6 +38,6 @@ def test_mwp_is_bias_free_lrp_alpha_1_beta_0(seed):
             signal = torch.zeros(2, 6, dtype=torch.float64)
             signal[:, target] = 1
             _, relevance = attributor(images.clone(), signal)
-        maps = eb.explain(model, images, [target], layer="input")
+        maps = eb.explain(model, images, [target], layer="input").maps
         assert torch.allclose(maps[:, 0], relevance.sum(1), atol=1e-10)
         assert float(maps.sum((2, 3)).min()) > 0

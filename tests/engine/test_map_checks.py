@@ -47,11 +47,11 @@ def test_contrast_of_equal_masses():
     model = Published().eval()
     images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with pytest.warns(eb.EmptyMapWarning, match="pool_first") as caught:
-        eb.explain(model, images, [0], layer=":relu", contrast="dual")
+        eb.explain(model, images, [0], layer=":relu", method="c-mwp")
     text = str(caught[0].message)
     assert "unit and dual have the same map" in text
     assert "excitation.pool_first" in text
-    assert told(lambda: eb.explain(eb.pool_first(model), images, [0], layer="model:relu", contrast="dual")) == []
+    assert told(lambda: eb.explain(eb.pool_first(model), images, [0], layer="model:relu", method="c-mwp")) == []
 
 
 def dead(bias=-1e3):
@@ -68,7 +68,7 @@ def dead(bias=-1e3):
 
 def test_everything_lost():
     with pytest.warns(eb.EmptyMapWarning, match="all its mass is lost on the way") as caught:
-        maps = eb.explain(dead(), pictures(), [0, 1], layer="input")
+        maps = eb.explain(dead(), pictures(), [0, 1], layer="input").maps
     assert float(maps.abs().sum()) == 0
     text = str(caught[0].message)
     assert "3 more of 4" in text
@@ -120,7 +120,7 @@ def test_most_of_the_mass_lost(part, expected):
     ((kind, text),) = caught
     assert kind is eb.MassLossWarning
     assert f"{part:.1%} of the mass of target 0 of image 0 is lost on the way to layer 'input'" in text
-    audit = eb.audit(half_lost(part), images, [0], layer="input")
+    audit = eb.balance(half_lost(part), images, [0], layer="input")
     assert float(audit.lost) == pytest.approx(part)
 
 
@@ -150,7 +150,7 @@ def test_places_without_a_target_are_not_asked_about():
 
 def test_replays_of_a_captured_call_are_asked_too():
     model, images = dead(bias=-2.0), pictures()
-    call = eb.capture(model, images + 10, [0], layer="input")
+    call = eb.cuda_graph(model, images + 10, [0], layer="input")
     with pytest.warns(eb.EmptyMapWarning):
         call(images * 0)
 
@@ -163,7 +163,7 @@ def test_warnings_point_at_the_line_of_the_caller(tmp_path):
         "model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(),"
         " torch.nn.Linear(2, 2)).eval()\n"
         "torch.nn.init.constant_(model[0].bias, -100)\n"
-        "for ask in (eb.explain, eb.audit):\n"
+        "for ask in (eb.explain, eb.balance):\n"
         "    ask(model, torch.rand(1, 1, 3, 3), [0], layer='input')\n"
     )
     run = subprocess.run([sys.executable, "-W", "always", script], capture_output=True, text=True, check=True)

@@ -38,7 +38,7 @@ def images():
 
 
 def explained(model, images, layer):
-    return eb.explain(model, images, [0], layer=layer)
+    return eb.explain(model, images, [0], layer=layer).maps
 
 
 def plain(images, layer):

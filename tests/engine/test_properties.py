@@ -27,7 +27,7 @@ def exactly(signal):
 
 
 def maps(model, images, signal, layer, **options):
-    found = eb.explain(model, images, [exactly(signal)], layer=layer, signed=True, **options)
+    found = eb.explain(model, images, [exactly(signal)], layer=layer, signed=True, **options).maps
     return {name: item[:, 0] for name, item in found.items()} if isinstance(found, dict) else found[:, 0]
 
 
@@ -38,23 +38,23 @@ def test_mass_balances_at_every_cut(recipe, signal, policy):
     if policy.residual == "branch" and "projection" not in recipe.blocks and "residual" not in recipe.blocks:
         policy = eb.Policies(normaliser=policy.normaliser)
     for cut in cuts(recipe):
-        account = eb.audit(model, images, [exactly(signal)], layer=cut, policies=policy)
-        assert account.whole
-        assert torch.allclose(account.here + account.lost, torch.full_like(account.here, sum(signal)), atol=1e-9)
+        account = eb.balance(model, images, [exactly(signal)], layer=cut, policies=policy)
+        assert account.is_cut
+        assert torch.allclose(account.arrived + account.lost, torch.full_like(account.arrived, sum(signal)), atol=1e-9)
         assert float(account.negative.min()) == 0
         assert float(account.lost.min()) > -1e-9
         for row in account.rows:
-            assert torch.allclose(row.entered, row.left + row.lost + row.round, atol=1e-12)
+            assert torch.allclose(row.entered, row.passed + row.lost + row.bypassed, atol=1e-12)
 
 
 @CHECKS
 @given(recipes(), signals, policies)
 def test_equal_to_the_markov_chain(recipe, signal, policy):
     model, images = build(recipe)
-    for contrast in (None, "dual"):
-        found = maps(model, images[:1], signal, ["relu", "input"], contrast=contrast, policies=policy)
+    for contrast in ({}, {"method": "c-mwp"}):
+        found = maps(model, images[:1], signal, ["relu", "input"], **contrast, policies=policy)
         process = chain(model, images[:1], residual=policy.residual, normaliser=policy.normaliser)
-        truth = process.mwp(exactly(signal), contrast=contrast == "dual")
+        truth = process.mwp(exactly(signal), contrast=bool(contrast))
         assert torch.allclose(found["input"][0], truth["input"][0].sum(0), atol=1e-10)
         assert torch.allclose(found["relu"][0], truth["relu"][0].sum(0), atol=1e-10)
 
@@ -80,10 +80,10 @@ def test_non_negative_for_non_negative_signals(recipe, signal):
 @given(recipes(), signals)
 def test_batch_equals_one_by_one(recipe, signal):
     model, images = build(recipe)
-    together = maps(model, images, signal, "input", contrast="dual")
+    together = maps(model, images, signal, "input", method="c-mwp")
     for i in range(len(images)):
         assert torch.allclose(
-            together[i], maps(model, images[i : i + 1], signal, "input", contrast="dual")[0], atol=1e-12
+            together[i], maps(model, images[i : i + 1], signal, "input", method="c-mwp")[0], atol=1e-12
         )
 
 
@@ -116,9 +116,9 @@ def test_invariant_under_rescaling_a_layer_and_its_inverse_in_the_next(recipe, s
 def test_policies_agree_where_the_paper_leaves_nothing_open(recipe, signal):
     """On plain ReLU networks and non-negative images the defaults are the original's numbers."""
     model, images = build(recipe)
-    for contrast in (None, "dual"):
-        ours = maps(model, images, signal, "input", contrast=contrast)
-        theirs = maps(model, images, signal, "input", contrast=contrast, policies=eb.Policies.original())
+    for contrast in ({}, {"method": "c-mwp"}):
+        ours = maps(model, images, signal, "input", **contrast)
+        theirs = maps(model, images, signal, "input", **contrast, policies=eb.Policies.original())
         assert torch.allclose(ours, theirs, atol=1e-12)
 
 

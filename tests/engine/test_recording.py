@@ -88,10 +88,10 @@ def _plus(s, x):
 
 @pytest.mark.parametrize("form", IN_PLACE)
 def test_in_place_forms_give_the_plain_maps(form, images):
-    changed, plain = (eb.explain(net(middle), images, [0, 1], layer="input") for middle in IN_PLACE[form])
+    changed, plain = (eb.explain(net(middle), images, [0, 1], layer="input").maps for middle in IN_PLACE[form])
     assert torch.equal(changed, plain)
     changed, plain = (
-        eb.explain(net(middle), images, [0, 1], layer="relu", contrast="dual") for middle in IN_PLACE[form]
+        eb.explain(net(middle), images, [0, 1], layer="relu", method="c-mwp").maps for middle in IN_PLACE[form]
     )
     assert torch.equal(changed, plain)
 
@@ -105,9 +105,9 @@ def test_in_place_on_the_images_leaves_them(images):
     torch.manual_seed(0)
     model = Normalised().double().eval()
     before = images.clone()
-    maps = eb.explain(model, images, [0], layer="relu")
+    maps = eb.explain(model, images, [0], layer="relu").maps
     assert torch.equal(images, before)
-    assert torch.equal(maps, eb.explain(net(), (images - 0.5) / 2, [0], layer="relu"))
+    assert torch.equal(maps, eb.explain(net(), (images - 0.5) / 2, [0], layer="relu").maps)
 
 
 def test_views_of_a_tensor_changed_in_place_are_refused(images):
@@ -128,8 +128,8 @@ def test_model_is_untouched(images):
     model = nn.Sequential(net(), nn.BatchNorm1d(4).double(), nn.Softmax(1)).eval()
     before = state(model)
     before_copy = copy.deepcopy(model.state_dict())
-    eb.explain(model, images, [0, 1], layer="0.relu", contrast="dual")
-    eb.audit(model, images, [0])
+    eb.explain(model, images, [0, 1], layer="0.relu", method="c-mwp")
+    eb.balance(model, images, [0])
     eb.list_layers(model, images)
     same_state(before, state(model))
     for name, tensor in model.state_dict().items():
@@ -172,14 +172,14 @@ def test_model_that_counts_its_calls_is_put_back(images):
 def test_two_threads_on_one_model_give_the_single_threads_maps():
     model = net()
     batches = [torch.rand(1, 3, 8, 8, dtype=torch.float64) for _ in range(4)]
-    alone = [eb.explain(model, batch, [0, 1], layer="relu", contrast="dual") for batch in batches]
+    alone = [eb.explain(model, batch, [0, 1], layer="relu", method="c-mwp").maps for batch in batches]
     found = [[] for _ in batches]
     barrier = threading.Barrier(len(batches))
 
     def work(i):
         barrier.wait()
         for _ in range(10):
-            found[i].append(eb.explain(model, batches[i], [0, 1], layer="relu", contrast="dual"))
+            found[i].append(eb.explain(model, batches[i], [0, 1], layer="relu", method="c-mwp").maps)
 
     before = state(model)
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(batches))]
@@ -196,10 +196,10 @@ def test_two_threads_on_one_model_give_the_single_threads_maps():
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_any_grad_mode_of_the_caller(mode, images):
     model = net()
-    expected = eb.explain(model, images, [0, 1], layer="relu", contrast="dual")
+    expected = eb.explain(model, images, [0, 1], layer="relu", method="c-mwp").maps
     with mode():
-        assert torch.equal(eb.explain(model, images, [0, 1], layer="relu", contrast="dual"), expected)
-        assert torch.equal(eb.explain(model, images + 0, [0, 1], layer="relu", contrast="dual"), expected)
+        assert torch.equal(eb.explain(model, images, [0, 1], layer="relu", method="c-mwp").maps, expected)
+        assert torch.equal(eb.explain(model, images + 0, [0, 1], layer="relu", method="c-mwp").maps, expected)
     assert not expected.requires_grad
     assert images.grad is None
 
@@ -207,10 +207,10 @@ def test_any_grad_mode_of_the_caller(mode, images):
 def test_hooks_of_the_user_take_part(images):
     model = net()
     handle = model.relu.register_forward_hook(lambda m, a, out: out * 2)
-    seen = eb.explain(model, images, [0], layer="relu")
+    seen = eb.explain(model, images, [0], layer="relu").maps
     handle.remove()
     doubled = net(lambda s, x: F.relu(s.conv2(x * 2)))
-    assert torch.equal(seen, eb.explain(doubled, images, [0], layer="relu"))
+    assert torch.equal(seen, eb.explain(doubled, images, [0], layer="relu").maps)
 
 
 # Training mode -------------------------------------------------------------------------------------------------------
@@ -231,8 +231,8 @@ def test_training_mode_is_refused_and_nothing_is_updated(layer, images):
 
 def test_training_mode_without_consequences_is_fine(images):
     model = net()
-    expected = eb.explain(model, images, [0], layer="relu")
-    assert torch.equal(eb.explain(model.train(), images, [0], layer="relu"), expected)
+    expected = eb.explain(model, images, [0], layer="relu").maps
+    assert torch.equal(eb.explain(model.train(), images, [0], layer="relu").maps, expected)
 
 
 # What cannot be followed ---------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class ScriptedBelow(nn.Module):
 def test_layers_above_and_inside_a_script_module(images):
     model = ScriptedBelow().eval()
     images = images.float()
-    maps = eb.explain(model, images, [1], layer="top.0")
+    maps = eb.explain(model, images, [1], layer="top.0").maps
     assert maps.abs().max() > 0
     for layer, message in (
         ("low.1", "did not run"), ("low", "made by no recorded operation"), ("low.bn", "Nearest: 'low.1'")
@@ -301,7 +301,7 @@ def test_an_escape_before_the_layer_does_no_harm(images):
     model = Stem().double().eval()
     with pytest.raises(eb.EscapedTensorError):
         eb.explain(model, images, [0], layer="input")
-    assert eb.explain(model, images, [0], layer="relu").shape == (2, 1, 8, 9)
+    assert eb.explain(model, images, [0], layer="relu").maps.shape == (2, 1, 8, 9)
 
 
 REFUSED = {
@@ -340,7 +340,7 @@ def test_operations_without_a_rule_are_refused_by_name_and_place(case, images):
 
 def test_an_operation_without_a_rule_below_the_layer_does_no_harm(images):
     model = net(lambda s, x: s.conv2(torch.erfinv(x.clamp(0, 0.9))))
-    assert eb.explain(model, images, [0], layer="conv2").shape == (2, 1, 8, 9)
+    assert eb.explain(model, images, [0], layer="conv2").maps.shape == (2, 1, 8, 9)
     with pytest.raises(eb.UnsupportedOperationError, match="erfinv"):
         eb.explain(model, images, [0], layer="relu")
 
@@ -352,7 +352,9 @@ def test_control_flow_and_shapes_are_free(images):
             x = s.conv2(x)
         return F.relu(x) + torch.zeros_like(x) + x.new_zeros(1)
 
-    assert torch.equal(eb.explain(net(middle), images, [0], layer="relu"), eb.explain(net(), images, [0], layer="relu"))
+    assert torch.equal(
+        eb.explain(net(middle), images, [0], layer="relu").maps, eb.explain(net(), images, [0], layer="relu").maps
+    )
 
 
 def test_constants_outside_buffers_are_allowed_by_name(images):
@@ -363,14 +365,15 @@ def test_constants_outside_buffers_are_allowed_by_name(images):
     model = net(middle)
     with pytest.raises(eb.EscapedTensorError, match="constants"):
         eb.explain(model, images, [0], layer="relu")
-    assert eb.explain(model, images, [0], layer="relu", constants=["grid"]).shape == (2, 1, 8, 9)
+    assert eb.explain(model, images, [0], layer="relu", constants=["grid"]).maps.shape == (2, 1, 8, 9)
 
 
 def test_plain_tensor_attributes_are_constants(images):
     model = net(lambda s, x: x * s.gain)
     model.gain = torch.full((6, 1, 1), 2.0, dtype=torch.float64)
     assert torch.allclose(
-        eb.explain(model, images, [0], layer="relu"), eb.explain(net(lambda s, x: x), images, [0], layer="relu")
+        eb.explain(model, images, [0], layer="relu").maps,
+        eb.explain(net(lambda s, x: x), images, [0], layer="relu").maps,
     )
 
 
@@ -403,8 +406,8 @@ def _dropped_softmax(y):
 @pytest.mark.parametrize("case", OUTPUTS)
 def test_outputs_of_any_form(case, images):
     head, output = OUTPUTS[case]
-    found = eb.explain(net(head=head), images, [0, 1], layer="relu", output=output)
-    assert torch.allclose(found, eb.explain(net(), images, [0, 1], layer="relu"))
+    found = eb.explain(net(head=head), images, [0, 1], layer="relu", output=output).maps
+    assert torch.allclose(found, eb.explain(net(), images, [0, 1], layer="relu").maps)
 
 
 def test_ambiguous_output_is_asked_about(images):

@@ -29,7 +29,7 @@ def wrap(function, *parameters):
 
 def pixels(model, x, target, **options):
     """Signal on the inputs, summed over channels."""
-    return eb.explain(model, x.double(), [target], layer="input", **options)[:, 0]
+    return eb.explain(model, x.double(), [target], layer="input", **options).maps[:, 0]
 
 
 def dense(function, x):
@@ -127,7 +127,7 @@ def test_padding_is_no_neuron():
         expected = pixels(own, x, target)
         assert torch.allclose(pixels(before, x, target), expected)
         assert torch.allclose(pixels(same, x, target), expected)
-    assert torch.allclose(eb.audit(before, x, [0], layer="input").here, eb.audit(own, x, [0], layer="input").here)
+    assert torch.allclose(eb.balance(before, x, [0], layer="input").here, eb.balance(own, x, [0], layer="input").here)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -153,7 +153,7 @@ CONVOLUTIONS = {
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 def test_convolutions_against_a_dense_matrix(case, contrast):
     n, options, shape = CONVOLUTIONS[case]
     generator = torch.Generator().manual_seed(n)
@@ -237,10 +237,10 @@ def test_signed_inputs_keep_all_mass_in_two_polarities():
     w = torch.randn(4, 3, 3, 3, generator=generator)
     x = torch.randn(2, 3, 6, 6, generator=generator).double()
     model = wrap(lambda x, w: F.relu(F.conv2d(x, w)).mean((2, 3)), w)
-    account = eb.audit(model, x, [0, 1, 2, 3], layer="input")
-    assert torch.allclose(account.here, torch.ones(2, 4).double())
+    account = eb.balance(model, x, [0, 1, 2, 3], layer="input")
+    assert torch.allclose(account.arrived, torch.ones(2, 4).double())
     assert float(account.negative.min()) == 0
-    raw = eb.audit(model, x, [0], layer="input", policies=eb.Policies.original())
+    raw = eb.balance(model, x, [0], layer="input", policies=eb.Policies.original())
     assert float(raw.negative.min()) < 0
 
 
@@ -259,17 +259,19 @@ def test_batch_norm_is_folded():
     fused = nn.Sequential(folded, nn.ReLU(), head, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
     x = torch.randn(2, 3, 8, 8).double()
     assert torch.allclose(model(x), fused(x))
-    for contrast in (None, "dual"):
-        options = {"layer": "input", "contrast": contrast, "signed": True}
-        found = eb.explain(model, x, [0, 3], **options)
-        assert torch.allclose(found, eb.explain(fused, x, [0, 3], **options), atol=1e-12)
-        copied = eb.explain(model, x, [0, 3], policies=eb.Policies(batch_norm="copy"), **options)
+    for contrast in ({}, {"method": "c-mwp"}):
+        options = {"layer": "input", **contrast, "signed": True}
+        found = eb.explain(model, x, [0, 3], **options).maps
+        assert torch.allclose(found, eb.explain(fused, x, [0, 3], **options).maps, atol=1e-12)
+        copied = eb.explain(model, x, [0, 3], policies=eb.Policies(batch_norm="copy"), **options).maps
         assert not torch.allclose(found, copied, atol=1e-6)
 
 
 def residual(policy, x=((1.0, 3.0),), scale=2.0):
     model = wrap(lambda x, w: (x + (x @ w.T)).flatten(2).amax(2), torch.eye(2) * scale)
-    return eb.explain(model, torch.tensor([[x]]).double(), [0], layer="input", policies=eb.Policies(residual=policy))
+    return eb.explain(
+        model, torch.tensor([[x]]).double(), [0], layer="input", policies=eb.Policies(residual=policy)
+    ).maps
 
 
 def test_residual_policies_by_hand():
@@ -292,11 +294,11 @@ def test_residual_policies_by_hand():
         for policy, share in (("proportional", 2 / 3), ("branch", 1.0), ("original", 2 / 3)):
             policies = eb.Policies(residual=policy)
             with pytest.warns(eb.BypassWarning, match="one arm") as caught:
-                maps = eb.explain(model, x, [0], layer="conv", policies=policies)
+                maps = eb.explain(model, x, [0], layer="conv", policies=policies).maps
             assert float(maps.sum()) == pytest.approx(share)
             assert f"{share:.1%}" in str(caught[0].message)
-            account = eb.audit(model, x, [0], layer="input", policies=policies)
-            assert float(account.here) == pytest.approx(1)
+            account = eb.balance(model, x, [0], layer="input", policies=policies)
+            assert float(account.arrived) == pytest.approx(1)
 
 
 def test_residual_sum_of_opposite_signs():
@@ -304,17 +306,17 @@ def test_residual_sum_of_opposite_signs():
     model = wrap(lambda x: (x[:, :1] + x[:, 1:]).flatten(1))
     x = torch.tensor([[[[3.0, -1.0, 0.0]], [[-1.0, 3.0, 0.0]]]])
     for place in range(2):
-        found = eb.explain(model, x.double(), [place], layer="input", signed=True)
+        found = eb.explain(model, x.double(), [place], layer="input", signed=True).maps
         assert float(found.sum()) == pytest.approx(1)
-    assert float(eb.explain(model, x.double(), [2], layer="input").sum()) == 0
-    spread = eb.explain(model, x.double(), [2], layer="input", policies=eb.Policies(normaliser="spread"))
+    assert float(eb.explain(model, x.double(), [2], layer="input").maps.sum()) == 0
+    spread = eb.explain(model, x.double(), [2], layer="input", policies=eb.Policies(normaliser="spread")).maps
     assert float(spread.sum()) == pytest.approx(1)
     both = wrap(lambda x: torch.cat([x[:, :1] + x[:, 1:], x * 0], 1).flatten(1))
-    assert float(eb.explain(both, x.double(), [0], layer="input").sum()) == pytest.approx(1)
+    assert float(eb.explain(both, x.double(), [0], layer="input").maps.sum()) == pytest.approx(1)
     difference = wrap(
         lambda x, w: (F.relu(x[:, :1]) - F.relu(x[:, 1:])).flatten(1) @ w.T, torch.tensor([[-1.0, -1, -1]])
     )
-    found = eb.explain(difference, x.double(), [0], layer="input")
+    found = eb.explain(difference, x.double(), [0], layer="input").maps
     assert torch.allclose(found.flatten(), torch.tensor([0.0, 1.0, 0.0]).double())
 
 
@@ -328,10 +330,10 @@ def test_zero_normalisers_lose_or_spread():
     w = torch.tensor([[-1.0, -1.0, -1.0, -1.0], [0.0, 0.0, 1.0, 3.0], [1.0, 0, 0, 0]])
     model = wrap(lambda x, w: x.flatten(1) @ w.T, w)
     x = torch.tensor([[[[2.0, 1.0, 0.0, 0.0]]]])
-    lost = eb.audit(model, x.double(), [0, 1, 2], layer="input")
+    lost = eb.balance(model, x.double(), [0, 1, 2], layer="input")
     assert lost.lost.tolist() == [[1, 1, 0]]
     assert lost.here.tolist() == [[0, 0, 1]]
-    spread = eb.explain(model, x.double(), [0, 1, 2], layer="input", policies=eb.Policies(normaliser="spread"))
+    spread = eb.explain(model, x.double(), [0, 1, 2], layer="input", policies=eb.Policies(normaliser="spread")).maps
     assert spread.reshape(3, 4).tolist() == [[0.25] * 4, [0, 0, 0.25, 0.75], [1, 0, 0, 0]]
 
 
@@ -344,12 +346,12 @@ def test_threshold_is_relative_to_what_a_channel_can_attain():
 
     def mass(target, threshold, images=x, net=model):
         policies = eb.Policies(threshold=threshold)
-        return eb.explain(net, images.double(), [target], layer="input", policies=policies).sum((1, 2, 3)).tolist()
+        return eb.explain(net, images.double(), [target], layer="input", policies=policies).maps.sum((1, 2, 3)).tolist()
 
     assert mass(1, None) == pytest.approx([1, 1])  # exact in double precision: nothing counts as zero
     assert mass(1, 1e-3) == pytest.approx([0, 1])  # 1e-7 of the largest input of the first image, all of the second's
     assert mass(0, 1e-3) == pytest.approx([1, 1])
-    single = eb.explain(model.float(), x, [1], layer="input")
+    single = eb.explain(model.float(), x, [1], layer="input").maps
     assert single.sum((1, 2, 3)).tolist() == pytest.approx([0, 1])
     linear = wrap(lambda x, w: x.flatten(1) @ w.T, w.flatten(1))
     assert mass(1, 1e-3, net=linear) == pytest.approx([1, 1])
@@ -364,7 +366,7 @@ def test_layers_of_one_neuron_to_one_neuron_pass_signals():
         lambda x: F.dropout(x, training=False), lambda x: x.clamp(0, 1), lambda x: F.hardtanh(x, 0, 6),
         lambda x: x * 3 + 1, lambda x: x.contiguous().clone(), lambda x: F.leaky_relu(x), lambda x: x.float().double(),
     ):  # fmt: skip
-        found = eb.explain(wrap(function), x, [signal], layer="input")
+        found = eb.explain(wrap(function), x, [signal], layer="input").maps
         assert torch.allclose(found[0, 0], signal.double().sum(0)), function
 
 
@@ -412,6 +414,6 @@ def test_arrangements_pass_signals_as_their_transpose_does(case):
 def test_max_pooling_won_by_padding_loses_its_mass():
     model = wrap(lambda x: F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 3).flatten(1))
     x = -torch.rand(1, 1, 4, 4).double()
-    account = eb.audit(model, x, [0], layer="input")
+    account = eb.balance(model, x, [0], layer="input")
     assert float(account.lost) == 1
-    assert math.isclose(float(account.here), 0)
+    assert math.isclose(float(account.arrived), 0)

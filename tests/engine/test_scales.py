@@ -42,11 +42,11 @@ def network(kind):
 def test_single_precision_loses_no_more_than_double(kind):
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     model = network(kind)
-    found = eb.audit(model, images, [0, 1, 2, 3], layer="input")
-    single = eb.explain(model, images, [0, 1, 2, 3], layer="input").double()
+    found = eb.balance(model, images, [0, 1, 2, 3], layer="input")
+    single = eb.explain(model, images, [0, 1, 2, 3], layer="input").maps.double()
     model.double()
-    expected = eb.audit(model, images.double(), [0, 1, 2, 3], layer="input")
-    double = eb.explain(model, images.double(), [0, 1, 2, 3], layer="input")
+    expected = eb.balance(model, images.double(), [0, 1, 2, 3], layer="input")
+    double = eb.explain(model, images.double(), [0, 1, 2, 3], layer="input").maps
     assert torch.allclose(found.lost, expected.lost, atol=1e-5)
     assert float((single - double).abs().max() / double.abs().max()) < 1e-4
 
@@ -61,4 +61,4 @@ def test_a_true_zero_stays_one_in_single_precision():
         model[0].bias.fill_(1)
     images = torch.rand(1, 3, 32, 32) * 100
     images[:, :, :12] = 0
-    assert float(eb.audit(model, images, [0], layer="input").lost) == pytest.approx(1)
+    assert float(eb.balance(model, images, [0], layer="input").lost) == pytest.approx(1)

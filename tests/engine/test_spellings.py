@@ -55,17 +55,17 @@ CASES = [(kind, number) for kind, ways in EVERY.items() for number in range(1, l
 
 
 @pytest.mark.parametrize(("kind", "number"), CASES)
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 def test_one_operation(kind, number, contrast):
     first, other = (One(kind, EVERY[kind][at]).double().eval() for at in (0, number))
     x = pictures()
     assert torch.allclose(first(x), other(x), atol=1e-12)
     a, b = (
-        eb.explain(model, x, [0, 1, {2: 0.5, 3: 0.5}], layer="input", contrast=contrast, signed=contrast is not None)
+        eb.explain(model, x, [0, 1, {2: 0.5, 3: 0.5}], layer="input", **contrast, signed=bool(contrast)).maps
         for model in (first, other)
     )
     assert float((a - b).abs().max()) < 1e-10 * float(a.abs().max())
-    if contrast is None:
+    if not contrast:
         assert float(a.min()) >= 0
 
 
@@ -74,9 +74,9 @@ def test_random_networks(seed):
     """A network and two others that differ in the spelling of every operation."""
     x = pictures()
     first = Network(seed, None).eval()
-    reference = eb.explain(first, x, [0, 3], layer="input")
+    reference = eb.explain(first, x, [0, 3], layer="input").maps
     for spelling in (1000 + seed, 2000 + seed):
         other = Network(seed, spelling).eval()
         assert torch.allclose(first(x), other(x), atol=1e-10)
-        found = eb.explain(other, x, [0, 3], layer="input")
+        found = eb.explain(other, x, [0, 3], layer="input").maps
         assert float((found - reference).abs().max()) < 1e-10 * max(1.0, float(reference.abs().max()))

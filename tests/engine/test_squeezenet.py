@@ -59,10 +59,10 @@ def test_maps(job, head, shared, networks):
     assert len(blobs) >= 11
     maps = {
         contrast: eb.explain(
-            networks[head], image, classes, layer=list(layers.values()), contrast=contrast, signed=True,
-            signal="softmax", policies=eb.Policies.original(),
+            networks[head], image, classes, layer=list(layers.values()), **contrast, signed=True,
+            spatial="softmax", policies=eb.Policies.original(),
         )
-        for contrast in (None, "dual")
+        for contrast in ({}, {"method": "c-mwp"})
     }  # fmt: skip
     for blob, layer in layers.items():
         for k, label in enumerate(classes):
@@ -81,24 +81,24 @@ def test_default_policies_give_the_original_maps_above_the_pixels(shared, networ
     """SqueezeNet is a plain ReLU network: only its signed pixels tell polarity from the original's raw values."""
     folder = shared("reference/caffe_squeezenet")
     image = torch.from_numpy(np.load(folder / "inputs" / "catdog__sq227.npy")).double()
-    ours = eb.explain(networks["gap"], image, [281], layer=["pool1", "input"], contrast="dual", signed=True)
+    ours = eb.explain(networks["gap"], image, [281], layer=["pool1", "input"], method="c-mwp", signed=True)
     theirs = eb.explain(
-        networks["gap"], image, [281], layer=["pool1", "input"], contrast="dual", signed=True,
+        networks["gap"], image, [281], layer=["pool1", "input"], method="c-mwp", signed=True,
         policies=eb.Policies.original(),
     )  # fmt: skip
     assert torch.allclose(ours["pool1"], theirs["pool1"], rtol=0, atol=1e-12)
     assert not torch.allclose(ours["input"], theirs["input"], rtol=0, atol=1e-6)
-    assert float(eb.explain(networks["gap"], image, [281], layer="input").sum()) == pytest.approx(1, abs=1e-9)
+    assert float(eb.explain(networks["gap"], image, [281], layer="input").maps.sum()) == pytest.approx(1, abs=1e-9)
 
 
 def test_single_precision_agrees(shared, networks):
     folder = shared("reference/caffe_squeezenet")
     image = torch.from_numpy(np.load(folder / "inputs" / "340_zebra__sq227.npy"))
-    exact = eb.explain(networks["gap"], image.double(), [340], layer="pool4", contrast="dual")
+    exact = eb.explain(networks["gap"], image.double(), [340], layer="pool4", method="c-mwp").maps
     single = load(shared("models/squeezenet_v1.0/weights.npz"), "gap").float()
-    found = eb.explain(single, image, [340], layer="pool4", contrast="dual")
+    found = eb.explain(single, image, [340], layer="pool4", method="c-mwp").maps
     assert found.dtype == torch.float32
     assert float((found - exact).abs().max()) < 2e-6 * float(exact.max())
-    half = eb.explain(single.bfloat16(), image.bfloat16(), [340], layer="pool4", contrast="dual")
+    half = eb.explain(single.bfloat16(), image.bfloat16(), [340], layer="pool4", method="c-mwp").maps
     assert half.dtype == torch.float32
     assert torch.corrcoef(torch.stack([half.flatten(), exact.flatten().float()]))[0, 1] > 0.98

@@ -109,11 +109,11 @@ def test_an_account_that_does_not_close_is_called_wrong(monkeypatch):
     calibrate(model, noise)
     images = torch.randn(1, 3, 32, 32)
     assert measuring.measure(model, images).status == "exact"
-    audit = eb.audit
+    balance = eb.balance
 
     def leaking(*arguments, **options):
-        account = audit(*arguments, **options)
-        return dataclasses.replace(account, here=account.here * 0.99)
+        account = balance(*arguments, **options)
+        return dataclasses.replace(account, arrived=account.arrived * 0.99)
 
-    monkeypatch.setattr(eb, "audit", leaking)
+    monkeypatch.setattr(eb, "balance", leaking)
     assert measuring.measure(model, images).status == "wrong"

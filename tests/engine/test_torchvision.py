@@ -45,26 +45,27 @@ def network(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mass_is_one_at_every_cut(name):
     model, images = network(name)
-    cuts = [layer.name for layer in eb.list_layers(model, images) if layer.whole and layer.stride is not None]
+    cuts = [layer.name for layer in eb.list_layers(model, images) if layer.is_cut and layer.stride is not None]
     assert len(cuts) > 10
-    result = eb.explain_full(model, images, [3, {5: 0.5, 6: 0.5}], layer=cuts, account=True)
-    lost = sum(row.lost for row in result.account.rows)
+    result = eb.explain(model, images, [3, {5: 0.5, 6: 0.5}], layer=cuts)
+    balance = eb.balance(model, images, [3, {5: 0.5, 6: 0.5}], layer="input")
+    lost = sum(row.lost for row in balance.rows)
     assert float(lost.abs().max()) < 1e-5
     for cut in cuts:
-        assert result.whole[cut]
-        assert float(result.maps[cut].min()) >= 0
+        assert result.is_cut[cut]
+        assert float(result[cut].min()) >= 0
         assert torch.allclose(result.share[cut], torch.ones(2, 2, dtype=torch.float64), atol=1e-5), cut
-    for row in result.account.rows:
-        assert torch.allclose(row.entered, row.left + row.lost + row.round, atol=1e-12)
-        assert float(row.round.abs().max()) == 0
+    for row in balance.rows:
+        assert torch.allclose(row.entered, row.passed + row.lost + row.bypassed, atol=1e-12)
+        assert float(row.bypassed.abs().max()) == 0
 
 
 @pytest.mark.parametrize("name", ["googlenet", "resnet50"])
 def test_contrasts_have_no_mass_at_any_cut(name):
     model, images = network(name)
-    cuts = [layer.name for layer in eb.list_layers(model, images) if layer.whole and layer.stride is not None]
+    cuts = [layer.name for layer in eb.list_layers(model, images) if layer.is_cut and layer.stride is not None]
     cuts = [cut for cut in cuts if cut.partition(":")[0] not in {"avgpool", "dropout"}]
-    maps = eb.explain(model, images, [3], layer=cuts, contrast="dual", signed=True)
+    maps = eb.explain(model, images, [3], layer=cuts, method="c-mwp", signed=True).maps
     for cut, attention in maps.items():
         assert float(attention.sum((2, 3)).abs().max()) < 1e-5, cut
 
@@ -72,23 +73,23 @@ def test_contrasts_have_no_mass_at_any_cut(name):
 def test_the_original_residual_rule_makes_negative_mass_where_the_default_does_not():
     model, images = network("resnet18")
     for policies, negative in ((eb.Policies.original(), True), (eb.Policies(), False)):
-        account = eb.audit(model, images, [3], layer="conv1", policies=policies)
+        account = eb.balance(model, images, [3], layer="conv1", policies=policies)
         least = min(float(row.negative.min()) for row in account.rows)
         assert (least < -1e-2) == negative
         assert least <= 0
-        assert torch.allclose(account.here + account.lost, account.top, atol=1e-9)
+        assert torch.allclose(account.arrived + account.lost, account.top, atol=1e-9)
 
 
 def test_default_layers():
     for name, expected in {"vgg11": "features.19", "googlenet": "inception4e", "resnet50": "layer3"}.items():
         model, images = network(name)
-        assert list(eb.explain_full(model, images, [0]).maps) == [expected]
+        assert eb.explain(model, images, [0]).layer == expected
 
 
 def test_one_arm_of_a_residual_block_says_so():
     model, images = network("resnet18")
     with pytest.warns(eb.BypassWarning, match=r"'layer3\.1\.bn2' is only one arm"):
-        account = eb.audit(model, images, [3], layer="layer3.1.bn2")
+        account = eb.balance(model, images, [3], layer="layer3.1.bn2")
     assert float(account.share.min()) > 0.05
     assert float(account.share.max()) < 0.95
-    assert torch.allclose(account.here + account.round, torch.ones(2, 1, dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(account.arrived + account.bypassed, torch.ones(2, 1, dtype=torch.float64), atol=1e-5)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import excitation as eb
 from engine.test_recording import net
-from excitation.signals import read_contrast
+from excitation.core._targets import read_contrast
 
 
 def _add_(a: torch.Tensor, b: torch.Tensor):
@@ -122,7 +122,7 @@ def test_unseen_writes_below_the_layer_do_no_harm(images):
         return F.relu(y)
 
     plain = net(lambda self, x: F.relu(self.conv2(x) + x))
-    maps = [eb.explain(model, images, [0], layer=":relu") for model in (net(forward), plain)]
+    maps = [eb.explain(model, images, [0], layer=":relu").maps for model in (net(forward), plain)]
     assert torch.allclose(*maps, rtol=1e-12)
 
 
@@ -159,7 +159,7 @@ SAME = {
 
 @pytest.mark.parametrize("case", SAME)
 def test_other_entrances_to_the_same_function(case, images):
-    maps = [eb.explain(model_of(function), images, [0, 2], layer="input") for function in SAME[case]]
+    maps = [eb.explain(model_of(function), images, [0, 2], layer="input").maps for function in SAME[case]]
     assert torch.allclose(*maps, rtol=1e-12)
 
 
@@ -187,8 +187,8 @@ def test_nothing_of_one_call_is_left_for_the_next(images):
     model = Keeper().double().eval()
     model.last = model.last.double()
     before = copy.copy(vars(model))
-    first = eb.explain(model, images, [0], layer="conv")
-    second = eb.explain(model, images, [0], layer="conv")
+    first = eb.explain(model, images, [0], layer="conv").maps
+    second = eb.explain(model, images, [0], layer="conv").maps
     assert torch.equal(first, second)
     assert vars(model).keys() == before.keys()
     assert all(vars(model)[key] is item for key, item in before.items())
@@ -216,7 +216,7 @@ class Holder(nn.Module):
 
 
 def test_what_modules_hold_is_constant(images):
-    maps = eb.explain(Holder(False).double().eval(), images, [0], layer="conv")
+    maps = eb.explain(Holder(False).double().eval(), images, [0], layer="conv").maps
     assert torch.isfinite(maps).all()
 
 
@@ -224,8 +224,8 @@ def test_constants_are_named_inside_lists(images):
     model = Holder(True).double().eval()
     with pytest.raises(eb.EscapedTensorError, match="constants"):
         eb.explain(model, images, [0], layer="conv")
-    named = eb.explain(model, images, [0], layer="conv", constants=["nested.0.0"])
-    whole = eb.explain(model, images, [0], layer="conv", constants=["nested"])
+    named = eb.explain(model, images, [0], layer="conv", constants=["nested.0.0"]).maps
+    whole = eb.explain(model, images, [0], layer="conv", constants=["nested"]).maps
     assert torch.equal(named, whole)
 
 
@@ -267,13 +267,13 @@ def test_function_modes_around_a_recording_are_refused(images):
     with pytest.raises(eb.ExcitationError, match="function mode Turning is active"), Turning():
         eb.explain(model_of(lambda x: x), images, [0], layer="relu")
     with torch.device("cpu"):
-        assert eb.explain(model_of(lambda x: x), images, [0], layer="relu").shape == (2, 1, 8, 9)
+        assert eb.explain(model_of(lambda x: x), images, [0], layer="relu").maps.shape == (2, 1, 8, 9)
 
 
 def test_function_modes_inside_a_model_are_recorded_as_what_they_do(images):
     inside = model_of(within(Turning(), lambda x: F.relu(x - 0.2)))
     plain = model_of(lambda x: -F.relu(x - 0.2))
-    maps = [eb.explain(model, images, [0], layer="input") for model in (inside, plain)]
+    maps = [eb.explain(model, images, [0], layer="input").maps for model in (inside, plain)]
     assert torch.allclose(*maps, rtol=1e-12)
 
 
@@ -298,24 +298,24 @@ def test_lazy_and_traced_modules(images):
 
 def test_inference_tensors_and_gradients_are_taken(images):
     model = model_of(lambda x: x)
-    plain = eb.explain(model, images, [0], layer="conv1")
+    plain = eb.explain(model, images, [0], layer="conv1").maps
     with torch.inference_mode():
         inside = images.clone()
-    assert torch.equal(eb.explain(model, inside, [0], layer="conv1"), plain)
-    assert torch.equal(eb.explain(model, images.clone().requires_grad_(), [0], layer="conv1"), plain)
+    assert torch.equal(eb.explain(model, inside, [0], layer="conv1").maps, plain)
+    assert torch.equal(eb.explain(model, images.clone().requires_grad_(), [0], layer="conv1").maps, plain)
 
 
 def test_layers_and_gradients_need_no_rules(images):
     model = net(lambda self, x: F.relu(self.conv2(torch.cumprod(x + 0.5, 1))))
     listed = {info.name: info for info in eb.list_layers(model, images)}
-    assert listed[":cumprod"].whole
+    assert listed[":cumprod"].is_cut
     assert listed["conv2"].shape == (2, 6, 8, 9)
-    maps = eb.explain(model, images, [0], method="grad-cam")
-    assert torch.equal(maps, eb.explain(model, images, [0], method="grad-cam", layer=":relu"))
+    maps = eb.explain(model, images, [0], method="grad-cam").maps
+    assert torch.equal(maps, eb.explain(model, images, [0], method="grad-cam", layer=":relu").maps)
     for method in ("lrp", "mwp"):
         with pytest.raises(eb.UnsupportedOperationError, match=f"^'cumprod'.* Method '{method}' needs a rule"):
             eb.explain(model, images, [0], method=method, layer="conv1")
-    assert eb.explain(model, images, [0], method="lrp", layer="conv2").shape == (2, 1, 8, 9)
+    assert eb.explain(model, images, [0], method="lrp", layer="conv2").maps.shape == (2, 1, 8, 9)
 
 
 def test_layers_of_a_loaded_model(images):
@@ -328,13 +328,13 @@ def test_one_score_for_each_image_says_how_to_pick_it(images):
     model = nn.Sequential(nn.Conv2d(3, 1, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(0)).double().eval()
     with pytest.raises(eb.ExcitationError, match=r"output=lambda y: y\[:, None\]"):
         eb.explain(model, images, [0], layer="0")
-    assert eb.explain(model, images, [0], layer="1", output=lambda y: y[:, None]).shape == (2, 1, 6, 7)
+    assert eb.explain(model, images, [0], layer="1", output=lambda y: y[:, None]).maps.shape == (2, 1, 6, 7)
 
 
 def test_exported_programs_are_explained_like_their_originals(images):
     model = net(lambda self, x: F.relu(self.conv2(x), inplace=True))
     program = torch.export.export(model, (images,)).module()
-    maps = [eb.explain(each, images, [0, 2], layer="input") for each in (model, program)]
+    maps = [eb.explain(each, images, [0, 2], layer="input").maps for each in (model, program)]
     assert torch.allclose(*maps, rtol=1e-12)
 
 
@@ -353,6 +353,6 @@ def reordered(x):
 def test_what_the_code_refers_to_is_constant(images):
     """A global variable of a function that is called by name, and a closure."""
     order = ORDER.clone()
-    plain = eb.explain(model_of(lambda x: x.flip(1)), images, [0], layer="relu")
+    plain = eb.explain(model_of(lambda x: x.flip(1)), images, [0], layer="relu").maps
     for function in (lambda x: reordered(x), lambda x: x[:, order]):
-        assert torch.equal(eb.explain(model_of(function), images, [0], layer="relu"), plain)
+        assert torch.equal(eb.explain(model_of(function), images, [0], layer="relu").maps, plain)

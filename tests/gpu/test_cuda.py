@@ -66,26 +66,26 @@ def near(found, expected, tolerance):
     return True
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 4])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 4}])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_of_networks(name, contrast):
     model, images = network(name)
     model, images = model.double(), images.double()
-    options = {"layer": NETWORKS[name], "contrast": contrast, "signed": True}
-    expected = eb.explain(model, images, [3, {5: 0.5, 6: 0.5}], **options)
-    found = eb.explain(model.cuda(), images.cuda(), [3, {5: 0.5, 6: 0.5}], **options)
+    options = {"layer": NETWORKS[name], **contrast, "signed": True}
+    expected = eb.explain(model, images, [3, {5: 0.5, 6: 0.5}], **options).maps
+    found = eb.explain(model.cuda(), images.cuda(), [3, {5: 0.5, 6: 0.5}], **options).maps
     assert near(found, expected, 1e-8)
 
 
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 @pytest.mark.parametrize("name", ["googlenet", "resnet50", "mobilenet_v2"])
 def test_single_precision(exact_products, name, contrast):
     """Held to double precision: rounding differs from the CPU's, and contrasts are differences."""
     model, images = network(name)
     options = {"layer": NETWORKS[name], "signed": True}
-    plain = eb.explain(model.double(), images.double(), [3], **options)
-    expected = eb.explain(model, images.double(), [3], contrast=contrast, **options)
-    found = eb.explain(model.float().cuda(), images.cuda(), [3], contrast=contrast, **options)
+    plain = eb.explain(model.double(), images.double(), [3], **options).maps
+    expected = eb.explain(model, images.double(), [3], **contrast, **options).maps
+    found = eb.explain(model.float().cuda(), images.cuda(), [3], **contrast, **options).maps
     assert found.dtype == torch.float32
     assert float((found.cpu().double() - expected).abs().max()) <= 2e-3 * float(plain.abs().max())
 
@@ -93,9 +93,9 @@ def test_single_precision(exact_products, name, contrast):
 @pytest.mark.parametrize("name", ["googlenet", "resnet50", "vgg11_bn"])
 def test_mass_is_one_with_tf32_too(name):
     model, images = network(name)
-    result = eb.explain_full(model.cuda(), images.cuda(), [3], layer=NETWORKS[name], account=True)
+    result = eb.explain(model.cuda(), images.cuda(), [3], layer=NETWORKS[name])
     assert torch.allclose(result.share[NETWORKS[name]].cpu(), torch.ones(2, 1, dtype=torch.float64), atol=2e-3)
-    assert all(float(row.lost.abs().max()) < 2e-3 for row in result.account.rows)
+    assert all(float(row.lost.abs().max()) < 2e-3 for row in result.balance.rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,19 +126,19 @@ def test_methods_at_several_layers_of_a_deep_network(name):
 def test_all_classes_at_once(name, way):
     model, images = network(name)
     model, images = model.double().cuda(), images.double().cuda()
-    maps = eb.precompute(model, images, NETWORKS[name], way=way)
-    for options in ({}, {"contrast": "dual", "signed": True}, {"contrast": 4, "signed": True}):
-        expected = eb.explain(model, images, [3, {5: 0.5, 6: 0.5}], layer=NETWORKS[name], **options)
+    maps = eb.all_classes(model, images, layer=NETWORKS[name], strategy=way)
+    for options in ({}, {"method": "c-mwp", "signed": True}, {"against": 4, "signed": True}):
+        expected = eb.explain(model, images, [3, {5: 0.5, 6: 0.5}], layer=NETWORKS[name], **options).maps
         assert near(maps.maps([3, {5: 0.5, 6: 0.5}], **options), expected.cpu(), 1e-8)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_half_precision(kind):
     model, images = network("resnet50")
-    expected = eb.explain(model.cuda(), images.cuda(), [3], layer="layer3")
+    expected = eb.explain(model.cuda(), images.cuda(), [3], layer="layer3").maps
     with torch.autocast("cuda", kind):
-        by_autocast = eb.explain(model, images.cuda(), [3], layer="layer3")
-    kept = eb.explain(model.to(kind), images.cuda().to(kind), [3], layer="layer3")
+        by_autocast = eb.explain(model, images.cuda(), [3], layer="layer3").maps
+    kept = eb.explain(model.to(kind), images.cuda().to(kind), [3], layer="layer3").maps
     for found in (by_autocast, kept):
         assert found.dtype == torch.float32
         error = float((found - expected).abs().max() / expected.max())
@@ -161,46 +161,46 @@ def waits(call):
     return [f"{Path(w.filename).name}:{w.lineno}" for w in found]
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}, {"method": "r-mwp"}])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_host_hardly_waits(name, contrast):
     """Once a call, whatever the network: are the scores and the maps finite."""
     model, images = network(name)
     model, images = model.cuda(), images.cuda()
     assert len(waits(lambda: images.sum().item())) == 1  # that waits are noticed at all
-    found = waits(lambda: eb.explain(model, images, [3, 5], layer=NETWORKS[name], contrast=contrast))
+    found = waits(lambda: eb.explain(model, images, [3, 5], layer=NETWORKS[name], **contrast))
     assert len(found) <= 1, found
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 4])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 4}])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_captured_call_gives_the_same_maps(exact_products, name, contrast):
     model, images = network(name)
     model, images = model.double().cuda(), images.double().cuda()
-    options = {"layer": NETWORKS[name], "contrast": contrast, "signed": True}
-    call = eb.capture(model, images, [3, 5], **options)
+    options = {"layer": NETWORKS[name], **contrast, "signed": True}
+    call = eb.cuda_graph(model, images, [3, 5], **options)
     kept = []
     for turn in range(2):
         other = torch.randn_like(images)
         targets = [[4 * turn, {1: 0.5, 7: 0.5}], [turn, 2]]
-        expected = torch.stack(eb.explain(model, other, targets, **options))
+        expected = torch.stack(eb.explain(model, other, targets, **options).maps)
         kept.append((torch.stack(call(other, targets)), expected))
     for found, expected in kept:  # the second call has not written into the first one's maps
         assert near(found, expected.cpu(), 1e-9)
-    assert near(call(images), eb.explain(model, images, [3, 5], **options).cpu(), 1e-9)
+    assert near(call(images), eb.explain(model, images, [3, 5], **options).maps.cpu(), 1e-9)
 
 
 def test_a_captured_call_sees_weights_that_change_in_place_and_refuses_those_that_moved():
     model, images = network("resnet50")
     model, images = model.cuda(), images.cuda()
-    call = eb.capture(model, images, [3], layer="layer3")
+    call = eb.cuda_graph(model, images, [3], layer="layer3")
     before = call(images)
     with torch.no_grad():
         for parameter in model.layer4.parameters():
             parameter.mul_(torch.rand_like(parameter) + 0.5)
     after = call(images)
     assert not torch.allclose(before, after, rtol=1e-2)
-    assert torch.allclose(after, eb.explain(model, images, [3], layer="layer3"), rtol=1e-4, atol=1e-6)
+    assert torch.allclose(after, eb.explain(model, images, [3], layer="layer3").maps, rtol=1e-4, atol=1e-6)
     images[1] = float("nan")
     with pytest.raises(eb.ExcitationError, match="NaN or infinite for image 1"):
         call(images)
@@ -209,14 +209,14 @@ def test_a_captured_call_sees_weights_that_change_in_place_and_refuses_those_tha
         call(images)
 
 
-@pytest.mark.parametrize("options", [{"scale": "max"}, {"resize": True, "contrast": "dual"}, {"signal": "softmax"}])
+@pytest.mark.parametrize("options", [{"scale": "max"}, {"resize": True, "method": "c-mwp"}, {"signal": "softmax"}])
 def test_a_captured_call_at_several_layers_with_options(exact_products, options):
     model, images = network("resnet50")
     model, images = model.double().cuda(), images.double().cuda()
     options = {"layer": ["layer3", "layer4"], **options}
-    call = eb.capture(model, images, [3], **options)
+    call = eb.cuda_graph(model, images, [3], **options)
     other = torch.randn_like(images)
-    expected, found = eb.explain(model, other, [5], **options), call(other, [5])
+    expected, found = eb.explain(model, other, [5], **options).maps, call(other, [5])
     for layer in options["layer"]:
         assert near(found[layer], expected[layer].cpu(), 1e-8)
 
@@ -225,8 +225,8 @@ def test_a_captured_call_under_autocast_and_inference_mode():
     model, images = network("resnet50")
     model, images = model.cuda(), images.cuda()
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
-        call = eb.capture(model, images.clone(), [3], layer="layer3")
-        expected = eb.explain(model, images, [3], layer="layer3")
+        call = eb.cuda_graph(model, images.clone(), [3], layer="layer3")
+        expected = eb.explain(model, images, [3], layer="layer3").maps
         with torch.no_grad():
             assert torch.allclose(call(images.clone()), expected, rtol=1e-3, atol=1e-6)
         model.fc.weight.data.neg_()
@@ -241,11 +241,11 @@ def test_a_network_that_waits_cannot_be_captured():
     steps = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)]
     model, images = Waiting(*steps).eval().cuda(), torch.rand(1, 3, 8, 8, device="cuda")
     with pytest.raises(eb.ExcitationError, match="cannot be captured"):
-        eb.capture(model, images, [1], layer="1")
+        eb.cuda_graph(model, images, [1], layer="1")
     # Nothing is left behind: random numbers, and calls.
-    assert bool(torch.isfinite(eb.explain(model, torch.rand_like(images), [1], layer="1")).all())
-    call = eb.capture(nn.Sequential(*steps).eval(), images, [1], layer="1")
-    assert torch.allclose(call(images), eb.explain(model, images, [1], layer="1"), rtol=1e-4, atol=1e-6)
+    assert bool(torch.isfinite(eb.explain(model, torch.rand_like(images), [1], layer="1").maps).all())
+    call = eb.cuda_graph(nn.Sequential(*steps).eval(), images, [1], layer="1")
+    assert torch.allclose(call(images), eb.explain(model, images, [1], layer="1").maps, rtol=1e-4, atol=1e-6)
 
 
 def test_the_memory_of_a_map():
@@ -280,9 +280,9 @@ def test_the_bundled_network():
     from PIL import Image
 
     images = loaded.preprocessing(Image.fromarray(make_scene(0, 0, "test").image))[None]
-    expected = eb.explain(loaded, images, ["telephone"], contrast="dual")
+    expected = eb.explain(loaded, images, ["telephone"], method="c-mwp").maps
     loaded.model.cuda()
-    found = eb.explain(loaded, images.cuda(), ["telephone"], contrast="dual")
+    found = eb.explain(loaded, images.cuda(), ["telephone"], method="c-mwp").maps
     assert float((found.cpu() - expected).abs().max()) < 0.02 * float(expected.max())
 
 

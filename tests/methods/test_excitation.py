@@ -121,15 +121,15 @@ def test_without_normalisers_on_deep_networks(seed, layer, images):
 def test_mwp_and_c_mwp_are_explains(images, untouched):
     model = deep()
     check = untouched(model)
-    for name, contrast in (("mwp", None), ("c-mwp", "dual")):
+    for name, contrast in (("mwp", {}), ("c-mwp", {"method": "c-mwp"})):
         found = find_method(name)(model, images, [1, {2: 0.5, 3: 0.5}], layer="6")
-        assert torch.equal(found, eb.explain(model, images, [1, {2: 0.5, 3: 0.5}], layer="6", contrast=contrast))
+        assert torch.equal(found, eb.explain(model, images, [1, {2: 0.5, 3: 0.5}], layer="6", **contrast).maps)
     check()
     default = find_method("mwp")(model, images, [1])
-    assert torch.equal(default, eb.explain(model, images, [1]))
+    assert torch.equal(default, eb.explain(model, images, [1]).maps)
     policies = eb.Policies.original()
     assert torch.equal(find_method("mwp")(model, images, [1], layer="input", policies=policies),
-                       eb.explain(model, images, [1], layer="input", policies=policies))  # fmt: skip
+                       eb.explain(model, images, [1], layer="input", policies=policies).maps)  # fmt: skip
 
 
 def test_the_variants_differ_from_c_mwp(images, untouched):
@@ -184,7 +184,7 @@ def test_residual_sums_and_signed_inputs_by_hand():
     # top: sum s = 4 - 2 = 2, raised: 2 * 2 * 1 = 4; sum: skip passes 4 * 4 = 16, inner has no positive part: 0.
     found = find_method("eb-without-norm")(model, image, [0], layer="input", signed=True)
     assert found.item() == 1
-    from excitation._forward import forward
+    from excitation.core._forward import forward
     from excitation.methods._excitation import UnnormalisedRules
     from excitation.propagation import sweep
 
@@ -219,7 +219,7 @@ def test_a_dual_with_its_own_response_is_two_sweeps(images):
     with torch.no_grad():
         dual[2].weight.neg_()
         dual[2].bias.neg_()
-    unit, other = (eb.explain(m, images, [1, {2: 0.5, 3: 0.5}], layer="input") for m in (maps, dual))
+    unit, other = (eb.explain(m, images, [1, {2: 0.5, 3: 0.5}], layer="input").maps for m in (maps, dual))
     assert torch.allclose(found, unit - other, atol=1e-12)
 
 

@@ -9,8 +9,8 @@ from method_networks import deep
 from torch import nn
 
 import excitation as eb
+from excitation.core._request import make_request
 from excitation.methods import find_method
-from excitation.methods._question import ask
 from excitation.methods._watch import gradients, watch
 
 captum = pytest.importorskip("captum.attr", reason="captum is not installed")
@@ -92,7 +92,7 @@ def test_the_original_programs_gradients(net, golden):
     model = Caffe(golden, net).double().eval()
     image = golden.array(net, "input")
     signal = golden.array(net, "signal", "onehot").reshape(model(image).shape)
-    watched = watch(ask(model, image, signal), None)  # one pass for all blobs
+    watched = watch(make_request(model, image, signal), None)  # one pass for all blobs
     for blob in golden.blobs(net, "grad_onehot"):
         stored = golden.array(net, "grad_onehot", blob)
         if stored.dim() < 3 or stored.shape[2:].numel() == 1:
@@ -116,7 +116,7 @@ def test_real_photos_through_squeezenet(job, photo, shared):
     for head in sorted({key[1] for key in keys}):
         model = load(shared("models/squeezenet_v1.0/weights.npz"), head)
         classes = [int(key[0]) for key in keys if key[1] == head]
-        found = gradient(model, image, classes, signal="softmax")
+        found = gradient(model, image, classes, spatial="softmax")
         for k, label in enumerate(classes):
             truth = stored[f"{label}/{head}/grad"]
             assert np.abs(found[0, k].numpy() - truth).max() <= 1e-6 * truth.max()

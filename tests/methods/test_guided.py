@@ -11,9 +11,9 @@ import torch
 from method_networks import deep
 from torch import nn
 
+from excitation.core._request import make_request
 from excitation.methods import NotApplicableError, find_method
 from excitation.methods._guided import guided
-from excitation.methods._question import ask
 from excitation.methods._watch import gradients, watch
 
 captum = pytest.importorskip("captum.attr", reason="captum is not installed")
@@ -62,7 +62,7 @@ def test_the_original_programs_deconv(net, golden):
     if net in UNRECTIFIED:
         with pytest.raises(NotApplicableError, match="such as gradient"):
             deconv(model, image, signal)
-    watched = watch(ask(model, image, signal), None, rectifier=rectifier)  # one pass for all blobs
+    watched = watch(make_request(model, image, signal), None, rectifier=rectifier)  # one pass for all blobs
     compared = 0
     for blob in golden.blobs(net, "dc_onehot"):
         stored = golden.array(net, "dc_onehot", blob)
@@ -86,7 +86,7 @@ def test_real_photos_through_squeezenet(job, photo, shared):
     for head in sorted({key[1] for key in keys}):
         model = load(shared("models/squeezenet_v1.0/weights.npz"), head)
         classes = [int(key[0]) for key in keys if key[1] == head]
-        found = deconv(model, image, classes, signal="softmax")
+        found = deconv(model, image, classes, spatial="softmax")
         for k, label in enumerate(classes):
             truth = stored[f"{label}/{head}/dc"]
             assert np.abs(found[0, k].numpy() - truth).max() <= 1e-6 * truth.max()

@@ -203,7 +203,7 @@ def test_z_plus_is_mwp_on_non_negative_images(seed, images):
     model = deep(seed)
     images = images.clamp(min=0)
     found = find_method("lrp-z-plus")(model, images, [0, 4], epsilon=1e-12)
-    assert torch.allclose(found, eb.explain(model, images, [0, 4], layer="input"), atol=1e-9)
+    assert torch.allclose(found, eb.explain(model, images, [0, 4], layer="input").maps, atol=1e-9)
 
 
 def test_contrasts(images, untouched):

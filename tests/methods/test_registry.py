@@ -118,7 +118,7 @@ def test_loaded_models_bring_their_names_and_output(images):
     found = find_method("gradient")(loaded, images, ["c"])
     assert torch.allclose(found, find_method("gradient")(deep(0), images, [2]))
     found = find_method("mwp")(loaded, images, ["c"])
-    assert torch.allclose(found, eb.explain(deep(0), images, [2], layer="5"))
+    assert torch.allclose(found, eb.explain(deep(0), images, [2], layer="5").maps)
     found = find_method("eb-post-norm")(loaded, images, ["c"])
     assert torch.allclose(found, find_method("eb-post-norm")(deep(0), images, [2], layer="5"))
 
@@ -151,9 +151,9 @@ def test_blur_is_a_gaussian_of_the_papers_width(size):
 
 def test_steps_by_name(images):
     model = deep()
-    maps = eb.explain(model, images, [0], layer="5")
+    maps = eb.explain(model, images, [0], layer="5").maps
     found = post_process(maps, find_method("mwp").steps, (20, 20))
-    assert torch.equal(found, eb.explain(model, images, [0], layer="5", resize=True))
+    assert torch.equal(found, eb.explain(model, images, [0], layer="5").resized().maps)
     assert torch.equal(found, enlarge(maps, (20, 20)))
     assert torch.equal(post_process(maps, ["bicubic", "blur"], (20, 20)), blur(found))
     # The paper blurs Grad, Deconv and LRP (Sec. 4.1); so is here what is made like them.

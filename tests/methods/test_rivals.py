@@ -38,7 +38,7 @@ def test_by_hand():
 @pytest.mark.parametrize("reading", ["softmax", "posterior"])
 def test_softmax_of_rivals_by_hand(reading):
     model = linear([[2.0, 1, 0], [0, 1, 1], [0, 0, 3]])
-    found = rivals(model, row(2, 1, 3), [0], layer="input", signed=True, signal=reading)[0, 0, 0]
+    found = rivals(model, row(2, 1, 3), [0], layer="input", signed=True, spatial=reading)[0, 0, 0]
     e = torch.tensor([4.0, 9.0], dtype=torch.float64).softmax(0)
     assert torch.allclose(found, torch.stack([e[0] * 0 + 4 / 5, 1 / 5 - e[0] / 4, -(e[0] * 3 / 4 + e[1])]))
 
@@ -65,7 +65,7 @@ def test_is_a_difference_of_two_distributions(seed, target, images, untouched):
     inside[:, own] = s[:, own]
     outside = s - inside
     maps = [
-        eb.explain(model, images, [side / side.sum(1, keepdim=True)], layer="6") for side in (inside, outside)
+        eb.explain(model, images, [side / side.sum(1, keepdim=True)], layer="6").maps for side in (inside, outside)
     ]  # fmt: skip
     assert torch.allclose(found[:, :1], maps[0] - maps[1], atol=1e-12)
     assert float(found.sum((2, 3)).abs().max()) < 1e-9
@@ -152,14 +152,14 @@ def test_odds_on_a_score_map(images):
     torch.manual_seed(2)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.ReLU()).double().eval()
     s = model(images).detach()
-    found = odds(model, images, [2], layer="1", signal="softmax", signed=True)
+    found = odds(model, images, [2], layer="1", spatial="softmax", signed=True)
     y = s.mean((2, 3))
     rest = torch.tensor([0, 1, 3])
     start = torch.zeros_like(s)
     places = s.flatten(2).softmax(2).reshape(s.shape)
     start[:, 2] = places[:, 2]
     start[:, rest] = -y[:, rest].softmax(1)[..., None, None] * places[:, rest]
-    assert torch.allclose(found, eb.explain(model, images, [start], layer="1"), atol=1e-12)
+    assert torch.allclose(found, eb.explain(model, images, [start], layer="1").maps, atol=1e-12)
 
 
 TARGETS = [2, {0: 0.3, 3: 0.7}, {1: 1.0, 2: -0.5}]
@@ -170,17 +170,17 @@ def test_contrast_rivals_of_explain_is_the_method(signed, images):
     """Of several layers from one sweep, of mixtures, and of a list of targets for each image."""
     model = deep(6)
     for targets in (TARGETS, [[0], [1, {2: 0.5, 4: 0.5}], [3]]):
-        found = eb.explain(model, images, targets, layer=["6", "3"], contrast="rivals", signed=signed)
-        for layer, maps in found.items():
-            whole = odds(model, images, targets, layer=layer, signed=signed)
+        found = eb.explain(model, images, targets, layer=["6", "3"], method="r-mwp", signed=signed)
+        for layer in found.layers:
+            maps, whole = found.per_image(layer), odds(model, images, targets, layer=layer, signed=signed)
             expected = [whole[i, : len(maps[i])] for i in range(3)]
             assert all(
                 torch.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(maps, expected, strict=True)
             )
             assert float(whole.abs().max()) > 1e-4
             assert (float(whole.min()) < -1e-4) == signed
-    full = eb.explain_full(model, images, [2], contrast="rivals", signed=True)
-    ((name, maps),) = full.maps.items()
+    full = eb.explain(model, images, [2], method="r-mwp", signed=True)
+    ((name, maps),) = full.by_layer.items()
     assert torch.allclose(maps, odds(model, images, [2], signed=True), rtol=0, atol=1e-12), name
     assert float(maps.sum((2, 3)).abs().max()) < 1e-9
     assert bool(full.share[name].isnan().all())
@@ -197,8 +197,8 @@ def test_contrast_rivals_on_a_score_map_is_the_method(reading, rectified, images
         model[2].bias[3] = -1
     if rectified:
         model.append(nn.ReLU())
-    found = eb.explain(model, images, TARGETS, layer="0", contrast="rivals", signal=reading, signed=True)
-    assert torch.allclose(found, odds(model, images, TARGETS, layer="0", signal=reading, signed=True), atol=1e-12)
+    found = eb.explain(model, images, TARGETS, layer="0", method="r-mwp", spatial=reading, signed=True).maps
+    assert torch.allclose(found, odds(model, images, TARGETS, layer="0", spatial=reading, signed=True), atol=1e-12)
     # The start by its formula, one unit at a time.
     s = model(images).detach()
     places = {
@@ -210,7 +210,7 @@ def test_contrast_rivals_on_a_score_map_is_the_method(reading, rectified, images
     weighed = s.mean((2, 3)).exp()[..., None, None] * r
     own = torch.tensor([1, 0, 0, 1], dtype=torch.float64)[:, None, None]
     sides = [weighed * side / (weighed * side).sum((1, 2, 3), keepdim=True) for side in (own, 1 - own)]
-    by_hand = eb.explain(model, images, [sides[0] - sides[1]], layer="0")
+    by_hand = eb.explain(model, images, [sides[0] - sides[1]], layer="0").maps
     assert torch.allclose(found[:, 1:2], by_hand, atol=1e-12)
     assert float(by_hand.abs().max()) > 1e-4
 
@@ -219,8 +219,8 @@ def test_a_class_that_is_called_rivals(images):
     """The word is the contrast; the class goes by its index or by weights."""
     model, names = deep(7), ["a", "b", "rivals", "dual", "c", "d"]
     ask = {"layer": "6", "class_names": names, "signed": True}
-    against = eb.explain(model, images, ["a"], contrast=2, **ask)
-    assert torch.equal(eb.explain(model, images, ["a"], contrast={"rivals": 1}, **ask), against)
-    everyone = eb.explain(model, images, ["a"], contrast="rivals", **ask)
+    against = eb.explain(model, images, ["a"], against=2, **ask).maps
+    assert torch.equal(eb.explain(model, images, ["a"], against={"rivals": 1}, **ask).maps, against)
+    everyone = eb.explain(model, images, ["a"], method="r-mwp", **ask).maps
     assert torch.allclose(everyone, odds(model, images, [0], layer="6", signed=True), atol=1e-12)
     assert not torch.allclose(everyone, against, atol=1e-3)

@@ -29,7 +29,7 @@ def test_maps_are_those_of_each_method_alone(images, model, layers):
     assert len(found) == len(wanted)
     for (name, signal), of_method in zip(wanted, found, strict=True):
         for layer, maps in zip(layers, of_method, strict=True):
-            alone = find_method(name)(model, images, targets, layer=layer, signal=signal)
+            alone = find_method(name)(model, images, targets, layer=layer, spatial=signal)
             assert torch.allclose(maps, alone, rtol=1e-10, atol=1e-13), name
             assert maps.abs().sum() > 0
 
@@ -60,10 +60,10 @@ def test_one_forward_pass_for_all(images):
 @pytest.mark.parametrize(("model", "layers"), [(deep(), ["3", "7", None]), (ScoreMap().eval(), ["below.3", None])])
 def test_maps_of_gradients_are_those_of_each_method_alone(images, model, layers):
     targets = [0, 3, {1: 0.5, 2: 0.5}]
-    found = gradient_maps_together(model, images, targets, [(name, layers) for name in GRADIENTS], signal="softmax")
+    found = gradient_maps_together(model, images, targets, [(name, layers) for name in GRADIENTS], spatial="softmax")
     for name, of_method in zip(GRADIENTS, found, strict=True):
         for layer, maps in zip(layers, of_method, strict=True):
-            alone = find_method(name)(model, images, targets, layer=layer, signal="softmax")
+            alone = find_method(name)(model, images, targets, layer=layer, spatial="softmax")
             assert torch.allclose(maps, alone, rtol=1e-10, atol=1e-13), (name, layer)
             assert maps.abs().sum() > 0
 

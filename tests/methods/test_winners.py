@@ -129,7 +129,7 @@ def test_sampled_walks_converge_to_mwp(layer, untouched):
     targets = [0, {1: 0.5, 2: 0.25}]
     found = sampled(model, images, targets, layer=layer, walks=20000, seed=1)
     check()
-    truth = eb.explain(model, images, targets, layer=layer)
+    truth = eb.explain(model, images, targets, layer=layer).maps
     # A share is known up to sqrt(p (1 - p) / n) < 0.0036 at one, less for the small shares of single places.
     deviation = (truth.clamp(0, 1) / 20000).sqrt() + 1e-4
     assert float(((found - truth).abs() / deviation).max()) < 5
@@ -144,7 +144,7 @@ def test_sampled_walks_through_a_deep_network(images):
     """No walk is made or lost but where MWP loses mass, and walks stand only where MWP has mass."""
     model = deep(0)
     images = images[:1]
-    truth = eb.explain(model, images, [0, 2], layer="0")
+    truth = eb.explain(model, images, [0, 2], layer="0").maps
     found = sampled(model, images, [0, 2], layer="0", walks=300)
     assert bool((truth[found > 0] > 0).all())
     assert torch.allclose(found.sum((2, 3)), truth.sum((2, 3)), atol=0.12)
@@ -162,7 +162,7 @@ def test_score_maps_start_at_one_unit_or_at_many(images):
         assert int(winner[b].sum()) == 1
         assert int(winner[b, 0].flatten().argmax()) == int(scores[b].flatten().argmax())
     walks = sampled(model, images, [1], layer="1", walks=500)
-    truth = eb.explain(model, images, [1], layer="1")
+    truth = eb.explain(model, images, [1], layer="1").maps
     assert torch.allclose(walks.sum((2, 3)), truth.sum((2, 3)), atol=0.08)
     assert int((walks[0] > 0).sum()) > 20
 

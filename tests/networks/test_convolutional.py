@@ -9,7 +9,6 @@ from head_networks import Callable
 from torch import nn
 
 import excitation as eb
-from excitation.networks._convolutional import convolutional
 from excitation.networks._loaded import LoadedModel, ModelError, Preprocessing
 
 
@@ -65,7 +64,7 @@ def test_every_window_gets_the_score_the_original_gives_it(kind):
     model = model_of(kind)
     size = (16, 20)
     x = torch.rand(2, 3, *size).double()
-    sliding = convolutional(model, size)
+    sliding = to_fully_convolutional(model, size)
     whole = model(x)
     found = sliding(x)
     assert found.shape == (2, 5, 1, 1)
@@ -85,7 +84,7 @@ def test_the_original_stays_and_weights_are_shared():
     model = model_of("flat")
     x = torch.rand(1, 3, 16, 20).double()
     before = model(x)
-    sliding = convolutional(model, (16, 20))
+    sliding = to_fully_convolutional(model, (16, 20))
     assert torch.equal(model(x), before)
     with torch.no_grad():
         model.fc7.weight.mul_(2)
@@ -99,26 +98,26 @@ def test_the_original_stays_and_weights_are_shared():
 def test_maps_at_the_original_size_are_the_originals():
     model = model_of("flat")
     x = torch.rand(2, 3, 16, 20).double()
-    sliding = convolutional(model, (16, 20))
-    for contrast in (None, "dual"):
-        expected = eb.explain(model, x, [0, 3], layer="features.1", contrast=contrast)
-        found = eb.explain(sliding, x, [0, 3], layer="model.features.1", contrast=contrast)
+    sliding = to_fully_convolutional(model, (16, 20))
+    for contrast in ({}, {"method": "c-mwp"}):
+        expected = eb.explain(model, x, [0, 3], layer="features.1", **contrast).maps
+        found = eb.explain(sliding, x, [0, 3], layer="model.features.1", **contrast).maps
         assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_a_larger_picture_has_one_map_of_its_own_and_all_mass():
-    sliding = convolutional(model_of("flat"), (16, 20))
+    sliding = to_fully_convolutional(model_of("flat"), (16, 20))
     x = torch.rand(1, 3, 40, 36).double()
     likely = int(sliding(x).amax((0, 2, 3)).argmax())
     for signal in ("response", "softmax"):
-        account = eb.audit(sliding, x, [likely], layer="input", signal=signal)
-        assert float(account.here + account.lost) == pytest.approx(float(account.top))
-        assert float(account.here) > 0.5
+        account = eb.balance(sliding, x, [likely], layer="input", spatial=signal)
+        assert float(account.arrived + account.lost) == pytest.approx(float(account.top))
+        assert float(account.arrived) > 0.5
 
 
 def test_a_loaded_model_brings_its_size_and_keeps_aspect_ratios():
     loaded = LoadedModel(model_of("flat"), "toy", Preprocessing(size=(16, 20), resize="squash"), default_layer="fc6")
-    converted = convolutional(loaded)
+    converted = to_fully_convolutional(loaded)
     assert converted.preprocessing.resize == "shortest"
     assert converted.default_layer == "model.fc6"
     assert converted.model(torch.rand(1, 3, 16, 20).double()).shape == (1, 5, 1, 1)
@@ -126,11 +125,11 @@ def test_a_loaded_model_brings_its_size_and_keeps_aspect_ratios():
 
 def test_what_cannot_be_converted_is_refused():
     with pytest.raises(ModelError, match="no head to convert"):
-        convolutional(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (8, 8))
+        to_fully_convolutional(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (8, 8))
     with pytest.raises(ModelError, match="does not take an image of 8 x 8"):
-        convolutional(model_of("flat"), (8, 8))
+        to_fully_convolutional(model_of("flat"), (8, 8))
     with pytest.raises(ModelError, match="needs 16 x 20 or more"):
-        convolutional(model_of("flat"), (16, 20))(torch.rand(1, 3, 12, 40).double())
+        to_fully_convolutional(model_of("flat"), (16, 20))(torch.rand(1, 3, 12, 40).double())
 
 
 def test_paper_networks_of_torchvision():
@@ -142,8 +141,8 @@ def test_paper_networks_of_torchvision():
             size = 224
         x = torch.randn(1, 3, size, size)
         with torch.no_grad():
-            found, expected = convolutional(model, (size, size))(x), model(x)
-            larger = convolutional(model, (size, size))(torch.randn(1, 3, size + 64, size + 32))
+            found, expected = to_fully_convolutional(model, (size, size))(x), model(x)
+            larger = to_fully_convolutional(model, (size, size))(torch.randn(1, 3, size + 64, size + 32))
         assert torch.allclose(found.flatten(1), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())), name
         assert larger.shape[:2] == (1, 7)
         assert larger[0, 0].numel() > 1

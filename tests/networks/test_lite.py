@@ -72,11 +72,11 @@ def test_it_knows_its_classes_pictures_and_layers(load):
     assert float(values.max()) == pytest.approx((255 - 127) / 128)
     images = torch.randn(1, 3, 64, 96)
     with pytest.warns(eb.MassLossWarning):  # noise has few excitatory paths
-        full = eb.explain_full(loaded, images, ["tabby"])
-    assert list(full.maps) == [loaded.default_layer]
+        full = eb.explain(loaded, images, ["tabby"])
+    assert full.layers == (loaded.default_layer,)
     with pytest.warns(eb.MassLossWarning):
-        account = eb.audit(loaded, images, ["tabby"])
-    assert float(account.here + account.lost + account.round) == pytest.approx(1, abs=1e-4)
+        account = eb.balance(loaded, images, ["tabby"])
+    assert float(account.arrived + account.lost + account.bypassed) == pytest.approx(1, abs=1e-4)
 
 
 def half_white():

@@ -88,13 +88,15 @@ def test_contrast_tells_places_apart_only_afterwards():
     x = torch.zeros(1, 3, 8, 10, dtype=torch.float64)
     x[:, 0, :, :5] = 1
     x[:, 1, :, 5:] = 1
-    left, right = eb.explain(pool_first(model, (8, 10)), x, [0], layer="model.0", contrast="dual", signed=True)[
-        0, 0
-    ].split(4, 1)
+    left, right = (
+        eb.explain(pool_first(model, (8, 10)), x, [0], layer="model.0", method="c-mwp", signed=True)
+        .maps[0, 0]
+        .split(4, 1)
+    )
     # The winner goes left with certainty, the dual's right.
     assert float(left.sum()) == pytest.approx(1, abs=1e-12)
     assert float(right.sum()) == pytest.approx(-1, abs=1e-12)
-    plain = eb.explain(pool_first(model, (8, 10)), x, [0], layer="model.0")
+    plain = eb.explain(pool_first(model, (8, 10)), x, [0], layer="model.0").maps
     assert float(plain.sum()) == pytest.approx(1, abs=1e-12)
 
 
@@ -123,7 +125,7 @@ def test_loaded_models():
     assert (made.preprocessing, made.class_names, made.spec) == (loaded.preprocessing, loaded.class_names, "toy")
     x = torch.randn(1, 3, 16, 20, dtype=torch.float64)
     assert torch.allclose(made.model(x), by_hand(model, x), rtol=0, atol=1e-12)
-    assert eb.explain(made, x, [1]).shape == (1, 1, 14, 18)
+    assert eb.explain(made, x, [1]).maps.shape == (1, 1, 14, 18)
 
 
 def beside(x):

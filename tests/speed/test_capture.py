@@ -24,20 +24,33 @@ def images():
 @pytest.mark.parametrize("targets", [[0, 4], "b", [[1, 2], [3, 0]], {1: 0.5, 2: 0.5}])
 def test_on_the_cpu_it_is_explain(images, targets):
     model = eb.LoadedModel(Net().eval(), "net", eb.Preprocessing(), tuple("abcde"), default_layer="1")
-    call = eb.capture(model, images[0], targets, contrast="dual", signed=True)
+    call = eb.cuda_graph(model, images[0], targets, method="c-mwp", signed=True)
     found = call(images[1])
-    expected = eb.explain(model, images[1], targets, contrast="dual", signed=True)
-    assert isinstance(found, list) == isinstance(expected, list)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    expected = eb.explain(model, images[1], targets, method="c-mwp", signed=True)
+    assert torch.equal(found.maps, expected.maps)
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.top, expected.top)
+    assert found.targets == expected.targets
+    assert repr(found) == repr(expected)
 
 
 WEIGHTS = torch.tensor([0.2, 0, 0.5, 0.3, 0])
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 4, "c", [0, 4], {0: 0.5}, WEIGHTS])
 @pytest.mark.parametrize(
-    "options", [{"signed": True}, {"scale": "max"}, {"resize": True}, {"signal": "softmax", "output": "classes"}]
+    "contrast",
+    [
+        {},
+        {"method": "c-mwp"},
+        {"method": "r-mwp"},
+        {"against": 4},
+        {"against": "c"},
+        {"against": [0, 4]},
+        {"against": {0: 0.5}},
+        {"against": WEIGHTS},
+    ],
 )
+@pytest.mark.parametrize("options", [{"signed": True}, {}, {"spatial": "softmax", "output": "classes"}])
 @pytest.mark.parametrize("spatial", [False, True])
 def test_other_images_and_targets_at_fixed_places(images, contrast, options, spatial):
     class Named(Net):
@@ -45,8 +58,8 @@ def test_other_images_and_targets_at_fixed_places(images, contrast, options, spa
             return {"classes": super().forward(x)} if "output" in options else super().forward(x)
 
     model = Named(spatial=spatial).eval()
-    options = {"layer": ["1", "3"], "contrast": contrast, "class_names": tuple("abcde"), **options}
-    call = eb.capture(model, images[0], [1, "c"], **options)
+    options = {"layer": ["1", "3"], **contrast, "class_names": tuple("abcde"), **options}
+    call = eb.cuda_graph(model, images[0], [1, "c"], **options)
     alone = torch.tensor([0, 0.3, 0, 0.7, 0])
     for batch, targets in (
         (images[1], ["a", {"b": 0.5, 4: 0.5}]),
@@ -56,7 +69,6 @@ def test_other_images_and_targets_at_fixed_places(images, contrast, options, spa
         found = call(batch, targets)
         expected = eb.explain(model, batch, targets, **options)
         for layer in options["layer"]:
-            assert isinstance(found[layer], list) == isinstance(expected[layer], list)
             assert max(float(maps.abs().max()) for maps in expected[layer]) > 0
             for maps, truth in zip(found[layer], expected[layer], strict=True):
                 torch.testing.assert_close(maps, truth, rtol=1e-4, atol=1e-6)
@@ -64,21 +76,21 @@ def test_other_images_and_targets_at_fixed_places(images, contrast, options, spa
 
 def test_what_is_given_may_change_afterwards(images):
     model = Net().eval()
-    targets, contrast, example = [torch.eye(5)[3]], torch.eye(5)[1].clone(), images[0].clone()
-    call = eb.capture(model, example, targets, layer="1", contrast=contrast, signed=True)
-    expected = call(images[1])
+    targets, against, example = [torch.eye(5)[3]], torch.eye(5)[1].clone(), images[0].clone()
+    call = eb.cuda_graph(model, example, targets, layer="1", against=against, signed=True)
+    expected = call(images[1]).maps
     targets[0].zero_()
     targets.append(4)
-    contrast.zero_()
+    against.zero_()
     example.zero_()
-    assert torch.equal(call(images[1]), expected)
+    assert torch.equal(call(images[1]).maps, expected)
 
 
 def test_what_does_not_fit_is_refused(images):
     model = Net().eval()
-    call = eb.capture(model, images[0], [1, 2], layer="1")
+    call = eb.cuda_graph(model, images[0], [1, 2], layer="1")
     for targets, sentence in (
-        ([1], "1 targets were given; the call was captured with 2"),
+        ([1], "1 targets were given; the call was recorded with 2"),
         ([lambda scores: scores, 1], "a function of the scores"),
         ([[1, 2], [3]], r"images have \(2, 1\) targets"),
         ([torch.rand(3), 1], r"a signal of shape \(3,\).* of shape \(5,\) or \(2, 5\)"),
@@ -86,7 +98,7 @@ def test_what_does_not_fit_is_refused(images):
     ):
         with pytest.raises(eb.TargetError, match=sentence):
             call(images[1], targets)
-    with pytest.raises(eb.ExcitationError, match=r"images are \(1, 3, 10, 12\) in float32 .* captured with \(2, 3"):
+    with pytest.raises(eb.ExcitationError, match=r"images are \(1, 3, 10, 12\) in float32 .* recorded with \(2, 3"):
         call(images[1, :1], [1, 2])
     with pytest.raises(eb.ExcitationError, match=r"images are .* in float64"):
         call(images[1].double(), [1, 2])
@@ -105,8 +117,8 @@ def test_what_does_not_fit_is_refused(images):
 
 
 def test_a_contrast_that_is_a_function_is_refused(images):
-    with pytest.raises(eb.TargetError, match="contrast is a function of the scores"):
-        eb.capture(Net().eval(), images[0], [1], layer="1", contrast=lambda scores: scores)
+    with pytest.raises(eb.TargetError, match="against is a function of the scores"):
+        eb.cuda_graph(Net().eval(), images[0], [1], layer="1", against=lambda scores: scores)
 
 
 def replaced(model):
@@ -141,10 +153,10 @@ def test_layers_and_weights_at_other_places_are_noticed(images, change):
 
     model = Scaled().eval()
     model[0].bias = None
-    call = eb.capture(model, images[0], [1], layer="1", constants=["scale"])
+    call = eb.cuda_graph(model, images[0], [1], layer="1", constants=["scale"])
     with torch.no_grad():
         model[6].weight.mul_(2)  # in place: seen, not refused
-    assert torch.equal(call(images[1]), eb.explain(model, images[1], [1], layer="1", constants=["scale"]))
+    assert torch.equal(call(images[1]).maps, eb.explain(model, images[1], [1], layer="1", constants=["scale"]).maps)
     change(model)
     with pytest.raises(eb.ExcitationError, match="layers or weights are not where they were"):
         call(images[1])
@@ -161,12 +173,12 @@ def test_an_arm_is_warned_of_once(images):
 
     model = Forked().eval()
     with pytest.warns(eb.BypassWarning, match="only one arm"):
-        call = eb.capture(model, images[0], [1], layer="one")
+        call = eb.cuda_graph(model, images[0], [1], layer="one")
     call(images[1])  # warnings are errors here
 
 
 def test_what_explain_refuses_is_refused_at_once(images):
     with pytest.raises(eb.TargetError, match="target 9 is no class"):
-        eb.capture(Net().eval(), images[0], [9], layer="1")
+        eb.cuda_graph(Net().eval(), images[0], [9], layer="1")
     with pytest.raises(eb.LayerError, match="no layer 'seven'"):
-        eb.capture(Net().eval(), images[0], [1], layer="seven")
+        eb.cuda_graph(Net().eval(), images[0], [1], layer="seven")

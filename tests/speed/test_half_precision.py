@@ -35,10 +35,10 @@ def within_bounds(found, exact, kind):
 
 
 @pytest.mark.parametrize("kind", LARGEST)
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 def test_maps_of_a_trained_network_under_autocast(asked, contrast, kind):
     loaded, images, targets = asked
-    options = {"layer": loaded.default_layer, "contrast": contrast, "signed": contrast is not None}
+    options = {"layer": loaded.default_layer, **contrast, "signed": bool(contrast)}
     exact = in_precision("float32", loaded.model, images, targets, **options)
     assert len(exact) > 4
     assert within_bounds(in_precision(f"{kind} by autocast", loaded.model, images, targets, **options), exact, kind)
@@ -52,13 +52,13 @@ def test_a_network_that_cannot_run_in_half_precision_is_refused(asked):
 
 
 @pytest.mark.parametrize("kind", LARGEST)
-@pytest.mark.parametrize("contrast", [None, "dual"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
 def test_maps_of_a_trained_network_in_half_precision(shared, contrast, kind):
     folder = shared("models/squeezenet_v1.0")
     loaded = eb.load_caffe(folder / "deploy_gapfirst.prototxt", folder / "squeezenet_v1.0.caffemodel")
     jobs = sorted(shared("reference/caffe_squeezenet/inputs").glob("*sq227.npy"))[:2]
     images = torch.cat([torch.from_numpy(np.load(job)) for job in jobs])
-    options = {"layer": "pool4", "contrast": contrast, "signed": contrast is not None}
+    options = {"layer": "pool4", **contrast, "signed": bool(contrast)}
     targets = loaded.model(images).flatten(1).topk(2).indices.tolist()
     exact = in_precision("float32", loaded.model, images, targets, **options)
     assert within_bounds(in_precision(kind, loaded.model, images, targets, **options), exact, kind)
@@ -97,12 +97,12 @@ class Head(nn.Module):
 def test_precomputed_maps_under_autocast_equal_those_of_explain(way, cast):
     model, images = Head().eval(), torch.rand(2, 3, 16, 16)
     with torch.autocast("cpu", dtype=cast):
-        every = eb.precompute(model, images, "stem", way=way)
-        for contrast in (None, "dual", 3):
-            found = every.maps([1, {2: 0.5, 4: 0.5}], contrast=contrast, signed=True)
+        every = eb.all_classes(model, images, layer="stem", strategy=way)
+        for contrast in ({}, {"method": "c-mwp"}, {"against": 3}):
+            found = every.maps([1, {2: 0.5, 4: 0.5}], **contrast, signed=True)
             expected = eb.explain(
-                model, images, [1, {2: 0.5, 4: 0.5}], layer="stem", contrast=contrast, signed=True
-            )  # fmt: skip
+                model, images, [1, {2: 0.5, 4: 0.5}], layer="stem", **contrast, signed=True
+            ).maps  # fmt: skip
             assert found.dtype == expected.dtype == torch.float32
             assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
@@ -132,7 +132,7 @@ def test_what_float16_cannot_hold_is_refused():
     with pytest.raises(eb.ExcitationError, match=r"scores are NaN or infinite for image 0, 1 of the batch"):
         in_precision("float16 by autocast", model, images, [1], layer="stem")
     with torch.autocast("cpu", torch.bfloat16):
-        assert bool(torch.isfinite(eb.explain(model, images, [1], layer="stem")).all())
+        assert bool(torch.isfinite(eb.explain(model, images, [1], layer="stem").maps).all())
 
 
 def test_single_images_into_a_half_network_are_refused_with_the_remedy():

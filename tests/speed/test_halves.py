@@ -29,7 +29,7 @@ def network():
 
 
 def maps(model, images):
-    return eb.explain(model, images, [1, 7], layer="1")
+    return eb.explain(model, images, [1, 7], layer="1").maps
 
 
 def step(model):
@@ -151,6 +151,6 @@ class Grouped(nn.Module):
 def test_a_weight_shared_by_different_groups_is_laid_out_for_each(monkeypatch):
     torch.manual_seed(0)
     model, images = Grouped().eval(), torch.rand(1, 3, 3, 3)
-    found = eb.explain(model, images, [1], layer="conv")
+    found = eb.explain(model, images, [1], layer="conv").maps
     monkeypatch.setattr(_halves, "SMALLEST", 1 << 40)
-    assert torch.allclose(found, eb.explain(model, images, [1], layer="conv"), rtol=1e-5)
+    assert torch.allclose(found, eb.explain(model, images, [1], layer="conv").maps, rtol=1e-5)

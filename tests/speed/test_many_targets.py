@@ -8,7 +8,7 @@ from experiments.speed.rows import bare_passes, small_network
 from torch import nn
 
 import excitation as eb
-from excitation._forward import forward
+from excitation.core._forward import forward
 from excitation.propagation import ExcitationRules, _pieces, sweep
 from excitation.propagation.rules import _products
 
@@ -72,29 +72,29 @@ def seen(monkeypatch):
 
 
 def answer(model, images, targets, **options):
-    return eb.explain_full(model, images, targets, layer=["stem", "branch"], signed=True, **options)
+    return eb.explain(model, images, targets, layer=["stem", "branch"], signed=True, **options)
 
 
 def assert_equal(found, wanted):
-    for name, maps in wanted.maps.items():
-        assert torch.allclose(found.maps[name], maps, atol=1e-12)
+    for name, maps in wanted.by_layer.items():
+        assert torch.allclose(found[name], maps, atol=1e-12)
         assert torch.allclose(found.share[name], wanted.share[name], atol=1e-12, equal_nan=True)
     assert maps.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals", 3])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 3}])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
 def test_targets_in_pieces(images, contrast, policy, sweeps, monkeypatch):
     model, targets = Network().eval().double(), list(range(7))
-    options = {"contrast": contrast, "policies": POLICIES[policy]}
+    options = {**contrast, "policies": POLICIES[policy]}
     whole = answer(model, images, targets, **options)
     del sweeps[:]
     monkeypatch.setattr(_pieces, "PIECE", 3 * 2 * 8 * 10 * 10 * 8)  # three signals at `stem`
     assert_equal(answer(model, images, targets, **options), whole)
     assert sweeps == [3, 2, 2]
     # An account is of all targets, who then go down at once.
-    account = eb.explain_full(model, images, targets, layer="stem", policies=POLICIES[policy], account=True).account
+    account = eb.explain(model, images, targets, layer="stem", policies=POLICIES[policy]).balance
     assert account.rows[0].entered.shape == (2, 7)
     assert sweeps[3:] == [7]
 
@@ -117,14 +117,14 @@ def test_normalisers_are_made_once_for_all_pieces(images, monkeypatch):
     assert len(made) == 2 * once
 
 
-@pytest.mark.parametrize("contrast", [None, "dual", "rivals"])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}, {"method": "r-mwp"}])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("targets", [[4], [1, 7, 4], list(range(CLASSES))])
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
 def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups, targets, seen, monkeypatch):
     model = Network(groups).eval().double()
-    options = {"contrast": contrast, "policies": POLICIES[policy]}
+    options = {**contrast, "policies": POLICIES[policy]}
     wanted = answer(model, images, targets, **options)
     monkeypatch.setattr(_products, "MANY", 10)
     assert_equal(answer(model, images, targets, **options), wanted)
@@ -178,10 +178,10 @@ def test_the_layer_decides_over_pieces_and_not_what_lies_below_it(sweeps, monkey
     ).eval()  # fmt: skip
     images = torch.rand(1, 3, 64, 64)
     monkeypatch.setattr(_pieces, "PIECE", 10 * 8 * 4 * 4 * 4)  # ten signals at the layer it chooses
-    free = eb.explain_full(model, images, list(range(20)))
-    by_name = eb.explain_full(model, images, list(range(20)), layer="4")
+    free = eb.explain(model, images, list(range(20)))
+    by_name = eb.explain(model, images, list(range(20)), layer="4")
     assert sweeps == [10, 10] * 2
-    assert torch.equal(free.maps["4"], by_name.maps["4"])
+    assert torch.equal(free["4"], by_name["4"])
 
 
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
@@ -190,13 +190,13 @@ def test_a_class_whose_score_is_cut_to_zero_has_an_empty_map(images, monkeypatch
     model.scores.bias.data[5] = -100.0
     monkeypatch.setattr(_products, "MANY", 10)
     found = answer(model, images, [5])
-    assert all(bool((maps == 0).all()) for maps in found.maps.values())
+    assert all(bool((maps == 0).all()) for maps in found.by_layer.values())
     assert bool((found.share["stem"] == 0).all())
 
 
 def test_the_products_written_out_give_the_same_map():
     model, images, _ = small_network()
     model, images = model.double(), images.double()
-    found = eb.explain(model, images, [1], layer="1")[:, 0]
+    found = eb.explain(model, images, [1], layer="1").maps[:, 0]
     assert found.abs().max() > 1e-2
     assert torch.allclose(bare_passes(model, images), found, atol=1e-14)

@@ -49,10 +49,10 @@ def test_recorded_pooling_gives_the_same_numbers_and_winners(window, ceil_mode):
     images = torch.randint(0, 3, (3, 20, 13, 11)).float()
     model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(*window, ceil_mode=ceil_mode)).eval()
     plain, places = F.max_pool2d(images, *window, ceil_mode=ceil_mode, return_indices=True)
-    result = eb.explain_full(model, images, [torch.ones_like(plain)], layer="0")
-    assert torch.equal(result.scores, eb.explain_full(model, images, [torch.ones_like(plain)], layer="input").scores)
+    result = eb.explain(model, images, [torch.ones_like(plain)], layer="0")
+    assert torch.equal(result.scores, eb.explain(model, images, [torch.ones_like(plain)], layer="input").scores)
     expected = torch.zeros(3, 20, 13 * 11).scatter_add_(2, places.flatten(2), (plain > 0).float().flatten(2))
-    assert torch.equal(result.maps["0"][:, 0], expected.reshape(images.shape).sum(1))
+    assert torch.equal(result["0"][:, 0], expected.reshape(images.shape).sum(1))
 
 
 def test_pooling_that_returns_its_places():
@@ -63,4 +63,4 @@ def test_pooling_that_returns_its_places():
             return pooled.mean((2, 3))
 
     images = torch.randn(2, 4, 6, 6)
-    assert torch.allclose(eb.explain(Net().eval(), images, [1], layer=":relu").sum((2, 3)), torch.ones(2, 1))
+    assert torch.allclose(eb.explain(Net().eval(), images, [1], layer=":relu").maps.sum((2, 3)), torch.ones(2, 1))

@@ -17,14 +17,14 @@ EVERY = list(range(CLASSES))
 
 def furthest(model, images, layer, **options):
     """The largest departure from `explain` over all classes and contrasts, over the largest value."""
-    found = eb.precompute(model, images, layer, way="positions", **options)
+    found = eb.all_classes(model, images, layer=layer, strategy="positions", **options)
     options.pop("memory", None)
     worst = 0.0
-    for contrast in (None, "dual", 2):
-        expected = eb.explain(model, images, EVERY, layer=layer, contrast=contrast, signed=True, **options)
+    for contrast in ({}, {"method": "c-mwp"}, {"against": 2}):
+        expected = eb.explain(model, images, EVERY, layer=layer, **contrast, signed=True, **options).maps
         largest = float(expected.abs().max())
         assert largest > 1e-4
-        got = found.maps(EVERY, contrast=contrast, signed=True)
+        got = found.maps(EVERY, **contrast, signed=True)
         worst = max(worst, float((got - expected).abs().max()) / max(1.0, largest))
     return worst
 
@@ -72,7 +72,7 @@ def test_only_a_part_of_each_map_is_carried():
         nn.Linear(2, 3),
     ).eval()  # fmt: skip
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
-        eb.precompute(model, torch.rand(1, 1, 20, 20), "1", way="positions", dual=False)
+        eb.all_classes(model, torch.rand(1, 1, 20, 20), layer="1", strategy="positions", dual=False)
     carried = [event.input_shapes[0] for event in profile.events() if event.name == "aten::conv2d"]
     windows = [shape for shape in carried if tuple(shape[2:]) == (6, 6)]
     assert sum(shape[0] for shape in windows) == 400
@@ -103,14 +103,14 @@ def test_windows_hold_all_outputs_that_look_into_a_tile(kernel, stride, before, 
 def test_framed_moves_patches_and_multiplies_by_their_own_places():
     tiles = Window(Span(((0, 1), (3, 4)), 5), Span(((2, 3), (0, 1)), 6))
     patches, factor = torch.rand(4, 1, 2, 2, 2), torch.rand(1, 2, 5, 6)
-    whole = framed(patches, tiles.frames, factor, tiles.whole)
+    whole = framed(patches, tiles.frames, factor, tiles.is_cut)
     assert whole.shape == (4, 1, 2, 5, 6)
     for signal, (row, column) in enumerate([(0, 2), (0, 2), (3, 0), (3, 0)]):
         expected = torch.zeros(1, 2, 5, 6)
         cut = (..., slice(row, row + 2), slice(column, column + 2))
         expected[cut] = patches[signal] * factor[cut]
         assert torch.equal(whole[signal], expected)
-    assert torch.equal(framed(whole, tiles.whole, None, tiles.frames)[2], patches[2] * factor[..., 3:5, 0:2])
+    assert torch.equal(framed(whole, tiles.is_cut, None, tiles.frames)[2], patches[2] * factor[..., 3:5, 0:2])
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (7, 4), (14, 14)])

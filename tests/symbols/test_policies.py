@@ -17,7 +17,7 @@ def test_turned_scales_are_the_same_function_and_folding_does_not_see_them():
     scales = [norm.weight for norm in other.modules() if isinstance(norm, nn.BatchNorm2d)]
     assert all(0.4 < float((scale < 0).double().mean()) < 0.6 for scale in scales)
     maps = {
-        (name, norm): eb.explain(net, images, [3], layer="layer2", policies=eb.Policies(batch_norm=norm))
+        (name, norm): eb.explain(net, images, [3], layer="layer2", policies=eb.Policies(batch_norm=norm)).maps
         for name, net in (("as trained", model), ("turned", other))
         for norm in ("fold", "copy")
     }

@@ -9,13 +9,11 @@ from typing import Any, TypeVar, cast
 import torch
 from jaxtyping import Float
 
-from .._checks import check_choice, check_names
+from .._checks import check_choice, check_model, check_names
 from .._errors import ExcitationError, TargetError
-from .._forward import OutputChoice, check_model, pick_scores
-from .._layers import Layer
+from ..core import Layer, OutputChoice, SpatialWeighting, Target, pick_scores
 from ..methods import STEPS, find_method, post_process
 from ..networks._loaded import LoadedModel
-from ..signals import Reading, Target
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Images = Float[torch.Tensor, "image channels *pixels"]
@@ -42,7 +40,7 @@ class MethodAttribution:
         layer: where the method takes its maps; its own choice if not given.
         steps: post-processing by name (`methods.post_process`). By default coarse maps are enlarged to the images
             alone; `find_method(method).steps` are the paper's.
-        signal: how a class's signal is spread over a score map.
+        spatial: how a class's signal is spread over a score map.
         class_names: for targets by name.
         output: which part of the network's output holds the class scores.
         constants: names of constant tensors the network keeps outside parameters and buffers.
@@ -61,7 +59,7 @@ class MethodAttribution:
         *,
         layer: Layer | None = None,
         steps: Sequence[str] = ("bicubic",),
-        signal: Reading = "response",
+        spatial: SpatialWeighting = "response",
         class_names: Sequence[str] | None = None,
         output: OutputChoice = None,
         constants: Sequence[str] = (),
@@ -72,13 +70,13 @@ class MethodAttribution:
         self.method = find_method(method)
         self._model = model
         self._steps = tuple(steps)
-        self._question: dict[str, Any] = {
-            "layer": layer, "signal": signal, "class_names": class_names, "output": output, "constants": constants,
+        self._settings: dict[str, Any] = {
+            "layer": layer, "spatial": spatial, "class_names": class_names, "output": output, "constants": constants,
         }  # fmt: skip
 
     def forward_func(self, images: Images) -> Float[torch.Tensor, "image classes *space"]:
         """The network's class scores."""
-        output = self._question["output"]
+        output = self._settings["output"]
         if not isinstance(self._model, LoadedModel):
             return pick_scores(self._model(images), len(images), output)
         return pick_scores(self._model.model(images), len(images), self._model.output if output is None else output)
@@ -130,7 +128,7 @@ class MethodAttribution:
         if several and len(inputs) != 1:
             raise ExcitationError(f"{len(inputs)} inputs are given; a network takes one batch of images here.")
         targets = [[one] for one in _per_image(target, len(images))]
-        maps = self.method(self._model, images.detach(), targets, **self._question, **options)
+        maps = self.method(self._model, images.detach(), targets, **self._settings, **options)
         if self._steps:
             maps = post_process(maps, self._steps, images.shape[2:])
         if spread:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from .._checks import check_model
 from .._errors import ExcitationError
-from .._forward import check_model
 from ._captum import MethodAttribution
 
 
@@ -32,7 +32,7 @@ def quantus_explain(
         method: a name out of `list_methods()`.
         device: where the images go; to the model by default.
         steps: post-processing by name, which must bring maps to the images' size.
-        **options: `layer`, `signal`, `class_names`, `output` and `constants` as everywhere, and the method's own.
+        **options: `layer`, `spatial`, `class_names`, `output` and `constants` as everywhere, and the method's own.
 
     Returns:
         One map per image in the images' size, with one channel, which Quantus spreads where it needs to.
@@ -59,4 +59,4 @@ def quantus_explain(
     return maps.cpu().numpy()
 
 
-_COMMON = ("layer", "signal", "class_names", "output", "constants")
+_COMMON = ("layer", "spatial", "class_names", "output", "constants")

@@ -1,12 +1,13 @@
 """Measuring: the pointing game and its companions, the store of their results, and their tables."""
 
+from .._maps import ALPHAS, boxes_of_map
 from ._charts import alpha_figure, category_figure, layer_figure
 from ._curves import Curve, deletion, energy_in_region, insertion
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
 from ._layer_report import ChosenLayer, LayerCurve, as_sweep, choose_layers, layer_curves, layer_tables
-from ._localization import ALPHAS, AlphaSearch, best_overlap, boxes_of_map, overlap, search_alpha
+from ._localization import AlphaSearch, best_overlap, overlap, search_alpha
 from ._localization_report import Localized, localization_table, localized
-from ._methods import Centre, ExcitationMethod, ManyLayers, Method, NamedMethod, describe_method
+from ._methods import Centre, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
 from ._probabilities import Probability, probabilities
 from ._published import PublishedFigures, paper_figures, read_published
@@ -35,7 +36,6 @@ __all__ = [
     "ChosenLayer",
     "Comparison",
     "Curve",
-    "ExcitationMethod",
     "Interval",
     "LayerCurve",
     "Localized",

@@ -20,11 +20,11 @@ from .._errors import (
     TrainingModeError,
     UnsupportedOperationError,
 )
+from ..core import SpatialWeighting, Target
 from ..data._annotations import Problems
 from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_together, maps_together
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
-from ..signals import Reading, Target
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
 from ._places import own_places
 
@@ -171,24 +171,24 @@ class Asker:
             if isinstance(method, NamedMethod) and not method.options
         }
         swept: list[str] = []
-        derived: dict[Reading, list[str]] = {}
+        derived: dict[SpatialWeighting, list[str]] = {}
         for name, method in plain.items():
             if method.name in TOGETHER:
                 swept.append(name)
             elif method.name in GRADIENTS:
-                derived.setdefault(method.signal, []).append(name)
+                derived.setdefault(method.spatial, []).append(name)
         targets = list(pairs.values())
 
         def sweeps(names: list[str]) -> list[list[torch.Tensor]]:
-            wanted = [(plain[name].name, plain[name].signal) for name in names]
+            wanted = [(plain[name].name, plain[name].spatial) for name in names]
             return maps_together(self._model, one, targets, wanted, [asked[name] for name in names])
 
-        def derivatives(names: list[str], signal: Reading) -> list[list[torch.Tensor]]:
+        def derivatives(names: list[str], spatial: SpatialWeighting) -> list[list[torch.Tensor]]:
             wanted = [(plain[name].name, asked[name]) for name in names]
-            return gradient_maps_together(self._model, one, targets, wanted, signal=signal)
+            return gradient_maps_together(self._model, one, targets, wanted, spatial=spatial)
 
         groups = [(swept, partial(sweeps, swept))] if swept else []
-        groups += [(names, partial(derivatives, names, signal)) for signal, names in derived.items()]
+        groups += [(names, partial(derivatives, names, spatial)) for spatial, names in derived.items()]
         found: Found = {}
         for names, run in groups:
             start = time.perf_counter()

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from .._errors import ExcitationError, TargetError
-from .._forward import pick_scores
+from ..core import class_index, pick_scores
 from ..data._dataset import AnnotatedImages
 from ..data._imagenet_classes import CATEGORIES, CLASSES, are_imagenet_names, classes_of_category
 from ..networks._loaded import LoadedModel, Preprocessing
-from ..signals import class_index
 
 SHOWN = 5
 """Categories that a message names."""

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from .._errors import ExcitationError
-from ..views import enlarge_map
+from .._maps import enlarge_map
 from ._pointing import gaussian_blur
 
 Score = Callable[[Float[torch.Tensor, "step channel height width"]], Float[torch.Tensor, " step"]]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .._maps import enlarge_map, points_nowhere
 from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import Truth
 from ..data._difficult import is_difficult
-from ..views import enlarge_map, points_nowhere
 from ._curves import energy_in_region
 from ._identity import hash_content
 from ._methods import Centre

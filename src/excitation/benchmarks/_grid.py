@@ -11,8 +11,8 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from .._errors import ExcitationError
+from .._maps import points_nowhere
 from ..data._annotations import PixelBox
-from ..views import points_nowhere
 from ._pointing import Box, point_of_map
 
 CELL = 224

@@ -6,51 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from ..views import enlarge_map
-from ._pointing import Box, box_of
-
-ALPHAS: tuple[float, ...] = tuple(step / 2 for step in range(21))
-"""The thresholds tried, in multiples of a map's mean: 0, 0.5, ..., 10 (Sec. 4.2)."""
+from .._maps import ALPHAS, Box
 
 OVERLAP = 0.5
 """Intersection over union from which a box is right."""
-
-SIDE = 224
-"""Pictures are squashed to this many pixels, and maps enlarged to it before a box is taken."""
-
-
-def boxes_of_map(
-    attention: Float[torch.Tensor, "height width"],
-    size: tuple[int, int],
-    alphas: Sequence[float] = ALPHAS,
-    *,
-    grid: tuple[int, int] = (SIDE, SIDE),
-) -> list[Box | None]:
-    """The smallest box around all values above a multiple of the mean, for each multiple.
-
-    Args:
-        attention: finite values.
-        size: `(height, width)` of the picture that the whole map covers, squashed or not.
-        alphas: multiples of the mean.
-        grid: the size at which map and mean are taken, bicubically.
-
-    Returns:
-        `(x0, y0, x1, y1)` in the picture's pixels, half open; `None` where no value is above.
-
-    Source: Zhang et al., ECCV 2016, Sec. 4.2.
-    """
-    values = enlarge_map(attention, grid)
-    mean = float(values.mean(dtype=np.float64))
-    down, across = size[0] / grid[0], size[1] / grid[1]
-    found: list[Box | None] = []
-    for alpha in alphas:
-        box = box_of(values > alpha * mean)
-        found.append(box and (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
-    return found
 
 
 def overlap(first: Box, second: Box) -> float:

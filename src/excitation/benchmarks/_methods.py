@@ -13,11 +13,10 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from .._explain import Contrast, explain_full
+from ..core import Explanation, SpatialWeighting, Target
+from ..explainers import explain
 from ..methods import find_method
 from ..networks._loaded import LoadedModel
-from ..propagation import Policies
-from ..signals import Reading, Target
 
 DEFAULT_LAYER = "default"
 """What results call the layer where none was named, and the method or the model chose."""
@@ -53,64 +52,17 @@ class Centre:
 
 
 @dataclass(frozen=True)
-class ExcitationMethod:
-    """Excitation Backprop at any number of layers, by one forward pass and one sweep.
-
-    Attributes:
-        contrast: as `excitation.explain` takes it: `None` for MWP, `"dual"` for c-MWP.
-        signal: how a class's signal is spread over a score map.
-        policies: choices the paper leaves open; the default's if not given.
-    """
-
-    contrast: Contrast = None
-    signal: Reading = "response"
-    policies: Policies | None = None
-
-    def __call__(
-        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
-    ) -> Float[torch.Tensor, "image target height width"]:
-        """Maps at a layer; at the model's default for `None`."""
-        return self.at_layers(model, images, targets, [layer])[0]
-
-    def at_layers(
-        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
-    ) -> list[Float[torch.Tensor, "image target _ _"]]:
-        """Maps at each layer.
-
-        Raises:
-            ExcitationError: two of the layers are the same place, or as `excitation.explain` raises.
-        """
-        named = [layer for layer in layers if layer is not None]
-        found: list[torch.Tensor] = []
-        if named:
-            found = list(self._maps(model, images, targets, named).values())
-            if len(found) != len(named):
-                raise ExcitationError(
-                    f"layers {', '.join(map(repr, named))} are not all different places; name each once."
-                )
-        default = list(self._maps(model, images, targets, None).values()) if len(named) < len(layers) else []
-        return [default[0] if layer is None else found[named.index(layer)] for layer in layers]
-
-    def _maps(
-        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: list[str] | None
-    ) -> dict[str, torch.Tensor]:
-        return explain_full(
-            model, images, targets, layer=layers, contrast=self.contrast, signal=self.signal, policies=self.policies
-        ).maps
-
-
-@dataclass(frozen=True)
 class NamedMethod:
-    """A method of `excitation.methods` by name, with its signal and options.
+    """A method by name, with its spatial weighting and options.
 
     Attributes:
         name: as `find_method` takes it.
-        signal: how a class's signal is spread over a score map.
+        spatial: how a class's signal is spread over a score map.
         options: the method's own, by name.
     """
 
     name: str
-    signal: Reading = "response"
+    spatial: SpatialWeighting = "response"
     options: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -122,9 +74,34 @@ class NamedMethod:
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
     ) -> Float[torch.Tensor, "image target height width"]:
         """Maps at a layer; at the method's own choice for `None`."""
-        return find_method(self.name)(
-            model, images, targets, layer=layer, signal=self.signal, **dict(self.options)
-        )  # fmt: skip
+        return self.at_layers(model, images, targets, [layer])[0]
+
+    def at_layers(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
+    ) -> list[Float[torch.Tensor, "image target _ _"]]:
+        """Maps at each layer, from one forward pass and one sweep where the method is one.
+
+        Raises:
+            ExcitationError: two of the layers are the same place, or as `excitation.explain` raises.
+        """
+        named = [layer for layer in layers if layer is not None]
+        found: list[torch.Tensor] = []
+        if named:
+            made = self._explained(model, images, targets, named)
+            found = [made[layer] for layer in made.layers]
+            if len(found) != len(named):
+                raise ExcitationError(
+                    f"layers {', '.join(map(repr, named))} are not all different places; name each once."
+                )
+        default = self._explained(model, images, targets, None).maps if len(named) < len(layers) else torch.empty(0)
+        return [default if layer is None else found[named.index(layer)] for layer in layers]
+
+    def _explained(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: list[str] | None
+    ) -> Explanation:
+        return explain(
+            model, images, targets, layer=layers, method=self.name, spatial=self.spatial, **dict(self.options)
+        )
 
 
 def maps_at(

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from ..core import Request, Target, make_request
 from ..methods import find_method
-from ..methods._cam import classifier
-from ..methods._question import Question, ask
+from ..methods._cam import classifier, features_layer
 from ..methods._registry import OwnPlace
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
-from ..signals import Target
-from ._methods import ExcitationMethod, NamedMethod
+from ._methods import NamedMethod
 
 
 def own_places(
@@ -32,7 +31,7 @@ def own_places(
     Raises:
         ExcitationError: a network without such a layer, as the methods raise.
     """
-    question = ask(model, one, list(targets))
+    request = make_request(model, one, list(targets))
     found: dict[OwnPlace, str] = {}
     places = {}
     for name, method in methods.items():
@@ -40,26 +39,23 @@ def own_places(
         if place is None:
             continue
         if place not in found:
-            found[place] = _layer(question, place)
+            found[place] = _layer(request, place)
         places[name] = found[place]
     return places
 
 
 def own_place(method: object) -> OwnPlace | None:
     """How a method chooses its layer; `None` if that is not known, or it has none."""
-    if isinstance(method, ExcitationMethod):
-        return "engine"
     return find_method(method.name).place if isinstance(method, NamedMethod) else None
 
 
-def _layer(question: Question, place: OwnPlace) -> str:
+def _layer(request: Request, place: OwnPlace) -> str:
     if place == "engine":
-        return question.engine_layer()
+        return request.engine_layer()
     if place == "last":
-        return question.last_layer()
+        return request.last_layer()
     if place == "input":
         return INPUT
-    record = question.first
+    record = request.first
     _, features = classifier(record)
-    # The last name of several: a module's reads better than that of the operation inside it, which finishes first.
-    return [name for name, place in record.places.items() if place.value is features][-1]
+    return features_layer(record, features)

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 
 from .._errors import ExcitationError
-from ..data._annotations import AnnotatedImage, PixelBox, box_pixels
+from .._maps import enlarge_map
+from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import Truth
 from ..methods import blur as smooth
-from ..views import enlarge_map
 
 TOLERANCE = 15
 """Pixels of the original picture that a maximum may be off an instance (Sec. 4.1)."""
@@ -155,11 +155,3 @@ def is_hit(
     if shape == "square":
         return len(rows) > 0
     return bool(np.any((rows + (top - y)) ** 2 + (columns + (left - x)) ** 2 <= radius * radius))
-
-
-def box_of(pixels: Bool[np.ndarray, "height width"]) -> PixelBox | None:
-    """The smallest box around pixels; `None` if there are none."""
-    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 
 from .._checks import check_choice
-from .._forward import pick_scores
+from ..core import Target, pick_scores
 from ..networks._loaded import LoadedModel
-from ..signals import Target
 
 Probability = Literal["softmax", "sigmoid", "score"]
 """What class scores are: logits of one class among all, logits of each class by itself, or taken as they are."""

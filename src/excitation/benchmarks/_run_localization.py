@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from .._checks import check_number
+from .._maps import ALPHAS, SIDE, boxes_of_map
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
 from ._answers import AnyMethod
-from ._localization import ALPHAS, OVERLAP, SIDE, best_overlap, boxes_of_map
+from ._localization import OVERLAP, best_overlap
 from ._probabilities import Mixture
 from ._results import Results
 from ._running import Layers, LeftOut, Progress, run_units

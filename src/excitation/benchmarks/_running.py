@@ -12,11 +12,11 @@ import torch
 
 from .._checks import check_path
 from .._errors import ExcitationError
+from ..core import Target
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
-from ..signals import Target
 from ._answers import AnyMethod, Asker
 from ._classes import FindClasses
 from ._identity import environment

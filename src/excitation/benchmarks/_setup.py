@@ -13,11 +13,11 @@ from jaxtyping import Float
 
 from .._checks import check_choice, check_instance, check_number
 from .._errors import ExcitationError
+from .._maps import enlarge_map
+from ..core import Target
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel, Preprocessing
-from ..signals import Target
-from ..views import enlarge_map
 from ._answers import Answer, AnyMethod, Asker
 from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from .._errors import ExcitationError
-from .._forward import forward
-from .._layers import whole_places
+from ..core import forward, whole_places
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
 

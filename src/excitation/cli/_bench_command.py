@@ -23,7 +23,7 @@ from ._bench_options import (
     Parts,
     Shard,
     Shortest,
-    Signal,
+    Spatial,
     read_methods,
     read_shard,
     split,
@@ -107,7 +107,7 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         out: Out,
         methods: MethodNames = usual,
         layer: LayerNames = None,
-        signal: Signal = "response",
+        spatial: Spatial = "response",
         mapping: Mapping = None,
         mixture: MixtureName = Parts.equal,
         shortest: Shortest = 224,
@@ -121,7 +121,7 @@ def _add_pointing(game: str, usual: str, told: str) -> None:
         shape: InShape = Shape.disc,
         crowds: Crowds = True,
     ) -> None:
-        _point(game, data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+        _point(game, data, model, out, methods, layer, spatial, mapping, mixture, shortest, limit, shard, network,
                difficult, truth, tolerance, frame, shape, crowds)  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def layers_command(
         int,
         typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses the layer; the others judge."),
     ] = 5,
-    signal: Signal = "response",
+    spatial: Spatial = "response",
     mapping: Mapping = None,
     mixture: MixtureName = Parts.equal,
     shortest: Shortest = 224,
@@ -170,12 +170,12 @@ def layers_command(
     crowds: Crowds = True,
 ) -> None:  # fmt: skip
     """Layer sweep (Figure 6 of the paper): the pointing game at every layer, one chosen on held-out images."""
-    _point("layers", data, model, out, methods, layer, signal, mapping, mixture, shortest, limit, shard, network,
+    _point("layers", data, model, out, methods, layer, spatial, mapping, mixture, shortest, limit, shard, network,
            difficult, truth, tolerance, frame, shape, crowds, held_out)  # fmt: skip
 
 
 def _point(
-    game: str, data: str, model: str, out: Path, methods: str, layer: str | None, signal: str, mapping: Path | None,
+    game: str, data: str, model: str, out: Path, methods: str, layer: str | None, spatial: str, mapping: Path | None,
     mixture: Parts, shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
     truth: Truth | None, tolerance: float, frame: Frame, shape: Shape, crowds: bool, held_out: int | None = None,
 ) -> None:  # fmt: skip
@@ -185,7 +185,7 @@ def _point(
 
     part = read_shard(shard)
     # A sweep takes its layers for all methods alike.
-    chosen, places = read_methods(methods, None if game == "layers" else layer, signal)
+    chosen, places = read_methods(methods, None if game == "layers" else layer, spatial)
     loaded, images = load_model(model), open_data(data)
     if game == "layers":
         every = tuple(split(layer)) if layer else sweep_layers(loaded, images, shortest)

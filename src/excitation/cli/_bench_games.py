@@ -21,7 +21,7 @@ from ._bench_options import (
     Parts,
     Shard,
     Shortest,
-    Signal,
+    Spatial,
     read_methods,
     read_shard,
 )  # fmt: skip
@@ -54,7 +54,7 @@ def localization_command(
     out: Out,
     methods: MethodNames = METHODS,
     layer: LayerNames = None,
-    signal: Signal = "response",
+    spatial: Spatial = "response",
     mapping: Mapping = None,
     mixture: MixtureName = Parts.equal,
     size: Annotated[
@@ -74,7 +74,7 @@ def localization_command(
     from ..benchmarks import run_localization
 
     part = read_shard(shard)
-    given = _common(data, model, methods, layer, signal, mapping)
+    given = _common(data, model, methods, layer, spatial, mapping)
     run_with_bar(
         "localization",
         lambda show: run_localization(
@@ -98,7 +98,7 @@ def grid_command(
     out: Out,
     methods: MethodNames = METHODS,
     layer: LayerNames = None,
-    signal: Signal = "response",
+    spatial: Spatial = "response",
     mapping: Mapping = None,
     side: Annotated[
         int, typer.Option("--side", metavar="N", min=2, max=5, help="Cells in a row and a column.")
@@ -123,7 +123,7 @@ def grid_command(
     from ..benchmarks import run_grid
 
     part = read_shard(shard)
-    given = _common(data, model, methods, layer, signal, mapping)
+    given = _common(data, model, methods, layer, spatial, mapping)
     run_with_bar(
         "grid",
         lambda show: run_grid(
@@ -140,7 +140,7 @@ def deletion_command(
     out: Out,
     methods: MethodNames = METHODS,
     layer: LayerNames = None,
-    signal: Signal = "response",
+    spatial: Spatial = "response",
     mapping: Mapping = None,
     mixture: MixtureName = Parts.equal,
     shortest: Shortest = 224,
@@ -156,7 +156,7 @@ def deletion_command(
     from ..benchmarks import run_deletion
 
     part = read_shard(shard)
-    given = _common(data, model, methods, layer, signal, mapping)
+    given = _common(data, model, methods, layer, spatial, mapping)
     run_with_bar(
         "deletion",
         lambda show: run_deletion(
@@ -167,13 +167,13 @@ def deletion_command(
 
 
 def _common(
-    data: str, model: str, methods: str, layer: str | None, signal: str, mapping: Path | None
+    data: str, model: str, methods: str, layer: str | None, spatial: str, mapping: Path | None
 ) -> dict[str, Any]:  # fmt: skip
     """The arguments of every run, read in the order in which they are cheap."""
     from ..data import open_data, read_mapping
     from ..networks._catalogue import load_model
 
-    chosen, places = read_methods(methods, layer, signal)
+    chosen, places = read_methods(methods, layer, spatial)
     table = None if mapping is None else read_mapping(mapping)
     images = open_data(data)
     return {"model": load_model(model), "data": images, "methods": chosen, "layers": places, "mapping": table}

@@ -13,7 +13,7 @@ from .._errors import ExcitationError
 
 if TYPE_CHECKING:
     from ..benchmarks._answers import AnyMethod
-    from ..signals import Reading
+    from ..core import SpatialWeighting
 
 DataSpec = Annotated[
     str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
@@ -25,7 +25,7 @@ MethodNames = Annotated[
         "--methods",
         metavar="NAMES",
         help="With commas between, as docs/methods.md has them, and centre. NAME@LAYER or NAME@LAYER+LAYER for layers"
-        " of its own, NAME:OPTION=VALUE for its options, signal among them.",
+        " of its own, NAME:OPTION=VALUE for its options, spatial among them.",
     ),
 ]
 LayerNames = Annotated[
@@ -62,10 +62,10 @@ Shortest = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first images.", show_default=False)
 ]
-Signal = Annotated[
+Spatial = Annotated[
     str,
     typer.Option(
-        "--signal",
+        "--spatial",
         metavar="NAMES",
         help="How a class is spread over a score map: response, softmax, posterior; with commas between, every method"
         " is asked with each.",
@@ -101,24 +101,25 @@ def read_shard(text: str | None) -> tuple[int, int]:
 
 
 def read_methods(
-    names: str, layer: str | None, signal: str
+    names: str, layer: str | None, spatial: str
 ) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
     """Methods by the names that tables show, and the layers of each.
 
     Args:
         names: of the methods, as the option has them.
         layer: for Excitation Backprop's own.
-        signal: one or several readings; where it is not the response, the table's name says so.
+        spatial: one or several spatial weightings; where it is not the response, the table's name says so.
 
     Raises:
-        ExcitationError: a method, option or signal that does not exist, a method twice, or a layer for none of them.
+        ExcitationError: a method, option or spatial weighting that does not exist, a method twice, or a layer for
+            none of them.
     """
     from ..benchmarks import Centre, NamedMethod
     from ..methods import find_method
 
     methods: dict[str, AnyMethod] = {}
     layers: dict[str, tuple[str | None, ...]] = {}
-    signals = [read_signal(item) for item in split(signal)] or ["response"]
+    weightings = [read_spatial(item) for item in split(spatial)] or ["response"]
     used = False
     for item in split(names):
         text, _, own = item.partition("@")
@@ -128,14 +129,14 @@ def read_methods(
             continue
         found = find_method(name)
         options = dict(_option(word, text) for word in words)
-        unknown = sorted(set(options) - {*found.options, "signal"})
+        unknown = sorted(set(options) - {*found.options, "spatial"})
         if unknown:
-            known = ", ".join([*found.options, "signal"])
+            known = ", ".join([*found.options, "spatial"])
             raise ExcitationError(f"method {name!r} has no option {unknown[0]!r}; its options: {known}.")
-        asked = options.pop("signal", None)
-        for reading in signals if asked is None else [read_signal(str(asked))]:
-            plain = ":".join([name, *(word for word in words if not word.startswith("signal="))])
-            shown = plain if reading == "response" else f"{plain} ({reading})"
+        asked = options.pop("spatial", None)
+        for weighting in weightings if asked is None else [read_spatial(str(asked))]:
+            plain = ":".join([name, *(word for word in words if not word.startswith("spatial="))])
+            shown = plain if weighting == "response" else f"{plain} ({weighting})"
             places: tuple[str | None, ...] = tuple(own.split("+")) if own else (None,)
             if not own and layer is not None and found.family == "excitation":
                 places, used = tuple(split(layer)), True
@@ -143,7 +144,7 @@ def read_methods(
                 raise ExcitationError(
                     f"method {shown!r} is named twice; give all its layers at once, NAME@LAYER+LAYER."
                 )
-            methods[shown] = NamedMethod(found.name, reading, tuple(sorted(options.items())))
+            methods[shown] = NamedMethod(found.name, weighting, tuple(sorted(options.items())))
             layers[shown] = places
     if layer is not None and not used:
         raise ExcitationError(
@@ -153,19 +154,19 @@ def read_methods(
     return methods, layers
 
 
-def read_signal(text: str) -> Reading:
-    """A reading by name.
+def read_spatial(text: str) -> SpatialWeighting:
+    """A spatial weighting by name.
 
     Raises:
         ExcitationError: there is none of this name.
     """
-    from ..signals import Reading
+    from ..core import SpatialWeighting
 
-    known: tuple[Reading, ...] = get_args(Reading)
-    for reading in known:
-        if text == reading:
-            return reading
-    raise ExcitationError(f"signal {text!r} is not one of {', '.join(known)}.")
+    known: tuple[SpatialWeighting, ...] = get_args(SpatialWeighting)
+    for weighting in known:
+        if text == weighting:
+            return weighting
+    raise ExcitationError(f"spatial weighting {text!r} is not one of {', '.join(known)}.")
 
 
 def split(text: str) -> list[str]:

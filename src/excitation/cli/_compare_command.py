@@ -10,7 +10,7 @@ import typer
 
 from ._console import answer, progress_bar, remark
 from ._options import AsJson, ClassNames, ModelSpec, Targets
-from ._question import Question
+from ._query import Query
 
 if TYPE_CHECKING:
     from ._comparison import Asked
@@ -50,7 +50,7 @@ def compare_command(
     from ._results import Job, digest, make_jobs
 
     asked = asked_methods(methods, layer)
-    question = Question(tuple(target), layer, "none", signed=False)
+    query = Query(tuple(target), layer, "", None, signed=False)
     configuration = {
         "version": __version__,
         "model": model,
@@ -76,8 +76,8 @@ def compare_command(
             following = asked[asked.index(one) + 1 :]
             progress.update(task, advance=1, description=f"comparing: {(following or [one])[0].method.name}")
 
-        rows = compare_methods(loaded, item, question, list(zip(asked, jobs, strict=True)), remark, done)
-    draw_comparison(loaded, item, question, rows, whole.figure)
+        rows = compare_methods(loaded, item, query, list(zip(asked, jobs, strict=True)), remark, done)
+    draw_comparison(loaded, item, rows, whole.figure)
     answer(told_lines(rows, image, whole.figure, jobs, as_json))
     if not as_json:
         remark(f"figure {whole.figure}, raw maps in {out / image.stem}.")

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError, TargetError
-from .._layers import layer_name
+from ..core import layer_name
 from ..methods import Method, find_method, post_process
 from ..networks._loaded import LoadedModel
 from ..views import Compared, comparison, save_figure
 from ._finish import peaks_of
 from ._inputs import Prepared, scores_of
-from ._question import Question
+from ._query import Query
 from ._results import Job, Result, ResultError, peak_in_words
 
 TITLES = {
@@ -87,7 +87,7 @@ def asked_methods(text: str, layer: str | None) -> list[Asked]:
 def compare_methods(
     loaded: LoadedModel,
     item: Prepared,
-    question: Question,
+    query: Query,
     todo: Sequence[tuple[Asked, Job]],
     told: Callable[[str], None],
     done: Callable[[Asked], None],
@@ -97,7 +97,7 @@ def compare_methods(
     Args:
         loaded: the network.
         item: the picture.
-        question: the targets.
+        query: the targets.
         todo: methods, and where their results go.
         told: is given each warning once.
         done: is called after each method.
@@ -110,11 +110,11 @@ def compare_methods(
     for asked, _ in todo:
         if asked.layer is not None:
             layer_name(loaded.model, asked.layer)
-    scores = scores_of(loaded, item, question)
+    scores, names = scores_of(loaded, item, query)
     rows, said = [], set[str]()
     for (asked, job), known in zip(todo, is_known, strict=True):
         try:
-            result = Result.load(job.maps) if known else _result(loaded, item, question, asked, job, scores, said)
+            result = Result.load(job.maps) if known else _result(loaded, item, query, asked, job, scores, names, said)
             rows.append(Row(asked, result))
         except (TargetError, ResultError):
             raise
@@ -132,24 +132,25 @@ def compare_methods(
 def _result(
     loaded: LoadedModel,
     item: Prepared,
-    question: Question,
+    query: Query,
     asked: Asked,
     job: Job,
     scores: torch.Tensor,
+    names: tuple[str, ...],
     said: set[str],
 ) -> Result:
     images = item.values[None]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        maps, seconds = _timed(lambda: asked.method(loaded, images, question.classes, layer=asked.layer))
+        maps, seconds = _timed(lambda: asked.method(loaded, images, query.classes, layer=asked.layer))
     said.update(str(warning.message) for warning in caught)
     size = item.picture.height, item.picture.width
     box = loaded.preprocessing.field_of_view(size)
     empty = np.array([not one.any() for one in maps])
     result = Result(
         maps=maps,
-        targets=question.targets,
-        names=tuple(question.names(loaded.class_names)),
+        targets=query.targets if len(query.targets) == len(names) else names,
+        names=names,
         scores=scores.numpy(),
         masses=maps.sum((1, 2), dtype=np.float64),
         peaks=peaks_of(shown_maps(asked, maps, images.shape[2:]), size, box, empty),
@@ -189,13 +190,13 @@ def shown_maps(
     return np.where(lowest == maps.max(axis=(1, 2), keepdims=True), lowest, shown)
 
 
-def draw_comparison(loaded: LoadedModel, item: Prepared, question: Question, rows: Sequence[Row], place: Path) -> None:
+def draw_comparison(loaded: LoadedModel, item: Prepared, rows: Sequence[Row], place: Path) -> None:
     """Write the figure: the picture on top, a row for each method, a column for each target."""
     size = item.values.shape[1:]
     known = next(row.result for row in rows if row.result is not None)
     drawn = comparison(
         item.picture,
-        question.names(loaded.class_names),
+        list(known.names),
         [_drawn(row, size) for row in rows],
         notes=[f"score {_short(score)}" for score in known.scores.tolist()],
         box=loaded.preprocessing.field_of_view((item.picture.height, item.picture.width)),

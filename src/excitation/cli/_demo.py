@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from .. import Explanation, audit, explain_full
+from .. import Explanation, balance, explain
 from .._files import whole_file
 from ..benchmarks import TOLERANCE, is_hit
 from ..data._pictures import write_picture
@@ -19,7 +18,7 @@ from ..data.symbols import Instance, Scene, make_scene
 from ..networks.symbols import load_symbols
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
 
-METHODS = {"MWP": None, "c-MWP": "dual"}
+METHODS = {"MWP": "mwp", "c-MWP": "c-mwp"}
 LEAST, MOST = 4, 6  # different symbols in a crowded picture
 VISIBLE = 0.025  # smallest share of the picture
 
@@ -51,11 +50,11 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
     picture = Image.fromarray(scene.image)
     images = loaded.preprocessing(picture)[None]
     targets = [instance.symbol for instance in scene.instances]
-    found = {name: explain_full(loaded, images, targets, contrast=kind) for name, kind in METHODS.items()}
-    account = audit(loaded, images, targets, layer="input")
+    found = {name: explain(loaded, images, targets, method=method) for name, method in METHODS.items()}
+    mass = balance(loaded, images, targets, layer="input")
     shares = torch.sigmoid(found["MWP"].scores[0]).tolist()
     size = (picture.height, picture.width)
-    peaks = {name: [find_peak(attention, size) for attention in maps_of(result)] for name, result in found.items()}
+    peaks = {name: [find_peak(attention, size) for attention in result.maps[0]] for name, result in found.items()}
     hits = {
         name: [
             peak is not None and is_hit(peak, instance.mask)
@@ -70,37 +69,32 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
         np.savez_compressed(
             file,
             allow_pickle=False,
-            **{name: maps_of(result).numpy() for name, result in found.items()},
+            **{name: result.maps[0].numpy() for name, result in found.items()},
             objects=np.array([_called(instance) for instance in scene.instances]),
             probabilities=np.array(shares),
             boxes=np.array([instance.box for instance in scene.instances]),
-            layer=np.array(next(iter(found["MWP"].maps))),
+            layer=np.array(found["MWP"].layer),
             seed=np.array(seed),
         )
     yield f"scene {scene.index} of world {seed}, explained at {next(iter(found['MWP'].maps))}"
     yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}  {'kept':>8}  {'lost':>8}"
     for i, instance in enumerate(scene.instances):
         verdicts = [f"{peaks[name][i] or 'nowhere'!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
-        mass = f"{_mass(account.here[0, i])}  {_mass(account.lost[0, i])}"
-        yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}  {mass}"
+        sums = f"{_number(mass.arrived[0, i])}  {_number(mass.lost[0, i])}"
+        yield f"{_called(instance):24} {shares[i]:11.3f}  {verdicts[0]}  {verdicts[1]:>17}  {sums}"
     yield (
         f"a hit is within {TOLERANCE} pixels of the object; "
         + ", ".join(f"{name} {sum(hits[name])} of {len(targets)}" for name in METHODS)
     )
-    top, here, lost, past = (_mass(part.mean()) for part in (account.top, account.here, account.lost, account.round))
+    parts = (mass.top, mass.arrived, mass.lost, mass.bypassed)
+    top, arrived, lost, past = (_number(part.mean()) for part in parts)
     yield "kept is the mass of MWP that reaches the pixels; all objects' mean:"
-    yield f"on top {top} = here {here} + lost {lost} + round {past}"
+    yield f"on top {top} = arrived {arrived} + lost {lost} + bypassed {past}"
     yield f"figure {out / 'maps.png'}, raw maps {out / 'maps.npz'}, picture {out / 'picture.png'}"
 
 
-def _mass(share: torch.Tensor) -> str:
+def _number(share: torch.Tensor) -> str:
     return f"{round(float(share), 6) + 0.0:.6f}"  # a rounding error below zero is no "-0.000000"
-
-
-def maps_of(result: Explanation) -> Float[torch.Tensor, "target height width"]:
-    """The maps of the one image at the one layer."""
-    (maps,) = result.maps.values()
-    return maps[0]
 
 
 def draw(scene: Scene, found: dict[str, Explanation], hits: dict[str, list[bool]]) -> Figure:
@@ -109,7 +103,7 @@ def draw(scene: Scene, found: dict[str, Explanation], hits: dict[str, list[bool]
     for name, result in found.items():
         panels = [
             Panel(attention, _called(instance), "hit" if hit else "miss")
-            for attention, instance, hit in zip(maps_of(result), scene.instances, hits[name], strict=True)
+            for attention, instance, hit in zip(result.maps[0], scene.instances, hits[name], strict=True)
         ]
         rows.append(FigureRow(_with_boxes(scene), panels, name))
     return figure(rows, mark_peaks=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import Explanation, MassLossWarning, explain_full
+from .. import MassLossWarning, explain
 from .._files import whole_file
 from ..data._pictures import read_picture
 from ..networks import LoadedModel
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
 
-METHODS = {"MWP": None, "c-MWP": "dual", "r-MWP": "rivals"}
+METHODS = {"MWP": "mwp", "c-MWP": "c-mwp", "r-MWP": "r-mwp"}
 BUNDLED, BUNDLED_TARGETS = "coffee.jpg", ("espresso", "cup", "wooden spoon")
 MOST = 3
 """So many of the network's likeliest classes are explained in a photo of your own."""
@@ -51,9 +51,9 @@ def run_photo(loaded: LoadedModel, photo: Path | None, out: Path) -> Iterator[st
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MassLossWarning)  # what arrives is in the lines below
-        found = {name: explain_full(loaded, images, targets, contrast=kind) for name, kind in METHODS.items()}
-    maps = {name: _maps(result) for name, result in found.items()}
-    layer = next(iter(found["MWP"].maps))
+        found = {name: explain(loaded, images, targets, method=method) for name, method in METHODS.items()}
+    maps = {name: result.maps[0] for name, result in found.items()}
+    layer = found["MWP"].layer
     size = (picture.height, picture.width)
     box = loaded.preprocessing.field_of_view(size)
     rows = [
@@ -90,8 +90,3 @@ def run_photo(loaded: LoadedModel, photo: Path | None, out: Path) -> Iterator[st
         )
     yield "kept is the mass of MWP that reaches this layer; the rest ended at neurons without excitatory inputs"
     yield f"figure {out / 'photo.png'}, raw maps {out / 'photo.npz'}"
-
-
-def _maps(result: Explanation) -> torch.Tensor:
-    (maps,) = result.maps.values()
-    return maps[0]

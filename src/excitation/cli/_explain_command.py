@@ -12,7 +12,7 @@ import typer
 from ._console import answer, progress_bar, remark
 from ._options import AsJson, ClassNames, ModelSpec, Targets
 from ._pictures import pictures_of
-from ._question import Question
+from ._query import Query
 
 if TYPE_CHECKING:
     from ._results import Job, Result
@@ -31,12 +31,16 @@ def explain_command(
         typer.Option("--layer", metavar="NAME", help="Where to take the maps (see `excitation layers`). Default: the"
                      " model's own choice, or the last layer at stride 16.", show_default=False),
     ] = None,
-    contrast: Annotated[
+    method: Annotated[
         str,
-        typer.Option("--contrast", metavar="none|dual|rivals|CLASS", help="none: MWP; dual: c-MWP; rivals: r-MWP,"
-                     " against all other classes by their probability; or a class to set against the targets (by its"
-                     " index, if its name is one of these words)."),
-    ] = "none",
+        typer.Option("--method", metavar="NAME", help="mwp, c-mwp (minus the dual), r-mwp (minus all other classes by"
+                     " their probability), or another one out of `excitation methods`."),
+    ] = "mwp",
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="CLASS", help="A class whose MWP is subtracted, for --method mwp.",
+                     show_default=False),
+    ] = None,
     class_names: ClassNames = None,
     signed: Annotated[bool, typer.Option("--signed", help="Keep a contrast's negative values.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where figures and maps go.")] = Path("out"),
@@ -52,10 +56,11 @@ def explain_command(
     overwritten. A picture that cannot be read is reported and left out, and the exit code is then 2.
     """
     from .. import __version__
+    from ..methods import find_method
     from ..networks._catalogue import model_files
     from ._results import Result, digest, make_jobs
 
-    question = Question(tuple(target), layer, contrast, signed)
+    query = Query(tuple(target), layer, find_method(method).name, against, signed)
     pictures = pictures_of(places, out)
     configuration = {
         "version": __version__,
@@ -63,7 +68,8 @@ def explain_command(
         "weights": [digest(path) for path in model_files(model) if path.is_file()],
         "targets": target,
         "layer": layer,
-        "contrast": contrast,
+        "method": query.method,
+        "against": against,
         "signed": signed,
     }
     if class_names is not None:
@@ -89,7 +95,7 @@ def explain_command(
             if done:
                 report(job, Result.load(job.maps))
         todo = [job for job, done in zip(jobs, is_finished, strict=True) if not done]
-        for job, result in _explained(todo, model, question, class_names, batch, refused):
+        for job, result in _explained(todo, model, query, class_names, batch, refused):
             report(job, result)
     if failed:
         raise typer.Exit(2)
@@ -98,7 +104,7 @@ def explain_command(
 def _explained(
     jobs: Sequence[Job],
     model: str,
-    question: Question,
+    query: Query,
     class_names: Path | None,
     batch: int,
     refused: Callable[[Exception], None],
@@ -116,11 +122,11 @@ def _explained(
     of_picture = {job.picture: job for job in jobs}
     said: set[str] = set()
     for items in in_batches(loaded, of_picture, batch, refused):
-        explained = explain_batch(loaded, items, question)
+        explained = explain_batch(loaded, items, query)
         for text in explained.warnings:
             if text not in said:
                 said.add(text)
                 remark(text)
         for i, item in enumerate(items):
             job = of_picture[item.path]
-            yield job, finish_job(job, item, explained, i, loaded, question)
+            yield job, finish_job(job, item, explained, i, loaded, query)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from ..networks._loaded import LoadedModel
 from ..views import FigureRow, Panel, figure, find_peak, is_empty, save_figure
 from ._inputs import Explained, Prepared
-from ._question import Question
+from ._query import Query
 from ._results import Job, Result
 
 
@@ -23,21 +23,19 @@ def peaks_of(
     return np.array([peak or (-1, -1) for peak in peaks])
 
 
-def finish_job(
-    job: Job, item: Prepared, explained: Explained, i: int, loaded: LoadedModel, question: Question
-) -> Result:
+def finish_job(job: Job, item: Prepared, explained: Explained, i: int, loaded: LoadedModel, query: Query) -> Result:
     """Write the figure and the maps of the batch's picture `i`."""
     picture = item.picture
     size = picture.height, picture.width
     box = loaded.preprocessing.field_of_view(size)
     maps = explained.maps[i].numpy()
     scores = explained.scores[i].numpy()
-    names = question.names(loaded.class_names)
+    names = explained.names[i]
     empty = np.array([is_empty(one) for one in maps])
     result = Result(
         maps=maps,
-        targets=question.targets,
-        names=tuple(names),
+        targets=query.targets if len(query.targets) == len(names) else names,
+        names=names,
         scores=scores,
         masses=maps.sum((1, 2), dtype=np.float64),
         peaks=peaks_of(maps, size, box, empty),
@@ -54,7 +52,7 @@ def finish_job(
         )
     ]
     row = FigureRow(picture, panels, job.picture.stem, box)
-    title = f"{question.kind(loaded.class_names)} at {explained.layer}"
-    save_figure(figure([row], title=title, signed=question.signed, mark_peaks=True), job.figure)
+    title = f"{query.kind(loaded.class_names)} at {explained.layer}"
+    save_figure(figure([row], title=title, signed=query.signed, mark_peaks=True), job.figure)
     result.save(job.maps)
     return result

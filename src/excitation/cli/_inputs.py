@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from .._explain import _target_scores, explain_full
-from .._forward import pick_scores
-from .._layers import list_layers
+from ..core import list_layers, pick_scores, read_targets, target_labels, target_scores
 from ..data._pictures import PictureError, read_picture
+from ..explainers import explain
 from ..networks._loaded import LoadedModel
-from ._question import Question
+from ._query import Query
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,18 @@ class Explained:
         layer: where the maps were taken.
         maps: raw, signed if asked for.
         scores: of each target.
+        names: of each image's targets, for people.
         warnings: sentences that were given on the way.
     """
 
     layer: str
     maps: Float[torch.Tensor, "image target height width"]
     scores: Float[torch.Tensor, "image target"]
+    names: tuple[tuple[str, ...], ...]
     warnings: tuple[str, ...]
 
 
-def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], question: Question) -> Explained:
+def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], query: Query) -> Explained:
     """Maps of pictures of one shape.
 
     Raises:
@@ -97,27 +98,30 @@ def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], question: Ques
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = explain_full(
-            loaded,
-            torch.stack([item.values for item in batch]),
-            question.classes,
-            layer=question.layer,
-            contrast=question.against,
-            signed=question.signed,
-        )
-    ((name, maps),) = result.maps.items()
-    return Explained(name, maps.cpu(), result.scores.cpu(), tuple(str(item.message) for item in caught))
+        images = torch.stack([item.values for item in batch])
+        result = explain(loaded, images, query.classes, **query.settings)
+    return Explained(
+        result.layer,
+        result.maps.cpu(),
+        result.scores.cpu(),
+        result.targets,
+        tuple(str(item.message) for item in caught),
+    )
 
 
-def scores_of(loaded: LoadedModel, item: Prepared, question: Question) -> Float[torch.Tensor, " target"]:
-    """The network's score of each target.
+def scores_of(
+    loaded: LoadedModel, item: Prepared, query: Query
+) -> tuple[Float[torch.Tensor, " target"], tuple[str, ...]]:
+    """The network's score of each target, and what the targets are called.
 
     Raises:
         TargetError: a target is no class.
     """
     with torch.inference_mode():
-        scores = pick_scores(loaded.model(item.values[None]), 1, loaded.output)
-        return _target_scores([list(question.classes)], scores.float(), loaded.class_names)[0].cpu()
+        scores = pick_scores(loaded.model(item.values[None]), 1, loaded.output).float()
+        targets = read_targets(query.classes, 1)
+        found = target_scores(targets, scores, loaded.class_names)[0].cpu()
+        return found, target_labels(targets, scores, loaded.class_names)[0]
 
 
 def list_layers_of(loaded: LoadedModel, picture: Image.Image) -> list[dict[str, Any]]:

@@ -34,5 +34,5 @@ def layers_command(
     for info in found:
         stride = "-" if info["stride"] is None else " x ".join(f"{step:g}" for step in info["stride"])
         shape = " x ".join(map(str, info["shape"][1:]))
-        rows.append((info["layer"], info["kind"], shape, stride, "all" if info["whole"] else "part"))
+        rows.append((info["layer"], info["kind"], shape, stride, "all" if info["is_cut"] else "part"))
     print_columns(rows)

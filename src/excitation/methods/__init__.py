@@ -1,9 +1,10 @@
-"""Attention methods, all asked alike: Excitation Backprop and what it is compared with.
+"""Attention methods, all called alike: Excitation Backprop and what it is compared with.
 
 Each is a rule set on the engine's record, or a small function on gradients through the untouched network.
 """
 
 from .._errors import NotApplicableError
+from ..core import STEPS, blur, enlarge, post_process
 from . import (
     _cam,
     _centre,
@@ -20,7 +21,7 @@ from . import (
 )  # fmt: skip
 from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
-from ._steps import STEPS, blur, enlarge, post_process
+from ._sweeps import UncheckedResult
 from ._together import GRADIENTS, TOGETHER, gradient_maps_together, maps_together
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "FeedbackResult",
     "Method",
     "NotApplicableError",
+    "UncheckedResult",
     "blur",
     "enlarge",
     "feedback_full",

@@ -7,20 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 
 from .._errors import ExcitationError, LayerError
+from ..core import Request, Target, make_request, working
 from ..networks._loaded import LoadedModel
 from ..propagation import ExcitationRules, Policies, Record, Signal, Value, sweep
-from ..signals import Target
 from ._excitation import UnnormalisedRules
-from ._gradient import working
 from ._guided import deconvolving, guided
 from ._lrp import NAMED
-from ._question import Question, ask
 from ._relevance import Relevance, relevance
 from ._rivals import contrasted_start
 from ._watch import Rectifier, watch
 
 Layers = Sequence[str]
-Backpropagation = Callable[[Question, Layers], list[Signal]]
+Backpropagation = Callable[[Request, Layers], list[Signal]]
 
 
 def _values(record: Record, layers: Layers) -> list[Value]:
@@ -34,11 +32,11 @@ def _values(record: Record, layers: Layers) -> list[Value]:
 
 
 def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: bool = True) -> Backpropagation:
-    def run(question: Question, layers: Layers) -> list[Signal]:
-        record = question.record(None)
+    def run(request: Request, layers: Layers) -> list[Signal]:
+        record = request.record(None)
         assert record.scores is not None
         scores = working(record.scores)
-        start = contrasted_start(question, scores, "odds") if rivals else question.priors(scores)
+        start = contrasted_start(request, scores, "odds") if rivals else request.priors(scores)
         rules = ExcitationRules(Policies()) if normalised else UnnormalisedRules(Policies())
         start = start if normalised else start.double()
         return sweep(record, start[None], _values(record, layers), rules, contrast=contrast)
@@ -47,17 +45,17 @@ def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: boo
 
 
 def _relevance(asked: Relevance) -> Backpropagation:
-    def run(question: Question, layers: Layers) -> list[Signal]:
-        return relevance(question, None, lambda record: _values(record, layers), asked)
+    def run(request: Request, layers: Layers) -> list[Signal]:
+        return relevance(request, None, lambda record: _values(record, layers), asked)
 
     return run
 
 
 def _derivative(rectifier: Rectifier | None = None) -> Backpropagation:
-    def run(question: Question, layers: Layers) -> list[Signal]:
-        watched = watch(question, layers, rectifier=rectifier)
+    def run(request: Request, layers: Layers) -> list[Signal]:
+        watched = watch(request, layers, rectifier=rectifier)
         tensors = [watched.tensors[value.serial] for value in _values(watched.record, layers)]
-        priors = question.priors(working(watched.scores.detach())).to(watched.scores.dtype)
+        priors = request.priors(working(watched.scores.detach())).to(watched.scores.dtype)
         with torch.inference_mode(False):
             parts = [torch.autograd.grad(watched.scores, tensors, prior, retain_graph=True) for prior in priors.clone()]
         return [working(torch.stack(part))[None] for part in zip(*parts, strict=True)]
@@ -102,4 +100,4 @@ def backpropagated(
             f"method {method!r} carries no signal from layer to layer; those that do: {', '.join(BACKPROPAGATED)}."
         )
     with torch.inference_mode(False), torch.no_grad():
-        return BACKPROPAGATED[method](ask(model, images, list(targets)), layers)
+        return BACKPROPAGATED[method](make_request(model, images, list(targets)), layers)

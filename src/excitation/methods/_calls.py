@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from .._errors import ExcitationError
-from .._forward import pick_scores
+from ..core import Request, pick_scores
 from ..propagation import Entry, Kind, LateRootError, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
-from ._question import Question
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +82,11 @@ class CallRecorder(Recorder):
             self.calls[entry] = replace(self.calls[entry], results=(result,))
 
 
-def record_calls(question: Question, roots: Sequence[str] | None) -> tuple[Record, dict[Entry, Call]]:
+def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record, dict[Entry, Call]]:
     """One forward pass, recorded with its calls.
 
     Args:
-        question: what is asked.
+        request: what is asked.
         roots: layers the record begins at; `None` records everything.
 
     Raises:
@@ -97,16 +96,16 @@ def record_calls(question: Question, roots: Sequence[str] | None) -> tuple[Recor
 
     def run(recorder: CallRecorder) -> Record:
         found.clear()
-        count = len(question.images)
+        count = len(request.images)
         return recorder.run(
-            question.images, lambda result: found.append(pick_scores(result, count, question.output))
+            request.images, lambda result: found.append(pick_scores(result, count, request.output))
         )  # fmt: skip
 
-    recorder = CallRecorder(question.model, roots, question.constants)
+    recorder = CallRecorder(request.model, roots, request.constants)
     try:
         record = run(recorder)
     except LateRootError:
-        recorder = CallRecorder(question.model, None, question.constants)
+        recorder = CallRecorder(request.model, None, request.constants)
         record = run(recorder)
     scores, value = recorder.final(found[-1])
     if value is None or value.kind is not Kind.TRACKED:
@@ -121,6 +120,7 @@ def record_calls(question: Question, roots: Sequence[str] | None) -> tuple[Recor
             f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
         )
     record.top, record.scores = value, scores
+    request.seen.scores = scores
     return record, recorder.calls
 
 

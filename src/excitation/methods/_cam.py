@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 
 from .._errors import NotApplicableError
-from .._layers import find_place
 from .._precision import own_precision
+from ..core import Maps, Request, find_place, working
 from ..propagation import Entry, Record, Value
 from ..propagation.operations import Activation, Affine, Arrangement, Average
 from ._contrast import contrasted
-from ._gradient import working
-from ._question import Maps, Question
 from ._registry import method
 
 ZHOU = "Zhou et al., CVPR 2016"
@@ -63,6 +61,13 @@ def classifier(record: Record) -> tuple[Entry, Value]:
         features = below.inputs[0]
 
 
+def features_layer(record: Record, features: Value) -> str:
+    """The name of the layer whose output the features are."""
+    # The last name of several: a module's reads better than that of the operation inside it, which finishes first.
+    names = [name for name, place in record.places.items() if place.value is features]
+    return names[-1] if names else features.address
+
+
 def _passes(entry: Entry, names: frozenset[str]) -> bool:
     """Whether an operation keeps neurons apart and in order: reshaping, or a function of single neurons by name."""
     if isinstance(entry.operation, Arrangement):
@@ -74,22 +79,22 @@ def _positions(value: Value) -> int:
     return value.shape[2:].numel() if len(value.shape) > 2 else 1
 
 
-def has_classifier(question: Question) -> None:
+def has_classifier(request: Request) -> None:
     """Refuse networks without a classifier on pooled features, and other layers than its features.
 
     Raises:
         NotApplicableError: the network ends in another way, or another layer was asked for.
     """
-    _at_features(question, question.first)
+    _at_features(request, request.first)
 
 
-def _at_features(question: Question, record: Record) -> tuple[Entry, Value]:
+def _at_features(request: Request, record: Record) -> tuple[Entry, Value]:
     """`classifier`, for the layer that was asked for."""
     entry, features = classifier(record)
-    if question.layer is not None and find_place(record, question.layer).value is not features:
+    if request.layer is not None and find_place(record, request.layer).value is not features:
         name = next((name for name, place in record.places.items() if place.value is features), features.address)
         raise NotApplicableError(
-            f"CAM's features are the output of {name!r}, but layer {question.layer!r} was asked for; leave `layer` out."
+            f"CAM's features are the output of {name!r}, but layer {request.layer!r} was asked for; leave `layer` out."
         )
     return entry, features
 
@@ -104,15 +109,16 @@ def _at_features(question: Question, record: Record) -> tuple[Entry, Value]:
     needs="one linear layer on globally averaged features, or scores at each position",
     applies=has_classifier,
 )
-def cam(question: Question) -> Maps:
+def cam(request: Request) -> Maps:
     """Signed maps without the bias; for networks that score positions, the score map itself."""
-    record = question.record(None)
-    entry, _ = _at_features(question, record)
+    record = request.record(None)
+    entry, features = _at_features(request, record)
+    request.seen.layer = features_layer(record, features)
     operation = entry.operation
     assert isinstance(operation, Affine)
     assert record.scores is not None
     scores = working(record.scores)
-    weights = question.class_weights(scores)
+    weights = request.class_weights(scores)
     matrix = operation.weight.to(scores.dtype)
     with own_precision(scores):
         if _positions(entry.outputs[0]) > 1:
@@ -136,7 +142,7 @@ def cam(question: Question) -> Maps:
     needs="one linear layer on globally averaged features, or scores at each position",
     applies=has_classifier,
 )
-def contrastive_cam(question: Question, *, signed: bool = False) -> Maps:
+def contrastive_cam(request: Request, *, signed: bool = False) -> Maps:
     """The dual's weights have the other sign, and so does its map."""
-    maps = cam(question)
+    maps = cam(request)
     return contrasted(maps, -maps, signed=signed)

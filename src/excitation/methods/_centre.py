@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .._layers import find_place
+from ..core import Maps, Request, find_place, working
 from ..propagation import Grid
-from ._gradient import working
-from ._question import Maps, Question
 from ._registry import method
 
 
@@ -20,20 +18,20 @@ from ._registry import method
     cost="none; 1 F where a layer is named",
     aliases=("center",),
 )
-def centre(question: Question) -> Maps:
+def centre(request: Request) -> Maps:
     """Falls linearly from the cell that contains the centre, with sum one; in the image's or a layer's size."""
-    size = question.images.shape[2:]
-    if question.layer is not None:
-        value = find_place(question.record([question.layer]), question.layer).value
+    size = request.images.shape[2:]
+    if request.layer is not None:
+        value = find_place(request.record([request.layer]), request.layer).value
         assert value is not None
         grid = value.grid()
         assert isinstance(grid, Grid)
         size = torch.Size((*grid.views, *grid.space))
-    like = working(question.images[:0])
+    like = working(request.images[:0])
     squares = torch.zeros(size, dtype=like.dtype, device=like.device)
     for dim, length in enumerate(size):
         steps = torch.arange(length, dtype=like.dtype, device=like.device) - length // 2
         squares = squares + (steps.reshape(-1, *(1,) * (len(size) - 1 - dim)) / length) ** 2
     cone = 1 - squares.sqrt()
     cone = cone.clamp(min=0) / cone.clamp(min=0).sum()
-    return cone.expand(len(question.images), max(question.counts), *size).clone()
+    return cone.expand(len(request.images), max(request.counts), *size).clone()

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 
 from .._errors import LayerError
+from ..core import Maps, Request, working
 from ..propagation import INPUT
 from ._calls import topmost_weighted
-from ._gradient import Channels, magnitude, working
+from ._gradient import Channels, magnitude
 from ._guided import guided
 from ._needs import knows_all, knows_all_and_has_rectifiers
-from ._question import Maps, Question
 from ._registry import method
 from ._watch import Rectifier, gradients, watch
 
@@ -30,16 +30,16 @@ def contrasted(unit: Maps, dual: Maps, *, signed: bool) -> Maps:
 
 
 def _contrast_of_gradients(
-    question: Question, rectifier: Rectifier | None, reduced: Callable[[torch.Tensor], torch.Tensor], *, signed: bool
+    request: Request, rectifier: Rectifier | None, reduced: Callable[[torch.Tensor], torch.Tensor], *, signed: bool
 ) -> Maps:
     """Unit and dual unit, whose weights at the last weighted layer have the other sign, back to a layer.
 
     The dual's signal is the unit's until it reaches the output of the last weighted operation, and goes on from
     there with the other sign, as it comes out of weights of the other sign.
     """
-    layer = question.layer or INPUT
-    watched = watch(question, None, rectifier=rectifier, rules=True)
-    priors = question.priors(working(watched.scores.detach()))
+    layer = request.layer or INPUT
+    watched = watch(request, None, rectifier=rectifier, rules=True)
+    priors = request.priors(working(watched.scores.detach()))
     tensor = watched.tensor(layer)
     starts = [watched.tensors[entry.outputs[0].serial] for entry in topmost_weighted(watched.record)]
     if not starts:
@@ -73,9 +73,9 @@ def _contrast_of_gradients(
     applies=knows_all,
     steps=("blur",),
 )
-def contrastive_gradient(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:
+def contrastive_gradient(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:
     """A control: gradients of unit and dual differ in sign alone."""
-    return _contrast_of_gradients(question, None, lambda g: magnitude(g, channels), signed=signed)
+    return _contrast_of_gradients(request, None, lambda g: magnitude(g, channels), signed=signed)
 
 
 @method(
@@ -88,6 +88,6 @@ def contrastive_gradient(question: Question, *, channels: Channels = "max", sign
     applies=knows_all_and_has_rectifiers,
     steps=("blur",),
 )
-def contrastive_deconv(question: Question, *, channels: Channels = "max", signed: bool = False) -> Maps:
+def contrastive_deconv(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:
     """The paper's Deconv of the unit, less that of the dual."""
-    return _contrast_of_gradients(question, guided, lambda g: magnitude(g, channels), signed=signed)
+    return _contrast_of_gradients(request, guided, lambda g: magnitude(g, channels), signed=signed)

@@ -9,8 +9,19 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from .._explain import explain_full
+from ..core import (
+    Against,
+    Maps,
+    Request,
+    find_place,
+    read_against,
+    read_positions,
+    swept_layer,
+    top_down_signal,
+    working,
+)
 from ..propagation import (
+    Account,
     Entry,
     ExcitationRules,
     Policies,
@@ -24,25 +35,13 @@ from ..propagation import (
 from ..propagation.operations import Affine, Average, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
-from ..signals import read_positions
 from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
-from ._gradient import working
 from ._needs import knows_above
-from ._question import Maps, Question, swept_layer
 from ._registry import method
+from ._sweeps import UncheckedResult, sweep_down, unchecked
 
 PAPER = "Zhang et al., ECCV 2016"
-
-
-def _explained(question: Question, contrast: str | None, *, signed: bool, policies: Policies | None) -> Maps:
-    result = explain_full(
-        question.model, question.images, question.per_image, layer=question.layer or question.preferred,
-        contrast=contrast, signed=signed, signal=question.signal, policies=policies,
-        class_names=question.class_names, output=question.output, constants=question.constants,
-    )  # fmt: skip
-    (maps,) = result.maps.values()
-    return maps
 
 
 @method(
@@ -56,9 +55,31 @@ def _explained(question: Question, contrast: str | None, *, signed: bool, polici
     applies=knows_above,
     aliases=("eb",),
 )
-def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
-    """Marginal winning probability, as `excitation.explain`."""
-    return _explained(question, None, signed=False, policies=policies)
+def mwp(
+    request: Request,
+    *,
+    against: Against = None,
+    signed: bool = False,
+    policies: Policies | None = None,
+    account: Account | None = None,
+) -> UncheckedResult:
+    """Marginal winning probability.
+
+    `against` makes it a contrast with a rival: another target, or several classes alike, whose MWP is subtracted.
+    `signed` keeps the negative values of that contrast, which are cut at zero otherwise.
+    """
+    if against is None:
+        return sweep_down(request, "mwp", "", policies=policies, account=account)
+
+    def start(scores: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        return prior - read_against(
+            against,
+            lambda target: top_down_signal(target, scores, class_names=request.class_names, spatial=request.spatial),
+        )
+
+    return sweep_down(
+        request, "mwp", "target", start_of=start, functions=against, signed=signed, policies=policies, account=account
+    )
 
 
 @method(
@@ -73,38 +94,44 @@ def mwp(question: Question, *, policies: Policies | None = None) -> Maps:
     aliases=("c-eb",),
 )
 def c_mwp(
-    question: Question,
+    request: Request,
     *,
     signed: bool = False,
     policies: Policies | None = None,
     dual: Literal["same", "own"] = "same",
-) -> Maps:
-    """Contrastive MWP, as `excitation.explain(..., contrast="dual")`.
+    account: Account | None = None,
+) -> UncheckedResult:
+    """Contrastive MWP (Eq. 8): unit minus dual unit.
 
     `dual="own"` is for networks that score positions before they pool, where unit and dual carry the same mass at each
     position: the dual then starts where it responds itself, at `max(-s, 0)` (beyond the paper).
     """
     if dual == "same":
-        return _explained(question, "dual", signed=signed, policies=policies)
-    layer = question.engine_layer()
-    record, calls = record_calls(question, [layer])
-    value = swept_layer(record, layer)
+        return sweep_down(request, "c-mwp", "dual", signed=signed, policies=policies, account=account)
+    names = request.layers or (request.engine_layer(),)
+    record, calls = record_calls(request, names)
+    places = [find_place(record, name) for name in names]
     assert record.scores is not None
     classes = record.scores.shape[1]
     top = topmost_weighted(record)
     cells = calls[top[0]].results[0] if len(top) == 1 else record.scores[..., None]
-    if cells.dim() != question.images.dim() or cells.shape[1] != classes or cells.shape[2:].numel() == 1:
+    if cells.dim() != request.images.dim() or cells.shape[1] != classes or cells.shape[2:].numel() == 1:
         raise ExcitationError(
             "a dual with its own response needs a network whose last weighted operation scores each position; this one"
             " pools features first, so leave `dual` out."
         )
-    weights = question.class_weights(working(record.scores)).reshape(-1, *cells.shape[:2], *(1,) * (cells.dim() - 2))
+    scores = working(record.scores)
+    weights = request.class_weights(scores).reshape(-1, *cells.shape[:2], *(1,) * (cells.dim() - 2))
     cells = working(cells)
-    record.top = top[0].outputs[0]
-    start = torch.stack([read_positions(cells, question.signal), -read_positions(-cells, question.signal)])
-    (p,) = sweep(record, start[:, None] * weights, [value], ExcitationRules(policies_or_default(policies)))
-    maps = attention_map(p, value)
-    return maps if signed else maps.clamp(min=0)
+    upper, record.top = record.top, top[0].outputs[0]
+    start = torch.stack([read_positions(cells, request.spatial), -read_positions(-cells, request.spatial)])
+    policies = policies_or_default(policies)
+    values = [place.value for place in places if place.value is not None]
+    swept = sweep(record, start[:, None] * weights, values, ExcitationRules(policies))
+    arrived = [attention_map(p, value) for p, value in zip(swept, values, strict=True)]
+    record.top = upper
+    prior = request.priors(scores)
+    return unchecked(request, "c-mwp", record, places, arrived, prior, kind="dual", signed=signed, policies=policies)
 
 
 class UnnormalisedRules(ExcitationRules):
@@ -158,11 +185,11 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
 
 
 def unnormalised(
-    question: Question, record: Record, values: Sequence[Value], *contrasts: bool
+    request: Request, record: Record, values: Sequence[Value], *contrasts: bool
 ) -> list[list[Float[torch.Tensor, "image target *space"]]]:
     """Channel sums of unnormalised sweeps, for each of `contrasts` at each place, in double precision."""
     assert record.scores is not None
-    start = question.priors(working(record.scores))[None].double()
+    start = request.priors(working(record.scores))[None].double()
     rules = UnnormalisedRules(Policies())
     swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
     return [[attention_map(p, value) for p, value in zip(found, values, strict=True)] for found in swept]
@@ -175,10 +202,10 @@ def alone(maps: Maps, *, signed: bool) -> Maps:
     return contrasted(maps, torch.zeros_like(maps), signed=signed)
 
 
-def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
-    layer = question.engine_layer()
-    record = question.record([layer])
-    found = unnormalised(question, record, [swept_layer(record, layer)], *contrasts)
+def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
+    layer = request.engine_layer()
+    record = request.record([layer])
+    found = unnormalised(request, record, [swept_layer(record, layer)], *contrasts)
     assert record.scores is not None
     return [maps for (maps,) in found], working(record.scores).dtype
 
@@ -193,9 +220,9 @@ def _at_one_layer(question: Question, *contrasts: bool) -> tuple[list[Maps], tor
     needs="a rule for every operation above the layer",
     applies=knows_above,
 )
-def without_norm(question: Question, *, signed: bool = False) -> Maps:
+def without_norm(request: Request, *, signed: bool = False) -> Maps:
     """`alone` says how the map is scaled."""
-    (maps,), dtype = _at_one_layer(question, True)
+    (maps,), dtype = _at_one_layer(request, True)
     return alone(maps, signed=signed).to(dtype)
 
 
@@ -209,7 +236,7 @@ def without_norm(question: Question, *, signed: bool = False) -> Maps:
     needs="a rule for every operation above the layer",
     applies=knows_above,
 )
-def post_norm(question: Question, *, signed: bool = False) -> Maps:
+def post_norm(request: Request, *, signed: bool = False) -> Maps:
     """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""
-    (unit, difference), dtype = _at_one_layer(question, False, True)
+    (unit, difference), dtype = _at_one_layer(request, False, True)
     return contrasted(unit, unit - difference, signed=signed).to(dtype)

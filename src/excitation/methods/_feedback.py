@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,11 @@ from jaxtyping import Float, Int
 
 from .._checks import check_number
 from .._errors import LayerError
-from .._forward import OutputChoice
-from .._layers import Layer
+from ..core import Maps, Request, Settings, Targets, make_request, working
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
-from ..signals import Reading, Target
-from ._gradient import Channels, magnitude, working
+from ._gradient import Channels, magnitude
 from ._needs import has_rectifiers
-from ._question import Maps, Question, ask
 from ._registry import method
 from ._watch import watch
 
@@ -58,22 +54,22 @@ class _Gates:
 
 
 def _optimised(
-    question: Question, index: int, layer: str, iterations: int, rate: float, sparsity: float
+    request: Request, index: int, layer: str, iterations: int, rate: float, sparsity: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gates for one target: derivatives at the best, the scores of all iterates, the best, parts closed in all."""
     values: list[torch.Tensor] | None = None
     prior: torch.Tensor | None = None
     best: torch.Tensor | None = None
     scores, closed = [], []
-    at = torch.zeros(question.images.shape[0], dtype=torch.long)
+    at = torch.zeros(request.images.shape[0], dtype=torch.long)
     derivative = torch.zeros(0)
     for step in range(iterations + 1):
         gates = _Gates(values)
-        watched = watch(question, [layer], rectifier=gates)
+        watched = watch(request, [layer], rectifier=gates)
         tensor = watched.tensor(layer)
         with torch.inference_mode(False), torch.enable_grad():
             if prior is None:
-                prior = question.priors(working(watched.scores.detach()))[index].clone()
+                prior = request.priors(working(watched.scores.detach()))[index].clone()
             value = (prior.to(watched.scores.dtype) * watched.scores).flatten(1).sum(1)
             slopes = torch.autograd.grad(value.sum(), [tensor, *gates.values], allow_unused=True)
         g, value = slopes[0], working(value.detach())
@@ -101,15 +97,13 @@ def _moved(gate: torch.Tensor, slope: torch.Tensor | None, rate: float, sparsity
     return (gate + rate * uphill).clamp(0, 1)
 
 
-def _feedback(
-    question: Question, *, iterations: int, rate: float, sparsity: float, channels: Channels
-) -> FeedbackResult:
+def _feedback(request: Request, *, iterations: int, rate: float, sparsity: float, channels: Channels) -> FeedbackResult:
     check_number("iterations", iterations, "a whole number from 1 on", least=1, whole=True)
     check_number("rate", rate, "a positive number", least=sys.float_info.min)
     check_number("sparsity", sparsity, "a number from 0 on", least=0)
-    layer = question.layer or INPUT
+    layer = request.layer or INPUT
     each = [
-        _optimised(question, index, layer, iterations, rate, sparsity) for index in range(max(question.counts))
+        _optimised(request, index, layer, iterations, rate, sparsity) for index in range(max(request.counts))
     ]  # fmt: skip
     derivatives, scores, best, closed = zip(*each, strict=True)
     at, shut = torch.stack(best, 1), torch.stack(closed, 1)
@@ -133,7 +127,7 @@ def _feedback(
     steps=("blur",),
 )
 def feedback(
-    question: Question,
+    request: Request,
     *,
     iterations: int = 20,
     rate: float = 0.5,
@@ -145,25 +139,31 @@ def feedback(
     The method's authors use 10 to 50 iterations. `sparsity` is the price of an open gate, as a part of the steepest
     slope in its layer.
     """
-    return _feedback(question, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels).maps
+    return _feedback(request, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels).maps
 
 
 def feedback_full(
     model: torch.nn.Module | LoadedModel,
     images: torch.Tensor,
-    targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
+    targets: Targets,
     *,
-    layer: Layer | None = None,
-    signal: Reading = "response",
-    class_names: Sequence[str] | None = None,
-    output: OutputChoice = None,
-    constants: Sequence[str] = (),
     iterations: int = 20,
     rate: float = 0.5,
     sparsity: float = 0.0,
     channels: Channels = "max",
+    **settings: Any,
 ) -> FeedbackResult:
-    """Method `feedback` with its trajectory. Takes the same arguments.
+    """Method `feedback` with its trajectory.
+
+    Args:
+        model: the network in evaluation mode.
+        images: `(image, channel, height, width)`, as the network takes them.
+        targets: what to look for.
+        iterations: number of updates of the gates.
+        rate: largest change of a gate in one update.
+        sparsity: the price of an open gate.
+        channels: how absolute derivatives of several channels become one number.
+        **settings: others, as in `Settings`.
 
     Returns:
         Maps, and each target's score after each number of updates; `scores[..., best]` is never below the first.
@@ -171,10 +171,7 @@ def feedback_full(
     Raises:
         ExcitationError: the network has no rectifier (seen on the first image), or an argument does not fit.
     """
-    common: dict[str, Any] = {
-        "layer": layer, "signal": signal, "class_names": class_names, "output": output, "constants": constants,
-    }  # fmt: skip
-    question = ask(model, images, targets, **common)
+    request = make_request(model, images, targets, Settings(**settings))
     if len(images) > 1:
-        has_rectifiers(question)
-    return _feedback(question, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels)
+        has_rectifiers(request)
+    return _feedback(request, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 
-from ._gradient import derivatives, working
-from ._question import Maps, Question
+from ..core import Maps, Request, working
+from ._gradient import derivatives
 from ._registry import method
 
 Gradients = Float[torch.Tensor, "target image channel *space"]
 Activations = Float[torch.Tensor, "image channel *space"]
 
 
-def _asked(question: Question) -> tuple[Gradients, Activations]:
+def _asked(request: Request) -> tuple[Gradients, Activations]:
     """Derivatives at the asked or last layer, and its activations."""
-    return derivatives(question, question.last_layer())
+    return derivatives(request, request.last_layer())
 
 
 def _over_space(x: torch.Tensor) -> torch.Tensor:
@@ -55,14 +55,14 @@ def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
     source="Selvaraju et al., ICCV 2017",
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
-def grad_cam(question: Question, *, signed: bool = False) -> Maps:
+def grad_cam(request: Request, *, signed: bool = False) -> Maps:
     """At the last layer with space unless one is asked for.
 
     The mean over positions is the weight of a feature where the score depends on the mean of each feature map, as at
     the last layer before a global average. Lower down it mixes places that speak for the class with places that speak
     against it, and the map can be worse than the middle of the picture (docs/results/real.md).
     """
-    return by_mean(*_asked(question), signed=signed)
+    return by_mean(*_asked(request), signed=signed)
 
 
 @method(
@@ -73,13 +73,13 @@ def grad_cam(question: Question, *, signed: bool = False) -> Maps:
     source="Chattopadhay et al., WACV 2018",
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
-def grad_cam_plus_plus(question: Question, *, signed: bool = False) -> Maps:
+def grad_cam_plus_plus(request: Request, *, signed: bool = False) -> Maps:
     """Weights `sum alpha max(g, 0)` with `alpha = g^2 / (2 g^2 + g^3 sum A)` (its Eq. 19).
 
     Its score is the exponential of the network's, whose derivative has a factor `exp s` more, the same for all
     neurons: it is left out, as it overflows and changes a map by a factor only.
     """
-    return by_positive_parts(*_asked(question), signed=signed)
+    return by_positive_parts(*_asked(request), signed=signed)
 
 
 @method(
@@ -91,6 +91,6 @@ def grad_cam_plus_plus(question: Question, *, signed: bool = False) -> Maps:
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
     aliases=("layercam",),
 )
-def layer_cam(question: Question, *, signed: bool = False) -> Maps:
+def layer_cam(request: Request, *, signed: bool = False) -> Maps:
     """At the last layer with space unless one is asked for; made for lower ones."""
-    return by_place(*_asked(question), signed=signed)
+    return by_place(*_asked(request), signed=signed)

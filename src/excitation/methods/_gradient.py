@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
+from ..core import Maps, Request, only_at_input, working
 from ..propagation import INPUT
-from ._question import Maps, Question, only_at_input
 from ._registry import method
 from ._watch import Rectifier, gradients, watch
 
@@ -19,11 +19,6 @@ Channels = Literal["max", "mean"]
 """How absolute derivatives of several channels become one number."""
 
 SIMONYAN = "Simonyan et al., ICLR Workshop 2014"
-
-
-def working(scores: torch.Tensor) -> torch.Tensor:
-    """Scores in the precision maps are given in: float64 as the network computes, else float32."""
-    return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def magnitude(g: Float[torch.Tensor, "target image channel *space"], channels: Channels) -> Maps:
@@ -40,18 +35,18 @@ def products(
 
 
 def derivatives(
-    question: Question, layer: str, rectifier: Rectifier | None = None
+    request: Request, layer: str, rectifier: Rectifier | None = None
 ) -> tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]:
     """Derivatives of the targets' scores by a layer's activations, and these."""
-    return derivatives_at(question, [layer], rectifier)[layer]
+    return derivatives_at(request, [layer], rectifier)[layer]
 
 
 def derivatives_at(
-    question: Question, layers: Sequence[str], rectifier: Rectifier | None = None
+    request: Request, layers: Sequence[str], rectifier: Rectifier | None = None
 ) -> dict[str, tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]]:
     """`derivatives` at several layers, from one forward pass and one backward pass per target."""
-    watched = watch(question, layers, rectifier=rectifier)
-    priors = question.priors(working(watched.scores.detach()))
+    watched = watch(request, layers, rectifier=rectifier)
+    priors = request.priors(working(watched.scores.detach()))
     tensors = {layer: watched.tensor(layer) for layer in layers}
     found = gradients(watched, priors, tensors)
     return {
@@ -69,9 +64,9 @@ def derivatives_at(
     steps=("blur",),
     aliases=("grad", "saliency"),
 )
-def gradient(question: Question, *, channels: Channels = "max") -> Maps:
+def gradient(request: Request, *, channels: Channels = "max") -> Maps:
     """Absolute derivative, maximum or mean over channels; at the image unless a layer is asked for."""
-    return magnitude(derivatives(question, question.layer or INPUT)[0], channels)
+    return magnitude(derivatives(request, request.layer or INPUT)[0], channels)
 
 
 @method(
@@ -82,9 +77,9 @@ def gradient(question: Question, *, channels: Channels = "max") -> Maps:
     cost="1 F + T B",
     steps=("blur",),
 )
-def input_times_gradient(question: Question) -> Maps:
+def input_times_gradient(request: Request) -> Maps:
     """Signed products with the derivative; at the image unless a layer is asked for."""
-    return products(*derivatives(question, question.layer or INPUT))
+    return products(*derivatives(request, request.layer or INPUT))
 
 
 @method(
@@ -96,26 +91,26 @@ def input_times_gradient(question: Question) -> Maps:
     steps=("blur",),
 )
 def integrated_gradients(
-    question: Question, *, samples: int = 50, baseline: float | torch.Tensor = 0.0
+    request: Request, *, samples: int = 50, baseline: float | torch.Tensor = 0.0
 ) -> Maps:  # fmt: skip
     """Gauss-Legendre quadrature with `samples` nodes; the map's sum is the score's rise over the baseline's.
 
     The targets' signals are those of the image itself along the whole path.
     """
-    only_at_input(question, "integrated gradients")
+    only_at_input(request, "integrated gradients")
     _check_count(samples)
-    images = question.images
+    images = request.images
     if isinstance(baseline, torch.Tensor) and baseline.shape not in (images.shape, images.shape[1:]):
         raise ExcitationError(
             f"the baseline has shape {tuple(baseline.shape)}; give a number or a tensor of shape"
             f" {tuple(images.shape[1:])} or {tuple(images.shape)}."
         )
     start = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).expand(images.shape)
-    priors = _own_priors(question)
+    priors = _own_priors(request)
     mean = priors.new_zeros((len(priors), *images.shape))
     nodes, weights = np.polynomial.legendre.leggauss(samples)  # on -1..1
     for node, weight in zip(((nodes + 1) / 2).tolist(), (weights / 2).tolist(), strict=True):
-        mean += weight * _gradient_at(question, start + node * (images - start), priors)
+        mean += weight * _gradient_at(request, start + node * (images - start), priors)
     return (mean * working(images - start)).sum(2).transpose(0, 1)
 
 
@@ -128,7 +123,7 @@ def integrated_gradients(
     steps=("blur",),
 )
 def smooth_gradient(
-    question: Question,
+    request: Request,
     *,
     samples: int = 25,
     noise: float = 0.15,
@@ -141,31 +136,31 @@ def smooth_gradient(
     All images of a batch get the same draws, scaled to their range, so that a batch gives the maps of its images
     alone. `average`: derivatives with their signs, or their absolute values.
     """
-    only_at_input(question, "SmoothGrad")
+    only_at_input(request, "SmoothGrad")
     _check_count(samples)
     if noise < 0:
         raise ExcitationError(f"noise is {noise}; zero or more is expected.")
-    images = question.images
-    priors = _own_priors(question)
+    images = request.images
+    priors = _own_priors(request)
     flat = images.flatten(1)
     spread = (noise * (flat.amax(1) - flat.amin(1))).reshape(-1, *(1,) * (images.dim() - 1))
     generator = torch.Generator().manual_seed(seed)
     mean = priors.new_zeros((len(priors), *images.shape))
     for _ in range(samples):
         draw = torch.randn(images.shape[1:], generator=generator, dtype=torch.float64).to(images)
-        g = _gradient_at(question, images + spread * draw, priors)
+        g = _gradient_at(request, images + spread * draw, priors)
         mean += (g.abs() if average == "absolute" else g) / samples
     return magnitude(mean, channels)
 
 
-def _own_priors(question: Question) -> torch.Tensor:
+def _own_priors(request: Request) -> torch.Tensor:
     """The targets' signals on the image itself."""
-    watched = watch(question, ())
-    return question.priors(working(watched.scores.detach()))
+    watched = watch(request, ())
+    return request.priors(working(watched.scores.detach()))
 
 
-def _gradient_at(question: Question, images: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-    watched = watch(question, [INPUT], images=images)
+def _gradient_at(request: Request, images: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+    watched = watch(request, [INPUT], images=images)
     return working(gradients(watched, priors, {INPUT: watched.tensor(INPUT)})[0])
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from ..core import Maps, Request
 from ..propagation import INPUT
 from ._gradient import Channels, derivatives, magnitude
 from ._needs import has_rectifiers
-from ._question import Maps, Question
 from ._registry import method
 
 
@@ -51,9 +51,9 @@ def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     steps=("blur",),
     aliases=("guided-backprop",),
 )
-def deconv(question: Question, *, channels: Channels = "max") -> Maps:
+def deconv(request: Request, *, channels: Channels = "max") -> Maps:
     """What the paper and its program call Deconv: gates on both signs, absolute values over channels."""
-    g, _ = derivatives(question, question.layer or INPUT, guided)
+    g, _ = derivatives(request, request.layer or INPUT, guided)
     return magnitude(g, channels)
 
 
@@ -68,7 +68,7 @@ def deconv(question: Question, *, channels: Channels = "max") -> Maps:
     steps=("blur",),
     aliases=("zeiler-fergus",),
 )
-def deconvnet(question: Question, *, channels: Channels = "max") -> Maps:
+def deconvnet(request: Request, *, channels: Channels = "max") -> Maps:
     """Zeiler and Fergus's deconvolution network: filters transposed, pooling switches, the signal rectified."""
-    g, _ = derivatives(question, question.layer or INPUT, deconvolving)
+    g, _ = derivatives(request, request.layer or INPUT, deconvolving)
     return magnitude(g, channels)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ..core import Maps, Request, swept_layer
 from ..propagation import INPUT, Record, Value, attention_map
 from ._needs import knows_from_input
-from ._question import Maps, Question, swept_layer
 from ._registry import Function, method
 from ._relevance import Composite, Relevance, relevance
 from ._rivals import Start
@@ -31,7 +31,7 @@ NAMED: dict[str, dict[str, Any]] = {
 
 
 def lrp(
-    question: Question,
+    request: Request,
     *,
     rule: Composite = Relevance.rule,
     contrast: Literal["dual"] | Start | None = Relevance.contrast,
@@ -44,7 +44,7 @@ def lrp(
     biases: bool = Relevance.biases,
 ) -> Maps:
     """Relevance summed over channels; its options as `Relevance` has them. `signed`: keep negative relevance."""
-    layer = question.layer or INPUT
+    layer = request.layer or INPUT
 
     layers: list[Value] = []
 
@@ -53,7 +53,7 @@ def lrp(
         return layers
 
     asked = Relevance(rule, contrast, start, epsilon, gamma, alpha, beta, biases)
-    (p,) = relevance(question, [layer], place, asked)
+    (p,) = relevance(request, [layer], place, asked)
     maps = attention_map(p, layers[0])
     return maps if signed else maps.clamp(min=0)
 

@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from .._precision import own_precision
-from ._gradient import working
-from ._question import Maps, Question, only_at_input
+from ..core import Maps, Request, only_at_input, working
 from ._registry import method
 from ._watch import scores_at, watch
 
@@ -25,13 +24,13 @@ def _measured(priors: torch.Tensor, scores: torch.Tensor, of: Of) -> Float[torch
     return (priors * values).flatten(2).sum(2).transpose(0, 1)
 
 
-def _two_dimensional(question: Question, name: str) -> tuple[int, int]:
-    if question.images.dim() != 4:
+def _two_dimensional(request: Request, name: str) -> tuple[int, int]:
+    if request.images.dim() != 4:
         raise ExcitationError(
-            f"{name} is defined on pictures, but the images have shape {tuple(question.images.shape)}; give (image,"
+            f"{name} is defined on pictures, but the images have shape {tuple(request.images.shape)}; give (image,"
             " channel, height, width)."
         )
-    height, width = question.images.shape[2:]
+    height, width = request.images.shape[2:]
     return height, width
 
 
@@ -43,24 +42,24 @@ def _two_dimensional(question: Question, name: str) -> tuple[int, int]:
     source="Wang et al., CVPR Workshops 2020",
     cost="(1 + channels) F",
 )
-def score_cam(question: Question, *, of: Of = "score", batch: int = 32, signed: bool = False) -> Maps:
+def score_cam(request: Request, *, of: Of = "score", batch: int = 32, signed: bool = False) -> Maps:
     """Masks are the channels enlarged to the image and stretched to 0..1; weights a softmax over the channels' scores.
 
     At the last layer with space unless one is asked for. A channel without contrast is no mask: it gets no weight.
     """
-    size = _two_dimensional(question, "Score-CAM")
-    layer = question.last_layer()
-    watched = watch(question, [layer], grad=False)
-    priors = question.priors(working(watched.scores.detach()))
+    size = _two_dimensional(request, "Score-CAM")
+    layer = request.last_layer()
+    watched = watch(request, [layer], grad=False)
+    priors = request.priors(working(watched.scores.detach()))
     features = working(watched.arranged(layer, watched.tensor(layer).detach()))
     low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
     flat = high == low
     masks = F.interpolate(features, size, mode="bilinear", align_corners=False)
     low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
-    masks = ((masks - low) / torch.where(high > low, high - low, 1)).to(question.images)
+    masks = ((masks - low) / torch.where(high > low, high - low, 1)).to(request.images)
     responses = []
-    for image, own, prior in zip(question.images, masks, priors.transpose(0, 1), strict=True):
-        scores = working(scores_at(question, image[None] * own[:, None], batch))
+    for image, own, prior in zip(request.images, masks, priors.transpose(0, 1), strict=True):
+        scores = working(scores_at(request, image[None] * own[:, None], batch))
         responses.append(_measured(prior[:, None].expand(-1, len(own), *prior.shape[1:]), scores, of))
     weights = torch.stack(responses)  # (image, channel, target)
     weights = weights.masked_fill(flat[..., 0], -torch.inf)
@@ -78,7 +77,7 @@ def score_cam(question: Question, *, of: Of = "score", batch: int = 32, signed: 
     cost="(1 + samples) F for all targets",
 )
 def rise(
-    question: Question,
+    request: Request,
     *,
     samples: int = 2000,
     cells: int = 7,
@@ -92,14 +91,14 @@ def rise(
     `samples` masks of `cells` by `cells`, each kept with probability `kept`, enlarged and shifted at random; the
     result is the estimate of the probability given that a pixel is kept (its Eq. 6).
     """
-    only_at_input(question, "RISE")
-    size = _two_dimensional(question, "RISE")
+    only_at_input(request, "RISE")
+    size = _two_dimensional(request, "RISE")
     if samples < 1 or cells < 1 or not 0 < kept < 1:
         raise ExcitationError(
             f"samples is {samples}, cells {cells}, kept {kept}; at least one sample and cell, and 0 < kept < 1."
         )
-    priors = question.priors(working(watch(question, (), grad=False).scores.detach()))
-    images = question.images
+    priors = request.priors(working(watch(request, (), grad=False).scores.detach()))
+    images = request.images
     maps = priors.new_zeros((len(images), len(priors), *size))
     generator = torch.Generator().manual_seed(seed)
     together = max(1, batch // len(images))
@@ -107,7 +106,7 @@ def rise(
         count = min(together, samples - first)
         masks = torch.stack([random_mask(size, cells, kept, generator) for _ in range(count)]).to(images)
         seen = (images * masks[:, None, None]).flatten(0, 1)
-        scores = torch.split(working(scores_at(question, seen, batch)), len(images))
+        scores = torch.split(working(scores_at(request, seen, batch)), len(images))
         for mask, own in zip(masks, scores, strict=True):
             maps += _measured(priors, own, of)[..., None, None] * mask
     return maps / (samples * kept)

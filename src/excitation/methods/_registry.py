@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -14,12 +16,21 @@ import torch
 
 from .._checks import check_text
 from .._errors import ExcitationError, UnsupportedOperationError
-from .._forward import OutputChoice
-from .._layers import Layer
+from ..core import (
+    Explanation,
+    Frame,
+    Maps,
+    Request,
+    Settings,
+    Targets,
+    check_images,
+    make_request,
+    single_images,
+    target_labels,
+)
 from ..networks._loaded import LoadedModel
-from ..propagation import policies_or_default
-from ..signals import Reading, Target
-from ._question import Maps, Question, ask
+from ..propagation import INPUT, Account, Images, policies_or_default
+from ._sweeps import UncheckedResult
 
 FAMILIES = ("excitation", "gradient", "relevance", "class activation", "perturbation", "selection", "control")
 """Kinds of methods, in the order of the documentation."""
@@ -28,8 +39,11 @@ OwnPlace = Literal["engine", "last", "features", "input"]
 """Where a method takes its map if no layer is named: the model's own layer, else the engine's; the last with space;
 what is pooled for the classifier; the image."""
 
-Function = Callable[..., Maps]
-"""`function(question, **options)`: maps, with room for the longest list of targets."""
+Function = Callable[..., Any]
+"""`function(request, **options)`: maps, with room for the longest list of targets, or an `UncheckedResult`."""
+
+COMMON = ("layer", "spatial", "class_names", "output", "constants")
+"""Settings that all methods have."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +59,13 @@ class Method:
             backward pass or sweep.
         needs: what a network must have for it.
         place: where it takes its map if no layer is named; `None` if it looks at no layer at all.
-        function: computes the maps from a checked question.
+        function: computes the maps from a checked request.
         steps: post-processing the paper gives it, by name (`methods.post_process`).
         aliases: other names.
         options: names and defaults of its own keyword arguments.
         choices: the values an option can have, where they are few.
         applies: raises an error for networks the method does not apply to, with one forward pass of the first image.
+        sweeps: whether it is one sweep of the engine, which serves several layers and knows the mass.
     """
 
     name: str
@@ -65,41 +80,38 @@ class Method:
     aliases: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    applies: Callable[[Question], None] | None = field(default=None, repr=False)
+    applies: Callable[[Request], None] | None = field(default=None, repr=False)
+    sweeps: bool = False
 
-    def __call__(
-        self,
-        model: torch.nn.Module | LoadedModel,
-        images: torch.Tensor,
-        targets: Target | Sequence[Target] | Sequence[Sequence[Target]],
-        *,
-        layer: Layer | None = None,
-        signal: Reading = "response",
-        class_names: Sequence[str] | None = None,
-        output: OutputChoice = None,
-        constants: Sequence[str] = (),
-        **options: Any,
-    ) -> Maps:
-        """Maps of each target on each image.
-
-        Whether the method applies to the network is seen on the first image, before a batch of several runs.
+    def __call__(self, model: torch.nn.Module | LoadedModel, images: Images, targets: Targets, **settings: Any) -> Maps:
+        """Maps of each target on each image at one layer.
 
         Args:
             model: the network in evaluation mode, untouched by the call.
             images: `(image, channel, height, width)`, preprocessed as the network takes them.
-            targets: what to look for (see `signals.Target`): one, a list for all images, or a list for each image.
-            layer: where to take the maps; the method's own choice if not given.
-            signal: how a class's signal is spread over a score map.
-            class_names: for targets by name.
-            output: which part of the network's output holds the class scores.
-            constants: names of constant tensors the network keeps outside parameters and buffers.
-            **options: the method's own, see `options`.
+            targets: what to look for, as `explain` takes them.
+            **settings: as in `explain`: `layer`, `spatial`, `class_names`, `output`, `constants`, and the method's own
+                options.
 
         Returns:
             `(image, target, height, width)`; zeros where an image has fewer targets than another.
 
         Raises:
             ExcitationError: the network, the layer, a target or an option does not fit.
+        """
+        common = {key: settings.pop(key) for key in COMMON if key in settings}
+        asked = Settings(**common, method=self.name, options=self.check_options(settings))
+        request = make_request(model, images, targets, asked)
+        if self.sweeps:
+            return self.explain(request, asked.options).maps
+        (maps,) = self._by_layer(request, asked.options).values()
+        return maps
+
+    def check_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options as they are, if the method has them.
+
+        Raises:
+            ExcitationError: an option is none of the method's, or its value is of another kind.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:
@@ -112,30 +124,89 @@ class Method:
                     raise ExcitationError(f"{key} is {value!r}; choose one of {named}.")
             else:
                 _check_kind(key, value, self.options[key])
-        question = ask(
-            model, images, targets, layer=layer, signal=signal, class_names=class_names, output=output,
-            constants=constants,
-        )  # fmt: skip
+        return options
+
+    def explain(self, request: Request, options: Mapping[str, Any]) -> Explanation:
+        """Maps of a request, at each of its layers.
+
+        Whether the method applies to the network is seen on the first image, before a batch of several runs.
+
+        Args:
+            request: what is asked.
+            options: the method's own, checked by `check_options`.
+
+        Raises:
+            ExcitationError: the network or the layer does not fit, or a map is not finite.
+        """
+        if self.sweeps:
+            return self.sweep(request, options).validate()
+        images = request.images
+        return Explanation(
+            by_layer=self._by_layer(request, options),
+            targets=target_labels(request.per_image, request.scores(), request.class_names),
+            scores=request.target_scores(),
+            method=self.name,
+            frames=(Frame(tuple(images.shape[2:])),) * len(images),
+        )
+
+    def sweep(self, request: Request, options: Mapping[str, Any], account: Account | None = None) -> UncheckedResult:
+        """Maps of a request that are not checked yet, of a method that is one sweep of the engine.
+
+        Args:
+            request: what is asked.
+            options: the method's own, checked by `check_options`.
+            account: of probability mass, to be filled.
+
+        Raises:
+            ExcitationError: the method is no sweep; or as `explain`.
+        """
+        if not self.sweeps:
+            names = ", ".join(item.name for item in list_methods() if item.sweeps)
+            raise ExcitationError(f"method {self.name!r} has no mass to follow; those that have: {names}.")
+        # Gradients are not needed: the caller's modes do not reach in.
+        with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
+            result: UncheckedResult = self.function(request, account=account, **options)
+        if result.explanation.method != self.name:
+            result = replace(result, explanation=replace(result.explanation, method=self.name))
+        return result
+
+    def _by_layer(self, request: Request, options: Mapping[str, Any]) -> dict[str, Maps]:
+        check_images(request.model, single_images(request))
+        if request.layers is not None:
+            return {layer: self._maps(request.at(layer), options) for layer in request.layers}
+        maps = self._maps(request, options)
+        return {INPUT if request.seen.layer is None else request.seen.layer: maps}
+
+    def _maps(self, request: Request, options: Mapping[str, Any]) -> Maps:
+        """Maps at one layer."""
         # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
-        with torch.inference_mode(False), torch.no_grad():
+        with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
             # Of one image the method itself says so as early.
-            try:
-                if self.applies is not None and len(images) > 1:
-                    self.applies(question)
-                maps = self.function(question, **options)
-            except UnsupportedOperationError as error:
-                raise UnsupportedOperationError(
-                    f"{error} Method {self.name!r} needs {self.needs}; those that need 'any network', such as gradient"
-                    " or grad-cam, need no rules."
-                ) from error
+            if self.applies is not None and len(request.images) > 1:
+                self.applies(request)
+            maps: Maps = self.function(request, **options)
         if not bool(torch.isfinite(maps).all()):
             raise ExcitationError(
                 f"the map of method {self.name!r} is not finite: an activation or a gradient is too large for"
                 f" {str(maps.dtype).removeprefix('torch.')}."
             )
-        counts = torch.tensor(question.counts, device=maps.device)
+        if request.ragged is None:
+            return maps
+        counts = torch.tensor(request.counts, device=maps.device)
         asked = torch.arange(maps.shape[1], device=maps.device) < counts[:, None]
         return torch.where(asked.reshape(*asked.shape, *(1,) * (maps.dim() - 2)), maps, 0)
+
+
+@contextmanager
+def _rules_needed(method: Method) -> Iterator[None]:
+    """Say of an operation without a rule which methods do without."""
+    try:
+        yield
+    except UnsupportedOperationError as error:
+        raise UnsupportedOperationError(
+            f"{error} Method {method.name!r} needs {method.needs}; those that need 'any network', such as gradient"
+            " or grad-cam, need no rules."
+        ) from error
 
 
 _METHODS: dict[str, Method] = {}
@@ -154,7 +225,7 @@ def method(
     aliases: tuple[str, ...] = (),
     fixed: dict[str, Any] | None = None,
     hidden: tuple[str, ...] = (),
-    applies: Callable[[Question], None] | None = None,
+    applies: Callable[[Request], None] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as a method.
 
@@ -177,17 +248,31 @@ def method(
     fixed = fixed or {}
 
     def register(function: Function) -> Function:
-        def fitted(question: Question, **options: Any) -> Maps:
-            return function(question, **fixed, **options)
+        def fitted(request: Request, **options: Any) -> Any:
+            return function(request, **fixed, **options)
 
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        options = {p.name: p.default for p in parameters if p.name not in {*fixed, *hidden}}
+        sweeps = "account" in {p.name for p in parameters}
+        options = {p.name: p.default for p in parameters if p.name not in {*fixed, *hidden, "account"}}
         for key in (name, *aliases):
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
         found = Method(
-            name, family, sentence, source, cost, needs, place, fitted, steps, aliases, options, choices, applies
+            name,
+            family,
+            sentence,
+            source,
+            cost,
+            needs,
+            place,
+            fitted,
+            steps,
+            aliases,
+            options,
+            choices,
+            applies,
+            sweeps,
         )
         _METHODS.update(dict.fromkeys((name, *aliases), found))
         return function
@@ -226,20 +311,27 @@ def _check_kind(key: str, value: object, usual: object) -> None:
 
 
 def find_method(name: str) -> Method:
-    """A method by its name or an alias.
+    """A method by its name or an alias; hyphens, underscores, spaces and upper case do not matter.
 
     Raises:
         ExcitationError: there is none, with the nearest names.
     """
     check_text("method", name, "the name of a method")
-    try:
+    if name in _METHODS:
         return _METHODS[name]
-    except KeyError:
-        near = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.5)
-        hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
-        raise ExcitationError(
-            f"there is no method {name!r}.{hint} `excitation methods` or `list_methods()` names all."
-        ) from None
+    alike = {item.name: item for key, item in _METHODS.items() if _plain(key) == _plain(name)}
+    if len(alike) == 1:
+        return next(iter(alike.values()))
+    if alike:
+        raise ExcitationError(f"method {name!r} can be {' or '.join(map(repr, alike))}; write it as one of these.")
+    near = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.5)
+    hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
+    raise ExcitationError(f"there is no method {name!r}.{hint} `excitation methods` or `list_methods()` names all.")
+
+
+def _plain(name: str) -> str:
+    """A method's name without what does not matter in it."""
+    return re.sub(r"[-_ ]", "", name).casefold()
 
 
 def methods_table() -> str:

@@ -9,14 +9,13 @@ from typing import Literal
 import torch
 
 from .._errors import ExcitationError
+from ..core import Request, working
 from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
 from ..propagation.operations import Affine, Average, Gated, Scaled, Sum
 from ..propagation.rules._signals import reduced_to
 from ._calls import record_calls
 from ._folding import weighted_operations
-from ._gradient import working
 from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_rule, flat_rule, gamma_rule, stable
-from ._question import Question
 from ._rivals import Start, contrasted_start
 
 Composite = Literal["epsilon", "alpha-beta", "z-plus", "gamma", "flat", "epsilon-plus", "epsilon-plus-flat"]
@@ -88,23 +87,23 @@ class Relevance:
 
         return by_depth
 
-    def signal(self, question: Question, scores: torch.Tensor) -> torch.Tensor:
+    def signal(self, request: Request, scores: torch.Tensor) -> torch.Tensor:
         """What the sweep starts with at the scores: `(target, *scores)`."""
         if self.contrast is None or self.contrast == "dual":
-            signal = question.priors(scores)
+            signal = request.priors(scores)
         else:
-            signal = contrasted_start(question, scores, self.contrast)
+            signal = contrasted_start(request, scores, self.contrast)
         by_score = self.contrast is None and self.rule in SIGNED_ON_TOP
         return signal * scores if self.start == "score" or (self.start == "auto" and by_score) else signal
 
 
 def relevance(
-    question: Question, roots: Sequence[str] | None, places: Callable[[Record], list[Value]], asked: Relevance
+    request: Request, roots: Sequence[str] | None, places: Callable[[Record], list[Value]], asked: Relevance
 ) -> list[Signal]:
     """Relevance neuron by neuron at several places of one recorded pass.
 
     Args:
-        question: what is asked.
+        request: what is asked.
         roots: layers from which on the pass is recorded; `None` for all of it.
         places: from the record to where relevance is wanted.
         asked: which relevance.
@@ -112,10 +111,10 @@ def relevance(
     Returns:
         `(1, target, image, *neurons)` at each place.
     """
-    record, calls = record_calls(question, roots)
+    record, calls = record_calls(request, roots)
     values = places(record)
     assert record.scores is not None
-    signal = asked.signal(question, working(record.scores))
+    signal = asked.signal(request, working(record.scores))
     with torch.no_grad():
         rules = RelevanceRules(weighted_operations(record, calls), asked.chooser(), asked.epsilon, asked.biases)
         return sweep(record, signal[None], values, rules, contrast=asked.contrast == "dual")

@@ -8,12 +8,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 
-from ..propagation import Policies, attention_maps, policies_or_default
-from ..signals import Reading, read_positions, rivals_signal
-from ._gradient import working
+from ..core import Request, SpatialWeighting, read_positions, rivals_signal
+from ..propagation import Account, Policies
 from ._needs import knows_above
-from ._question import Maps, Question, swept_layer
 from ._registry import method
+from ._sweeps import UncheckedResult, sweep_down
 
 Priors = Float[torch.Tensor, "target image classes *space"]
 Scores = Float[torch.Tensor, "image classes *space"]
@@ -23,43 +22,43 @@ Start = Literal["odds", "rivals", "others", "softmax"]
 classes alike (CLRP's first form), or the softmax's derivative (SGLRP)."""
 
 
-def responses(scores: Scores, reading: Reading) -> Scores:
+def responses(scores: Scores, spatial: SpatialWeighting) -> Scores:
     """Non-negative responses of classes at positions, comparable among the classes and positions of an image.
 
     `"response"`: `max(s, 0)`; `"softmax"`: `exp s`, up to a factor for each image; `"posterior"`: the class's
     posterior in each cell.
     """
-    if reading == "response":
+    if spatial == "response":
         return scores.clamp(min=0)
-    if reading == "posterior":
+    if spatial == "posterior":
         return scores.softmax(1)
     return scores.flatten(1).softmax(1).reshape(scores.shape)
 
 
-def contrasted_start(question: Question, scores: Scores, start: Start) -> Priors:
+def contrasted_start(request: Request, scores: Scores, start: Start) -> Priors:
     """The signal of each target with its rivals' subtracted.
 
-    `"odds"`: `signals.rivals_signal`, the derivative of the target's log-odds. `"rivals"`: `R_K - R_notK` with
+    `"odds"`: `rivals_signal`, the derivative of the target's log-odds. `"rivals"`: `R_K - R_notK` with
     `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without response puts no mass. `"others"`: the
     target's signal less one of the same mass in equal parts on all other classes. `"softmax"`: the derivative of the
     target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and `-y_K y_j` on the others'; on pooled
     scores `"odds"` up to a factor.
     """
-    own = question.class_weights(scores) > 0
+    own = request.class_weights(scores) > 0
     if start == "odds":
-        return rivals_signal(own, scores, question.signal)
+        return rivals_signal(own, scores, request.spatial)
     own = own.reshape(*own.shape, *(1,) * (scores.dim() - 2))
     if start == "rivals":
-        r = responses(scores, question.signal)
+        r = responses(scores, request.spatial)
         both = _unit_mass(torch.where(own, r, 0)) - _unit_mass(torch.where(own, 0, r))
         return torch.where(own.any(2, keepdim=True), both, 0)
-    priors = question.priors(scores)
+    priors = request.priors(scores)
     if start == "softmax":
         y = scores.softmax(1)
         return y * (priors - (priors * y).sum(2, keepdim=True))
     others = (~own).sum(2, keepdim=True).clamp(min=1)
     whole = priors.flatten(2).sum(2).reshape(*priors.shape[:2], *(1,) * (priors.dim() - 2))
-    return priors - torch.where(own, 0, whole / others * read_positions(scores, question.signal))
+    return priors - torch.where(own, 0, whole / others * read_positions(scores, request.spatial))
 
 
 def _unit_mass(side: torch.Tensor) -> torch.Tensor:
@@ -88,17 +87,21 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     needs="a rule for every operation above the layer",
     applies=knows_above,
 )
-def r_mwp(question: Question, *, start: Start = "odds", signed: bool = False, policies: Policies | None = None) -> Maps:
+def r_mwp(
+    request: Request,
+    *,
+    start: Start = "odds",
+    signed: bool = False,
+    policies: Policies | None = None,
+    account: Account | None = None,
+) -> UncheckedResult:
     """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
 
-    The default is `excitation.explain(..., contrast="rivals")`: it sweeps the derivative of the target's log-odds.
-    `"rivals"` reads responses off the scores as `signal` says, `max(s, 0)` for one: it needs scores of which zero means
-    something, as after a rectifier, and gives an empty map to a class without positive score.
+    `"odds"` sweeps the derivative of the target's log-odds. `"rivals"` reads responses off the scores as `spatial`
+    says, `max(s, 0)` for one: it needs scores of which zero means something, as after a rectifier, and gives an empty
+    map to a class without positive score.
     """
-    layer = question.engine_layer()
-    record = question.record([layer])
-    value = swept_layer(record, layer)
-    assert record.scores is not None
-    signal = contrasted_start(question, working(record.scores), start)
-    (maps,) = attention_maps(record, signal[None], [value], policies_or_default(policies))
-    return maps if signed else maps.clamp(min=0)
+    return sweep_down(
+        request, "r-mwp", "rivals", start_of=lambda scores, _: contrasted_start(request, scores, start),
+        signed=signed, policies=policies, account=account,
+    )  # fmt: skip

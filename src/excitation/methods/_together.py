@@ -1,4 +1,4 @@
-"""Several methods, readings and layers from one forward pass: Excitation Backprop's, and those made of gradients."""
+"""Several methods and layers from one forward pass: Excitation Backprop's, and those made of gradients."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from .._errors import ExcitationError
+from ..core import Maps, Request, Settings, SpatialWeighting, Target, make_request, swept_layer, working
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT, Policies, Record, Value, attention_maps
-from ..signals import Reading, Target
 from ._contrast import contrasted
 from ._excitation import alone, unnormalised
 from ._gradcam import by_mean, by_place, by_positive_parts
-from ._gradient import derivatives_at, magnitude, products, working
-from ._question import Maps, Question, ask, swept_layer
+from ._gradient import derivatives_at, magnitude, products
 from ._rivals import Start, contrasted_start
 
 RIVALS: dict[str, Start] = {"r-mwp": "odds", "r-mwp-rectified": "rivals"}
@@ -41,7 +40,7 @@ def maps_together(
     model: torch.nn.Module | LoadedModel,
     images: torch.Tensor,
     targets: Sequence[Target],
-    methods: Sequence[tuple[str, Reading]],
+    methods: Sequence[tuple[str, SpatialWeighting]],
     layers: Sequence[str | None] | Sequence[Sequence[str | None]],
 ) -> list[list[Maps]]:
     """What each method gives by itself at each of its layers, from one forward pass for all of them.
@@ -63,16 +62,18 @@ def maps_together(
     other = [name for name, _ in methods if name not in TOGETHER]
     if other:
         raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {TOGETHER}.")
-    question = ask(model, images, list(targets))
+    request = make_request(model, images, list(targets))
     every = _for_each(layers, len(methods))
-    own = question.engine_layer() if any(None in of_method for of_method in every) else ""
+    own = request.engine_layer() if any(None in of_method for of_method in every) else ""
     names = [[own if layer is None else layer for layer in of_method] for of_method in every]
-    questions = {signal: ask(model, images, list(targets), signal=signal) for _, signal in methods}
+    requests = {
+        spatial: make_request(model, images, list(targets), Settings(spatial=spatial)) for _, spatial in methods
+    }
     wanted = list(dict.fromkeys(name for of_method in names for name in of_method))
     with torch.inference_mode(False), torch.no_grad():
-        record = question.record(wanted)
+        record = request.record(wanted)
         values = {name: swept_layer(record, name) for name in wanted}
-        found = _swept(methods, questions, record, [[values[name] for name in of_method] for of_method in names])
+        found = _swept(methods, requests, record, [[values[name] for name in of_method] for of_method in names])
     for (name, _), of_method in zip(methods, found, strict=True):
         if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
             raise ExcitationError(f"the map of method {name!r} is not finite: an activation is too large.")
@@ -95,8 +96,8 @@ def _for_each(layers: Sequence[str | None] | Sequence[Sequence[str | None]], cou
 
 
 def _swept(
-    methods: Sequence[tuple[str, Reading]],
-    questions: dict[Reading, Question],
+    methods: Sequence[tuple[str, SpatialWeighting]],
+    requests: dict[SpatialWeighting, Request],
     record: Record,
     values: Sequence[Sequence[Value]],
 ) -> list[list[Maps]]:
@@ -110,18 +111,18 @@ def _swept(
         if name in SWEPT:
             groups.setdefault((name == "c-mwp", tuple(value.serial for value in values[i])), []).append(i)
     for (dual, _), members in groups.items():
-        starts = [_start(methods[i][0], questions[methods[i][1]], scores) for i in members]
+        starts = [_start(methods[i][0], requests[methods[i][1]], scores) for i in members]
         signals = torch.cat(starts)[None]
         swept = attention_maps(record, signals, list(values[members[0]]), Policies(), contrast=dual)
         each = [torch.split(maps, [len(start) for start in starts], 1) for maps in swept]
         for i, *maps in zip(members, *each, strict=True):
             found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
-    for i, (name, signal) in enumerate(methods):
+    for i, (name, spatial) in enumerate(methods):
         if name == "eb-without-norm":
-            (contrasts,) = unnormalised(questions[signal], record, values[i], True)
+            (contrasts,) = unnormalised(requests[spatial], record, values[i], True)
             found[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
         elif name == "eb-post-norm":
-            units, contrasts = unnormalised(questions[signal], record, values[i], False, True)
+            units, contrasts = unnormalised(requests[spatial], record, values[i], False, True)
             found[i] = [
                 contrasted(unit, unit - contrast, signed=False).to(scores.dtype)
                 for unit, contrast in zip(units, contrasts, strict=True)
@@ -129,10 +130,10 @@ def _swept(
     return [found[i] for i in range(len(methods))]
 
 
-def _start(name: str, question: Question, scores: torch.Tensor) -> torch.Tensor:
+def _start(name: str, request: Request, scores: torch.Tensor) -> torch.Tensor:
     if name in RIVALS:
-        return contrasted_start(question, scores, RIVALS[name])
-    return question.priors(scores)
+        return contrasted_start(request, scores, RIVALS[name])
+    return request.priors(scores)
 
 
 def gradient_maps_together(
@@ -141,7 +142,7 @@ def gradient_maps_together(
     targets: Sequence[Target],
     methods: Sequence[tuple[str, Sequence[str | None]]],
     *,
-    signal: Reading = "response",
+    spatial: SpatialWeighting = "response",
 ) -> list[list[Maps]]:
     """What each method made of derivatives gives by itself at its layers, from one forward pass for all of them.
 
@@ -150,7 +151,7 @@ def gradient_maps_together(
         images: `(image, channel, height, width)`, as the network takes them.
         targets: what to look for in all images; one backward pass for each.
         methods: names out of `GRADIENTS`, with the layers of each; `None` is the method's own choice.
-        signal: how a class's signal is spread over a score map.
+        spatial: how a class's signal is spread over a score map.
 
     Returns:
         For each method, at each layer: `(image, target, height, width)`.
@@ -161,14 +162,14 @@ def gradient_maps_together(
     other = [name for name, _ in methods if name not in GRADIENTS]
     if other:
         raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {(*GRADIENTS,)}.")
-    question = ask(model, images, list(targets), signal=signal)
-    last = question.last_layer() if any(name in AT_LAST and None in layers for name, layers in methods) else INPUT
+    request = make_request(model, images, list(targets), Settings(spatial=spatial))
+    last = request.last_layer() if any(name in AT_LAST and None in layers for name, layers in methods) else INPUT
     named = [
         [(last if name in AT_LAST else INPUT) if layer is None else layer for layer in layers]
         for name, layers in methods
     ]
     with torch.inference_mode(False), torch.no_grad():
-        every = derivatives_at(question, list(dict.fromkeys(layer for layers in named for layer in layers)))
+        every = derivatives_at(request, list(dict.fromkeys(layer for layers in named for layer in layers)))
         found = [
             [GRADIENTS[name](*every[layer]) for layer in layers]
             for (name, _), layers in zip(methods, named, strict=True)

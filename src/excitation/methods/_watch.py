@@ -13,13 +13,11 @@ from typing import Any
 import torch
 
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
-from .._forward import pick_scores
-from .._layers import find_place
+from ..core import Request, find_place, pick_scores
 from ..propagation import Grid, Kind, Record, Recorder, Value
 from ..propagation._functions import Function
 from ..propagation._values import tensors_in
 from ..propagation.operations import Read, Reading
-from ._question import Question
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a rectifier's input and its output to what is put in the output's place."""
@@ -174,7 +172,7 @@ class Watched:
 
 
 def watch(
-    question: Question,
+    request: Request,
     layers: Sequence[str] | None,
     *,
     images: torch.Tensor | None = None,
@@ -185,9 +183,9 @@ def watch(
     """Run the network with autograd's graph.
 
     Args:
-        question: what is asked.
+        request: what is asked.
         layers: whose outputs are kept; `None` keeps all.
-        images: in place of the question's.
+        images: in place of the request's.
         rectifier: stands in for every rectified linear unit.
         rules: whether the record needs entries.
         grad: whether autograd's graph is kept.
@@ -197,11 +195,11 @@ def watch(
         ExcitationError: for outputs that are no class scores.
     """
     with torch.inference_mode(False):
-        pixels = (question.images if images is None else images).detach().clone()
-        recorder = Watch(question.model, layers, rectifier, question.constants, rules=rules, grad=grad)
+        pixels = (request.images if images is None else images).detach().clone()
+        recorder = Watch(request.model, layers, rectifier, request.constants, rules=rules, grad=grad)
         found: list[torch.Tensor] = []
         count = len(pixels)
-        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, question.output)))
+        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, request.output)))
         if rectifier is not None and not recorder.rectified:
             raise NotApplicableError(
                 "the network has no rectified linear unit (ReLU in any spelling), where this method does all it does;"
@@ -220,6 +218,8 @@ def watch(
             f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
         )
     record.top, record.scores = value, scores.detach()
+    if images is None and rectifier is None:
+        request.seen.scores = record.scores
     return Watched(record, scores, recorder.tensors)
 
 
@@ -256,9 +256,9 @@ def gradients(watched: Watched, priors: torch.Tensor, tensors: Mapping[str, torc
     return found
 
 
-def scores_at(question: Question, images: torch.Tensor, batch: int) -> torch.Tensor:
+def scores_at(request: Request, images: torch.Tensor, batch: int) -> torch.Tensor:
     """Class scores of any number of images, `batch` of them at a time, without gradients."""
     if batch < 1:
         raise ExcitationError(f"batch is {batch}; at least one image at a time is needed.")
-    parts = [watch(question, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)]
+    parts = [watch(request, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)]
     return torch.cat(parts)

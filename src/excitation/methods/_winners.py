@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from .._errors import ExcitationError, UnsupportedOperationError
+from ..core import Maps, Request, swept_layer, working
 from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
 from ..propagation.operations import Affine, Average, Selection, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
-from ._gradient import working
 from ._needs import knows_above
-from ._question import Maps, Question, swept_layer
 from ._registry import method
 
 CHUNK = 2**24
@@ -154,14 +153,14 @@ def _reached(
 
 
 def _walked(
-    question: Question, rules: ExcitationRules, choose: Callable[[torch.Tensor], torch.Tensor]
+    request: Request, rules: ExcitationRules, choose: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[Maps, Signal, torch.Tensor]:
     """Walks from the top to the layer: counts summed over channels, the walks themselves, and the signals."""
-    layer = question.engine_layer()
-    record = question.record([layer])
+    layer = request.engine_layer()
+    record = request.record([layer])
     value = swept_layer(record, layer)
     assert record.scores is not None
-    priors = question.priors(working(record.scores))
+    priors = request.priors(working(record.scores))
     if bool((priors < 0).any()):
         raise ExcitationError("walks cannot start from a signal with negative weights; give weights of zero or more.")
     start = choose(priors.flatten(2).flatten(0, 1)).reshape(priors.shape)
@@ -179,7 +178,7 @@ def _walked(
     needs="a rule for every operation above the layer",
     applies=knows_above,
 )
-def selective_tuning(question: Question, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
+def selective_tuning(request: Request, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
     """One where a winner stands in any channel, else zero.
 
     `within`: inputs that excite a winner at least `1 - within` times as much as its strongest win as well, as in
@@ -208,7 +207,7 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
         return torch.zeros_like(flat).scatter(1, first, (top > 0).to(flat.dtype))
 
     rules = WinnerRules(policies_or_default(policies), draw, split)
-    maps, _, _ = _walked(question, rules, choose)
+    maps, _, _ = _walked(request, rules, choose)
     return (maps > 0).to(maps.dtype)
 
 
@@ -223,12 +222,12 @@ def selective_tuning(question: Question, *, within: float = 0.0, policies: Polic
     applies=knows_above,
 )
 def sampled_winners(
-    question: Question, *, walks: int = 100, seed: int = 0, policies: Policies | None = None
+    request: Request, *, walks: int = 100, seed: int = 0, policies: Policies | None = None
 ) -> Maps:  # fmt: skip
     """Converges to MWP as the number of walks grows; a sum is the part of the walks that arrive, times the signal's."""
     if walks < 1:
         raise ExcitationError(f"walks is {walks}; at least one is needed.")
-    generator = torch.Generator(device=question.images.device).manual_seed(seed)
+    generator = torch.Generator(device=request.images.device).manual_seed(seed)
 
     def draw(counts: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         result = shares.new_zeros(shares.shape[1])
@@ -256,6 +255,6 @@ def sampled_winners(
         return counts
 
     rules = WinnerRules(policies_or_default(policies), draw, split)
-    maps, _, priors = _walked(question, rules, choose)
+    maps, _, priors = _walked(request, rules, choose)
     mass = priors.flatten(2).sum(2).transpose(0, 1)
     return maps / walks * mass.reshape(*mass.shape, *(1,) * (maps.dim() - 2))

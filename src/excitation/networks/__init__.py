@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 
-from ._catalogue import load_model, model_files, register_scheme
-from ._convolutional import Convolutional, convolutional
+from ._catalogue import list_models, load_model, model_files, register_scheme
+from ._class_names import ClassNames
+from ._convolutional import Convolutional, to_fully_convolutional
 from ._loaded import LoadedModel, ModelError, Preprocessing
 from ._pool_first import PoolFirst, pool_first
 
 __all__ = [
+    "ClassNames",
     "Convolutional",
     "LoadedModel",
     "ModelError",
     "PoolFirst",
     "Preprocessing",
-    "convolutional",
+    "list_models",
     "load_caffe",
     "load_model",
     "model_files",
     "pool_first",
     "register_scheme",
+    "to_fully_convolutional",
 ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._checks import check_text
 from .._errors import ExcitationError
 from . import sources
-from ._convolutional import convolutional
+from ._convolutional import to_fully_convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
 from ._pool_first import pool_first
@@ -68,6 +68,11 @@ def load_model(spec: str) -> LoadedModel:
     """
     scheme, rest = _resolve(spec)
     return dataclasses.replace(scheme.load(rest), spec=spec)
+
+
+def list_models() -> list[str]:
+    """The forms of the specs that `load_model` takes, such as `"lite"` or `"torchvision:NAME[@WEIGHTS]"`."""
+    return [scheme.form for scheme in SCHEMES.values()]
 
 
 def model_files(spec: str) -> list[Path]:
@@ -178,7 +183,7 @@ def _load_paper(rest: str) -> LoadedModel:
 
 
 def _load_convolutional(rest: str) -> LoadedModel:
-    return convolutional(load_model(rest))
+    return to_fully_convolutional(load_model(rest))
 
 
 def _load_pool_first(rest: str) -> LoadedModel:

@@ -30,7 +30,7 @@ ScoreMap = Float[torch.Tensor, "image class rows columns"]
 
 
 class Convolutional(torch.nn.Module):
-    """A classifier whose head slides over its feature map: `convolutional` makes it.
+    """A classifier whose head slides over its feature map: `to_fully_convolutional` makes it.
 
     Its layers are those of `model`, under the names `model.LAYER`; it shares their weights.
     """
@@ -61,12 +61,12 @@ class Convolutional(torch.nn.Module):
 
 
 @overload
-def convolutional(model: LoadedModel, size: tuple[int, int] | None = None) -> LoadedModel: ...
+def to_fully_convolutional(model: LoadedModel, size: tuple[int, int] | None = None) -> LoadedModel: ...
 @overload
-def convolutional(model: torch.nn.Module, size: tuple[int, int] | None = None) -> Convolutional: ...
+def to_fully_convolutional(model: torch.nn.Module, size: tuple[int, int] | None = None) -> Convolutional: ...
 
 
-def convolutional(
+def to_fully_convolutional(
     model: torch.nn.Module | LoadedModel, size: tuple[int, int] | None = None
 ) -> Convolutional | LoadedModel:
     """Turn a classifier with a fully connected or globally pooled head into one with a score map.
@@ -90,7 +90,7 @@ def convolutional(
     Source: Zhang et al. 2016, Sec. 4.1, after Long et al., "Fully Convolutional Networks", CVPR 2015.
     """
     if isinstance(model, LoadedModel):
-        made = convolutional(model.model, model.preprocessing.size if size is None else size)
+        made = to_fully_convolutional(model.model, model.preprocessing.size if size is None else size)
         preprocessing = dataclasses.replace(model.preprocessing, resize="shortest")
         return dataclasses.replace(model.inside(made), preprocessing=preprocessing)
     size = (224, 224) if size is None else size

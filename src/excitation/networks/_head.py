@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .._checks import check_size
-from .._forward import check_model
+from .._checks import check_model, check_size
 from ..propagation._functions import function
 from ._loaded import ModelError
 

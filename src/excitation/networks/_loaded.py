@@ -13,7 +13,7 @@ from PIL import Image
 
 from .._checks import check_choice, check_number, check_size
 from .._errors import ExcitationError
-from ..signals import ClassNames
+from ._class_names import ClassNames
 
 MAX_ASPECT = 16
 """Longest over shortest side of a picture that `resize="shortest"` takes; beyond it, one thin picture could ask for

@@ -26,11 +26,11 @@ class AccountRow:
         address: `module.path:operation`.
         rule: the family the rule belongs to.
         entered: mass on its outputs.
-        left: mass on those inputs that lead to the chosen layer.
-        negative: the part of `left` below zero (as a number of zero or less).
+        passed: mass on those inputs that lead to the chosen layer.
+        negative: the part of `passed` below zero (as a number of zero or less).
         lost: mass that ended here: winners without a normaliser, silent winners, padding, constants; measured there.
-        round: mass on inputs that lead round the chosen layer.
-        residue: what does not balance, `entered - left - lost - round`: rounding errors.
+        bypassed: mass on inputs that lead round the chosen layer.
+        residue: what does not balance, `entered - passed - lost - bypassed`: rounding errors.
         size: absolute mass that entered or left, whichever is more; what a residue is to be compared with.
         pending: whether a contrast is still to be formed below.
     """
@@ -38,10 +38,10 @@ class AccountRow:
     address: str
     rule: str
     entered: Mass
-    left: Mass
+    passed: Mass
     negative: Mass
     lost: Mass
-    round: Mass
+    bypassed: Mass
     residue: Mass
     size: Mass
     pending: bool
@@ -49,7 +49,7 @@ class AccountRow:
 
 @dataclass
 class Account:
-    """Rows from the top down; `entered = left + lost + round` in each.
+    """Rows from the top down; `entered = passed + lost + bypassed` in each.
 
     Attributes:
         rows: one for each operation, and for each lane where a contrast is formed on the way.
@@ -104,10 +104,10 @@ class Account:
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),
             entered=entered,
-            left=left,
+            passed=left,
             negative=negative,
             lost=lost,
-            round=bypass,
+            bypassed=bypass,
             residue=entered - left - lost - bypass,
             size=torch.maximum(size, away),
             pending=pending,
@@ -122,12 +122,12 @@ class Account:
         """
         for row in self.rows:
             allowed = self.tolerance * row.size
-            lines = {"left": row.negative, "was lost": row.lost, "went round": row.round} if self.nonnegative else {}
+            lines = {"left": row.negative, "was lost": row.lost, "went round": row.bypassed} if self.nonnegative else {}
             wrong = [f"{float(mass.min()):.3g} {name}" for name, mass in lines.items() if bool((mass < -allowed).any())]
             if bool((row.residue.abs() > allowed).any()):
                 at = int((row.residue.abs() - allowed).argmax())
                 entered, left, lost, gone = (
-                    float(mass.flatten()[at]) for mass in (row.entered, row.left, row.lost, row.round)
+                    float(mass.flatten()[at]) for mass in (row.entered, row.passed, row.lost, row.bypassed)
                 )
                 wrong.append(
                     f"{entered:.6g} entered, but {left:.6g} left, {lost:.3g} was lost and {gone:.3g} went round"

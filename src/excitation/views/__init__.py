@@ -1,9 +1,10 @@
 """Pictures of attention: a map over its picture, figures of many, and charts of numbers."""
 
+from .._maps import enlarge_map, find_peak, is_empty, points_nowhere
 from ._chart import Line, LinePanel, line_chart
 from ._comparison import Compared, comparison
 from ._figure import FigureRow, Panel, figure, save_figure
-from ._overlay import enlarge_map, find_peak, is_empty, overlay, points_nowhere
+from ._overlay import overlay
 
 __all__ = [
     "Compared",

@@ -18,8 +18,9 @@ from PIL import Image
 
 from .._checks import check_instances, check_names
 from .._errors import ExcitationError
+from .._maps import AttentionMap, Box, find_peak
 from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
-from ._overlay import COLOUR_MAP, DARKEST, AttentionMap, Box, check_picture, find_peak, overlay
+from ._overlay import COLOUR_MAP, DARKEST, check_picture, overlay
 
 # Inches and points.
 PANEL = 1.55  # the longer side of a picture

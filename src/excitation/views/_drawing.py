@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ._overlay import Box
+from .._maps import Box
 
 # Sizes are inches, text is in points.
 GAP = 0.09

@@ -20,8 +20,9 @@ from PIL import Image
 from .._checks import check_instances, check_number, check_path
 from .._errors import ExcitationError
 from .._files import whole_file
+from .._maps import AttentionMap, Box, find_peak
 from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
-from ._overlay import DARKEST, AttentionMap, Box, check_picture, find_colour_map, find_peak, overlay
+from ._overlay import DARKEST, check_picture, find_colour_map, overlay
 
 # Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
 PANEL = 2.4

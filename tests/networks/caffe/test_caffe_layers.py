@@ -89,7 +89,7 @@ def test_wide_maxima_are_won_by_neurons(tmp_path):
     )
     model = load(tmp_path, text, (1, 2, 6, 6))
     image = torch.rand(1, 2, 6, 6, dtype=torch.float64)
-    assert float(eb.explain(model, image, [1], layer="input").sum()) == pytest.approx(1, abs=1e-12)
+    assert float(eb.explain(model, image, [1], layer="input").maps.sum()) == pytest.approx(1, abs=1e-12)
 
 
 CONVOLUTIONS = {
@@ -300,7 +300,7 @@ def test_maximum_of_blobs_has_a_winner(tmp_path):
     head = 'layer { name: "fc" type: "InnerProduct" bottom: "y" top: "fc" inner_product_param { num_output: 3 } }'
     model = load(tmp_path, branches(last) + head, (1, 2, 3, 3))
     image = torch.rand(1, 2, 3, 3, dtype=torch.float64)
-    assert float(eb.explain(model, image, [0], layer="y").sum()) == pytest.approx(1, abs=1e-12)
+    assert float(eb.explain(model, image, [0], layer="y").maps.sum()) == pytest.approx(1, abs=1e-12)
 
 
 def test_concat_and_slice(tmp_path):

@@ -111,8 +111,8 @@ def test_arg_max_leaves_the_scores_to_be_explained(tmp_path):
     scores = model(image)
     assert list(scores) == ["fc", "best"]
     assert torch.equal(scores["best"].flatten(), scores["fc"].argmax(1).double())
-    found = eb.explain(loaded, image, [1], layer="input")
-    plain = eb.explain(load(tmp_path, fc, SHAPE), image, [1], layer="input")
+    found = eb.explain(loaded, image, [1], layer="input").maps
+    plain = eb.explain(load(tmp_path, fc, SHAPE), image, [1], layer="input").maps
     assert torch.equal(found, plain)
     with pytest.raises(eb.ExcitationError, match="'best'"):
         eb.explain(model, image, [0], layer="input", output="best")
@@ -204,7 +204,7 @@ def test_mass_arrives_whole(tmp_path, case):
     rectified = 'layer { name: "r" type: "ReLU" bottom: "c" top: "c" }'
     model = load(tmp_path, below + rectified + one(kind, options).replace('"data"', '"c"') + HEAD, (1, 3, 8, 9))
     image = torch.rand(2, 3, 8, 9, dtype=torch.float64)
-    maps = eb.explain(model, image, [1], layer="input")
+    maps = eb.explain(model, image, [1], layer="input").maps
     assert torch.allclose(maps.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64), atol=1e-9)
     assert float(maps.min()) >= 0
 
@@ -224,7 +224,7 @@ def test_mass_arrives_whole_through_axpy(tmp_path):
         text += f'layer {{ name: "{name}" type: "{kind}"{ends} top: "{name}" {options} }}\n'
     image = torch.rand(2, 3, 6, 7, dtype=torch.float64)
     model = load(tmp_path, text + HEAD, (1, 3, 6, 7))
-    maps = eb.explain(model, image, [1], layer="input")
+    maps = eb.explain(model, image, [1], layer="input").maps
     assert torch.allclose(maps.sum((1, 2, 3)), torch.ones(2, dtype=torch.float64), atol=1e-9)
     with pytest.raises(eb.LayerError, match="'p:"):
         eb.explain(model, image, [1], layer="p")

@@ -120,7 +120,7 @@ def test_networks_of_one_channel_take_grey_pictures(tmp_path):
     assert values.shape == (1, 8, 8)
     # Brightness as the ITU's recommendation 601 weighs the colours, to whole numbers.
     assert float(values[0, 0, 0]) == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-    assert eb.explain(loaded, values[None], [1], layer="conv").shape == (1, 1, 6, 6)
+    assert eb.explain(loaded, values[None], [1], layer="conv").maps.shape == (1, 1, 6, 6)
     forced = read(tmp_path, data("force_gray: true mean_value: 7 scale: 0.5") + CONV)
     assert (forced.preprocessing.channels, forced.preprocessing.mean, forced.preprocessing.std) == ("L", (7,), (2,))
     (tmp_path / "mean.binaryproto").write_bytes(wire.blob(MEAN))

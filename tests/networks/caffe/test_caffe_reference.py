@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import excitation as eb
-from excitation._forward import forward
+from excitation.core._forward import forward
 from excitation.networks import _catalogue
 from excitation.networks.caffe import load_caffe
 from excitation.propagation import ExcitationRules, sweep
@@ -153,10 +153,10 @@ def test_squeezenet_maps(job, head, view, shared, squeezenets, score_map):
     assert len(blobs) >= 11
     layers = ["input" if blob == "data" else blob for blob in blobs]
     model = (score_map if view == "map" else squeezenets[head]).model.double()
-    for name, contrast in (("mwp", None), ("cmwp", "dual")):
+    for name, contrast in (("mwp", {}), ("cmwp", {"method": "c-mwp"})):
         found = eb.explain(
-            model, image_of(shared, job).double(), classes, layer=layers, contrast=contrast, signed=True,
-            signal="softmax", policies=eb.Policies.original(),
+            model, image_of(shared, job).double(), classes, layer=layers, **contrast, signed=True,
+            spatial="softmax", policies=eb.Policies.original(),
         )  # fmt: skip
         for blob, layer in zip(blobs, layers, strict=True):
             for k, label in enumerate(classes):
@@ -189,7 +189,7 @@ def test_cat_and_dog_come_apart(shared, squeezenets):
     """With the pooling before the classifier: the cat sits on the left, the dog on the right."""
     loaded = squeezenets["deploy_gapfirst"]
     image = loaded.preprocessing(Image.open(shared("data/photos/catdog.jpg")).convert("RGB"))[None]
-    maps = eb.explain(loaded.model.float(), image, [281, 207], layer="pool4", contrast="dual")[0]
+    maps = eb.explain(loaded.model.float(), image, [281, 207], layer="pool4", method="c-mwp").maps[0]
     half = maps.shape[-1] // 2
     cat, dog = (float(part[:, :half].sum() / part.sum()) for part in maps)
     assert cat > 0.6

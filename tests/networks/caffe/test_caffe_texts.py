@@ -184,7 +184,12 @@ def test_training_networks_leave_their_losses_behind(tmp_path):
     scores = found.model(torch.rand(1, 3, 8, 8))
     assert list(scores) == ["aux", "fc"]
     assert found.output == "fc"
-    assert eb.explain(found.model, torch.rand(1, 3, 8, 8), [2], layer="conv", output=found.output).shape == (1, 1, 6, 6)
+    assert eb.explain(found.model, torch.rand(1, 3, 8, 8), [2], layer="conv", output=found.output).maps.shape == (
+        1,
+        1,
+        6,
+        6,
+    )
     silent = TRAINING + 'layer { name: "hush" type: "Silence" bottom: "aux" }'
     assert read(tmp_path, silent).model(torch.rand(1, 3, 8, 8)).shape == (1, 3)
 

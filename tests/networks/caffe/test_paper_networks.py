@@ -99,9 +99,9 @@ def test_scores_and_maps_are_those_of_the_caffe_network(name, tmp_path, narrow):
     assert float(expected.std()) > 0
     assert float((scores - expected).abs().max()) <= 1e-9 * float(expected.abs().max())
     best = int(expected.argmax())
-    for contrast in (None, "dual"):
+    for contrast in ({}, {"method": "c-mwp"}):
         wanted, found = (
-            eb.explain(model, image, [best, 3], layer=list(ATTENTION[name]), contrast=contrast, signed=True)
+            eb.explain(model, image, [best, 3], layer=list(ATTENTION[name]), **contrast, signed=True)
             for model in (caffe.model, ours)
         )
         for layer in ATTENTION[name]:
@@ -117,7 +117,7 @@ def test_attention_layers_are_the_papers(narrow, tmp_path):
         _, caffemodel, _ = files(tmp_path, name)
         loaded = paper.load_paper_network(name, caffemodel)
         assert loaded.default_layer == ATTENTION[name][-2 if name == "googlenet" else 0]
-        maps = eb.explain(loaded, picture(224, 224).float(), [0])
+        maps = eb.explain(loaded, picture(224, 224).float(), [0]).maps
         assert maps.shape == (1, 1, *size)
         assert (loaded.preprocessing.size, loaded.preprocessing.resize) == ((224, 224), "squash")
         assert (loaded.preprocessing.channels, loaded.preprocessing.scale) == ("BGR", 1)
@@ -231,7 +231,7 @@ def test_score_map_over_a_larger_picture(name, tmp_path, narrow):
     """Sec. 4.1: the classifier at every window of the last feature map, and a signal spread over all of them."""
     _, caffemodel, _ = files(tmp_path, name)
     loaded = paper.load_paper_network(name, caffemodel, dtype=torch.float64)
-    sliding = eb.convolutional(loaded)
+    sliding = eb.to_fully_convolutional(loaded)
     assert sliding.default_layer == f"model.{loaded.default_layer}"
     assert sliding.preprocessing.resize == "shortest"
     image = picture(256, 300)
@@ -257,12 +257,12 @@ def test_score_map_over_a_larger_picture(name, tmp_path, narrow):
         signal[best, row, column] = 1
         signals.append(signal)
     places_of_maps = ["model.pool5", sliding.default_layer]
-    single = eb.explain(sliding, image, signals, layer=places_of_maps)
+    single = eb.explain(sliding, image, signals, layer=places_of_maps).maps
     # One window's walk is the classifier's own on that window.
     row, column = places[-1]
     window = features[:, :, row : row + side, column : column + side]
     alone = torch.zeros_like(single["model.pool5"][0, -1])
-    alone[row : row + side, column : column + side] = eb.explain(classifier, window, [best], layer="input")[0, 0]
+    alone[row : row + side, column : column + side] = eb.explain(classifier, window, [best], layer="input").maps[0, 0]
     assert torch.allclose(single["model.pool5"][0, -1], alone, rtol=0, atol=1e-12)
     flat = score_map[0, best]
     weights = {
@@ -271,10 +271,10 @@ def test_score_map_over_a_larger_picture(name, tmp_path, narrow):
         "posterior": score_map[0].softmax(0)[best] / score_map[0].softmax(0)[best].sum(),
     }
     for reading, weight in weights.items():
-        found = eb.explain(sliding, image, [best], layer=places_of_maps, signal=reading)
+        found = eb.explain(sliding, image, [best], layer=places_of_maps, spatial=reading).maps
         for layer in places_of_maps:
             wanted = (weight.flatten()[:, None, None] * single[layer][0]).sum(0)
             assert torch.allclose(found[layer][0, 0], wanted, rtol=0, atol=1e-12), (reading, layer)
         assert float(found["model.pool5"].sum()) == pytest.approx(1, abs=1e-9)
-        contrasted = eb.explain(sliding, image, [best], signal=reading, contrast="dual")
+        contrasted = eb.explain(sliding, image, [best], spatial=reading, method="c-mwp").maps
         assert float(contrasted.sum()) > 0

@@ -60,10 +60,10 @@ def test_like_the_original(build, opset, written, tmp_path):
     model, images = build(), torch.randn(2, 3, 64, 64)
     loaded = exported(model, tmp_path / "m.onnx", opset)
     assert written in kinds(tmp_path / "m.onnx"), "the exporter writes this opset in another way than the test is about"
-    ours = eb.explain_full(loaded, images, [0, 3], layer="input", account=True)
-    theirs = eb.explain_full(model, images, [0, 3], layer="input", account=True)
+    ours = eb.explain(loaded, images, [0, 3], layer="input")
+    theirs = eb.explain(model, images, [0, 3], layer="input")
     torch.testing.assert_close(ours.scores, theirs.scores, rtol=1e-5, atol=1e-12)
-    torch.testing.assert_close(ours.maps["input"], theirs.maps["input"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours["input"], theirs["input"], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours.share["input"], theirs.share["input"], rtol=1e-5, atol=1e-5)
     assert float(theirs.share["input"].min()) > 0.2
 
@@ -143,7 +143,7 @@ def test_any_number_of_pictures(flat, dynamic, tmp_path):
     for count in (1, 2, 5):
         images = torch.randn(count, 3, 12, 12)
         torch.testing.assert_close(loaded.model(images), model(images), rtol=1e-5, atol=1e-6)
-    ours = eb.explain(loaded, torch.randn(2, 3, 12, 12), [0], layer="input")
+    ours = eb.explain(loaded, torch.randn(2, 3, 12, 12), [0], layer="input").maps
     assert ours.shape == (2, 1, 12, 12)
 
 

@@ -50,7 +50,7 @@ def test_a_name_is_never_code_and_always_a_layer(tmp_path, capsys):
     assert "input" not in names
     assert all(set(name).isdisjoint(".#:") and len(name) < 130 for name in names)
     for name in names[:3] + names[-3:]:
-        assert eb.explain(net, torch.from_numpy(PICTURES), [0], layer=name, output=_scores).shape[0] == 2
+        assert eb.explain(net, torch.from_numpy(PICTURES), [0], layer=name, output=_scores).maps.shape[0] == 2
     assert "RAN" not in capsys.readouterr().out
 
 

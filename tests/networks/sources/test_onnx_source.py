@@ -63,9 +63,9 @@ def test_a_file(tmp_path):
     images = loaded.preprocessing(PICTURE)[None]
     assert images.shape == (1, 3, 24, 32)
     (expected,) = ReferenceEvaluator(str(path)).run(None, {"x": images.numpy()})
-    result = eb.explain_full(loaded, images, ["cat", "dog"], layer="input", account=True)
+    result = eb.explain(loaded, images, ["cat", "dog"], layer="input")
     np.testing.assert_allclose(result.scores.numpy(), expected, rtol=1e-4, atol=1e-4)
-    lost = sum(row.lost for row in result.account.rows)
+    lost = sum(row.lost for row in result.balance.rows)
     assert torch.allclose(result.share["input"] + lost, torch.ones(1, 2, dtype=torch.float64), atol=1e-5)
     assert model_files(f"onnx:{path}") == [path]
 
@@ -75,7 +75,7 @@ def test_an_open_size_takes_pictures_of_any(tmp_path):
     assert loaded.class_names is None
     assert loaded.preprocessing.resize == "shortest"
     for size in ((24, 32), (30, 20)):
-        assert eb.explain(loaded, torch.randn(1, 3, *size), [0], layer="act1").shape == (1, 1, *size)
+        assert eb.explain(loaded, torch.randn(1, 3, *size), [0], layer="act1").maps.shape == (1, 1, *size)
 
 
 def test_external_data_are_among_the_files(tmp_path):

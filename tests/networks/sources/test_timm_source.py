@@ -27,8 +27,8 @@ def test_weights_from_a_file(tmp_path):
     assert loaded.class_names is None
     assert loaded.classifier_layer == "fc"
     assert model_files(f"timm:test_resnet@{path}") == [path]
-    account = eb.audit(loaded, images, [2], layer="input")
-    assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
+    account = eb.balance(loaded, images, [2], layer="input")
+    assert float(account.arrived + account.lost) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet10t", "convnext_atto"])
@@ -84,7 +84,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ModelError, match="do not fit the model"):
         eb.load_model(f"timm:test_resnet@{tmp_path / 'vit.pth'}")
     loaded = eb.load_model(f"timm:test_vit@{tmp_path / 'vit.pth'}")
-    account = eb.audit(loaded, loaded.preprocessing(PICTURE)[None], [0], layer="input")
-    assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
+    account = eb.balance(loaded, loaded.preprocessing(PICTURE)[None], [0], layer="input")
+    assert float(account.arrived + account.lost) == pytest.approx(1, abs=1e-5)
     (token,) = [row for row in account.rows if row.address == ":cat"]
     assert float(token.lost) == pytest.approx(float(account.lost), abs=1e-3)  # the class token's own numbers

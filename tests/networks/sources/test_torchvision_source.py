@@ -66,8 +66,8 @@ def test_a_picture_from_end_to_end():
     assert loaded.class_names[:2] == ("tench", "goldfish")
     assert len(loaded.class_names) == 1000
     assert model_files(f"torchvision:{NAME}") == []
-    account = eb.audit(loaded, loaded.preprocessing(PICTURE)[None], ["goldfish"], layer="input")
-    assert float(account.here + account.lost) == pytest.approx(1, abs=1e-5)
+    account = eb.balance(loaded, loaded.preprocessing(PICTURE)[None], ["goldfish"], layer="input")
+    assert float(account.arrived + account.lost) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["pool-first", "convolutional"])

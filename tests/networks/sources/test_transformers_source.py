@@ -48,9 +48,9 @@ def test_a_folder(folder):
     images = loaded.preprocessing(PICTURE)[None]
     with torch.no_grad():
         expected = theirs(images).logits
-    result = eb.explain_full(loaded, images, ["dog", "hen"], layer="input", account=True)
+    result = eb.explain(loaded, images, ["dog", "hen"], layer="input")
     torch.testing.assert_close(result.scores, expected[:, 1:])
-    lost = sum(row.lost for row in result.account.rows)
+    lost = sum(row.lost for row in result.balance.rows)
     assert torch.allclose(result.share["input"] + lost, torch.ones(1, 2, dtype=torch.float64), atol=1e-5)
     names = {path.name for path in model_files(f"hf:{folder}")}
     assert names == {"config.json", "preprocessor_config.json", "model.safetensors"}

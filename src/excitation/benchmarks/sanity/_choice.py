@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 
 from ..._errors import ExcitationError, NotApplicableError, UnsupportedOperationError
+from ...core import Settings, make_request
 from ...methods import Method, find_method, list_methods
-from ...methods._question import ask
 from ...networks._loaded import LoadedModel
 
 LEFT_OUT = {
@@ -93,11 +93,11 @@ def applicable(
     kept: dict[str, Checked] = {}
     reasons: dict[str, str] = {}
     for name, item in chosen.items():
-        question = ask(model, image, [0], layer=item.layer)
+        request = make_request(model, image, [0], Settings(layer=item.layer))
         try:
             with torch.inference_mode(False), torch.no_grad():
                 if item.method.applies is not None:
-                    item.method.applies(question)
+                    item.method.applies(request)
         except (NotApplicableError, UnsupportedOperationError) as error:
             reasons[name] = str(error)
         else:

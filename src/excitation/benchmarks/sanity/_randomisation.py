@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 
 from ..._errors import BypassWarning, ExcitationError
+from ..._maps import points_nowhere
 from ...networks._loaded import LoadedModel
-from ...views import points_nowhere
 from .._identity import hash_model
 from .._pointing import TOLERANCE, is_hit, point_of_map
 from ._choice import EVERY, Checked

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from ..._errors import ExcitationError
-from ..._forward import OutputChoice, forward
+from ...core import OutputChoice, forward
 from ...networks._loaded import LoadedModel
 from ...propagation import Entry, Record, Value
 from ...propagation.operations import Scaled

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from ..._errors import ExcitationError
-from ..._forward import pick_scores
+from ...core import pick_scores
 from ...data._dataset import AnnotatedImages
 from ...data._pictures import read_picture
 from ...networks._loaded import LoadedModel

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ._errors import LayerError
+from .._errors import LayerError
+from ..networks._loaded import LoadedModel
+from ..propagation import INPUT, Grid, Images, Place, Record, axis_names, is_input
+from ..propagation._names import divisions, written
 from ._forward import OutputChoice, forward
-from .networks._loaded import LoadedModel
-from .propagation import INPUT, Grid, Images, Place, Record, axis_names, is_input
-from .propagation._names import divisions, written
 
 Layer = str | torch.nn.Module
 r"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call; `input` for the images.
@@ -38,7 +38,7 @@ class LayerInfo:
         stride: image pixels per step in each spatial dimension, `None` without space.
         axes: what each axis of the output is: `image`, `view`, `channel`, `space`, `token`, `unknown`; several of them,
             joined by `*`, where an axis holds them one within the other.
-        whole: whether all evidence passes through it, so that a map here accounts for the whole score.
+        is_cut: whether all evidence passes through it, so that a map here accounts for the whole score.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LayerInfo:
     shape: tuple[int, ...]
     stride: tuple[float, ...] | None
     axes: tuple[str, ...]
-    whole: bool
+    is_cut: bool
 
 
 def list_layers(
@@ -84,7 +84,7 @@ def list_layers(
             shape=tuple(place.value.shape),
             stride=place.value.stride,
             axes=axis_names(place.value.layout, len(place.value.shape)),
-            whole=place.value.serial in cuts,
+            is_cut=place.value.serial in cuts,
         )
         for place in record.places.values()
         if place.value is not None and not place.problem

@@ -16,19 +16,19 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn.modules.module import register_module_forward_hook
 
-from ._audit import audit
-from ._errors import ExcitationError, LayerError, UnsupportedOperationError
-from ._forward import OutputChoice, check_images, check_model, pick_scores
-from ._layers import Layer
-from .networks._loaded import LoadedModel
-from .propagation import INPUT, Kind, Policies, Record
-from .propagation._names import nth
-from .propagation._network_state import NetworkState
-from .propagation._record import Opaque
-from .propagation._running import as_written, hook
-from .propagation._tape import Replay, ReplayError, Tape
-from .propagation._values import tensor_list
-from .propagation.operations import Affine, Average, Product, Scaled, Sum
+from .._checks import check_model
+from .._errors import ExcitationError, LayerError, UnsupportedOperationError
+from ..core import Layer, OutputChoice, Settings, check_images, pick_scores
+from ..networks._loaded import LoadedModel
+from ..propagation import INPUT, Kind, Policies, Record
+from ..propagation._names import nth
+from ..propagation._network_state import NetworkState
+from ..propagation._record import Opaque
+from ..propagation._running import as_written, hook
+from ..propagation._tape import Replay, ReplayError, Tape
+from ..propagation._values import tensor_list
+from ..propagation.operations import Affine, Average, Product, Scaled, Sum
+from ._mass_balance import measure_balance
 
 ROUNDING = 1000
 """How far two ways to compute the same may differ, in units of the precision's rounding."""
@@ -347,12 +347,11 @@ def _mass(
     classes = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
     targets: list[list[Any]] = [[index] for index in classes.argmax(1).tolist()]
     try:
-        account = audit(
-            model, images, targets, layer=layer, policies=policies, output=output, constants=constants
-        )  # fmt: skip
+        settings = Settings(layer=layer, output=output, constants=tuple(constants), options={"policies": policies})
+        balance = measure_balance(model, images, targets, settings)
     except (UnsupportedOperationError, LayerError) as error:
         return None, None, str(error)
-    return float(account.share.mean()), float((account.lost / account.top).mean()), ""
+    return float(balance.share.mean()), float((balance.lost / balance.top).mean()), ""
 
 
 def _choices(record: Record, policies: Policies) -> dict[str, int]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ._checks import check_names
-from ._errors import ExcitationError
-from .propagation import (
+from .._checks import check_model, check_names
+from .._errors import ExcitationError
+from ..propagation import (
     Images,
     Inputs,
     Kind,
@@ -231,16 +231,6 @@ def _parts(result: object) -> str:
     return f"it is a {type(result).__name__}"
 
 
-def check_model(model: torch.nn.Module) -> None:
-    """Refuse what is no network that can be recorded."""
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ExcitationError(
-            "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
-        )
-    if not isinstance(model, torch.nn.Module):
-        raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")
-
-
 def one_tensor(images: object) -> torch.Tensor:
     """The images as one tensor.
 
@@ -249,8 +239,8 @@ def one_tensor(images: object) -> torch.Tensor:
     """
     if isinstance(images, (tuple, Mapping)):
         raise ExcitationError(
-            "images are several tensors, which only explain without a method, audit and list_layers take; give one"
-            " tensor, for example by a module that holds the other inputs fixed."
+            "images are several tensors, which only mwp, c-mwp, r-mwp, balance and list_layers take; give one tensor,"
+            " for example by a module that holds the other inputs fixed."
         )
     if not isinstance(images, torch.Tensor):
         raise ExcitationError(

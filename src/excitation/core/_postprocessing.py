@@ -1,17 +1,17 @@
-"""Post-processing of maps as named steps: what the paper does to them before it looks for their maximum."""
+"""Post-processing of maps: other sizes, other scales, and the named steps of the paper's games."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 
-from .._checks import check_names, check_number, check_size
+from .._checks import SIDES, check_choice, check_names, check_number, check_size
 from .._errors import ExcitationError
-from .._explain import _resized
 from .._precision import own_precision
 
 Maps = Float[torch.Tensor, "image target *space"]
@@ -44,6 +44,29 @@ def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image targ
     return maps
 
 
+def resize_maps(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
+    """Maps at another size: linear in one dimension, bicubic in two, trilinear in three.
+
+    Args:
+        maps: any; axes between targets and space are kept.
+        size: of the dimensions of space, in pixels.
+    """
+    dimensions = len(tuple(size))
+    size = check_size("size", size, SIDES.get(dimensions, "(height, width)"), dimensions=dimensions)
+    mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[dimensions]
+    lead = maps.shape[: maps.dim() - dimensions]
+    resized = F.interpolate(maps.flatten(0, -dimensions - 1)[:, None], size=size, mode=mode, align_corners=False)
+    return resized.reshape(*lead, *size)
+
+
+def normalize_maps(maps: Maps, by: Literal["max", "sum"]) -> Maps:
+    """Maps divided by their largest absolute value or their absolute sum; empty maps stay empty."""
+    check_choice("by", by, ("max", "sum"))
+    flat = maps.flatten(2).abs()
+    size = flat.amax(2) if by == "max" else flat.sum(2)
+    return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
+
+
 def _check_maps(maps: object) -> None:
     if not isinstance(maps, torch.Tensor) or maps.dim() < 3:
         shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
@@ -51,10 +74,10 @@ def _check_maps(maps: object) -> None:
 
 
 def enlarge(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
-    """Maps at another size, by bicubic interpolation as `explain(resize=...)`."""
+    """Maps at another size, by bicubic interpolation as `Explanation.resized`."""
     _check_maps(maps)
     size = check_size("size", size, "one number for each dimension of space", dimensions=maps.dim() - 2)
-    return _resized(maps, maps, size) if tuple(maps.shape[2:]) != size else maps
+    return resize_maps(maps, size) if tuple(maps.shape[2:]) != size else maps
 
 
 STEPS: dict[str, Callable[[torch.Tensor, Sequence[int]], torch.Tensor]] = {

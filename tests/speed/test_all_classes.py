@@ -76,21 +76,21 @@ CASES = [(kind, way) for kind in NETWORKS for way in ways(kind)]
 @pytest.mark.parametrize(("kind", "way"), CASES)
 def test_equal_to_explain_for_every_class(kind, way):
     model, images, layer = question(kind)
-    found = eb.precompute(model, images, layer, way=way)
+    found = eb.all_classes(model, images, layer=layer, strategy=way)
     every = list(range(CLASSES))
-    assert found.way == way
-    for contrast in (None, "dual", "rivals", 3, [1, 2]):
-        expected = eb.explain(model, images, every, layer=layer, contrast=contrast, signed=True)
+    assert found.strategy == way
+    for contrast in ({}, {"method": "c-mwp"}, {"method": "r-mwp"}, {"against": 3}, {"against": [1, 2]}):
+        expected = eb.explain(model, images, every, layer=layer, **contrast, signed=True).maps
         assert float(expected.abs().max()) > 1e-3
-        got = found.maps(every, contrast=contrast, signed=True)
+        got = found.maps(every, **contrast, signed=True)
         assert torch.allclose(got, expected, atol=1e-12), contrast
     mixture = [{2: 0.5, 4: 0.25}, torch.rand(CLASSES, dtype=torch.float64)]
-    cut = found.maps(mixture, contrast="dual")
-    assert torch.allclose(cut, eb.explain(model, images, mixture, layer=layer, contrast="dual"), atol=1e-12)
+    cut = found.maps(mixture, method="c-mwp")
+    assert torch.allclose(cut, eb.explain(model, images, mixture, layer=layer, method="c-mwp").maps, atol=1e-12)
     assert float(cut.min()) == 0
     mixture = [{2: 0.5, 4: 0.25}, {1: 1.0, 3: -1.0}, torch.eye(CLASSES, dtype=torch.float64)[5]]
-    expected = eb.explain(model, images, mixture, layer=layer, contrast="rivals")
-    assert torch.allclose(found.maps(mixture, contrast="rivals"), expected, atol=1e-12)
+    expected = eb.explain(model, images, mixture, layer=layer, method="r-mwp").maps
+    assert torch.allclose(found.maps(mixture, method="r-mwp"), expected, atol=1e-12)
     assert float(expected.max()) > 1e-3
 
 
@@ -99,10 +99,10 @@ def test_rivals_of_which_some_answer_nowhere(reading):
     model, images, layer = question(ScoreMap)
     with torch.no_grad():
         model[-1].bias[3:6] = -100.0
-    found = eb.precompute(model, images, layer, dual=False, signal=reading)
+    found = eb.all_classes(model, images, layer=layer, dual=False, spatial=reading)
     every = list(range(CLASSES))
-    expected = eb.explain(model, images, every, layer=layer, contrast="rivals", signal=reading, signed=True)
-    assert torch.allclose(found.maps(every, contrast="rivals", signed=True), expected, atol=1e-12)
+    expected = eb.explain(model, images, every, layer=layer, method="r-mwp", spatial=reading, signed=True).maps
+    assert torch.allclose(found.maps(every, method="r-mwp", signed=True), expected, atol=1e-12)
     assert bool(found.masses[:, 3:6].eq(0).all()) == (reading == "response")
 
 
@@ -111,25 +111,25 @@ def test_any_chunks_and_policies(kind):
     model, images, layer = question(kind)
     policies = eb.Policies(normaliser="spread", residual="branch")
     for way in ways(kind):
-        found = eb.precompute(model, images, layer, way=way, memory=200_000, policies=policies)
-        expected = eb.explain(model, images, [0, 5], layer=layer, contrast="dual", signed=True, policies=policies)
-        assert torch.allclose(found.maps([0, 5], contrast="dual", signed=True), expected, atol=1e-12)
+        found = eb.all_classes(model, images, layer=layer, strategy=way, memory=200_000, policies=policies)
+        expected = eb.explain(model, images, [0, 5], layer=layer, method="c-mwp", signed=True, policies=policies).maps
+        assert torch.allclose(found.maps([0, 5], method="c-mwp", signed=True), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("way", ["classes", "positions", "features"])
 def test_single_precision_and_large_maps(way):
     model, images = question(Residual, torch.float32)[0], torch.randn(2, 3, 41, 43)
-    found = eb.precompute(model, images, "stem", way=way)
-    for contrast in (None, "dual"):
-        expected = eb.explain(model, images, [0, 7], layer="stem", contrast=contrast, signed=True)
-        assert torch.allclose(found.maps([0, 7], contrast=contrast, signed=True), expected, atol=1e-6)
+    found = eb.all_classes(model, images, layer="stem", strategy=way)
+    for contrast in ({}, {"method": "c-mwp"}):
+        expected = eb.explain(model, images, [0, 7], layer="stem", **contrast, signed=True).maps
+        assert torch.allclose(found.maps([0, 7], **contrast, signed=True), expected, atol=1e-6)
 
 
 def test_the_cheapest_way_is_taken():
     model, images, layer = question(Residual)
-    assert eb.precompute(model, images, layer).way == "features"
-    assert eb.precompute(ScoreMap().eval(), torch.randn(1, 3, 9, 9), "3").way == "positions"
-    assert eb.precompute(*question(Spatial)[:2], "1").way == "classes"
+    assert eb.all_classes(model, images, layer=layer).strategy == "features"
+    assert eb.all_classes(ScoreMap().eval(), torch.randn(1, 3, 9, 9), layer="3").strategy == "positions"
+    assert eb.all_classes(*question(Spatial)[:2], layer="1").strategy == "classes"
 
 
 def test_a_question_takes_less_than_a_millisecond():
@@ -139,7 +139,7 @@ def test_a_question_takes_less_than_a_millisecond():
     spent = []
     for _ in range(200):
         start = time.perf_counter()
-        found.maps([{3: 0.5, 4: 0.5}], contrast="dual")
+        found.maps([{3: 0.5, 4: 0.5}], method="c-mwp")
         spent.append(time.perf_counter() - start)
     assert min(spent) < 1e-3
 
@@ -147,12 +147,12 @@ def test_a_question_takes_less_than_a_millisecond():
 def test_what_cannot_be_asked_is_said():
     model, images, layer = question(Spatial)
     with pytest.raises(eb.ExcitationError, match="does not end in a linear layer"):
-        eb.precompute(model, images, layer, way="features")
+        eb.all_classes(model, images, layer=layer, strategy="features")
     with pytest.raises(eb.ExcitationError, match="one pass of this batch needs about"):
-        eb.precompute(model, images, layer, memory=1000)
-    found = eb.precompute(model, images, layer, dual=False)
+        eb.all_classes(model, images, layer=layer, memory=1000)
+    found = eb.all_classes(model, images, layer=layer, dual=False)
     with pytest.raises(eb.ExcitationError, match="dual=False"):
-        found.maps([1], contrast="dual")
+        found.maps([1], method="c-mwp")
     with pytest.raises(eb.TargetError, match="no weighting of 12 classes"):
         found.maps([torch.ones(3)])
     with pytest.raises(eb.TargetError, match="target 12 is no class"):

@@ -11,13 +11,11 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float
 
-from ._errors import BalanceWarning, BypassWarning, EmptyMapWarning, MassLossWarning
+from .._errors import BalanceWarning, BypassWarning, EmptyMapWarning, MassLossWarning
+from .._maps import EMPTY
 from ._forward import check_finite
 
-_PACKAGE = str(Path(__file__).parent)
-
-EMPTY = 1e-6
-"""A map is empty if its absolute mass is at most this part of the mass its signal put in."""
+_PACKAGE = str(Path(__file__).parent.parent)
 
 MOST = 0.5
 """Part of the mass on top; if less arrives, the caller is told."""
@@ -39,7 +37,7 @@ class MapCheck:
         positive: whether a signal has no mass below zero.
         contrast: what was subtracted: nothing, `"dual"`, `"rivals"` or `"target"`.
         cut: whether values below zero are taken out.
-        whole: whether nothing can pass the layer by.
+        is_cut: whether nothing can pass the layer by.
         conserves: whether no rule in force makes mass.
         counts: number of targets of each image, where they differ.
     """
@@ -50,7 +48,7 @@ class MapCheck:
     positive: Pairs
     contrast: str
     cut: bool
-    whole: bool
+    is_cut: bool
     conserves: bool
     counts: tuple[int, ...] | None
 
@@ -77,7 +75,7 @@ class MapCheck:
 
     def lossy(self) -> Pairs:
         """Which maps most of the mass did not reach, although nothing can pass the layer by."""
-        if self.contrast or not self.whole:
+        if self.contrast or not self.is_cut:
             return torch.zeros_like(self.top, dtype=torch.bool)
         return self.positive & ~self.empty() & (self.share() < MOST)
 
@@ -110,14 +108,15 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
             warn_caller(
                 f"{1 - float(check.share()[least]):.1%} of the mass of {_pair(least)} is lost on the way to layer"
                 f" {check.layer!r}{_more(check.lossy())}: it ended at neurons without active excitatory inputs."
-                " excitation.audit says where; Policies(normaliser='spread') passes it on.",
+                " excitation.balance says where; Policies(normaliser='spread') passes it on.",
                 MassLossWarning,
             )
         if unbalanced:
             most = _first(check.unbalanced())
             warn_caller(
                 f"the map of {_pair(most)} at layer {check.layer!r} holds {float(check.share()[most]):.4g} times the"
-                " mass on top, which no rule should make; excitation.audit says at which operation. Please report it.",
+                " mass on top, which no rule should make; excitation.balance says at which operation. Please report"
+                " it.",
                 BalanceWarning,
             )
 
@@ -131,20 +130,20 @@ def _of_empty(check: MapCheck) -> str:
     if top == 0:
         return text + "its top-down signal has no mass, the class responds nowhere. Ask for another target or signal."
     if not check.contrast:
-        if not check.whole:
+        if not check.is_cut:
             return (
-                text + "all its mass goes round the layer or is lost. Choose another layer; excitation.audit says more."
+                text + "all its mass bypasses the layer or is lost. Choose another layer; excitation.balance says more."
             )
         return text + (
-            "all its mass is lost on the way, at neurons without active excitatory inputs. excitation.audit says where;"
-            " Policies(normaliser='spread') passes it on."
+            "all its mass is lost on the way, at neurons without active excitatory inputs. excitation.balance says"
+            " where; Policies(normaliser='spread') passes it on."
         )
     if arrived > EMPTY * abs(top):
         return text + "what is subtracted is larger everywhere. signed=True shows it; or take another contrast."
     if check.contrast == "dual":
         return text + (
             "unit and dual have the same map there, as in a network that classifies positions and pools afterwards, or"
-            " both are lost on the way. Explain excitation.pool_first(model), or take contrast='rivals'."
+            " both are lost on the way. Explain excitation.pool_first(model), or take method='r-mwp'."
         )
     return (
         text + "what is subtracted has the same map there, or both are lost on the way. Take another contrast or layer."

@@ -1,4 +1,4 @@
-"""`precompute`: every class of an image at once, by whichever of three ways costs fewest passes."""
+"""Every class of an image at once, by whichever of three strategies costs fewest passes."""
 
 from __future__ import annotations
 
@@ -9,107 +9,108 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 
-from ._checks import check_number
-from ._class_maps import ClassMaps
-from ._errors import ExcitationError
-from ._explain import _bypass
-from ._forward import OutputChoice, check_finite, check_model, forward
-from ._layers import Layer, default_place, find_place, layer_name
-from ._map_checks import warn_of_bypass
+from .._checks import check_choice, check_number
+from .._errors import ExcitationError
+from .._precision import own_precision
+from ..core import (
+    Settings,
+    check_finite,
+    default_place,
+    find_bypass,
+    find_place,
+    layer_name,
+    make_request,
+    read_positions,
+    single_images,
+    warn_of_bypass,
+    working,
+)
+from ..methods import find_method
+from ..networks import LoadedModel
+from ..propagation import ExcitationRules, Grid, Kind, Record, Value, last_layer, policies_or_default
+from ..propagation.operations import Affine
+from ._class_maps import METHODS, ClassMaps
 from ._passes import FeatureMaps, Passes, UnitMaps
-from ._precision import own_precision
-from .networks._loaded import LoadedModel
-from .propagation import ExcitationRules, Grid, Kind, Policies, Record, Value, last_layer, policies_or_default
-from .propagation.operations import Affine
-from .signals import Reading, read_positions
 
-Way = Literal["classes", "features", "positions"]
+Strategy = Literal["classes", "features", "positions"]
 """One pass for each class, for each pooled feature, or for each position of the map."""
 
 
-def precompute(
+def find_all_classes(
     model: torch.nn.Module | LoadedModel,
     images: Float[torch.Tensor, "image channels *pixels"],
-    layer: Layer | None = None,
+    settings: Settings,
     *,
-    dual: bool = True,
-    way: Way | None = None,
-    memory: int = 1 << 30,
-    signal: Reading = "response",
-    policies: Policies | None = None,
-    class_names: Sequence[str] | None = None,
-    output: OutputChoice = None,
-    constants: Sequence[str] = (),
+    dual: bool,
+    strategy: Strategy | None,
+    memory: int,
 ) -> ClassMaps:
     """The maps of all classes, from which any target, mixture or contrast is a small product.
 
     Excitation Backprop is linear in the top-down signal, so the maps of all classes are one matrix. It is found from
     above, a pass for each class, or from below, where one pass upwards reaches every class from one position.
-    Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in this way,
+    Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in
+    this way,
     and the layer mixes it by Eq. 4 (for the contrast too: the pair is formed there).
 
-    Args:
-        model: the network in evaluation mode.
-        images: preprocessed, as the network takes them.
-        layer: where to take the maps; as in `explain`.
-        dual: whether c-MWP will be asked for.
-        way: `"classes"`, `"features"` or `"positions"`; the one with fewest passes if not given.
-        memory: bytes that the signals of one chunk may hold, beside the record, the normalisers and the result; an
-            estimate.
-        signal: how a class's signal is spread over a score map.
-        policies: as in `explain`.
-        class_names: for targets by name; the loaded model's if not given.
-        output: which part of the network's output holds the class scores.
-        constants: as in `explain`.
+    Arguments as in `Explainer.all_classes`.
 
     Returns:
         The maps; float32, or float64 if the network computes in it.
 
     Raises:
-        ExcitationError: as `explain`; or `way` is not to be had, or `memory` is too small for one pass.
+        ExcitationError: as `explain`; or the strategy does not apply, or `memory` is too small for one pass.
 
     Warns:
         BypassWarning: the layer is only one arm of the network.
 
     Source: Zhang et al., ECCV 2016, Eq. 4, 8 and 10; the transposed sweep is this project's.
     """
-    if way is not None and way not in get_args(Way):
-        raise ExcitationError(f"way is {way!r}; choose one of {', '.join(map(repr, get_args(Way)))}, or leave it out.")
-    if isinstance(model, LoadedModel):
-        class_names = model.class_names if class_names is None else class_names
-        output = model.output if output is None else output
-        layer = model.default_layer if layer is None else layer
-        model = model.model
-    check_model(model)
+    if strategy is not None:
+        check_choice("strategy", strategy, get_args(Strategy))
     check_number("memory", memory, "a whole number of bytes", whole=True)
-    names = None if layer is None else [layer_name(model, layer)]
-    record = forward(model, images, names, output, constants, check=False)
+    method = find_method(settings.method).name
+    check_choice("method", method, METHODS)
+    other = sorted(set(settings.options) - {"policies"})
+    if other:
+        raise ExcitationError(
+            f"{other[0]} is no setting of all_classes; give it with the targets: all_classes(...).maps(targets,"
+            f" {other[0]}=...)."
+        )
+    request = make_request(model, images, 0, settings)
+    images = single_images(request)
+    names = request.layers
+    if names is None and request.preferred is not None:
+        names = (layer_name(request.model, request.preferred),)
+    if names is not None and len(names) > 1:
+        raise ExcitationError("all_classes takes maps at one layer; call it once for each.")
+    record = request.record(names, check=False)
     place = default_place(record) if names is None else find_place(record, names[0])
-    join = _bypass(record, place)
+    join = find_bypass(record, place)
     if join is not None:
         warn_of_bypass(place.name, join, torch.full((1, 1), torch.nan))
     value, scores = place.value, record.scores
     assert value is not None
     assert scores is not None
-    scores = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
-    rules = ExcitationRules(policies_or_default(policies))
+    scores = working(scores)
+    rules = ExcitationRules(policies_or_default(settings.options.get("policies")))
     passes = Passes(record, value, rules, memory)
-    weights = read_positions(scores, signal)
+    weights = read_positions(scores, request.spatial)
     features = _pooled_features(record, value)
-    if way == "features" and features is None:
-        raise ExcitationError("the network does not end in a linear layer on pooled features; choose another way.")
+    if strategy == "features" and features is None:
+        raise ExcitationError("the network does not end in a linear layer on pooled features; choose another strategy.")
     grid = value.grid()
     assert isinstance(grid, Grid)
-    if not grid.plain and way == "positions":
+    if not grid.plain and strategy == "positions":
         raise ExcitationError(
             f"layer {place.name!r} holds several views of each image, or holds its places in another order than"
-            " (image, channel, height, width), so no pass goes up from its positions; choose another way."
+            " (image, channel, height, width), so no pass goes up from its positions; choose another strategy."
         )
-    way = way or _cheapest(scores, features, math.prod(grid.space) if grid.plain else None, dual=dual)
-    if features is not None and way != "classes":
-        below = passes.from_below(features)[0] if way == "positions" else passes.from_above(features)
+    strategy = strategy or _cheapest(scores, features, math.prod(grid.space) if grid.plain else None, dual=dual)
+    if features is not None and strategy != "classes":
+        below = passes.from_below(features)[0] if strategy == "positions" else passes.from_above(features)
         mixed = _mixed(record, features, scores, below, rules, dual=dual)
-    elif way == "positions":
+    elif strategy == "positions":
         mixed = passes.from_below(None, weights, dual=dual)
     else:
         mixed = passes.from_above(None, weights), passes.from_above(None, weights, dual=True) if dual else None
@@ -121,16 +122,22 @@ def precompute(
         classes=classes,
         contrasts=None if mixed[1] is None else mixed[1].reshape(shape),
         scores=scores.flatten(2).mean(2) if scores.dim() > 2 else scores,
-        way=way,
-        class_names=class_names if class_names is None or isinstance(class_names, tuple) else tuple(class_names),
+        strategy=strategy,
+        method=method,
+        class_names=_names(request.class_names),
         masses=weights.flatten(2).sum(2) if scores.dim() > 2 else None,
     )
 
 
-def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | None, *, dual: bool) -> Way:
-    """The way with the fewest passes through the upper part."""
+def _names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Class names that do not change with the caller's list; `ClassNames` keep their groups."""
+    return class_names if class_names is None or isinstance(class_names, tuple) else tuple(class_names)
+
+
+def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | None, *, dual: bool) -> Strategy:
+    """The strategy with the fewest passes through the upper part."""
     twice = 2 if dual else 1
-    passes: dict[Way, int] = {
+    passes: dict[Strategy, int] = {
         "classes": twice * scores.shape[1],
     }
     if positions is not None:

@@ -8,22 +8,27 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 
-from ._errors import ExcitationError, TargetError
-from ._explain import Contrast
-from ._precision import own_precision
-from .signals import Target, class_weights, plain, read_contrast, rivals_weights
+from .._checks import check_choice
+from .._errors import ExcitationError, TargetError
+from .._precision import own_precision
+from ..core import Against, Target, class_weights, plain, read_against, read_targets, rivals_weights
+from ..methods import find_method
+
+METHODS = ("mwp", "c-mwp", "r-mwp")
+"""Methods whose maps are products of weights over classes with the maps of all classes."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMaps:
-    """Attention maps of every class, as `precompute` gives them.
+    """Attention maps of every class, as `all_classes` gives them.
 
     Attributes:
         layer: where the maps were taken.
         classes: MWP of each class: `(image, class, height, width)`; mass.
         contrasts: signed c-MWP of each class, not cut at zero; `None` if it was not asked for.
         scores: the network's class scores (averaged over positions).
-        way: how they were found.
+        strategy: how they were found.
+        method: which of the three methods `maps` gives if none is named.
         class_names: for targets by name.
         masses: of each class's signal on a score map: one, or zero where the class answers nowhere; `None` if all are
             one.
@@ -33,19 +38,26 @@ class ClassMaps:
     classes: Float[torch.Tensor, "image class *space"]
     contrasts: Float[torch.Tensor, "image class *space"] | None
     scores: Float[torch.Tensor, "image class"]
-    way: str
+    strategy: str
+    method: str = "mwp"
     class_names: tuple[str, ...] | None = None
     masses: Float[torch.Tensor, "image class"] | None = None
 
     def maps(
-        self, targets: Target | Sequence[Target], *, contrast: Contrast = None, signed: bool = False
+        self,
+        targets: Target | Sequence[Target],
+        *,
+        method: str | None = None,
+        against: Against = None,
+        signed: bool = False,
     ) -> Float[torch.Tensor, "image target *space"]:
         """Maps of targets: products of their weights over classes with the classes' maps.
 
         Args:
             targets: classes by index or name, weights by class, or tensors `(classes,)` or `(image, classes)`; one, or
                 a list.
-            contrast: `None`, `"dual"`, `"rivals"`, another target, or a list of classes, as in `explain`.
+            method: `"mwp"`, `"c-mwp"` or `"r-mwp"`; the method the maps were made for if not given.
+            against: for MWP: another target, or a list of classes, whose MWP is subtracted.
             signed: keep negative values of a contrast.
 
         Returns:
@@ -53,26 +65,37 @@ class ClassMaps:
 
         Raises:
             TargetError: no such class, or a signal that is no weighting of classes.
-            ExcitationError: the dual was not precomputed.
+            ExcitationError: another method, or the dual's maps were not made.
         """
-        several = isinstance(targets, (list, tuple, range))
-        items: list[Target] = list(targets) if several else [targets]  # type: ignore[arg-type, list-item]
-        if not items:
-            raise TargetError("an empty list of targets was given; name at least one.")
+        name = self.method if method is None else find_method(method).name
+        check_choice("method", name, METHODS)
+        if against is not None and name != "mwp":
+            raise ExcitationError(f"against= goes with method='mwp'; {name!r} has a rival of its own.")
+        items = read_targets(targets, 1)[0]
         weights = torch.stack([self._weights(item) for item in items], 1)
         source = self.classes
-        if isinstance(contrast, str) and contrast == "dual":
+        if name == "c-mwp":
             if self.contrasts is None:
-                raise ExcitationError("these maps were precomputed with dual=False; precompute them with dual=True.")
+                raise ExcitationError("these maps were made with dual=False; make them with dual=True for c-MWP.")
             source = self.contrasts
-        elif isinstance(contrast, str) and contrast == "rivals":
+        elif name == "r-mwp":
             masses = torch.ones_like(self.scores) if self.masses is None else self.masses
             weights = rivals_weights(weights.transpose(0, 1) > 0, self.scores, masses).transpose(0, 1)
-        elif contrast is not None:
-            weights = weights - read_contrast(contrast, self._weights)[:, None]
+        elif against is not None:
+            weights = weights - read_against(against, self._weights)[:, None]
         with own_precision(source):
             found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
-        return found if contrast is None or signed else found.clamp(min=0)
+        contrasted = name != "mwp" or against is not None
+        return found.clamp(min=0) if contrasted and not signed else found
+
+    def __repr__(self) -> str:
+        """How many classes of how many images, where, and how they were found."""
+        images, classes, *space = self.classes.shape
+        dual = "MWP" if self.contrasts is None else "MWP and c-MWP"
+        return (
+            f"ClassMaps({dual} of {images} image{'s' * (images != 1)} x {classes} classes at {self.layer}"
+            f" {' x '.join(map(str, space))}, found by {self.strategy})"
+        )
 
     def _weights(self, target: Target) -> Float[torch.Tensor, "image class"]:
         """A target as weights over classes, for each image."""

@@ -1,4 +1,4 @@
-"""The passes that `precompute` is made of: from units down to a layer, from its positions up to units."""
+"""The passes that maps of all classes are made of: from units down to a layer, from its positions up to units."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 
-from ._errors import ExcitationError
-from .propagation import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
+from .._errors import ExcitationError
+from ..propagation import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
 
 UnitMaps = Float[torch.Tensor, "image unit position"]
 FeatureMaps = Float[torch.Tensor, "image feature position"]

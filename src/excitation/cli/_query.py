@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Question:
-    """Targets, place and contrast, as typed.
+class Query:
+    """Targets, layer and method, as typed.
 
     Attributes:
-        targets: class indices or names.
+        targets: class indices or names, or `top1`, `top5` and the like.
         layer: where to take the maps; `None` for the default.
-        contrast: `"none"`, `"dual"`, `"rivals"`, or a class.
-        signed: whether negative values are kept.
+        method: its name.
+        against: a class whose MWP is subtracted; `None` for none.
+        signed: whether negative values of a contrast are kept.
     """
 
     targets: tuple[str, ...]
     layer: str | None
-    contrast: str
+    method: str
+    against: str | None
     signed: bool
 
     @property
@@ -28,18 +31,18 @@ class Question:
         return [class_or_index(text) for text in self.targets]
 
     @property
-    def against(self) -> int | str | None:
-        """The contrast as `explain` takes it."""
-        return None if self.contrast == "none" else class_or_index(self.contrast)
-
-    def names(self, class_names: Sequence[str] | None) -> list[str]:
-        """The targets for people."""
-        return [_readable(text, class_names) for text in self.targets]
+    def settings(self) -> dict[str, Any]:
+        """Layer, method and its options as `explain` takes them."""
+        settings: dict[str, Any] = {"layer": self.layer, "method": self.method}
+        if self.against is not None:
+            settings["against"] = class_or_index(self.against)
+        return {**settings, "signed": True} if self.signed else settings
 
     def kind(self, class_names: Sequence[str] | None) -> str:
         """What the maps are called."""
-        known = {"none": "MWP", "dual": "c-MWP", "rivals": "r-MWP"}
-        return known.get(self.contrast) or f"MWP against {_readable(self.contrast, class_names)}"
+        known = {"mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP"}
+        shown = known.get(self.method, self.method)
+        return shown if self.against is None else f"{shown} against {_readable(self.against, class_names)}"
 
 
 def class_or_index(text: str) -> int | str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, SupportsIndex, TypeAlias, get_args
 
 import torch
 from jaxtyping import Bool, Float
 
-from ._checks import check_names
-from ._errors import TargetError
+from .._checks import check_names
+from .._errors import TargetError
+from ..networks._class_names import ClassNames
 
 NEAREST = 5
 """So many names are told when a name is no class."""
@@ -24,41 +25,19 @@ Target: TypeAlias = (
 )
 """What to look for: a class by index or name, weights over classes, an explicit signal, or a function of the scores."""
 
-Reading: TypeAlias = Literal["response", "softmax", "posterior"]
+Against: TypeAlias = Target | Sequence[int | str] | None
+"""The rival of a contrast: a target, or several classes alike; `None` for no contrast."""
+
+SpatialWeighting: TypeAlias = Literal["response", "softmax", "posterior"]
 """How a class's signal is spread over the positions of a score map."""
 
 
-class ClassNames(tuple[str, ...]):
-    """Names of classes, one per output unit, with words that stand for several classes each.
-
-    A `LoadedModel` with ImageNet's class names has its groups: `"dog"` stands for 118 breeds. As a target, a group is
-    the distribution that gives each of its classes the same share.
-
-    Attributes:
-        groups: indices of the classes by the group's name, in lower case.
-
-    Raises:
-        TargetError: a group has no class, or one that the names do not have.
-    """
-
-    groups: dict[str, tuple[int, ...]]
-
-    def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[int]]) -> ClassNames:
-        """Check names and groups."""
-        made = super().__new__(cls, check_names("class_names", names))
-        made.groups = {name.strip().casefold(): tuple(places) for name, places in groups.items()}
-        for name, places in made.groups.items():
-            if not places or not all(0 <= place < len(made) for place in places):
-                raise TargetError(f"group {name!r} holds classes {places}; some of 0 to {len(made) - 1} are expected.")
-        return made
-
-
-def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading: Reading) -> Scores:
+def read_positions(scores: Float[torch.Tensor, "image classes *space"], spatial: SpatialWeighting) -> Scores:
     """Where in a score map each class's signal starts: non-negative, and one in sum over positions.
 
     Args:
         scores: a network's class scores at each position, before they are pooled.
-        reading: `"response"`: `max(s, 0) / sum`, which is Eq. 4 through the network's own ReLU and average pooling
+        spatial: `"response"`: `max(s, 0) / sum`, which is Eq. 4 through the network's own ReLU and average pooling
             (a class without positive score anywhere gets no signal); `"softmax"`: `exp(s)` over positions, as the
             paper's demo, which collapses onto few cells where scores are large; `"posterior"`: the class's posterior
             among all classes in each cell.
@@ -66,15 +45,15 @@ def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading:
     Returns:
         Weights of the positions, for each image and class; one where there is only one position.
     """
-    if reading not in get_args(Reading):
-        raise TargetError(f"signal is {reading!r}; choose one of {', '.join(map(repr, get_args(Reading)))}.")
+    if spatial not in get_args(SpatialWeighting):
+        raise TargetError(f"spatial is {spatial!r}; choose one of {', '.join(map(repr, get_args(SpatialWeighting)))}.")
     if scores[0, 0].numel() == 1:
         return torch.ones_like(scores)
     flat = scores.flatten(2)
-    if reading == "softmax":
+    if spatial == "softmax":
         weights = flat.softmax(2)
     else:
-        parts = flat.clamp(min=0) if reading == "response" else flat.softmax(1)
+        parts = flat.clamp(min=0) if spatial == "response" else flat.softmax(1)
         whole = parts.sum(2, keepdim=True)
         weights = torch.where(whole > 0, parts / torch.where(whole > 0, whole, 1), 0)
     return weights.reshape(scores.shape)
@@ -83,7 +62,7 @@ def read_positions(scores: Float[torch.Tensor, "image classes *space"], reading:
 def rivals_signal(
     own: Bool[torch.Tensor, "target image classes"],
     scores: Float[torch.Tensor, "image classes *space"],
-    reading: Reading = "response",
+    spatial: SpatialWeighting = "response",
 ) -> Float[torch.Tensor, "target image classes *space"]:
     """The signal of targets with their rivals' subtracted: where r-MWP starts (beyond the paper).
 
@@ -95,12 +74,12 @@ def rivals_signal(
     Args:
         own: whether a class is one of the target's; a target without any gets no signal.
         scores: the network's output.
-        reading: how classes spread over a score map's positions.
+        spatial: how classes spread over a score map's positions.
 
     Returns:
         Signed mass on each output unit.
     """
-    places = read_positions(scores, reading)
+    places = read_positions(scores, spatial)
     means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
     weights = rivals_weights(own, means, places.flatten(2).sum(2) if scores.dim() > 2 else places)
     return weights.reshape(*weights.shape, *(1,) * (scores.dim() - 2)) * places
@@ -139,7 +118,7 @@ def top_down_signal(
     scores: Float[torch.Tensor, "image classes *space"],
     *,
     class_names: Sequence[str] | None = None,
-    reading: Reading = "response",
+    spatial: SpatialWeighting = "response",
 ) -> Scores:
     """The top-down signal of one target for a batch.
 
@@ -148,7 +127,7 @@ def top_down_signal(
             one image or of all of them; or a function from the scores to such a tensor.
         scores: the network's output.
         class_names: one per class, needed for targets by name.
-        reading: how classes spread over a score map's positions; ignored where the signal says it all.
+        spatial: how classes spread over a score map's positions; ignored where the signal says it all.
 
     Returns:
         Mass on each output unit, shaped like the scores.
@@ -162,10 +141,10 @@ def top_down_signal(
         if not isinstance(target, torch.Tensor):
             raise TargetError(f"a target function returned {type(target).__name__}; it must return a tensor.")
     if isinstance(target, torch.Tensor):
-        return _explicit(target, scores, reading)
+        return _explicit(target, scores, spatial)
     weights = class_weights(target, scores.shape[1], class_names)
     # Without `non_blocking` the host would wait until a device has done all it was given before.
-    return _explicit(weights.to(scores.device, scores.dtype, non_blocking=True), scores, reading)
+    return _explicit(weights.to(scores.device, scores.dtype, non_blocking=True), scores, spatial)
 
 
 def plain(target: Any) -> Any:
@@ -178,27 +157,26 @@ def plain(target: Any) -> Any:
     return int(target) if whole else target
 
 
-def read_contrast(contrast: Any, read: Callable[[Target], torch.Tensor]) -> torch.Tensor:
-    """What `read` makes of the target a contrast is with; several classes count alike.
+def read_against(against: Any, read: Callable[[Target], torch.Tensor]) -> torch.Tensor:
+    """What `read` makes of the rival of a contrast; several classes count alike.
 
     Raises:
-        TargetError: as `read`, saying that it is about the contrast; or there is no class in a list of them.
+        TargetError: as `read`, saying that it is about `against`; or there is no class in a list of them.
     """
-    if isinstance(contrast, (list, tuple, set, frozenset)):
-        if not contrast:
-            raise TargetError("contrast is an empty list of classes; name at least one.")
-        contrast = [plain(item) for item in contrast]
-        if not all(isinstance(item, (int, str)) for item in contrast):
+    if isinstance(against, (list, tuple, set, frozenset)):
+        if not against:
+            raise TargetError("against is an empty list of classes; name at least one.")
+        against = [plain(item) for item in against]
+        if not all(isinstance(item, (int, str)) for item in against):
             raise TargetError(
-                f"contrast is {contrast!r}; a list of class indices or names is expected, the same for all images and"
+                f"against is {against!r}; a list of class indices or names is expected, the same for all images and"
                 " targets."
             )
-        contrast = dict.fromkeys(contrast, 1 / len(set(contrast)))
+        against = dict.fromkeys(against, 1 / len(set(against)))
     try:
-        return read(contrast)
+        return read(against)
     except TargetError as error:
-        more = " Besides classes it takes 'dual' (c-MWP) and 'rivals' (r-MWP)." if isinstance(contrast, str) else ""
-        raise TargetError(f"contrast: {error}{more}") from error
+        raise TargetError(f"against: {error}") from error
 
 
 def class_weights(
@@ -299,11 +277,10 @@ def _nearest(target: str, class_names: Sequence[str], groups: Mapping[str, tuple
     return f" Nearest: {', '.join(repr(name) for name in near[:NEAREST])}{more}." if near else ""
 
 
-def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> torch.Tensor:
+def _explicit(target: torch.Tensor, scores: torch.Tensor, spatial: SpatialWeighting) -> torch.Tensor:
     """A given tensor as a signal on the scores' units."""
     if target.is_complex():
         raise TargetError(f"a top-down signal of {target.dtype} was given; real numbers are expected.")
-    whole_numbers = not target.is_floating_point()
     target = target.detach().to(scores)
     if target.shape == scores.shape or target.shape == scores.shape[1:]:
         whole = target.expand(scores.shape)
@@ -311,12 +288,9 @@ def _explicit(target: torch.Tensor, scores: torch.Tensor, reading: Reading) -> t
             return whole
     if target.shape in (scores.shape[1:2], scores.shape[:2]):
         weights = target.reshape(-1, scores.shape[1], *(1,) * (scores.dim() - 2))
-        return weights * read_positions(scores, reading)
+        return weights * read_positions(scores, spatial)
     fitting = dict.fromkeys(map(tuple, (scores.shape[1:], scores.shape, scores.shape[1:2])))
     remedy = f"give one of shape {' or '.join(map(str, fitting))}."
-    if whole_numbers and target.dim() == 1:
-        each = "[[c] for c in targets.tolist()]"
-        remedy = f"for classes give targets.tolist(), all of them for every image, or {each}, one for each."
     raise TargetError(
         f"a top-down signal of shape {tuple(target.shape)} does not fit scores of shape {tuple(scores.shape)}; {remedy}"
     )

@@ -1,0 +1,154 @@
+"""Pictures in place of tensors: read, prepared by the model's own preprocessing, batched by size, put back in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from .._errors import ExcitationError
+from ..core import Explanation, Frame, Targets, read_targets
+from ..data._pictures import read_picture
+from ..networks import LoadedModel
+
+Picture: TypeAlias = Image.Image | str | os.PathLike[str] | UInt8[np.ndarray, "height width 3"]
+"""A picture as its users have it."""
+
+
+def is_pictures(images: object) -> bool:
+    """Whether images are given as pictures rather than tensors."""
+    if isinstance(images, list):
+        return bool(images) and not isinstance(images[0], torch.Tensor)
+    return isinstance(images, (Image.Image, str, os.PathLike)) or (
+        isinstance(images, np.ndarray) and images.dtype == np.uint8
+    )
+
+
+def read_pictures(images: Any) -> list[Image.Image]:
+    """Pictures in mode `"RGB"`.
+
+    Raises:
+        ExcitationError: a file cannot be read, or something is no picture.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        images = list(images)
+    return [_read(item) for item in (images if isinstance(images, list) else [images])]
+
+
+def _read(item: Any) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item.convert("RGB")
+    if isinstance(item, (str, os.PathLike)):
+        return read_picture(item)
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
+        return Image.fromarray(item)
+    kind = f"an array {item.dtype} of shape {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
+    raise ExcitationError(
+        f"a picture is {kind}; a PIL picture, a path or an array (height, width, 3) of uint8 is expected. Batches that"
+        " are prepared for the network are tensors."
+    )
+
+
+def _loaded(model: torch.nn.Module | LoadedModel) -> LoadedModel:
+    if not isinstance(model, LoadedModel):
+        raise ExcitationError(
+            "images are pictures, but the model is a module without preprocessing; give a tensor as the network takes"
+            " it, or LoadedModel(model, spec, Preprocessing(...))."
+        )
+    return model
+
+
+def one_batch(model: torch.nn.Module | LoadedModel, images: Any) -> Any:
+    """Tensors as they are, pictures as one batch.
+
+    Raises:
+        ExcitationError: the pictures' inputs have different sizes, or the model has no preprocessing.
+    """
+    if not is_pictures(images):
+        return images
+    loaded = _loaded(model)
+    values = [_prepared(loaded, picture) for picture in read_pictures(images)]
+    sizes = {tuple(item.shape) for item in values}
+    if len(sizes) > 1:
+        raise ExcitationError(f"the pictures become inputs of different sizes {sorted(sizes)}; give those of one size.")
+    return torch.stack(values)
+
+
+def _prepared(loaded: LoadedModel, picture: Image.Image) -> torch.Tensor:
+    values = loaded.preprocessing(picture)
+    weight = next((item for item in loaded.model.parameters() if item.is_floating_point()), None)
+    return values if weight is None else values.to(weight)
+
+
+def explain_pictures(
+    explain: Callable[[torch.Tensor, Any], Explanation],
+    model: torch.nn.Module | LoadedModel,
+    images: Any,
+    targets: Targets,
+) -> Explanation:
+    """An explanation of pictures, a batch for each size of their inputs, in the order given.
+
+    Raises:
+        ExcitationError: as `explain`; or the model has no preprocessing, or a picture cannot be read.
+    """
+    loaded = _loaded(model)
+    pictures = read_pictures(images)
+    values = [_prepared(loaded, picture) for picture in pictures]
+    each = read_targets(targets, len(pictures))
+    alike = all(items is each[0] for items in each)
+    frames = [_frame(loaded, picture) for picture in pictures]
+    batches: dict[tuple[int, ...], list[int]] = {}
+    for i, item in enumerate(values):
+        batches.setdefault(tuple(item.shape), []).append(i)
+    found = [
+        explain(torch.stack([values[i] for i in members]), each[0] if alike else [each[i] for i in members])
+        for members in batches.values()
+    ]
+    order = [i for members in batches.values() for i in members]
+    whole = found[0] if len(found) == 1 else _joined(found, order)
+    return replace(whole, frames=tuple(frames))
+
+
+def _frame(loaded: LoadedModel, picture: Image.Image) -> Frame:
+    size = (picture.height, picture.width)
+    box = loaded.preprocessing.field_of_view(size)
+    return Frame(size, None if box == (0.0, 0.0, float(size[1]), float(size[0])) else box)
+
+
+def _joined(found: Sequence[Explanation], order: Sequence[int]) -> Explanation:
+    """Explanations of several batches as one, their images in the order of the pictures."""
+    first = found[0]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    most = max(len(names) for item in found for names in item.targets)
+
+    def rows(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        every = [
+            torch.cat([row, row.new_zeros((most - len(row), *row.shape[1:]))]) for tensor in tensors for row in tensor
+        ]
+        return [every[i] for i in back]
+
+    by_layer: dict[str, Any] = {}
+    for k, name in enumerate(first.by_layer):
+        # The default layer has one name at one size, and may have another at another.
+        maps = rows([list(item.by_layer.values())[k] for item in found])  # type: ignore[misc]
+        by_layer[name] = torch.stack(maps) if len({item.shape for item in maps}) == 1 else maps
+    names = [row for item in found for row in item.targets]
+    return replace(
+        first,
+        by_layer=by_layer,
+        targets=tuple(names[i] for i in back),
+        scores=torch.stack(rows([item.scores for item in found])),
+        top=None if first.top is None else torch.stack(rows([item.top for item in found])),  # type: ignore[misc]
+        share={
+            name: torch.stack(rows([list(item.share.values())[k] for item in found]))
+            for k, name in enumerate(first.share)
+        },
+        is_cut={name: all(list(item.is_cut.values())[k] for item in found) for k, name in enumerate(first.is_cut)},
+        measure=None,
+    )

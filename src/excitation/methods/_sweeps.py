@@ -1,0 +1,166 @@
+"""Excitation Backprop from a request to maps at any number of layers: one forward pass and one sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..core import (
+    Explanation,
+    Frame,
+    MapCheck,
+    Request,
+    check_maps,
+    default_place,
+    find_bypass,
+    find_place,
+    has_function,
+    layer_name,
+    target_labels,
+    target_scores,
+    warn_of_bypass,
+    working,
+)
+from ..propagation import Account, Place, Policies, Record, attention_maps, policies_or_default, total
+
+StartOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From the class scores and the targets' signals to the signal that is swept down."""
+
+
+@dataclass(frozen=True)
+class UncheckedResult:
+    """An explanation whose numbers are not checked yet, so that the host need not wait for a device.
+
+    Attributes:
+        explanation: its numbers may not be finite; its targets have no labels yet.
+        scores: of all classes.
+        checks: what to check of each layer's maps.
+        joins: by layer that is only one arm of the network: where others join.
+        account: of mass, where one was asked for.
+        request: what was asked.
+    """
+
+    explanation: Explanation
+    scores: torch.Tensor
+    checks: list[MapCheck]
+    joins: dict[str, str]
+    account: Account | None
+    request: Request
+
+    def validate(self) -> Explanation:
+        """The explanation with finite numbers and labels.
+
+        Raises:
+            ExcitationError: scores or maps are not finite.
+
+        Warns:
+            BypassWarning: a layer is only one arm of the network.
+            EmptyMapWarning: a map has next to no mass.
+            MassLossWarning: more than half of the mass on top was lost on the way.
+            BalanceWarning: maps hold more mass than was put in.
+        """
+        check_maps(self.scores, self.checks)
+        for name, join in self.joins.items():
+            warn_of_bypass(name, join, self.explanation.share[name])
+        labels = target_labels(self.request.per_image, self.scores, self.request.class_names)
+        return replace(self.explanation, targets=labels)
+
+
+def sweep_down(
+    request: Request,
+    name: str,
+    kind: str,
+    *,
+    start_of: StartOf | None = None,
+    functions: Any = None,
+    signed: bool = False,
+    policies: Policies | None = None,
+    account: Account | None = None,
+) -> UncheckedResult:
+    """Maps of each target at each layer.
+
+    Args:
+        request: what is asked.
+        name: of the method.
+        kind: what is subtracted: `""` nothing, `"dual"`, `"rivals"` or `"target"`.
+        start_of: the signal that is swept; the targets' own if not given.
+        functions: what else may hold functions of the scores, which are not called with scores that are not finite.
+        signed: whether negative values of a contrast are kept.
+        policies: choices the paper leaves open.
+        account: of mass, to be filled.
+    """
+    names = request.layers
+    if names is None and request.preferred is not None:
+        names = tuple(request.inputs.layers(layer_name(request.model, request.preferred)))
+    check = has_function(request.per_image) or has_function([functions])
+    record = request.record(names, check=check)
+    assert record.scores is not None
+    places = [find_place(record, item) for item in names] if names is not None else [default_place(record)]
+    scores = working(record.scores)
+    prior = request.priors(scores)
+    start = prior if start_of is None else start_of(scores, prior)
+    policies = policies_or_default(policies)
+    if account is not None:
+        account.nonnegative = not kind and policies.conserves
+    values = [place.value for place in places if place.value is not None]
+    arrived = attention_maps(record, start[None], values, policies, contrast=kind == "dual", account=account)
+    return unchecked(
+        request, name, record, places, arrived, prior, kind=kind, signed=signed, policies=policies, account=account
+    )
+
+
+def unchecked(
+    request: Request,
+    name: str,
+    record: Record,
+    places: Sequence[Place],
+    arrived: Sequence[torch.Tensor],
+    prior: torch.Tensor,
+    *,
+    kind: str,
+    signed: bool,
+    policies: Policies,
+    account: Account | None = None,
+) -> UncheckedResult:
+    """Maps that a sweep gave, with their shares of the mass on top and what is to be checked."""
+    assert record.top is not None
+    assert record.scores is not None
+    scores = working(record.scores)
+    top = total(prior[None], record.top.layout)
+    positive = (prior >= 0).flatten(2).all(2).transpose(0, 1)
+    maps, share, checks, joins = {}, {}, [], {}
+    cut = bool(kind) and not signed
+    for place, mass in zip(places, arrived, strict=True):
+        share[place.name] = top * torch.nan
+        if not kind:
+            share[place.name] = torch.where(top == 0, torch.nan, mass.double().flatten(2).sum(2) / top)
+        join = None if place.kind == "input" else find_bypass(record, place)
+        if join is not None:
+            joins[place.name] = join
+        is_cut = join is None and len(record.inputs) == 1
+        checks.append(MapCheck(place.name, mass, top, positive, kind, cut, is_cut, policies.conserves, request.ragged))
+        maps[place.name] = mass.clamp(min=0) if cut else mass
+    images = request.images
+    explanation = Explanation(
+        by_layer=maps,
+        targets=tuple(("",) * count for count in request.counts),
+        scores=target_scores(request.per_image, scores, request.class_names),
+        method=name,
+        frames=(Frame(tuple(images.shape[2:])),) * len(images),
+        top=top,
+        share=share,
+        strides={place.name: place.value.stride for place in places if place.value is not None},
+        is_cut={place.name: place.name not in joins and len(record.inputs) == 1 for place in places},
+        views={place.name: _views(place) for place in places},
+    )
+    return UncheckedResult(explanation, scores, checks, joins, account, request)
+
+
+def _views(place: Place) -> int:
+    """How many of a map's axes are views, between targets and space."""
+    assert place.value is not None
+    grid = place.value.grid()
+    return 0 if isinstance(grid, str) else len(grid.views)
