@@ -18,14 +18,15 @@ help:  ## show what can be made
 
 venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
 
-$(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard packaging/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 		f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 or newer is needed (make PYTHON=...)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# The build backend comes from the pins too, so that nothing unpinned is fetched on the way.
+	@# The build backends come from the pins too, so that nothing unpinned is fetched on the way.
 	$(PIP) install --quiet --constraint constraints.txt hatchling editables setuptools
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
-	$(PIP) install --quiet --no-build-isolation --no-deps --requirement requirements-nodeps.txt
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation \
+		./packaging/opencv-python ./packaging/opencv-python-headless --editable '.[test,peers]'
+	$(PIP) check
 	@touch $@
 
 demo: $(INSTALLED)  ## explain a photo and a crowded picture
@@ -84,8 +85,6 @@ support: $(INSTALLED)  ## explain every torchvision classifier and timm's convol
 	$(BIN)/python -m experiments.support.table
 
 bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on where it stopped; runs/speed)
-	$(PIP) install --quiet --no-deps --requirement requirements-bench.txt || \
-		echo 'OpenCV is not to be had: pytorch-grad-cam will be left out.'
 	$(BIN)/python -m experiments.speed
 	cp runs/speed/cpu.json docs/results/speed.json
 	$(BIN)/python -m experiments.speed.page
