@@ -51,6 +51,7 @@ format: $(INSTALLED)  ## put the style right
 train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; goes on where it stopped)
 	$(BIN)/python -m experiments.symbols.train --network googlenet
 	$(BIN)/python -m experiments.symbols.train --network resnet
+	$(BIN)/python -m experiments.figures.compress
 
 figures: $(INSTALLED)  ## draw the figures of the documentation again
 	$(BIN)/excitation demo --out out/demo && cp out/demo/maps.png docs/figures/demo.png
@@ -62,6 +63,7 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
 		--target clover --target crown --target "recycling sign" --out out/compare && \
 		cp out/compare/picture.png docs/figures/compare.png
+	$(BIN)/python -m experiments.figures.compress
 
 paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (goes on where it stopped)
 	$(BIN)/python -m experiments.paper_mini
@@ -74,12 +76,15 @@ photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and
 
 sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
 	$(BIN)/python -m experiments.sanity symbols
+	$(BIN)/python -m experiments.figures.compress
 
 sanity-resnet: $(INSTALLED)  ## the same with the symbol world's residual network (after make train)
 	$(BIN)/python -m experiments.sanity resnet
+	$(BIN)/python -m experiments.figures.compress
 
 sanity-photos: $(INSTALLED)  ## the same with SqueezeNet, both heads, on photos (needs ../shared)
 	$(BIN)/python -m experiments.sanity squeezenet
+	$(BIN)/python -m experiments.figures.compress
 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table
@@ -89,6 +94,7 @@ bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on whe
 	cp runs/speed/cpu.json docs/results/speed.json
 	$(BIN)/python -m experiments.speed.page
 	$(BIN)/python -m experiments.figures.speed_scaling
+	$(BIN)/python -m experiments.figures.compress
 
 bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps a second
 	$(BIN)/python -m experiments.speed --device cuda --threads 1 --out runs/speed/cuda.json
