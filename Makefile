@@ -72,7 +72,7 @@ dist: $(INSTALLED)  ## wheel and sdist in dist/; each is unpacked into an empty 
 	build/wheel/bin/pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS) dist/*.whl
 	cd build/wheel && bin/excitation demo --out demo && bin/python ../../packaging/smoke.py
 	mkdir build/sdist && tar -xzf dist/*.tar.gz -C build/sdist --strip-components 1
-	cd build/sdist && PYTHONPATH=src ../../$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
+	cd build/sdist && PYTHONPATH=src $(abspath $(BIN))/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
 train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; goes on where it stopped)
 	$(BIN)/python -m experiments.symbols.train --network googlenet
