@@ -114,7 +114,7 @@ sanity-photos: $(INSTALLED)  ## the same with SqueezeNet, both heads, on photos 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table
 
-bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on where it stopped; runs/speed)
+bench: $(INSTALLED)  ## the engine's speed, for docs/results/speed.md (goes on where it stopped; runs/speed)
 	$(BIN)/python -m experiments.speed
 	cp runs/speed/cpu.json docs/results/speed.json
 	$(BIN)/python -m experiments.speed.page
