@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format dist train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format docs dist train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,8 +38,8 @@ demo: $(INSTALLED)  ## explain a photo and a crowded picture
 test: lint types pytest  ## style, types, then all tests
 
 lint: $(INSTALLED)  ## style, without changing anything
-	$(BIN)/ruff check src tests experiments packaging
-	$(BIN)/ruff format --check src tests experiments packaging
+	$(BIN)/ruff check src tests experiments packaging docs/conf.py
+	$(BIN)/ruff format --check src tests experiments packaging docs/conf.py
 
 types: $(INSTALLED)  ## strict type check
 	$(BIN)/mypy
@@ -61,8 +61,15 @@ slow: $(INSTALLED)  ## measure the tests anew and add to tests/slow.txt (on a qu
 	$(BIN)/python -m tests.slow out/tests.xml
 
 format: $(INSTALLED)  ## put the style right
-	$(BIN)/ruff check --fix src tests experiments packaging
-	$(BIN)/ruff format src tests experiments packaging
+	$(BIN)/ruff check --fix src tests experiments packaging docs/conf.py
+	$(BIN)/ruff format src tests experiments packaging docs/conf.py
+
+$(VENV)/.docs: $(INSTALLED)
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## the documentation, in docs/_build/html; warnings are errors, its code runs
+	$(BIN)/python -m sphinx -W --keep-going -b html -q docs docs/_build/html
 
 dist: $(INSTALLED)  ## wheel and sdist in dist/; each is unpacked into an empty place and tried
 	rm -rf dist build/wheel build/sdist
