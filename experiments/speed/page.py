@@ -31,9 +31,9 @@ SECTIONS: tuple[tuple[str, str, Make, bool], ...] = (
     ("Targets", "", reached, False),
     (
         "Beside other packages",
-        "The part above the layer, its features as input, one target, batch 8; each called as its documentation says, in"
-        " the same turns. What a package needs to be told (hooks, composites) is told within the call. MWP runs first in"
-        " each turn. Captum's LRP writes to the weights, so that MWP must make their halves anew: on VGG16 that takes a"
+        "The part above the layer, its features as input, one target, batch 8; each called as its documentation says,"
+        " in the same turns. What a package needs to be told (hooks, composites) is told within the call. MWP runs first"
+        " in each turn. Captum's LRP writes to the weights, so that MWP must make their halves anew: on VGG16 that takes a"
         " fifth to two fifths of a second, and c-MWP, which follows, is faster.",
         others,
         False,
@@ -62,8 +62,8 @@ SECTIONS: tuple[tuple[str, str, Make, bool], ...] = (
     ),
     (
         "On a GPU: targets",
-        "The parts above the layer, eager calls, batch 8, before the fixed cost was lowered by a third. `further class`,"
-        " the difference of two nearly equal times, is mostly noise.",
+        "The parts above the layer, eager calls, batch 8, before the fixed cost was lowered by a third. `further"
+        " class`, the difference of two nearly equal times, is mostly noise.",
         reached,
         True,
     ),
