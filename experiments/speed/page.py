@@ -31,10 +31,10 @@ SECTIONS: tuple[tuple[str, str, Make, bool], ...] = (
     ("Targets", "", reached, False),
     (
         "Beside other packages",
-        "The part above the layer, its features as input, one target, batch 8; each called as its documentation says,"
-        " in the same turns. What a package needs to be told (hooks, composites) is told within the call. MWP runs first"
-        " in each turn. Captum's LRP writes to the weights, so that MWP must make their halves anew: on VGG16 that takes a"
-        " fifth to two fifths of a second, and c-MWP, which follows, is faster.",
+        "The part above the layer, its features as input, one target, batch 8; each called as its documentation "
+        "says, in the same turns. What a package needs to be told (hooks, composites) is told within the call. MWP "
+        "runs first in each turn. Captum's LRP writes to the weights, so that MWP must make their halves anew: on "
+        "VGG16 that takes a fifth to two fifths of a second, and c-MWP, which follows, is faster.",
         others,
         False,
     ),
