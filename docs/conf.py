@@ -101,11 +101,13 @@ def interfaces() -> str:
     return "\n".join(parts)
 
 
-def plain(_app: object, _what: str, _name: str, _item: object, _options: object, lines: list[str]) -> None:
+def plain(_app: object, what: str, _name: str, _item: object, _options: object, lines: list[str]) -> None:
     """Read docstrings as they are written: `code` in single backticks, stars as stars."""
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
     spans = re.split(r"(``[^`]+``)", text)
     lines[:] = "".join(part if part.startswith("``") else part.replace("*", r"\*") for part in spans).split("\n")
+    if what in {"property", "attribute", "data"}:
+        lines.insert(0, "")  # else napoleon takes a first line with a colon for a type
 
 
 def write_generated(*_: object) -> None:
