@@ -3,6 +3,9 @@
 PYTHON ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
+CONSTRAINTS ?= constraints.txt
+OLDEST ?= constraints-oldest.txt
+OLDEST_PYTHON ?= python3.10
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,21 +14,22 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest format train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format docs dist train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
 
-$(INSTALLED): pyproject.toml constraints.txt requirements-nodeps.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS) $(wildcard packaging/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 		f"{sys.executable} is Python {sys.version.split()[0]}; 3.10 or newer is needed (make PYTHON=...)")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# The build backend comes from the pins too, so that nothing unpinned is fetched on the way.
-	$(PIP) install --quiet --constraint constraints.txt hatchling editables setuptools
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
-	$(PIP) install --quiet --no-build-isolation --no-deps --requirement requirements-nodeps.txt
+	@# The build backends come from the pins too, so that nothing unpinned is fetched on the way.
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) hatchling editables setuptools
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-build-isolation \
+		./packaging/opencv-python ./packaging/opencv-python-headless --editable '.[test,peers]'
+	$(PIP) check
 	@touch $@
 
 demo: $(INSTALLED)  ## explain a photo and a crowded picture
@@ -34,8 +38,8 @@ demo: $(INSTALLED)  ## explain a photo and a crowded picture
 test: lint types pytest  ## style, types, then all tests
 
 lint: $(INSTALLED)  ## style, without changing anything
-	$(BIN)/ruff check src tests experiments
-	$(BIN)/ruff format --check src tests experiments
+	$(BIN)/ruff check src tests experiments packaging docs/conf.py
+	$(BIN)/ruff format --check src tests experiments packaging docs/conf.py
 
 types: $(INSTALLED)  ## strict type check
 	$(BIN)/mypy
@@ -43,9 +47,39 @@ types: $(INSTALLED)  ## strict type check
 pytest: $(INSTALLED)  ## the tests alone (PYTEST_ARGS='-k overlay')
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
+test-fast: $(INSTALLED)  ## the tests that are not slow, for daily work
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
+
+test-oldest:  ## all tests with the oldest supported Python and packages
+	$(MAKE) pytest VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) CONSTRAINTS=$(OLDEST)
+
+coverage: $(INSTALLED)  ## all tests, with the lines they do not reach
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html:out/coverage $(PYTEST_ARGS)
+
+slow: $(INSTALLED)  ## measure the tests anew and add to tests/slow.txt (on a quiet machine)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' --junitxml=out/tests.xml
+	$(BIN)/python -m tests.slow out/tests.xml
+
 format: $(INSTALLED)  ## put the style right
-	$(BIN)/ruff check --fix src tests experiments
-	$(BIN)/ruff format src tests experiments
+	$(BIN)/ruff check --fix src tests experiments packaging docs/conf.py
+	$(BIN)/ruff format src tests experiments packaging docs/conf.py
+
+$(VENV)/.docs: $(INSTALLED)
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## the documentation, in docs/_build/html; warnings are errors, its code runs
+	$(BIN)/python -m sphinx -W --keep-going -b html -q docs docs/_build/html
+
+dist: $(INSTALLED)  ## wheel and sdist in dist/; each is unpacked into an empty place and tried
+	rm -rf dist build/wheel build/sdist
+	$(BIN)/hatchling build
+	ls -l dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd build/wheel && bin/excitation demo --out demo && bin/python ../../packaging/smoke.py
+	mkdir build/sdist && tar -xzf dist/*.tar.gz -C build/sdist --strip-components 1
+	cd build/sdist && PYTHONPATH=src $(abspath $(BIN))/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
 train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; goes on where it stopped)
 	$(BIN)/python -m experiments.symbols.train --network googlenet
@@ -61,6 +95,7 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
 		--target clover --target crown --target "recycling sign" --out out/compare && \
 		cp out/compare/picture.png docs/figures/compare.png
+	$(BIN)/python -m experiments.figures.compress
 
 paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (goes on where it stopped)
 	$(BIN)/python -m experiments.paper_mini
@@ -73,23 +108,25 @@ photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and
 
 sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
 	$(BIN)/python -m experiments.sanity symbols
+	$(BIN)/python -m experiments.figures.compress
 
 sanity-resnet: $(INSTALLED)  ## the same with the symbol world's residual network (after make train)
 	$(BIN)/python -m experiments.sanity resnet
+	$(BIN)/python -m experiments.figures.compress
 
 sanity-photos: $(INSTALLED)  ## the same with SqueezeNet, both heads, on photos (needs ../shared)
 	$(BIN)/python -m experiments.sanity squeezenet
+	$(BIN)/python -m experiments.figures.compress
 
 support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
 	$(BIN)/python -m experiments.support.table
 
-bench: $(INSTALLED)  ## the engine's speed, for docs/performance.md (goes on where it stopped; runs/speed)
-	$(PIP) install --quiet --no-deps --requirement requirements-bench.txt || \
-		echo 'OpenCV is not to be had: pytorch-grad-cam will be left out.'
+bench: $(INSTALLED)  ## the engine's speed, for docs/results/speed.md (goes on where it stopped; runs/speed)
 	$(BIN)/python -m experiments.speed
 	cp runs/speed/cpu.json docs/results/speed.json
 	$(BIN)/python -m experiments.speed.page
 	$(BIN)/python -m experiments.figures.speed_scaling
+	$(BIN)/python -m experiments.figures.compress
 
 bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps a second
 	$(BIN)/python -m experiments.speed --device cuda --threads 1 --out runs/speed/cuda.json
@@ -98,5 +135,5 @@ real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (
 	$(BIN)/python -m experiments.real
 
 clean:  ## remove the environment and everything that was made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -68,8 +68,8 @@ def moved(loaded: LoadedModel, asked: Iterable[Asked], layers: Sequence[str]) ->
     """
     found: dict[str, list[tuple[float, float]]] = {layer: [] for layer in layers}
     for images, targets in asked:
-        maps = explain(loaded, images, targets, layer=list(layers), method="c-mwp", signed=True).maps
-        for layer, attention in maps.items():
+        maps = explain(loaded, images, targets, layer=list(layers), method="c-mwp", signed=True)
+        for layer, attention in maps.by_layer.items():
             sums = attention[0].flatten(1)
             found[layer] += zip(sums.abs().sum(1).tolist(), sums.sum(1).tolist(), strict=True)
     return {layer: np.array(values) for layer, values in found.items()}

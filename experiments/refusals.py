@@ -1,6 +1,6 @@
 """The page of what the engine refuses, and why: written from the messages in the code itself.
 
-python -m experiments.refusals          # writes docs/refused.md
+python -m experiments.refusals          # writes docs/reference/refused.md
 python -m experiments.refusals --check  # fails where the page is out of date
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "src" / "excitation" / "propagation"
-PAGE = ROOT / "docs" / "refused.md"
+PAGE = ROOT / "docs" / "reference" / "refused.md"
 ERRORS = {
     "UnsupportedOperationError", "EscapedTensorError", "TrainingModeError", "LayerError", "ExcitationError",
     "TargetError", "NotApplicableError",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from experiments.support.operators import declare_missing_operators
+from tests.slow import listed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +17,21 @@ torch.set_num_threads(1)  # each of pytest's workers has a core to itself
 
 
 declare_missing_operators()
+
+
+def pytest_collection_modifyitems(items):
+    slow = listed()
+    for item in items:
+        if item.nodeid.split("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
+
+
+def document(name: str) -> Path:
+    """A file of the documentation, wherever it lies below `docs/`; skips where that folder was not shipped."""
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("the documentation is not in the source distribution")
+    (found,) = (path for path in (ROOT / "docs").rglob(name) if "_build" not in path.parts)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md that were measured on a CUDA device."""
+"""The tables of docs/results/speed.md that were measured on a CUDA device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short tables of docs/performance.md: what a reader wants to know first."""
+"""The short tables of docs/results/speed.md: what a reader wants to know first."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ._checks import check_size
 from ._errors import ExcitationError
 
 AttentionMap = Float[torch.Tensor, "height width"] | Float[np.ndarray, "height width"]
-Box = tuple[float, float, float, float]
+Box = tuple[float | int, float | int, float | int, float | int]
 """`(x0, y0, x1, y1)` in pixels, half open."""
 
 PixelBox = tuple[int, int, int, int]

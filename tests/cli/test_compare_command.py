@@ -84,7 +84,7 @@ def test_a_method_that_does_not_apply_is_told_with_its_reason(run, folder, tmp_p
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["gradient.npz"]
     ((empty, full),) = drawn
     assert (empty.name, len(empty.maps), empty.reason) == ("CAM", 0, cam["problem"])
-    assert len(full.layers) == 1
+    assert len(full.maps) == 1
     code, lines, errors = run(*words, "--methods", "cam")
     assert (code, lines) == (2, "")
     assert "none of the methods applies. cam: CAM does not apply" in errors

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-ROW = {"layer", "kind", "shape", "axes", "stride", "whole"}
+ROW = {"layer", "kind", "shape", "axes", "stride", "is_cut"}
 
 
 def test_table(run, folder):
@@ -18,7 +18,7 @@ def test_every_name_is_one_that_explain_takes(run, folder, tmp_path):
     _, lines, _ = run("layers", folder / "a.png", "--model", "toy_models:named", "--json")
     rows = [json.loads(line) for line in lines.splitlines()]
     assert all(set(row) == ROW for row in rows)
-    spatial = [row for row in rows if len(row["shape"]) == 4 and row["whole"]]
+    spatial = [row for row in rows if len(row["shape"]) == 4 and row["is_cut"]]
     assert {"conv", "pool"} <= {row["layer"] for row in spatial}
     for i, row in enumerate(spatial):
         code, _, errors = run("explain", folder / "a.png", "--model", "toy_models:named", "--target", "0", "--layer",

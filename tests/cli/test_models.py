@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from tests.conftest import document
 
 from excitation.networks._catalogue import SCHEMES, Scheme, load_model, model_files, register_scheme
 from excitation.networks._loaded import LoadedModel, ModelError, Preprocessing
@@ -70,7 +70,7 @@ def test_other_schemes(monkeypatch, toys):
 
 
 def test_the_page_of_models_has_every_form():
-    page = (Path(__file__).resolve().parents[2] / "docs/models.md").read_text()
+    page = document("models.md").read_text()
     for name, scheme in SCHEMES.items():
         form = scheme.form.replace("@weights.safetensors", "@FILE")
         assert f"| `{form}` |" in page, name

@@ -20,6 +20,8 @@ from experiments.support.table import MASSES, as_markdown  # noqa: E402
 import excitation as eb  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs/results/support.json"
+if not RESULTS.parent.exists():
+    pytest.skip("the results are not in the source distribution", allow_module_level=True)
 TABLE = json.loads(RESULTS.read_text())
 ROWS = {(row["source"], row["name"]): row for row in TABLE["networks"]}
 LIVE = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from method_networks import deep, pooled
 from scipy import ndimage
+from tests.conftest import document
 
 import excitation as eb
 from excitation.methods import STEPS, blur, enlarge, find_method, list_methods, methods_table, post_process
@@ -124,7 +123,7 @@ def test_loaded_models_bring_their_names_and_output(images):
 
 
 def test_the_documentation_shows_the_registry():
-    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    text = document("methods.md").read_text(encoding="utf-8")
     assert methods_table() in text
 
 

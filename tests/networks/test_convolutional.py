@@ -9,6 +9,7 @@ from head_networks import Callable
 from torch import nn
 
 import excitation as eb
+from excitation import to_fully_convolutional
 from excitation.networks._loaded import LoadedModel, ModelError, Preprocessing
 
 

@@ -9,18 +9,19 @@ import pytest
 import torch
 from experiments.speed import __main__ as bench
 from experiments.speed.compiled import has_compiler
-from experiments.speed.page import FIGURES, GPU_TABLES, ON_GPU, PAGE, TABLES, filled
+from experiments.speed.page import FIGURES, ON_GPU, PAGE, SUMMARY, page_of, summary_of
 from experiments.speed.parts import Plan, parts
 from experiments.speed.timing import Times, now, spread, take_turns, use_clock
+from tests.conftest import document
 
 
 def test_the_page_holds_what_was_measured():
-    page = PAGE.read_text()
+    page, summary = document(PAGE.name).read_text(), document(SUMMARY.name).read_text()
     measured = [json.loads(path.read_text()) for path in (FIGURES, ON_GPU)]
-    assert filled(page, *measured) == page, "run python -m experiments.speed.page"
-    with pytest.raises(ValueError, match="no place for the table 'reached'"):
-        filled(page.replace("<!-- reached -->", ""), *measured)
-    assert all(f"<!-- /{name} -->" in page for name in (*TABLES, *GPU_TABLES))
+    assert page_of(*measured) == page, "run python -m experiments.speed.page"
+    assert summary_of(summary, measured[0]) == summary, "run python -m experiments.speed.page"
+    with pytest.raises(ValueError, match="no place for the table of targets"):
+        summary_of(summary.replace("<!-- reached -->", ""), measured[0])
 
 
 @pytest.fixture

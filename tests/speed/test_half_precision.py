@@ -1,4 +1,4 @@
-"""Half precision and autocast: within the bounds docs/performance.md states, or refused; maps are float32."""
+"""Half precision and autocast: within the bounds the documentation states, or refused; maps are float32."""
 
 from __future__ import annotations
 

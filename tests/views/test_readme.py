@@ -31,5 +31,7 @@ def test_its_python_runs(monkeypatch, capsys):
 
 
 def test_its_links_lead_somewhere():
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("the documentation is not in the source distribution")
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", README):
         assert (ROOT / link).exists(), link

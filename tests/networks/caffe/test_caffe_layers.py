@@ -216,7 +216,7 @@ def test_lrn_within_channels_passes_signals_unchanged(tmp_path):
     options = "lrn_param { local_size: 3 alpha: 0.5 norm_region: WITHIN_CHANNEL }"
     model = load(tmp_path, one("LRN", options) + head, (1, 2, 5, 4))
     image = torch.rand(1, 2, 5, 4, dtype=torch.float64)
-    above, below = eb.explain(model, image, [2], layer=["x", "input"]).values()
+    above, below = eb.explain(model, image, [2], layer=["x", "input"]).by_layer.values()
     assert torch.allclose(above, below, rtol=0, atol=1e-15)
     assert float(below.sum()) == pytest.approx(1, abs=1e-12)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
 import caffe_naive as naive
 import numpy as np
 import pytest
 import torch
 from test_caffe_layers import load, normal, one, run
+from tests.conftest import document
 
 import excitation as eb
 from excitation.networks.caffe import load_caffe
@@ -232,7 +232,7 @@ def test_mass_arrives_whole_through_axpy(tmp_path):
 
 def test_the_documentation_lists_every_layer():
     """And no layer that it calls unread is read."""
-    text = (Path(__file__).parents[3] / "docs" / "caffe.md").read_text()
+    text = document("caffe.md").read_text()
     table, _, rest = text.partition("Any other layer,")
     assert not [kind for kind in KINDS if not re.search(rf"\b{kind}\b", table)]
     unread = rest.partition("Not read:")[2].partition("\n\n")[0]

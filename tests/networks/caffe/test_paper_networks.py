@@ -271,7 +271,7 @@ def test_score_map_over_a_larger_picture(name, tmp_path, narrow):
         "posterior": score_map[0].softmax(0)[best] / score_map[0].softmax(0)[best].sum(),
     }
     for reading, weight in weights.items():
-        found = eb.explain(sliding, image, [best], layer=places_of_maps, spatial=reading).maps
+        found = eb.explain(sliding, image, [best], layer=places_of_maps, spatial=reading)
         for layer in places_of_maps:
             wanted = (weight.flatten()[:, None, None] * single[layer][0]).sum(0)
             assert torch.allclose(found[layer][0, 0], wanted, rtol=0, atol=1e-12), (reading, layer)

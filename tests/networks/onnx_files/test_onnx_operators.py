@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ pytest.importorskip("onnx", reason="onnx is not installed", exc_type=ImportError
 
 from onnx import TensorProto, helper, numpy_helper
 from onnx_networks import PICTURES, agree, expected, loaded, model_of, node
+from tests.conftest import document
 
 from excitation.networks.onnx._call import OPERATORS
 
@@ -375,6 +374,6 @@ def test_all_operators_are_tested():
 
 
 def test_the_documentation_lists_the_operators():
-    text = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+    text = document("models.md").read_text()
     listed = text.partition("## ONNX\n")[2].partition("these operators:\n")[2].partition("- **Layers**")[0]
     assert set(listed.replace(".", "").replace(",", " ").split()) == {*OPERATORS, "Constant"}
