@@ -7,9 +7,9 @@ import torch
 from test_classes import coco, network
 
 import excitation as eb
-from excitation.core import rivals_signal, top_down_signal
 from excitation.benchmarks import report_tables, run_deletion, run_localization, run_pointing
 from excitation.benchmarks._probabilities import mixed_by_probability
+from excitation.core import rivals_signal, top_down_signal
 from excitation.data._mapping import category_target
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed", exc_type=ImportError)

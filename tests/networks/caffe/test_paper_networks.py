@@ -257,7 +257,7 @@ def test_score_map_over_a_larger_picture(name, tmp_path, narrow):
         signal[best, row, column] = 1
         signals.append(signal)
     places_of_maps = ["model.pool5", sliding.default_layer]
-    single = eb.explain(sliding, image, signals, layer=places_of_maps).maps
+    single = eb.explain(sliding, image, signals, layer=places_of_maps)
     # One window's walk is the classifier's own on that window.
     row, column = places[-1]
     window = features[:, :, row : row + side, column : column + side]
