@@ -12,8 +12,8 @@ from pointing_world import make_data, play
 from rich.console import Console
 
 from excitation.benchmarks import _run_grid, _running
-from excitation.cli import _console, _meter
-from excitation.cli._meter import Meter, duration
+from excitation.cli import _console, _progress
+from excitation.cli._progress import ProgressDisplay, duration
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     """A clock that stands still."""
     found = SimpleNamespace(now=0.0)
     found.perf_counter = found.monotonic = lambda: found.now
-    for module in (_running, _run_grid, _meter):
+    for module in (_running, _run_grid, _progress):
         monkeypatch.setattr(module, "time", found)
     return found
 
@@ -47,21 +47,21 @@ def slow(clock, seconds=40.0):
     return {"slow": method}
 
 
-def shown(meter):
+def shown(display):
     """The bar as text."""
     console = Console(file=io.StringIO(), width=100)
-    console.print(meter.bar.get_renderable())
+    console.print(display.bar.get_renderable())
     return " ".join(console.file.getvalue().split())
 
 
 def test_the_bar_tells_what_is_left_of_slow_images(tmp_path, world, clock, terminal):
     bars = []
-    with Meter("pointing") as meter:
-        assert "left" not in shown(meter)
+    with ProgressDisplay("pointing") as display:
+        assert "left" not in shown(display)
 
         def show(state):
-            meter.show(state)
-            bars.append(shown(meter))
+            display.show(state)
+            bars.append(shown(display))
 
         play(tmp_path / "run", world, methods=slow(clock), layers=(None,), progress=show)
     assert bars[0].startswith("pointing: images")
@@ -79,11 +79,11 @@ def test_a_resumed_run_goes_by_its_own_pace(tmp_path, world, clock, terminal):
     with pytest.raises(KeyboardInterrupt):
         play(tmp_path / "run", world, methods=slow(clock, 1.0), layers=(None,), progress=stop)
     bars = []
-    with Meter("pointing") as meter:
+    with ProgressDisplay("pointing") as display:
 
         def show(state):
-            meter.show(state)
-            bars.append(shown(meter))
+            display.show(state)
+            bars.append(shown(display))
 
         play(tmp_path / "run", world, methods=slow(clock), layers=(None,), progress=show)
     assert bars[0].endswith("6/12 about 4 min left")  # 6 of 40 s, though five were there at once
@@ -100,12 +100,12 @@ def test_photos_are_counted_before_the_first_mosaic(tmp_path, clock, terminal, m
 
     monkeypatch.setattr(_run_grid, "probabilities", slowly)
     states, bars = [], []
-    with Meter("grid") as meter:
+    with ProgressDisplay("grid") as display:
 
         def show(state):
-            meter.show(state)
+            display.show(state)
             states.append((state.counted, state.done, state.planned))
-            bars.append(shown(meter))
+            bars.append(shown(display))
 
         play_game("grid", tmp_path / "run", single, progress=show)
     assert states == [(what, done, 12) for what in ("photos", "mosaics") for done in range(1, 13)]
@@ -116,8 +116,8 @@ def test_photos_are_counted_before_the_first_mosaic(tmp_path, clock, terminal, m
 
 
 def test_without_a_terminal_a_line_tells_it_now_and_then(tmp_path, world, clock, capsys):
-    with Meter("pointing") as meter:
-        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=meter.show)
+    with ProgressDisplay("pointing") as display:
+        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -126,8 +126,8 @@ def test_without_a_terminal_a_line_tells_it_now_and_then(tmp_path, world, clock,
         "excitation: pointing: 6 of 7 images, about 40 s left",
         "excitation: pointing: 7 of 7 images in 5 min",
     ]
-    with Meter("pointing") as meter:  # nothing is left to do, and nothing is told
-        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=meter.show)
+    with ProgressDisplay("pointing") as display:  # nothing is left to do, and nothing is told
+        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show)
     assert capsys.readouterr() == ("", "")
 
 

@@ -197,12 +197,12 @@ def test_methods_that_can_share_one_forward_pass(tmp_path, world):
 
 
 def test_one_that_fails_does_not_stop_those_it_shares_with(tmp_path, world, monkeypatch):
-    from excitation.benchmarks import _answers
+    from excitation.benchmarks import _method_runner
 
     def broken(model, images, targets, methods, layers):
         raise RuntimeError("too large together")
 
-    monkeypatch.setattr(_answers, "maps_together", broken)
+    monkeypatch.setattr(_method_runner, "maps_from_one_pass", broken)
     results = play_game("pointing", tmp_path / "run", world, limit=2)
     assert not results.problems
     assert {row.method for row in results.rows} == set(METHODS)

@@ -11,7 +11,7 @@ from torch import nn
 import excitation as eb
 from excitation.propagation import _eager
 
-# PyTorch's own remark on any hook of all modules, such as the recording's, beside a compiled one.
+# PyTorch's own report_line on any hook of all modules, such as the recording's, beside a compiled one.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")
 
 

@@ -188,7 +188,7 @@ CALLS = {
     "methods.enlarge(one[None, None], 3)": SIZE,
     "methods.post_process(one[None, None], 'blur', (3, 3))": "steps is 'blur'; a list of names is expected",
     "methods.post_process(one[None, None], ['foo'], (3, 3))": "there is no step 'foo'",
-    "methods.maps_together(model, images, [0], [('mwp', 'response')], [])": "an empty list of layers was given",
+    "methods.maps_from_one_pass(model, images, [0], [('mwp', 'response')], [])": "an empty list of layers was given",
     "methods.feedback_full(model, images, [0], iterations='a')": "iterations is 'a'; a whole number from 1 on",
     "asked('mwp', policies=3)": "excitation.Policies(...) are expected",
     "asked('mwp', foo=3)": "has no option 'foo'",

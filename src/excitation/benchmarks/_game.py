@@ -58,7 +58,7 @@ class PointingGame:
             if isinstance(method, Centre):
                 for category in pairs:
                     yield self._row(image, name, "", category, method.point(image.size), truths, hard, radius)
-        for answer in self.setup.asker.ask(image.path, one, pairs):
+        for answer in self.setup.runner.run(image.path, one, pairs):
             mass = float(answer.attention.double().sum())
             x0, y0, x1, y1 = box_pixels(box, image.size)
             # Enlarged once for both measures: on small networks this takes as long as the map itself.

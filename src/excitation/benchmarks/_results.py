@@ -21,7 +21,7 @@ from ._sqlite import (
     read_about,
     read_rows,
     read_taken,
-    told_of,
+    storage_errors,
     transaction,
 )  # fmt: skip
 from ._store import open_store
@@ -71,7 +71,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     place = Path(path)
     if not place.is_file():
         raise StoreError(f"{place}: no such file of results.")
-    with told_of(place):
+    with storage_errors(place):
         connection = connect(place)
         try:
             with transaction(connection, "DEFERRED"):

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
-from ._answers import AnyMethod
 from ._curves import deletion, insertion
+from ._method_runner import AnyMethod
 from ._probabilities import Mixture, Probability, probabilities
 from ._results import Results
 from ._run_pointing import SHORTEST
@@ -37,7 +37,7 @@ class DeletionGame:
         return self.setup.play(image_id, device, self._rows, places=False)
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
-        for answer in self.setup.asker.ask(image.path, one, pairs):
+        for answer in self.setup.runner.run(image.path, one, pairs):
             classes = list(self.setup.classes(answer.category))
             attention = self.setup.smoothed(answer, (one.shape[2], one.shape[3]))
 
@@ -109,6 +109,6 @@ def run_deletion(
     game = DeletionGame(setup, probability, steps)
     configuration = {**setup.configuration("deletion", network, limit), "probability": probability, "steps": steps}
     return run_units(
-        out, configuration, data.ids[:limit], game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        out, configuration, data.ids[:limit], game.play, model=model, data=data, runner=setup.runner, shard=shard,
         progress=progress,
     )  # fmt: skip

@@ -12,10 +12,10 @@ import torch
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
-from ._answers import AnyMethod
 from ._classes import FindClasses
 from ._grid import CELL, Photo, choose_mosaics, judge, make_mosaic, square
 from ._identity import hash_content
+from ._method_runner import AnyMethod
 from ._probabilities import Probability, probabilities
 from ._results import Results
 from ._running import Layers, LeftOut, Progress, device_of, run_units
@@ -51,7 +51,7 @@ class GridGame:
         pairs = {self.names[photo.index]: category_target((photo.index,)) for photo in photos}
         one = self.setup.preprocessing(mosaic)[None].to(device)
         rows = []
-        for answer in self.setup.asker.ask(data.root / unit, one, pairs):
+        for answer in self.setup.runner.run(data.root / unit, one, pairs):
             verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
             rows.append(
                 Row(unit, answer.category, answer.method, answer.layer, *verdict.point, verdict.hit, False,
@@ -126,7 +126,7 @@ def run_grid(
         "seed": seed,
     }  # fmt: skip
     return run_units(
-        out, configuration, list(units), game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        out, configuration, list(units), game.play, model=model, data=data, runner=setup.runner, shard=shard,
         progress=progress, counted="mosaics",
     )  # fmt: skip
 

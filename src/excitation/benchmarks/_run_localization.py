@@ -13,8 +13,8 @@ from .._maps import ALPHAS, SIDE, boxes_of_map
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel
-from ._answers import AnyMethod
 from ._localization import OVERLAP, best_overlap
+from ._method_runner import AnyMethod
 from ._probabilities import Mixture
 from ._results import Results
 from ._running import Layers, LeftOut, Progress, run_units
@@ -37,7 +37,7 @@ class LocalizationGame:
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
         grid = self.setup.preprocessing.size
-        for answer in self.setup.asker.ask(image.path, one, pairs):
+        for answer in self.setup.runner.run(image.path, one, pairs):
             boxes = boxes_of_map(self.setup.smoothed(answer, grid), image.size, ALPHAS, grid=grid)
             truths = [item.box for item in image.of(answer.category) if not item.crowd]
             overlaps = tuple(best_overlap(box, truths) for box in boxes)
@@ -105,6 +105,6 @@ def run_localization(
         "alphas": list(ALPHAS), "overlap": OVERLAP, "held_out": held_out,
     }  # fmt: skip
     return run_units(
-        out, configuration, data.ids[:limit], LocalizationGame(setup).play, model=model, data=data, asker=setup.asker,
+        out, configuration, data.ids[:limit], LocalizationGame(setup).play, model=model, data=data, runner=setup.runner,
         shard=shard, progress=progress,
     )  # fmt: skip

@@ -9,8 +9,8 @@ from typing import get_args
 from .._checks import check_choice
 from ..data._dataset import AnnotatedImages, Truth
 from ..networks._loaded import LoadedModel
-from ._answers import AnyMethod
 from ._game import PointingGame
+from ._method_runner import AnyMethod
 from ._pointing import Tolerance
 from ._probabilities import Mixture
 from ._results import Results
@@ -89,6 +89,6 @@ def run_pointing(
     game = PointingGame(setup, difficult, tolerance or Tolerance(), truth or data.truth, crowds)
     configuration = {**game.configuration(name, network, limit), **(extra or {})}
     return run_units(
-        out, configuration, data.ids[:limit], game.play, model=model, data=data, asker=setup.asker, shard=shard,
+        out, configuration, data.ids[:limit], game.play, model=model, data=data, runner=setup.runner, shard=shard,
         progress=progress,
     )  # fmt: skip

@@ -17,9 +17,9 @@ from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..networks._loaded import LoadedModel
-from ._answers import AnyMethod, Asker
 from ._classes import FindClasses
 from ._identity import environment
+from ._method_runner import AnyMethod, MethodRunner
 from ._methods import Centre
 from ._results import Results, read_results
 from ._sqlite import Row
@@ -68,7 +68,7 @@ def run_units(
     *,
     model: LoadedModel,
     data: AnnotatedImages,
-    asker: Asker,
+    runner: MethodRunner,
     shard: tuple[int, int] = (0, 1),
     progress: Callable[[Progress], None] | None = None,
     counted: str = "images",
@@ -82,7 +82,7 @@ def run_units(
         play: gives a unit's results.
         model: says on which device.
         data: whose problems are noted.
-        asker: who asks in `play`: is told which methods have worked before, and tells where maps were taken.
+        runner: who asks in `play`: is told which methods have worked before, and tells where maps were taken.
         shard: `(index, count)`: only every count-th unit from the index-th, counted from 0.
         progress: called after each unit.
         counted: what a unit is.
@@ -102,14 +102,14 @@ def run_units(
     start = time.perf_counter()
     with open_store(out, configuration, planned=len(own), shard=shard, environment=environment(device)) as store:
         earlier = len(store.finished)
-        asker.has_worked(store.methods())
+        runner.has_worked(store.methods())
         store.note(_as_pairs(data, 0))
         for unit in own:
             if unit in store.finished:
                 continue
             known = len(data.problems)
             rows, left_out = play(unit, device)
-            store.add(unit, rows, left_out=left_out, problems=_as_pairs(data, known), taken=asker.taken())
+            store.add(unit, rows, left_out=left_out, problems=_as_pairs(data, known), taken=runner.taken())
             if progress is not None:
                 progress(Progress(len(store.finished), len(own), earlier, time.perf_counter() - start, counted))
     return read_results(Path(out))

@@ -18,9 +18,9 @@ from ..core import Target
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..networks._loaded import LoadedModel, Preprocessing
-from ._answers import Answer, AnyMethod, Asker
 from ._classes import Classes, classes_of
 from ._identity import hash_content, hash_model
+from ._method_runner import Answer, AnyMethod, MethodRunner
 from ._methods import Centre, ManyLayers, Method, describe_method
 from ._pointing import BLUR, gaussian_blur
 from ._probabilities import Mixture, mixed_by_probability
@@ -60,7 +60,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         """Nothing has been asked yet."""
-        self.asker = Asker(self.model, self.methods, self.layers, self.data.problems)
+        self.runner = MethodRunner(self.model, self.methods, self.layers, self.data.problems)
 
     def configuration(self, game: str, network: str | None, limit: int | None) -> dict[str, object]:
         """What results of every game depend on.

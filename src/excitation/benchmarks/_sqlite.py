@@ -123,7 +123,7 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
 
 
 @contextmanager
-def told_of(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as sentences."""
     try:
         yield

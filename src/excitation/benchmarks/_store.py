@@ -24,7 +24,7 @@ from ._sqlite import (
     insert_taken,
     only_writer,
     read_about,
-    told_of,
+    storage_errors,
     transaction,
 )  # fmt: skip
 
@@ -66,7 +66,7 @@ class Store:
         """
         if unit in self.finished:
             raise StoreError(f"{self.path}: {unit!r} is finished already; ask `finished` before.")
-        with told_of(self.path), transaction(self._connection):
+        with storage_errors(self.path), transaction(self._connection):
             self._connection.execute("INSERT INTO unit VALUES (?, ?)", (unit, self._session))
             insert(self._connection, rows, left_out, problems)
             insert_taken(self._connection, taken or {})
@@ -82,7 +82,7 @@ class Store:
         Raises:
             StoreError: the disk is full.
         """
-        with told_of(self.path), transaction(self._connection):
+        with storage_errors(self.path), transaction(self._connection):
             insert(self._connection, (), (), problems)
 
     def fill(
@@ -100,7 +100,7 @@ class Store:
             StoreError: a unit or a result is there twice, or the disk is full; nothing was added.
         """
         names = list(units)
-        with told_of(self.path), transaction(self._connection):
+        with storage_errors(self.path), transaction(self._connection):
             self._connection.execute("DELETE FROM session")
             sessions = [("", canonical(item)) for item in environments]
             self._connection.executemany("INSERT INTO session (started, environment) VALUES (?, ?)", sessions)
@@ -156,10 +156,10 @@ def open_store(
     place.parent.mkdir(parents=True, exist_ok=True)
     lock = only_writer(place)
     try:
-        with told_of(place):
+        with storage_errors(place):
             connection = connect(place)
         try:
-            with told_of(place), transaction(connection):
+            with storage_errors(place), transaction(connection):
                 _begin_or_check(place, connection, wanted)
                 started = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 noted = canonical(environment or {})

@@ -28,9 +28,9 @@ from ._bench_options import (
     read_shard,
     split,
 )  # fmt: skip
-from ._console import answer, remark
-from ._meter import Meter
+from ._console import answer, report_line
 from ._options import ModelSpec
+from ._progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from ..benchmarks import Progress, Results
@@ -225,14 +225,14 @@ def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]
     """
     from ..benchmarks import report_tables
 
-    with Meter(game) as meter:
-        results = run(meter.show)
+    with ProgressDisplay(game) as display:
+        results = run(display.show)
     if results.rows:
         for table in report_tables([results]):
             answer(table.as_text().splitlines())
     for place, problem in results.problems[:LISTED]:
-        remark(f"{place}: {problem}")
-    remark(
+        report_line(f"{place}: {problem}")
+    report_line(
         f"{len(results.rows)} rows in {results.path}; {len(results.left_out)} pairs left out,"
         f" {len(results.problems)} problems."
     )

@@ -12,7 +12,7 @@ import typer
 from .._errors import ExcitationError
 
 if TYPE_CHECKING:
-    from ..benchmarks._answers import AnyMethod
+    from ..benchmarks._method_runner import AnyMethod
     from ..core import SpatialWeighting
 
 DataSpec = Annotated[

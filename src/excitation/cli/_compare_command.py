@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import answer, progress_bar, remark
+from ._console import answer, progress_bar, report_line
 from ._options import AsJson, ClassNames, ModelSpec, Targets
 from ._query import Query
 
@@ -76,8 +76,8 @@ def compare_command(
             following = asked[asked.index(one) + 1 :]
             progress.update(task, advance=1, description=f"comparing: {(following or [one])[0].method.name}")
 
-        rows = compare_methods(loaded, item, query, list(zip(asked, jobs, strict=True)), remark, done)
+        rows = compare_methods(loaded, item, query, list(zip(asked, jobs, strict=True)), report_line, done)
     draw_comparison(loaded, item, rows, whole.figure)
     answer(told_lines(rows, image, whole.figure, jobs, as_json))
     if not as_json:
-        remark(f"figure {whole.figure}, raw maps in {out / image.stem}.")
+        report_line(f"figure {whole.figure}, raw maps in {out / image.stem}.")

@@ -56,6 +56,6 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def remark(text: str) -> None:
+def report_line(text: str) -> None:
     """Tell something on standard error, in one line."""
     _STDERR.print(f"excitation: {' '.join(text.split())}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import answer, remark
+from ._console import answer, report_line
 
 
 def demo_command(
@@ -35,7 +35,7 @@ def demo_command(
     except ModelError as error:
         if photo is not None:
             raise
-        remark(f"the photo is left out: {error}")
+        report_line(f"the photo is left out: {error}")
     else:
         answer(run_photo(loaded, photo, out))
     if photo is None:

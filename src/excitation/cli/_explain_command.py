@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._console import answer, progress_bar, remark
+from ._console import answer, progress_bar, report_line
 from ._options import AsJson, ClassNames, ModelSpec, Targets
 from ._pictures import pictures_of
 from ._query import Query
@@ -84,7 +84,7 @@ def explain_command(
         def refused(error: Exception) -> None:
             nonlocal failed
             failed += 1
-            remark(str(error))
+            report_line(str(error))
             progress.advance(task)
 
         def report(job: Job, result: Result) -> None:
@@ -126,7 +126,7 @@ def _explained(
         for text in explained.warnings:
             if text not in said:
                 said.add(text)
-                remark(text)
+                report_line(text)
         for i, item in enumerate(items):
             job = of_picture[item.path]
             yield job, finish_job(job, item, explained, i, loaded, query)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._console import remark
+from ._console import report_line
 
 NAMED = 5
 """Files that are told by name."""
@@ -23,5 +23,5 @@ def pictures_of(places: Sequence[Path], out: Path) -> dict[Path, Path]:
     if found.others:
         more = f" and {len(found.others) - NAMED} more" if len(found.others) > NAMED else ""
         names = ", ".join(path.name for path in found.others[:NAMED])
-        remark(f"left out, since not named like pictures: {names}{more}.")
+        report_line(f"left out, since not named like pictures: {names}{more}.")
     return found.pictures

@@ -12,7 +12,7 @@ import typer
 
 from .._errors import ExcitationError
 from ._bench_options import split
-from ._console import answer, remark
+from ._console import answer, report_line
 
 if TYPE_CHECKING:
     from ..benchmarks import PublishedFigures, Results, Table
@@ -110,7 +110,7 @@ def report_command(
             answer(f"{place}: {sentence}" for place, sentence in run.problems)
             answer(f"{image}: {category} left out since {reason}." for image, category, reason in run.left_out)
             if not run.problems and not run.left_out:
-                remark(f"{run.path}: no problems with the data, and no pair was left out.")
+                report_line(f"{run.path}: no problems with the data, and no pair was left out.")
         return
     if methods is not None or layer is not None:
         results = choose_rows(results, None if methods is None else _named(methods), split(layer or ""))
@@ -241,7 +241,7 @@ def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool
             subset = "_difficult" if difficult and game_of(run) in POINTING else ""
             place = folder / f"{run.path.stem}_{kind}{subset}.{ending}"
             save_figure(make(run), place)
-            remark(f"figure {place}.")
+            report_line(f"figure {place}.")
 
 
 def merge_command(
@@ -255,4 +255,4 @@ def merge_command(
     from ..benchmarks import merge_results
 
     merged = merge_results(shards, out, partial=partial)
-    remark(f"{len(merged.rows)} rows of {len(merged.finished)} images in {out}.")
+    report_line(f"{len(merged.rows)} rows of {len(merged.finished)} images in {out}.")

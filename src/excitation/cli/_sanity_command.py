@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._console import answer, progress_bar, remark
+from ._console import answer, progress_bar, report_line
 from ._options import ModelSpec
 from ._pictures import pictures_of
 
@@ -106,7 +106,7 @@ def randomisation_command(
         if shown and not independent:
             save_figure(checks.strip_figure(loaded, next(subjects()), shown, seed=seed), out / "strip.png", dpi=60.0)
     answer(checks.randomisation_table(found).as_text().splitlines())
-    remark(f"{len(found.images)} images, {len(chosen)} methods; numbers, table and figures in {out}.")
+    report_line(f"{len(found.images)} images, {len(chosen)} methods; numbers, table and figures in {out}.")
 
 
 @sanity.command("convergence")
@@ -146,7 +146,7 @@ def convergence_command(
     write_whole(out / "convergence.md", checks.convergence_table(found).as_markdown())
     save_figure(checks.convergence_chart(found), out / "convergence.png")
     answer(checks.convergence_table(found).as_text().splitlines())
-    remark(f"{len(found.images)} images, {len(names)} methods; numbers, table and figure in {out}.")
+    report_line(f"{len(found.images)} images, {len(names)} methods; numbers, table and figure in {out}.")
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def _subjects(
             {"data": dataset.name, "fingerprint": dataset.fingerprint()},
         )
         for problem in list(dataset.problems)[:20]:
-            remark(str(problem))
+            report_line(str(problem))
         return
     assert images is not None
     pictures = pictures_of(images, out)

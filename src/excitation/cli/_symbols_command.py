@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ._console import progress_bar, remark
+from ._console import progress_bar, report_line
 
 
 def symbols_command(
@@ -32,4 +32,4 @@ def symbols_command(
         task = progress.add_task("drawing scenes", total=count)
         for done in export_scenes(out, count, seed, split):
             progress.update(task, completed=done)
-    remark(f"{count} scenes in {out}.")
+    report_line(f"{count} scenes in {out}.")

@@ -190,7 +190,7 @@ class Request:
     def first(self) -> Record:
         """One recorded forward pass of the first image alone, of all that lies between image and scores.
 
-        Operations need no rules for it: who needs them asks `knows_all`.
+        Operations need no rules for it: who needs them asks `require_all_rules`.
         """
         return forward(self.model, self.images[:1], None, self.output, self.constants, rules=False)
 

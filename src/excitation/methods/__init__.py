@@ -21,8 +21,8 @@ from . import (
 )  # fmt: skip
 from ._feedback import FeedbackResult, feedback_full
 from ._registry import Method, find_method, list_methods, methods_table
+from ._shared_forward import GRADIENTS, TOGETHER, gradient_maps_from_one_pass, maps_from_one_pass
 from ._sweeps import UncheckedResult
-from ._together import GRADIENTS, TOGETHER, gradient_maps_together, maps_together
 
 __all__ = [
     "GRADIENTS",
@@ -36,9 +36,9 @@ __all__ = [
     "enlarge",
     "feedback_full",
     "find_method",
-    "gradient_maps_together",
+    "gradient_maps_from_one_pass",
     "list_methods",
-    "maps_together",
+    "maps_from_one_pass",
     "methods_table",
     "post_process",
 ]

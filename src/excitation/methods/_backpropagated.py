@@ -11,11 +11,11 @@ from ..core import Request, Target, make_request, working
 from ..networks._loaded import LoadedModel
 from ..propagation import ExcitationRules, Policies, Record, Signal, Value, sweep
 from ._excitation import UnnormalisedRules
+from ._gradient_recorder import Rectifier, record_gradients
 from ._guided import deconvolving, guided
 from ._lrp import NAMED
 from ._relevance import Relevance, relevance
 from ._rivals import contrasted_start
-from ._watch import Rectifier, watch
 
 Layers = Sequence[str]
 Backpropagation = Callable[[Request, Layers], list[Signal]]
@@ -53,11 +53,11 @@ def _relevance(asked: Relevance) -> Backpropagation:
 
 def _derivative(rectifier: Rectifier | None = None) -> Backpropagation:
     def run(request: Request, layers: Layers) -> list[Signal]:
-        watched = watch(request, layers, rectifier=rectifier)
-        tensors = [watched.tensors[value.serial] for value in _values(watched.record, layers)]
-        priors = request.priors(working(watched.scores.detach())).to(watched.scores.dtype)
+        passed = record_gradients(request, layers, rectifier=rectifier)
+        tensors = [passed.tensors[value.serial] for value in _values(passed.record, layers)]
+        priors = request.priors(working(passed.scores.detach())).to(passed.scores.dtype)
         with torch.inference_mode(False):
-            parts = [torch.autograd.grad(watched.scores, tensors, prior, retain_graph=True) for prior in priors.clone()]
+            parts = [torch.autograd.grad(passed.scores, tensors, prior, retain_graph=True) for prior in priors.clone()]
         return [working(torch.stack(part))[None] for part in zip(*parts, strict=True)]
 
     return run

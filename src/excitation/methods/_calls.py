@@ -31,7 +31,7 @@ class Call:
     kwargs: dict[str, Any]
     results: tuple[torch.Tensor, ...]
 
-    def again(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    def replay(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """The first result of the same call with one tensor in another's place."""
 
         def swap(item: Any) -> Any:
@@ -46,13 +46,13 @@ class Call:
 
     def bias(self, x: torch.Tensor, *, whole: bool = False) -> torch.Tensor:
         """What an affine call adds: its result for an input of zeros, for one image or the whole batch."""
-        return self.again(x, torch.zeros_like(x if whole else x[:1]))
+        return self.replay(x, torch.zeros_like(x if whole else x[:1]))
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
         """The factors of a call that scales its input `x` neuron by neuron, for one image."""
         with torch.inference_mode(False), torch.enable_grad():
             probe = torch.zeros_like(x[:1]).clone().requires_grad_(True)
-            return torch.autograd.grad(self.again(x, probe).sum(), probe)[0]
+            return torch.autograd.grad(self.replay(x, probe).sum(), probe)[0]
 
 
 class CallRecorder(Recorder):

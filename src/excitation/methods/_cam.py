@@ -79,7 +79,7 @@ def _positions(value: Value) -> int:
     return value.shape[2:].numel() if len(value.shape) > 2 else 1
 
 
-def has_classifier(request: Request) -> None:
+def require_classifier(request: Request) -> None:
     """Refuse networks without a classifier on pooled features, and other layers than its features.
 
     Raises:
@@ -107,7 +107,7 @@ def _at_features(request: Request, record: Record) -> tuple[Entry, Value]:
     source=ZHOU,
     cost="1 F",
     needs="one linear layer on globally averaged features, or scores at each position",
-    applies=has_classifier,
+    applies=require_classifier,
 )
 def cam(request: Request) -> Maps:
     """Signed maps without the bias; for networks that score positions, the score map itself."""
@@ -140,7 +140,7 @@ def cam(request: Request) -> Maps:
     source="Table 2 of the paper (c-CAM)",
     cost="1 F",
     needs="one linear layer on globally averaged features, or scores at each position",
-    applies=has_classifier,
+    applies=require_classifier,
 )
 def contrastive_cam(request: Request, *, signed: bool = False) -> Maps:
     """The dual's weights have the other sign, and so does its map."""

@@ -11,10 +11,10 @@ from ..core import Maps, Request, working
 from ..propagation import INPUT
 from ._calls import topmost_weighted
 from ._gradient import Channels, magnitude
+from ._gradient_recorder import Rectifier, gradients, record_gradients
 from ._guided import guided
-from ._needs import knows_all, knows_all_and_has_rectifiers
 from ._registry import method
-from ._watch import Rectifier, gradients, watch
+from ._requirements import require_all_rules, require_rules_and_rectifiers
 
 
 def normalised(maps: Maps) -> Maps:
@@ -38,17 +38,17 @@ def _contrast_of_gradients(
     there with the other sign, as it comes out of weights of the other sign.
     """
     layer = request.layer or INPUT
-    watched = watch(request, None, rectifier=rectifier, rules=True)
-    priors = request.priors(working(watched.scores.detach()))
-    tensor = watched.tensor(layer)
-    starts = [watched.tensors[entry.outputs[0].serial] for entry in topmost_weighted(watched.record)]
+    passed = record_gradients(request, None, rectifier=rectifier, rules=True)
+    priors = request.priors(working(passed.scores.detach()))
+    tensor = passed.tensor(layer)
+    starts = [passed.tensors[entry.outputs[0].serial] for entry in topmost_weighted(passed.record)]
     if not starts:
         raise LayerError("the network has no weighted operation where a contrast with the dual could be formed.")
-    (unit,) = gradients(watched, priors, {layer: tensor})
+    (unit,) = gradients(passed, priors, {layer: tensor})
     duals = []
     with torch.inference_mode(False):
-        for prior in priors.to(watched.scores.dtype).clone():
-            at = torch.autograd.grad(watched.scores, starts, prior, retain_graph=True, allow_unused=True)
+        for prior in priors.to(passed.scores.dtype).clone():
+            at = torch.autograd.grad(passed.scores, starts, prior, retain_graph=True, allow_unused=True)
             pairs = [(start, -g) for start, g in zip(starts, at, strict=True) if g is not None]
             (g,) = torch.autograd.grad(
                 [start for start, _ in pairs], tensor, [g for _, g in pairs], retain_graph=True, allow_unused=True
@@ -59,7 +59,7 @@ def _contrast_of_gradients(
                     " could be formed; choose a lower layer."
                 )
             duals.append(g)
-    both = [watched.arranged(layer, g, lead=1) for g in (unit, torch.stack(duals))]
+    both = [passed.arranged(layer, g, lead=1) for g in (unit, torch.stack(duals))]
     return contrasted(*map(reduced, both), signed=signed)
 
 
@@ -70,7 +70,7 @@ def _contrast_of_gradients(
     source="Table 2 of the paper (c-Grad)",
     cost="1 F + 2 T B",
     needs="a rule for every operation",
-    applies=knows_all,
+    applies=require_all_rules,
     steps=("blur",),
 )
 def contrastive_gradient(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:
@@ -85,7 +85,7 @@ def contrastive_gradient(request: Request, *, channels: Channels = "max", signed
     source="Table 2 of the paper (c-Deconv)",
     cost="1 F + 2 T B",
     needs="a rule for every operation; rectified linear units",
-    applies=knows_all_and_has_rectifiers,
+    applies=require_rules_and_rectifiers,
     steps=("blur",),
 )
 def contrastive_deconv(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:

@@ -37,8 +37,8 @@ from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
-from ._needs import knows_above
 from ._registry import method
+from ._requirements import require_rules_above
 from ._sweeps import UncheckedResult, sweep_down, unchecked
 
 PAPER = "Zhang et al., ECCV 2016"
@@ -52,7 +52,7 @@ PAPER = "Zhang et al., ECCV 2016"
     source=f"{PAPER}, Sec. 3.2",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
     aliases=("eb",),
 )
 def mwp(
@@ -90,7 +90,7 @@ def mwp(
     source=f"{PAPER}, Sec. 3.3",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
     aliases=("c-eb",),
 )
 def c_mwp(
@@ -218,7 +218,7 @@ def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch
     source=f"{PAPER}, Table 2 (w/o norm)",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
 )
 def without_norm(request: Request, *, signed: bool = False) -> Maps:
     """`alone` says how the map is scaled."""
@@ -234,7 +234,7 @@ def without_norm(request: Request, *, signed: bool = False) -> Maps:
     source=f"{PAPER}, Table 2 (post-norm)",
     cost="1 F + 2 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
 )
 def post_norm(request: Request, *, signed: bool = False) -> Maps:
     """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""

@@ -15,9 +15,9 @@ from ..core import Maps, Request, Settings, Targets, make_request, working
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
 from ._gradient import Channels, magnitude
-from ._needs import has_rectifiers
+from ._gradient_recorder import record_gradients
 from ._registry import method
-from ._watch import watch
+from ._requirements import require_rectifiers
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def _optimised(
     derivative = torch.zeros(0)
     for step in range(iterations + 1):
         gates = _Gates(values)
-        watched = watch(request, [layer], rectifier=gates)
-        tensor = watched.tensor(layer)
+        passed = record_gradients(request, [layer], rectifier=gates)
+        tensor = passed.tensor(layer)
         with torch.inference_mode(False), torch.enable_grad():
             if prior is None:
-                prior = request.priors(working(watched.scores.detach()))[index].clone()
-            value = (prior.to(watched.scores.dtype) * watched.scores).flatten(1).sum(1)
+                prior = request.priors(working(passed.scores.detach()))[index].clone()
+            value = (prior.to(passed.scores.dtype) * passed.scores).flatten(1).sum(1)
             slopes = torch.autograd.grad(value.sum(), [tensor, *gates.values], allow_unused=True)
         g, value = slopes[0], working(value.detach())
         if g is None:
@@ -84,7 +84,7 @@ def _optimised(
         closed.append(working(shut / sum(z[0].numel() for z in gates.values)))
         at = torch.where(better, step, at.to(better.device))
         values = [_moved(z.detach(), slope, rate, sparsity) for z, slope in zip(gates.values, slopes[1:], strict=True)]
-    derivative = watched.arranged(layer, derivative)
+    derivative = passed.arranged(layer, derivative)
     return derivative, torch.stack(scores, 1), at, torch.stack(closed, 1).to(scores[0])
 
 
@@ -123,7 +123,7 @@ def _feedback(request: Request, *, iterations: int, rate: float, sparsity: float
     source="Cao et al., ICCV 2015 (reference 7 of the paper)",
     cost="T (iterations + 1) (F + B)",
     needs="rectified linear units",
-    applies=has_rectifiers,
+    applies=require_rectifiers,
     steps=("blur",),
 )
 def feedback(
@@ -173,5 +173,5 @@ def feedback_full(
     """
     request = make_request(model, images, targets, Settings(**settings))
     if len(images) > 1:
-        has_rectifiers(request)
+        require_rectifiers(request)
     return _feedback(request, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels)

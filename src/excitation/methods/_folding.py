@@ -45,7 +45,7 @@ def _weighted(
         factors = _by_output_channel(entry, scaling.slope(x), weight)
         if factors is None or scaling.results[0].shape != x.shape:
             break
-        weight, bias = weight * factors, scaling.again(x, bias)
+        weight, bias = weight * factors, scaling.replay(x, bias)
         last = following[0]
     return Weighted(operation, operation.input, weight, bias)
 

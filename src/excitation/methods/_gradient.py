@@ -12,8 +12,8 @@ from jaxtyping import Float
 from .._errors import ExcitationError
 from ..core import Maps, Request, only_at_input, working
 from ..propagation import INPUT
+from ._gradient_recorder import Rectifier, gradients, record_gradients
 from ._registry import method
-from ._watch import Rectifier, gradients, watch
 
 Channels = Literal["max", "mean"]
 """How absolute derivatives of several channels become one number."""
@@ -45,12 +45,12 @@ def derivatives_at(
     request: Request, layers: Sequence[str], rectifier: Rectifier | None = None
 ) -> dict[str, tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]]:
     """`derivatives` at several layers, from one forward pass and one backward pass per target."""
-    watched = watch(request, layers, rectifier=rectifier)
-    priors = request.priors(working(watched.scores.detach()))
-    tensors = {layer: watched.tensor(layer) for layer in layers}
-    found = gradients(watched, priors, tensors)
+    passed = record_gradients(request, layers, rectifier=rectifier)
+    priors = request.priors(working(passed.scores.detach()))
+    tensors = {layer: passed.tensor(layer) for layer in layers}
+    found = gradients(passed, priors, tensors)
     return {
-        layer: (watched.arranged(layer, g, lead=1), watched.arranged(layer, tensors[layer].detach()))
+        layer: (passed.arranged(layer, g, lead=1), passed.arranged(layer, tensors[layer].detach()))
         for layer, g in zip(layers, found, strict=True)
     }
 
@@ -155,13 +155,13 @@ def smooth_gradient(
 
 def _own_priors(request: Request) -> torch.Tensor:
     """The targets' signals on the image itself."""
-    watched = watch(request, ())
-    return request.priors(working(watched.scores.detach()))
+    passed = record_gradients(request, ())
+    return request.priors(working(passed.scores.detach()))
 
 
 def _gradient_at(request: Request, images: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-    watched = watch(request, [INPUT], images=images)
-    return working(gradients(watched, priors, {INPUT: watched.tensor(INPUT)})[0])
+    passed = record_gradients(request, [INPUT], images=images)
+    return working(gradients(passed, priors, {INPUT: passed.tensor(INPUT)})[0])
 
 
 def _check_count(samples: int) -> None:

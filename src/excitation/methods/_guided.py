@@ -9,8 +9,8 @@ import torch
 from ..core import Maps, Request
 from ..propagation import INPUT
 from ._gradient import Channels, derivatives, magnitude
-from ._needs import has_rectifiers
 from ._registry import method
+from ._requirements import require_rectifiers
 
 
 class _RectifiedBackward(torch.autograd.Function):
@@ -47,7 +47,7 @@ def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     source="Springenberg et al., 2014 (reference 20 of the paper, its Deconv)",
     cost="1 F + T B",
     needs="rectified linear units",
-    applies=has_rectifiers,
+    applies=require_rectifiers,
     steps=("blur",),
     aliases=("guided-backprop",),
 )
@@ -64,7 +64,7 @@ def deconv(request: Request, *, channels: Channels = "max") -> Maps:
     source="Zeiler, Fergus, ECCV 2014",
     cost="1 F + T B",
     needs="rectified linear units",
-    applies=has_rectifiers,
+    applies=require_rectifiers,
     steps=("blur",),
     aliases=("zeiler-fergus",),
 )

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from ..core import Maps, Request, swept_layer
 from ..propagation import INPUT, Record, Value, attention_map
-from ._needs import knows_from_input
 from ._registry import Function, method
 from ._relevance import Composite, Relevance, relevance
+from ._requirements import require_rules_to_layer
 from ._rivals import Start
 
 BACH = "Bach et al., PLoS ONE 2015"
@@ -68,7 +68,7 @@ def _register(name: str, sentence: str, source: str, **more: Any) -> Function:
         source=source,
         cost="1 F + 1 B for all targets",
         needs="a rule for every operation above the layer",
-        applies=knows_from_input,
+        applies=require_rules_to_layer,
         steps=("blur",),
         fixed=fixed,
         hidden=(*hidden, *(() if "alpha" in fixed else ("alpha", "beta"))),
@@ -82,7 +82,7 @@ method(
     source=f"{BACH} (reference 9 of the paper); {MONTAVON}",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_from_input,
+    applies=require_rules_to_layer,
     steps=("blur",),
 )(lrp)
 _register("lrp-epsilon", "Relevance in proportion to signed contributions.", BACH)

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from .._errors import ExcitationError
 from .._precision import own_precision
 from ..core import Maps, Request, only_at_input, working
+from ._gradient_recorder import record_gradients, scores_at
 from ._registry import method
-from ._watch import scores_at, watch
 
 Of = Literal["score", "probability"]
 """What is measured: the class scores as they are, or their softmax over classes."""
@@ -49,9 +49,9 @@ def score_cam(request: Request, *, of: Of = "score", batch: int = 32, signed: bo
     """
     size = _two_dimensional(request, "Score-CAM")
     layer = request.last_layer()
-    watched = watch(request, [layer], grad=False)
-    priors = request.priors(working(watched.scores.detach()))
-    features = working(watched.arranged(layer, watched.tensor(layer).detach()))
+    passed = record_gradients(request, [layer], grad=False)
+    priors = request.priors(working(passed.scores.detach()))
+    features = working(passed.arranged(layer, passed.tensor(layer).detach()))
     low, high = features.amin((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)
     flat = high == low
     masks = F.interpolate(features, size, mode="bilinear", align_corners=False)
@@ -97,7 +97,7 @@ def rise(
         raise ExcitationError(
             f"samples is {samples}, cells {cells}, kept {kept}; at least one sample and cell, and 0 < kept < 1."
         )
-    priors = request.priors(working(watch(request, (), grad=False).scores.detach()))
+    priors = request.priors(working(record_gradients(request, (), grad=False).scores.detach()))
     images = request.images
     maps = priors.new_zeros((len(images), len(priors), *size))
     generator = torch.Generator().manual_seed(seed)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from ..core import Request, SpatialWeighting, read_positions, rivals_signal
 from ..propagation import Account, Policies
-from ._needs import knows_above
 from ._registry import method
+from ._requirements import require_rules_above
 from ._sweeps import UncheckedResult, sweep_down
 
 Priors = Float[torch.Tensor, "target image classes *space"]
@@ -74,7 +74,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer; scores of which zero means something",
-    applies=knows_above,
+    applies=require_rules_above,
     fixed={"start": "rivals"},
 )
 @method(
@@ -85,7 +85,7 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
 )
 def r_mwp(
     request: Request,

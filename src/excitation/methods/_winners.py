@@ -13,8 +13,8 @@ from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, atten
 from ..propagation.operations import Affine, Average, Selection, Sum
 from ..propagation.rules._products import rectified
 from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
-from ._needs import knows_above
 from ._registry import method
+from ._requirements import require_rules_above
 
 CHUNK = 2**24
 """Numbers held at once for the inputs of several winners."""
@@ -176,7 +176,7 @@ def _walked(
     source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
     cost="1 F + 1 B for each winner",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
 )
 def selective_tuning(request: Request, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
     """One where a winner stands in any channel, else zero.
@@ -219,7 +219,7 @@ def selective_tuning(request: Request, *, within: float = 0.0, policies: Policie
     source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",
     cost="1 F + 1 B for each winner",
     needs="a rule for every operation above the layer",
-    applies=knows_above,
+    applies=require_rules_above,
 )
 def sampled_winners(
     request: Request, *, walks: int = 100, seed: int = 0, policies: Policies | None = None

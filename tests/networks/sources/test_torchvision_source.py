@@ -12,7 +12,7 @@ from PIL import Image
 
 import excitation as eb
 from excitation.networks import ModelError, model_files
-from excitation.networks.sources import _needs, _torchvision
+from excitation.networks.sources import _requirements, _torchvision
 
 models = pytest.importorskip("torchvision.models", reason="torchvision is not installed", exc_type=ImportError)
 
@@ -171,7 +171,7 @@ def test_operators_that_do_not_load_are_explained(monkeypatch):
     def import_module(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(_needs.importlib, "import_module", import_module)
+    monkeypatch.setattr(_requirements.importlib, "import_module", import_module)
     with pytest.raises(ModelError, match=r"compiled operators do not load beside this build of torch.*same index"):
         eb.load_model(f"torchvision:{NAME}")
 

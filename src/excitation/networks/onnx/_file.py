@@ -7,7 +7,7 @@ from typing import Any
 
 from .._loaded import ModelError
 from .._wire import WireError, fields
-from ..sources._needs import needed
+from ..sources._requirements import needed
 
 FORM = "onnx:FILE"
 

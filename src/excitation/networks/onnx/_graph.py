@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .._loaded import ModelError
-from ..sources._needs import needed
+from ..sources._requirements import needed
 from ._call import OPERATORS, Call, shown
 from ._external import ExternalData
 from ._tensors import FLOATING, read_tensor

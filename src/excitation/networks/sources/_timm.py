@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from .._loaded import FILTERS, LoadedModel, ModelError, Preprocessing
-from ._needs import needed
+from ._requirements import needed
 from ._weights import classes_in, fit_weights, fixed_random, last_weighted, read_weights
 
 FORM = "timm:NAME[@WEIGHTS]"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .._loaded import LoadedModel, ModelError, Preprocessing
-from ._needs import needed
+from ._requirements import needed
 from ._weights import classes_in, fit_weights, fixed_random, last_weighted, read_weights
 
 FORM = "torchvision:NAME[@WEIGHTS]"

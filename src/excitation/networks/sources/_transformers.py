@@ -9,7 +9,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from .._loaded import FILTERS, LoadedModel, ModelError, Preprocessing
-from ._needs import missing, needed
+from ._requirements import missing, needed
 from ._weights import last_weighted
 
 FORM = "hf:REPO_OR_FOLDER"

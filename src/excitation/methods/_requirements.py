@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..core import Request, find_place, forward, layer_name
-from ._watch import watch
+from ._gradient_recorder import record_gradients
 
 
-def knows_above(request: Request) -> None:
+def require_rules_above(request: Request) -> None:
     """Refuse operations without a rule above the layer, or above the default one if none is asked for.
 
     Raises:
@@ -18,7 +18,7 @@ def knows_above(request: Request) -> None:
     _known(request, request.layer or preferred)
 
 
-def knows_from_input(request: Request) -> None:
+def require_rules_to_layer(request: Request) -> None:
     """Refuse operations without a rule above the layer, or anywhere if none is asked for.
 
     Raises:
@@ -27,7 +27,7 @@ def knows_from_input(request: Request) -> None:
     _known(request, request.layer)
 
 
-def knows_all(request: Request) -> None:
+def require_all_rules(request: Request) -> None:
     """Refuse operations without a rule, wherever the maps are taken.
 
     Raises:
@@ -38,22 +38,22 @@ def knows_all(request: Request) -> None:
     _known(request, None)
 
 
-def has_rectifiers(request: Request) -> None:
+def require_rectifiers(request: Request) -> None:
     """Refuse networks without rectified linear units.
 
     Raises:
         NotApplicableError: there is none.
     """
-    watch(request, (), images=request.images[:1], rectifier=_unchanged, grad=False)
+    record_gradients(request, (), images=request.images[:1], rectifier=_unchanged, grad=False)
 
 
-def knows_all_and_has_rectifiers(request: Request) -> None:
+def require_rules_and_rectifiers(request: Request) -> None:
     """Refuse operations without a rule, and networks without rectified linear units; one pass for both.
 
     Raises:
         ExcitationError: there is one, or none.
     """
-    watch(request, (), images=request.images[:1], rectifier=_unchanged, grad=False, rules=True)
+    record_gradients(request, (), images=request.images[:1], rectifier=_unchanged, grad=False, rules=True)
 
 
 def _known(request: Request, layer: str | None) -> None:

@@ -22,7 +22,7 @@ from .._errors import (
 )
 from ..core import SpatialWeighting, Target
 from ..data._annotations import Problems
-from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_together, maps_together
+from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_from_one_pass, maps_from_one_pass
 from ..networks._loaded import LoadedModel
 from ..propagation import INPUT
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
@@ -55,7 +55,8 @@ class Answer:
 
     Attributes:
         method: its name in tables.
-        layer: where it was taken, as it was asked for: `"default"` is the method's own choice (see `Asker.taken`).
+        layer: where it was taken, as it was asked for: `"default"` is the method's own choice (see
+            `MethodRunner.taken`).
         category: what was looked for.
         attention: finite values.
         seconds: its equal part of the time; methods that share a forward pass share its time.
@@ -68,7 +69,7 @@ class Answer:
     seconds: float
 
 
-class Asker:
+class MethodRunner:
     """Asks all methods on one image after another.
 
     Args:
@@ -102,7 +103,7 @@ class Asker:
         found, self._taken = self._taken, Counter()
         return found
 
-    def ask(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
+    def run(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
         """Maps for one image, method by method.
 
         Args:
@@ -181,11 +182,11 @@ class Asker:
 
         def sweeps(names: list[str]) -> list[list[torch.Tensor]]:
             wanted = [(plain[name].name, plain[name].spatial) for name in names]
-            return maps_together(self._model, one, targets, wanted, [asked[name] for name in names])
+            return maps_from_one_pass(self._model, one, targets, wanted, [asked[name] for name in names])
 
         def derivatives(names: list[str], spatial: SpatialWeighting) -> list[list[torch.Tensor]]:
             wanted = [(plain[name].name, asked[name]) for name in names]
-            return gradient_maps_together(self._model, one, targets, wanted, spatial=spatial)
+            return gradient_maps_from_one_pass(self._model, one, targets, wanted, spatial=spatial)
 
         groups = [(swept, partial(sweeps, swept))] if swept else []
         groups += [(names, partial(derivatives, names, spatial)) for spatial, names in derived.items()]

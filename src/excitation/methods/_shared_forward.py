@@ -36,7 +36,7 @@ GRADIENTS: dict[str, Callable[[torch.Tensor, torch.Tensor], Maps]] = {
 """Methods made of the plain derivatives at a layer, and so can share them."""
 
 
-def maps_together(
+def maps_from_one_pass(
     model: torch.nn.Module | LoadedModel,
     images: torch.Tensor,
     targets: Sequence[Target],
@@ -136,7 +136,7 @@ def _start(name: str, request: Request, scores: torch.Tensor) -> torch.Tensor:
     return request.priors(scores)
 
 
-def gradient_maps_together(
+def gradient_maps_from_one_pass(
     model: torch.nn.Module | LoadedModel,
     images: torch.Tensor,
     targets: Sequence[Target],

@@ -23,7 +23,7 @@ Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a rectifier's input and its output to what is put in the output's place."""
 
 
-class Watch(Recorder):
+class GradientRecorder(Recorder):
     """Records a forward pass with gradients and keeps layers' tensors.
 
     Args:
@@ -135,7 +135,7 @@ def _is_zero(number: object) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Watched:
+class GradientPass:
     """A forward pass autograd can go back through.
 
     Attributes:
@@ -171,7 +171,7 @@ class Watched:
         return grid.arranged(x, lead)
 
 
-def watch(
+def record_gradients(
     request: Request,
     layers: Sequence[str] | None,
     *,
@@ -179,7 +179,7 @@ def watch(
     rectifier: Rectifier | None = None,
     rules: bool = False,
     grad: bool = True,
-) -> Watched:
+) -> GradientPass:
     """Run the network with autograd's graph.
 
     Args:
@@ -196,7 +196,7 @@ def watch(
     """
     with torch.inference_mode(False):
         pixels = (request.images if images is None else images).detach().clone()
-        recorder = Watch(request.model, layers, rectifier, request.constants, rules=rules, grad=grad)
+        recorder = GradientRecorder(request.model, layers, rectifier, request.constants, rules=rules, grad=grad)
         found: list[torch.Tensor] = []
         count = len(pixels)
         record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, request.output)))
@@ -220,14 +220,14 @@ def watch(
     record.top, record.scores = value, scores.detach()
     if images is None and rectifier is None:
         request.seen.scores = record.scores
-    return Watched(record, scores, recorder.tensors)
+    return GradientPass(record, scores, recorder.tensors)
 
 
-def gradients(watched: Watched, priors: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+def gradients(passed: GradientPass, priors: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Derivatives of each target's score, its signal held fixed.
 
     Args:
-        watched: the forward pass.
+        passed: the forward pass.
         priors: signals `(target, *scores)`.
         tensors: with respect to what, by the layer's name; all of them by one backward pass per target.
 
@@ -239,12 +239,12 @@ def gradients(watched: Watched, priors: torch.Tensor, tensors: Mapping[str, torc
     """
     with torch.inference_mode(False):
         # A copy outside inference mode can take part in a backward pass.
-        signals = priors.to(watched.scores.dtype).clone()
+        signals = priors.to(passed.scores.dtype).clone()
         every: list[Sequence[torch.Tensor | None]] = [[None] * len(tensors)] * len(signals)
-        if watched.scores.requires_grad:
+        if passed.scores.requires_grad:
             at = list(tensors.values())
             every = [
-                torch.autograd.grad(watched.scores, at, signal, retain_graph=True, allow_unused=True)
+                torch.autograd.grad(passed.scores, at, signal, retain_graph=True, allow_unused=True)
                 for signal in signals
             ]
     found = []
@@ -260,5 +260,7 @@ def scores_at(request: Request, images: torch.Tensor, batch: int) -> torch.Tenso
     """Class scores of any number of images, `batch` of them at a time, without gradients."""
     if batch < 1:
         raise ExcitationError(f"batch is {batch}; at least one image at a time is needed.")
-    parts = [watch(request, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)]
+    parts = [
+        record_gradients(request, (), images=part, grad=False).scores.detach() for part in torch.split(images, batch)
+    ]
     return torch.cat(parts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import TaskID, TextColumn
 
-from ._console import on_terminal, progress_bar, remark
+from ._console import on_terminal, progress_bar, report_line
 
 if TYPE_CHECKING:
     from ..benchmarks import Progress
@@ -17,7 +17,7 @@ EVERY = 60.0
 """Seconds between two lines where there is no terminal."""
 
 
-class Meter:
+class ProgressDisplay:
     """Shows what a game's run tells of itself; use as a context.
 
     The time that is left is the run's own estimate, by the pace of this session: it is as right for slow images as
@@ -60,9 +60,9 @@ class Meter:
         state, self._last, self._told = self._last, None, now
         left = _about(state.left)
         more = f", {left}" if left else f" in {duration(state.seconds)}" if state.done == state.planned else ""
-        remark(f"{self._game}: {state.done} of {state.planned} {state.counted}{more}")
+        report_line(f"{self._game}: {state.done} of {state.planned} {state.counted}{more}")
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> ProgressDisplay:
         self.bar.start()
         return self
 
