@@ -37,9 +37,10 @@ demo: $(INSTALLED)  ## explain a photo and a crowded picture
 
 test: lint types pytest  ## style, types, then all tests
 
-lint: $(INSTALLED)  ## style, without changing anything
+lint: $(INSTALLED)  ## style and the direction of imports, without changing anything
 	$(BIN)/ruff check src tests experiments packaging docs/conf.py
 	$(BIN)/ruff format --check src tests experiments packaging docs/conf.py
+	$(BIN)/lint-imports --no-logo
 
 types: $(INSTALLED)  ## strict type check
 	$(BIN)/mypy
