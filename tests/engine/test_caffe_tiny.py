@@ -119,10 +119,10 @@ def test_departure_conserving_residual(golden):
     model = Caffe(golden, net).double().eval()
     image = golden.array(net, "input")
     kept = eb.balance(model, image, [0, 3], layer="pool1", policies=eb.Policies(residual="proportional"))
-    assert torch.allclose(kept.here + kept.lost, torch.ones(2, 2, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(kept.arrived + kept.lost, torch.ones(2, 2, dtype=torch.float64), atol=1e-12)
     assert float(kept.negative.abs().max()) == 0
     original = eb.balance(model, image, [0, 3], layer="pool1", policies=eb.Policies.original())
-    assert float((original.here - 1).abs().max()) > 1e-3
+    assert float((original.arrived - 1).abs().max()) > 1e-3
 
 
 def test_index_names_every_net(golden):

@@ -213,7 +213,7 @@ def test_the_map_of_a_layer_does_not_depend_on_which_others_are_asked_for():
     """Nor does it matter that the record begins at the layer."""
     model, images = Stream().eval(), pictures()
     together = eb.explain(model, images, [0, 1, 2], layer=[":add", "stem", "input"])
-    for name, expected in together.items():
+    for name, expected in together.by_layer.items():
         alone = eb.explain(model, images, [0, 1, 2], layer=name).maps
         assert torch.allclose(alone, expected, atol=1e-12), name
 
@@ -247,7 +247,7 @@ def test_silent_winners_lose_their_mass(top):
     assert audit.arrived[0].tolist() == pytest.approx([1, 0])
     assert audit.lost[0].tolist() == pytest.approx([0, 1])
     spread = eb.balance(Silent(top).eval(), image, [0, 1], layer="input", policies=eb.Policies(normaliser="spread"))
-    assert spread.here[0].tolist() == pytest.approx([1, 1])
+    assert spread.arrived[0].tolist() == pytest.approx([1, 1])
 
 
 def test_a_negative_maximum_of_scores_has_a_winner():

@@ -41,7 +41,7 @@ def refused(function, images, match, **options):
         eb.explain(model, images, [0], layer="relu", **options)
 
 
-@pytest.mark.parametrize("method", [None, "lrp"])
+@pytest.mark.parametrize("method", ["mwp", "lrp"])
 @pytest.mark.parametrize("case", MASKS)
 def test_masks_and_whole_numbers_that_become_activations(case, method, images):
     refused(MASKS[case], images, "makes whole numbers or a mask", method=method)

@@ -350,7 +350,7 @@ def test_other_methods_take_the_same_arguments(model, images):
         eb.explain(model, images, [0], method="gradient", against=1)
     with pytest.raises(eb.ExcitationError, match="no option 'depth'"):
         eb.explain(model, images, [0], layer="pool", method="gradient", depth=2)
-    with pytest.raises(TypeError, match="no argument 'lyer'"):
+    with pytest.raises(eb.ExcitationError, match="has no option 'lyer'"):
         eb.explain(model, images, [0], lyer="conv2")
 
 

@@ -127,7 +127,7 @@ def test_padding_is_no_neuron():
         expected = pixels(own, x, target)
         assert torch.allclose(pixels(before, x, target), expected)
         assert torch.allclose(pixels(same, x, target), expected)
-    assert torch.allclose(eb.balance(before, x, [0], layer="input").here, eb.balance(own, x, [0], layer="input").here)
+    assert torch.allclose(eb.balance(before, x, [0], layer="input").arrived, eb.balance(own, x, [0], layer="input").arrived)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -332,7 +332,7 @@ def test_zero_normalisers_lose_or_spread():
     x = torch.tensor([[[[2.0, 1.0, 0.0, 0.0]]]])
     lost = eb.balance(model, x.double(), [0, 1, 2], layer="input")
     assert lost.lost.tolist() == [[1, 1, 0]]
-    assert lost.here.tolist() == [[0, 0, 1]]
+    assert lost.arrived.tolist() == [[0, 0, 1]]
     spread = eb.explain(model, x.double(), [0, 1, 2], layer="input", policies=eb.Policies(normaliser="spread")).maps
     assert spread.reshape(3, 4).tolist() == [[0.25] * 4, [0, 0, 0.25, 0.75], [1, 0, 0, 0]]
 

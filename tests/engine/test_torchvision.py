@@ -65,8 +65,8 @@ def test_contrasts_have_no_mass_at_any_cut(name):
     model, images = network(name)
     cuts = [layer.name for layer in eb.list_layers(model, images) if layer.is_cut and layer.stride is not None]
     cuts = [cut for cut in cuts if cut.partition(":")[0] not in {"avgpool", "dropout"}]
-    maps = eb.explain(model, images, [3], layer=cuts, method="c-mwp", signed=True).maps
-    for cut, attention in maps.items():
+    maps = eb.explain(model, images, [3], layer=cuts, method="c-mwp", signed=True)
+    for cut, attention in maps.by_layer.items():
         assert float(attention.sum((2, 3)).abs().max()) < 1e-5, cut
 
 

@@ -76,7 +76,7 @@ CATEGORIES: dict[str, tuple[int, ...]] = {
     "mouse": (673,),
     "orange": (950,),
     "oven": (827,),
-    "parking display": (704,),
+    "parking meter": (704,),
     "pizza": (963,),
     "potted plant": _PLANTS,
     "pottedplant": _PLANTS,
