@@ -86,6 +86,7 @@ def test_polygons_make_a_union():
         ([[1, 2, 3, 4, 5]], "at least three points"),
         ([[1, 2, 3, 4, 5, "6"]], "no finite numbers"),
         ([[1, 2, 3, 4, 5, float("nan")]], "no finite numbers"),
+        ([[1, 2, 3, 4, 5, 10**400]], "no finite numbers"),
         ([[1, 2, 3, 4, 5, 1e9]], "far outside"),
         ([[-9, -9, -5, -9, -5, -5]], "outside the image"),
         ({"size": [20, 10], "counts": [200]}, "for a size"),

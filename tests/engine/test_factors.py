@@ -37,7 +37,8 @@ def answer(function, x, layer="input", **options):
     return eb.explain(Net(function).double().eval(), x, [0, 2], layer=layer, **options).maps
 
 
-def agree(one, other, **options):
+def assert_equal_maps(one, other, **options):
+    """Two functions have equal values, and networks with one or the other equal maps."""
     torch.manual_seed(1)
     x = torch.randn(2, 3, 7, 6).double()
     nets = [Net(function).double().eval() for function in (one, other)]
@@ -78,7 +79,7 @@ BOUNDED = {
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_do_not_depend_on_how_a_function_is_written(name):
-    agree(*BOUNDED[name])
+    assert_equal_maps(*BOUNDED[name])
 
 
 def swished(y):
@@ -125,7 +126,7 @@ ONE_NEURON = {
 
 @pytest.mark.parametrize("name", ONE_NEURON)
 def test_a_function_of_one_neuron_passes_its_signal_however_it_is_written(name):
-    agree(*ONE_NEURON[name])
+    assert_equal_maps(*ONE_NEURON[name])
 
 
 def test_a_square_of_both_signs_is_refused_in_both_spellings():
@@ -171,7 +172,7 @@ NORMS = {
 
 @pytest.mark.parametrize("name", NORMS)
 def test_division_by_a_statistic_passes_the_signal_to_what_is_divided(name):
-    agree(*NORMS[name])
+    assert_equal_maps(*NORMS[name])
 
 
 def test_cosine_heads():
@@ -230,7 +231,7 @@ SAME_GATE = {
 
 @pytest.mark.parametrize("name", SAME_GATE)
 def test_what_is_done_to_a_gate_leaves_it_one(name):
-    agree(excited(SAME_GATE[name]), excited(lambda g: g))
+    assert_equal_maps(excited(SAME_GATE[name]), excited(lambda g: g))
 
 
 GATES = {
@@ -242,6 +243,7 @@ GATES = {
     "softmax": lambda m, s: s.softmax(1),
     "mask": lambda m, s: s > 0,
     "mask as numbers": lambda m, s: (s > 0).double(),
+    "beyond one, by its origin": lambda m, s: F.relu(2 * torch.sigmoid(s)).clone(),
     "inverse": lambda m, s: 1 / (s * s + 1),
     "inverse root": lambda m, s: torch.rsqrt(s.abs() + 1),
     "linear layers": lambda m, s: torch.sigmoid(m.b(m.a(s.flatten(1))))[:, :, None, None],
@@ -265,7 +267,7 @@ def test_gates_take_no_signal(name):
 
 
 def test_linear_layers_and_convolutions_gate_alike():
-    agree(
+    assert_equal_maps(
         lambda m, x: R(x) * torch.sigmoid(m.b(m.a(x.mean((2, 3)))))[:, :, None, None],
         lambda m, x: R(x) * torch.sigmoid(F.conv2d(
             F.conv2d(F.adaptive_avg_pool2d(x, 1), m.a.weight[:, :, None, None], m.a.bias),

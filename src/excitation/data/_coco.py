@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from ._annotations import AnnotatedImage, Box, DataError, Instance
 from ._dataset import AnnotatedImages, Truth, existing_folder, one_of, safe_below
-from ._json import is_finite_number, read_json
+from ._json import read_json
+from ._numbers import is_finite_number
 from ._pictures import MAX_PIXELS
 from ._segmentation import Segmentation, SegmentationError, read_segmentation
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from .._errors import ExcitationError
+from ._numbers import is_finite_number
 
 
 class SegmentationError(ExcitationError):
@@ -95,7 +95,7 @@ def _polygons(stored: list[Any], size: tuple[int, int]) -> Polygons:
     for ring in stored:
         if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
             raise SegmentationError("has a polygon that is no list of at least three points x, y")
-        if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in ring):
+        if not all(map(is_finite_number, ring)):
             raise SegmentationError("has a polygon with coordinates that are no finite numbers")
         # Drawing far outside the image takes memory by the distance.
         if min(ring) < -max(size) or max(ring) > 2 * max(size):

@@ -11,7 +11,7 @@ import torch
 from .._checks import check_path
 from .._errors import ExcitationError
 from ..data import DataError, Problems
-from ..data._json import is_finite_number
+from ..data._numbers import is_finite_number
 from ._rescoring import Detections
 
 LONGEST_LINE = 2**22

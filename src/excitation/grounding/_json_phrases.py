@@ -11,7 +11,8 @@ from .._checks import check_path
 from ..data import DataError, Problems
 from ..data._annotations import Box, clip_box
 from ..data._dataset import safe_below
-from ..data._json import is_finite_number, read_json
+from ..data._json import read_json
+from ..data._numbers import is_finite_number
 from ..data._pictures import MAX_PIXELS
 from ..data._sizes import picture_size
 from ._phrases import GROUPS, CaptionedImage, Phrase, PhraseDataset

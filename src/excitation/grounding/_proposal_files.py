@@ -17,7 +17,8 @@ from .._checks import check_number, check_path, check_size
 from .._files import whole_file
 from ..data import DataError, Problems
 from ..data._annotations import clip_box
-from ..data._json import is_finite_number, read_json
+from ..data._json import read_json
+from ..data._numbers import is_finite_number
 from ..data._pictures import MAX_PIXELS
 from ._matlab import MAX_BYTES, read_matlab
 from ._proposals import COUNT, ProposalError, Proposals, Segments
