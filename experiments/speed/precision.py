@@ -70,7 +70,7 @@ def in_precision(
     own, cast = PRECISIONS[precision]
     converted = copy.deepcopy(model).to(own)
     with torch.autocast(images.device.type, dtype=cast, enabled=cast is not None):
-        maps = eb.explain(converted, images.to(own), targets, **options).maps
+        maps = eb.explain(converted, images.to(own), targets, **options).per_image()
     return [one for image in maps for one in image]
 
 

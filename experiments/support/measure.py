@@ -131,7 +131,7 @@ class Pixels:
     """Mass on top, on the pixels of all inputs together, and lost on the way; and whether they add up."""
 
     top: float
-    here: float
+    arrived: float
     lost: float
     closed: bool
 
@@ -147,9 +147,9 @@ def _at_pixels(model: nn.Module, images: Any, output: OutputChoice, policies: eb
             eb.balance(model, images, [TARGET], layer=layer, output=output, policies=policies) for layer in layers
         ]
     top, lost = (float(mass.mean()) for mass in (accounts[0].top, accounts[0].lost))
-    here = sum(float(account.arrived.mean()) for account in accounts)
+    arrived = sum(float(account.arrived.mean()) for account in accounts)
     whole = len(layers) > 1 or _closed(accounts[0])
-    return Pixels(top, here, lost, whole and abs(top - here - lost) < CLOSED)
+    return Pixels(top, arrived, lost, whole and abs(top - arrived - lost) < CLOSED)
 
 
 def _closed(account: eb.MassBalance) -> bool:

@@ -27,8 +27,8 @@ def exactly(signal):
 
 
 def maps(model, images, signal, layer, **options):
-    found = eb.explain(model, images, [exactly(signal)], layer=layer, signed=True, **options).maps
-    return {name: item[:, 0] for name, item in found.items()} if isinstance(found, dict) else found[:, 0]
+    found = eb.explain(model, images, [exactly(signal)], layer=layer, signed=True, **options)
+    return found.maps[:, 0] if isinstance(layer, str) else {name: item[:, 0] for name, item in found.by_layer.items()}
 
 
 @CHECKS

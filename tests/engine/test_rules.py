@@ -66,8 +66,8 @@ def test_dual_by_hand():
     model = wrap(lambda x, w: x.flatten(1) @ w.T, torch.tensor([[2.0, 1.0, -1.0, -0.5]]))
     x = torch.tensor([[[[1.0, 1.0, 1.0, 2.0]]]])
     signed = torch.tensor([[[2 / 3, 1 / 3, -0.5, -0.5]]]).double()
-    assert torch.allclose(pixels(model, x, 0, contrast="dual", signed=True), signed)
-    assert torch.allclose(pixels(model, x, 0, contrast="dual"), signed.clamp(min=0))
+    assert torch.allclose(pixels(model, x, 0, method="c-mwp", signed=True), signed)
+    assert torch.allclose(pixels(model, x, 0, method="c-mwp"), signed.clamp(min=0))
 
 
 def test_bias_takes_no_part():
@@ -166,7 +166,7 @@ def test_convolutions_against_a_dense_matrix(case, contrast):
     expected = eq4(matrix, x.flatten(), signal.flatten())
     if contrast:
         expected = expected - eq4(-matrix, x.flatten(), signal.flatten())
-    found = pixels(model, x, signal, contrast=contrast, signed=True)
+    found = pixels(model, x, signal, **contrast, signed=True)
     assert torch.allclose(found, expected.reshape(x.shape).sum(1), atol=1e-12)
 
 

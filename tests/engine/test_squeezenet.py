@@ -58,22 +58,22 @@ def test_maps(job, head, shared, networks):
     layers = {blob: "input" if blob == "data" else blob.removesuffix("/concat") for blob in blobs}
     assert len(blobs) >= 11
     maps = {
-        contrast: eb.explain(
-            networks[head], image, classes, layer=list(layers.values()), **contrast, signed=True,
+        method: eb.explain(
+            networks[head], image, classes, layer=list(layers.values()), method=method, signed=True,
             spatial="softmax", policies=eb.Policies.original(),
         )
-        for contrast in ({}, {"method": "c-mwp"})
+        for method in ("mwp", "c-mwp")
     }  # fmt: skip
     for blob, layer in layers.items():
         for k, label in enumerate(classes):
             plain = stored[f"{label}/{head}/mwp/{blob}"]
-            found = maps[None][layer][0, k].numpy()
+            found = maps["mwp"][layer][0, k].numpy()
             assert np.abs(found - plain).max() <= tolerance(plain) * plain.max(), (blob, label)
             # With the head that classifies positions a contrast cancels at every position of the top layer: what is
             # left there is rounding, so the plain map's maximum is the scale of both.
             both = stored[f"{label}/{head}/cmwp/{blob}"]
             scale = np.abs(both).max() if blob != "fire9/concat" or head == "gap" else plain.max()
-            found = maps["dual"][layer][0, k].numpy()
+            found = maps["c-mwp"][layer][0, k].numpy()
             assert np.abs(found - both).max() <= tolerance(both) * scale, (blob, label, "contrast")
 
 

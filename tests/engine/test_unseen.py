@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import excitation as eb
 from engine.test_recording import net
-from excitation.core._targets import read_contrast
+from excitation.core._targets import read_against
 
 
 def _add_(a: torch.Tensor, b: torch.Tensor):
@@ -340,7 +340,7 @@ def test_exported_programs_are_explained_like_their_originals(images):
 
 def test_a_list_of_lists_is_no_contrast(images):
     with pytest.raises(eb.TargetError, match="a list of class indices or names is expected"):
-        read_contrast([[0], [1]], lambda target: images)
+        read_against([[0], [1]], lambda target: images)
 
 
 ORDER = torch.tensor([5, 4, 3, 2, 1, 0])

@@ -94,7 +94,7 @@ def test_targets_in_pieces(images, contrast, policy, sweeps, monkeypatch):
     assert_equal(answer(model, images, targets, **options), whole)
     assert sweeps == [3, 2, 2]
     # An account is of all targets, who then go down at once.
-    account = eb.explain(model, images, targets, layer="stem", policies=POLICIES[policy]).balance
+    account = eb.balance(model, images, targets, layer="stem", policies=POLICIES[policy])
     assert account.rows[0].entered.shape == (2, 7)
     assert sweeps[3:] == [7]
 
@@ -130,7 +130,7 @@ def test_channels_without_a_signal_are_left_out(images, contrast, policy, groups
     assert_equal(answer(model, images, targets, **options), wanted)
     left = [item.tolist() for item in seen if item is not None]
     # Rivals spread over all classes, and twelve targets leave none out.
-    expected = groups == 1 and len(targets) < 4 and contrast != "rivals"
+    expected = groups == 1 and len(targets) < 4 and contrast.get("method") != "r-mwp"
     assert left == ([sorted(targets)] if expected else [])
 
 

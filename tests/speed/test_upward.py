@@ -103,14 +103,14 @@ def test_windows_hold_all_outputs_that_look_into_a_tile(kernel, stride, before, 
 def test_framed_moves_patches_and_multiplies_by_their_own_places():
     tiles = Window(Span(((0, 1), (3, 4)), 5), Span(((2, 3), (0, 1)), 6))
     patches, factor = torch.rand(4, 1, 2, 2, 2), torch.rand(1, 2, 5, 6)
-    whole = framed(patches, tiles.frames, factor, tiles.is_cut)
+    whole = framed(patches, tiles.frames, factor, tiles.whole)
     assert whole.shape == (4, 1, 2, 5, 6)
     for signal, (row, column) in enumerate([(0, 2), (0, 2), (3, 0), (3, 0)]):
         expected = torch.zeros(1, 2, 5, 6)
         cut = (..., slice(row, row + 2), slice(column, column + 2))
         expected[cut] = patches[signal] * factor[cut]
         assert torch.equal(whole[signal], expected)
-    assert torch.equal(framed(whole, tiles.is_cut, None, tiles.frames)[2], patches[2] * factor[..., 3:5, 0:2])
+    assert torch.equal(framed(whole, tiles.whole, None, tiles.frames)[2], patches[2] * factor[..., 3:5, 0:2])
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (7, 4), (14, 14)])

@@ -251,11 +251,7 @@ def one_tensor(images: object) -> torch.Tensor:
 
 def check_images(model: torch.nn.Module, images: object) -> None:
     """Refuse early what would fail late and unclearly."""
-    images = one_tensor(images)
-    if not images.is_floating_point():
-        raise ExcitationError(
-            f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes them."
-        )
+    images = read_inputs(one_tensor(images)).images
     if images.dim() < 3:
         raise ExcitationError(
             f"images have shape {tuple(images.shape)}; (image, channel, height, width) is expected: add the image"

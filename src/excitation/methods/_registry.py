@@ -204,8 +204,7 @@ def _rules_needed(method: Method) -> Iterator[None]:
         yield
     except UnsupportedOperationError as error:
         raise UnsupportedOperationError(
-            f"{error} Method {method.name!r} needs {method.needs}; those that need 'any network', such as gradient"
-            " or grad-cam, need no rules."
+            f"{error} Method {method.name!r} needs {method.needs}; gradient, grad-cam and others need no rules."
         ) from error
 
 

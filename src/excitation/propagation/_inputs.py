@@ -54,11 +54,17 @@ def read_inputs(images: Images | Inputs) -> Inputs:
     """One tensor or several, checked for what they have in common.
 
     Raises:
-        ExcitationError: no tensor of floating-point numbers is among them, or their numbers of images differ.
+        ExcitationError: images are not floating-point numbers; or of several tensors none is, or their numbers of
+            images differ.
     """
     if isinstance(images, Inputs):
         return images
     if isinstance(images, torch.Tensor):
+        if not images.is_floating_point():
+            raise ExcitationError(
+                f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes"
+                " them."
+            )
         return Inputs({INPUT: images}, None)
     if not isinstance(images, (tuple, Mapping)):
         raise ExcitationError(
