@@ -47,7 +47,7 @@ from .networks import (
 )
 from .propagation import Policies
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 __all__ = [
     "BalanceError",

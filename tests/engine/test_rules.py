@@ -127,7 +127,8 @@ def test_padding_is_no_neuron():
         expected = pixels(own, x, target)
         assert torch.allclose(pixels(before, x, target), expected)
         assert torch.allclose(pixels(same, x, target), expected)
-    assert torch.allclose(eb.balance(before, x, [0], layer="input").arrived, eb.balance(own, x, [0], layer="input").arrived)
+    arrived = [eb.balance(model, x, [0], layer="input").arrived for model in (before, own)]
+    assert torch.allclose(*arrived)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

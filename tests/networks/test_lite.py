@@ -101,7 +101,7 @@ def test_what_is_missing_or_misspelt_is_said(monkeypatch):
 
 
 def test_it_is_right_on_real_photos(load, shared):
-    """Every fifth of 300 photos; docs/models.md tells the result of all of them."""
+    """Every fifth of 300 photos; docs/how-to/models.md tells the result of all of them."""
     folder = shared("data/imagenet_sample")
     loaded = load("lite")
     with (folder / "labels.csv").open(newline="") as labels:

@@ -24,7 +24,7 @@ MethodNames = Annotated[
     typer.Option(
         "--methods",
         metavar="NAMES",
-        help="With commas between, as docs/methods.md has them, and centre. NAME@LAYER or NAME@LAYER+LAYER for layers"
+        help="With commas between: those of `excitation methods`, and centre. NAME@LAYER or NAME@LAYER+LAYER for layers"
         " of its own, NAME:OPTION=VALUE for its options, spatial among them.",
     ),
 ]

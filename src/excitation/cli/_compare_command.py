@@ -23,7 +23,7 @@ def compare_command(
     model: ModelSpec,
     target: Targets,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="NAMES", help="With commas between, as docs/methods.md has them;"
+        str, typer.Option("--methods", metavar="NAMES", help="With commas between: those of `excitation methods`;"
                      " NAME@LAYER for a layer of its own.")
     ] = PAPER,
     layer: Annotated[

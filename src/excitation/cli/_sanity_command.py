@@ -49,7 +49,7 @@ def randomisation_command(
     data: Data = None,
     images: Images = None,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="NAMES", help="With commas between, as docs/methods.md has them;"
+        str, typer.Option("--methods", metavar="NAMES", help="With commas between: those of `excitation methods`;"
                           " NAME@LAYER for a layer of its own; all for all whose maps are their own.")
     ] = "all",
     layer: Annotated[

@@ -1,7 +1,7 @@
 """Which sums and averages have linear compositions among their inputs: nested sums, and sums of class scores.
 
 A sum of sums is one sum, and a linear operation above the last weighted one is part of it. What its operands add is
-therefore told from what they are made of, not from their own sign (docs/rules.md).
+therefore told from what they are made of, not from their own sign (docs/reference/rules.md).
 """
 
 from __future__ import annotations

@@ -359,7 +359,7 @@ REFUSED = {
     "crop": (one("Crop"), "1 bottoms, 2 expected"),
     "two tops": (one("ReLU", "", 'top: "a" top: "b"'), "2 tops, 1 expected"),
     "ratio": (one("Dropout", "dropout_param { dropout_ratio: 7 }"), "make no sense"),
-    "type": (one("Python"), "'Python' are not supported; the documentation, docs/caffe.md, lists"),
+    "type": (one("Python"), "'Python' are not supported; the documentation, docs/how-to/caffe.md, lists"),
     "spelling": (one("Relu"), "'Relu' are not supported; is 'ReLU' meant"),
 }  # fmt: skip
 

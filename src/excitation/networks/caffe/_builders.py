@@ -61,7 +61,9 @@ def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
     kind = KINDS.get(layer.kind)
     if kind is None:
         near = next((kind for kind in KINDS if kind.lower() == layer.kind.lower()), None)
-        hint = "the documentation, docs/caffe.md, lists those that are." if near is None else f"is {near!r} meant?"
+        hint = (
+            "the documentation, docs/how-to/caffe.md, lists those that are." if near is None else f"is {near!r} meant?"
+        )
         layer.fail(f"layers of type {layer.kind!r} are not supported; {hint}")
     if layer.strange:
         layer.fail(f"its {layer.strange[0]!r} is not known, so what it computes is open; correct or remove it.")

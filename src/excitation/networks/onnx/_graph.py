@@ -181,7 +181,7 @@ def _known_operator(item: Any, where: str) -> None:
         domain = "" if item.domain in DOMAINS else f" of domain {shown(item.domain)}"
         raise ModelError(
             f"{where}: the operator {shown(item.op_type)[1:-1]}{domain} is not supported; export the model without it."
-            " docs/models.md lists what is supported."
+            " docs/how-to/models.md lists what is supported."
         )
 
 

@@ -40,7 +40,7 @@ def residual_sum(
         policies: which of the three, and what becomes of silent sums.
         address: what to call it in messages.
         evidence: what each term adds to the sum and takes from it, where that is not its positive and its negative
-            part: for linear compositions and bounded neurons (docs/rules.md).
+            part: for linear compositions and bounded neurons (docs/reference/rules.md).
         lose: told what is lost here, if anybody asks.
     """
     if policies.residual == "proportional":

@@ -88,7 +88,7 @@ def average(
         value: of its input.
         policies: as in `affine`.
         known: as in `affine`.
-        evidence: what raises and what lowers each input, where these are linear compositions (docs/rules.md).
+        evidence: what raises and what lowers each input, where these are linear compositions (docs/reference/rules.md).
         lose: told what is lost here, if anybody asks.
     """
     halves = Half(operation, 1, p.dtype), None
