@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from ._record import Composition, Entry, Fold, Record
 from ._values import Kind, Value, counted_from_a_bound
-from .operations import Activation, Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Scaled, Selection, Sum
+from .operations import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    GatedAverage,
+    Operation,
+    PowerAverage,
+    Scaled,
+    Selection,
+    Sum,
+)
 
 LINEAR = frozenset({Affine, Sum, Average, GatedAverage, Scaled, Arrangement})
 """The families of operations that are linear, or are where something in them is fixed."""
@@ -107,7 +118,7 @@ def _wakes(entry: Entry) -> bool:
     """Whether a signal can pass from an operation to inputs that are silent, under `normaliser="lose"`.
 
     Weighted operations and averages give silent inputs nothing. A function or scale that takes zero to zero does so
-    where its results are silent and a signal stands on them.
+    where a signal stands on results that are silent, or that count from another number than zero.
     """
     operation = entry.operation
     if isinstance(operation, (Affine, Average)):
@@ -115,7 +126,7 @@ def _wakes(entry: Entry) -> bool:
     if isinstance(operation, Scaled):
         return entry.wakes or operation.exact is None or operation.shifts
     if isinstance(operation, Activation):
-        return entry.wakes or operation.sign != 1
+        return entry.wakes or operation.sign != 1 or counted_from_a_bound(entry.outputs[0])
     return entry.wakes or (isinstance(operation, Selection) and operation.shares)
 
 

@@ -95,7 +95,9 @@ class Evidence:
         Args:
             pairs: what each term adds to the sum and takes from it.
             silent: what the terms are composed of.
-            operation: as in `of_terms`; likewise the rest.
+            operation: the sum.
+            inputs: what is known about the terms.
+            dtype: of the result.
         """
         sides = [[_or_nothing(pair)[place] for pair in pairs] for place in (0, 1)]
         dead = [sum(side[1:], side[0]) <= 0 for side in sides]
