@@ -76,6 +76,7 @@ _Sides = tuple[torch.Tensor, torch.Tensor]
 class _Node:
     """Activations of one operation with what transitions into it need: between which numbers each neuron lies, say.
 
+    `above` says of neurons with a least and a greatest activation whether they are silent at the greatest.
     `made` is what raises and what lowers a neuron that is a linear form of others; `None` where the neuron stands for
     itself: the results of functions and maxima, and whatever several operations take in.
     """
@@ -86,7 +87,16 @@ class _Node:
     valid: torch.Tensor
     weighted: frozenset[str]
     name: str
+    above: torch.Tensor
     made: _Sides | None = None
+
+    def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which neurons are told by their least activation, and which by their greatest.
+
+        Of those that have both, the ones that a negative scale turned round are silent at the greatest.
+        """
+        bounded, topped = torch.isfinite(self.lower), torch.isfinite(self.upper)
+        return bounded & ~(topped & self.above), topped & ~(bounded & ~self.above)
 
     def sides(self) -> _Sides:
         """What raises and lowers each neuron, told from itself.
@@ -94,8 +104,7 @@ class _Node:
         A neuron with a least activation is raised by what it has above it; one that only has a greatest activation is
         lowered by what it lacks.
         """
-        bounded = torch.isfinite(self.lower)
-        topped = torch.isfinite(self.upper) & ~bounded
+        bounded, topped = self.ends()
         x, zero = self.value, torch.zeros_like(self.value)
         up = torch.where(bounded, x - torch.where(bounded, self.lower, 0), torch.where(topped, zero, x.clamp(min=0)))
         down = torch.where(
@@ -199,11 +208,13 @@ class _Builder(fx.Interpreter):
         valid: torch.Tensor,
         sources: Sequence[_Node],
         made: _Sides | None = None,
+        above: torch.Tensor | None = None,
     ) -> _Node:
         weighted = frozenset[str]().union(*(source.weighted for source in sources))
         own = {name} if name in self.weighted else set()
         made = made if self.readers.get(name) == 1 else None
-        node = _Node(value, lower, upper, valid, weighted | own, name, made)
+        above = torch.zeros_like(value, dtype=torch.bool) if above is None else above
+        node = _Node(value, lower, upper, valid, weighted | own, name, above, made)
         self.nodes.append(node)
         return node
 
@@ -211,9 +222,25 @@ class _Builder(fx.Interpreter):
 
     def _linear(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
-        made = self._transitions(name, _probed(evaluate, source.value), source)
+        weights = _probed(evaluate, source.value)
+        made = self._transitions(name, weights, source)
         sides = made[0].reshape(value.shape), made[1].reshape(value.shape)
-        return self._enter(name, value, *_anything(value), torch.ones_like(value).bool(), sources, sides)
+        # A channel whose weights have one sign has bounds, as a neuron times a factor has them.
+        own = weights.reshape(value.shape[1], -1)
+        rises, falls = (own >= 0).all(1), (own <= 0).all(1)
+        rises, falls = (side.reshape(1, -1, *(1,) * (value.dim() - 2)).expand_as(value) for side in (rises, falls))
+        bias = value.flatten() - weights @ source.value.flatten()
+        ends = [
+            (_weighted_sum(weights, torch.where(source.valid, limit, 0)) + bias).reshape(value.shape)
+            for limit in (source.lower, source.upper)
+        ]
+        nothing = _anything(value)
+        lower, upper = (
+            torch.where(rises, ends[side], torch.where(falls, ends[1 - side], nothing[side])) for side in (0, 1)
+        )
+        all_above = _all_seen(weights, source.above).reshape(value.shape)
+        above = torch.where(rises, all_above, falls & ~all_above)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, sides, above)
 
     def _average(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
@@ -226,7 +253,8 @@ class _Builder(fx.Interpreter):
             _weighted_sum(weights, torch.where(source.valid, limit, 0)).reshape(value.shape)
             for limit in (source.lower, source.upper)
         )
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made)
+        above = _all_seen(weights, source.above).reshape(value.shape)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
 
     def _maximum(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """To the first maximum among the inputs an output can see: those whose great growth it notices."""
@@ -242,7 +270,8 @@ class _Builder(fx.Interpreter):
             torch.where(seen, limit.flatten(), -torch.inf).amax(1).reshape(value.shape)
             for limit in (source.lower, source.upper)
         )
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources)
+        above = (seen & source.above.flatten()).any(1).reshape(value.shape)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, above=above)
 
     def _norm(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """One input each; a channel with a negative scale swaps polarity. A zero scale counts as positive."""
@@ -258,7 +287,8 @@ class _Builder(fx.Interpreter):
         if source.made is not None:
             up, down = (slope.abs() * side for side in source.made)
             made = torch.where(slope < 0, down, up), torch.where(slope < 0, up, down)
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made)
+        above = source.above ^ (slope < 0)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
 
     def _activation(
         self, name: str, module: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], _: Any
@@ -272,7 +302,7 @@ class _Builder(fx.Interpreter):
             lower, upper = torch.zeros_like(value), torch.ones_like(value)
         else:
             lower, upper = evaluate(source.lower.clone()), evaluate(source.upper.clone())
-        return self._enter(name, value, lower, upper, source.valid, sources)
+        return self._enter(name, value, lower, upper, source.valid, sources, above=source.above)
 
     def _same(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
@@ -284,7 +314,7 @@ class _Builder(fx.Interpreter):
             nothing = torch.zeros_like(lower)
             lower = nothing if bool((lower >= 0).all()) else torch.full_like(lower, -torch.inf)
             upper = nothing if bool((upper <= 0).all()) else torch.full_like(upper, torch.inf)
-        return self._enter(name, value, lower, upper, source.valid, sources)
+        return self._enter(name, value, lower, upper, source.valid, sources, above=source.above)
 
     def _arrangement(
         self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any
@@ -312,7 +342,8 @@ class _Builder(fx.Interpreter):
             ups, downs = zip(*(source.parts() for source in sources), strict=True)
             up, down = (torch.cat([zero, *(x.flatten() for x in side)])[places].reshape(shape) for side in (ups, downs))
             made = up, down
-        return self._enter(name, value, lower, upper, valid[places].reshape(shape), sources, made)
+        above = torch.cat([torch.zeros(1).bool(), *(source.above.flatten() for source in sources)])[places]
+        return self._enter(name, value, lower, upper, valid[places].reshape(shape), sources, made, above.reshape(shape))
 
     def _sum(self, name: str, _: Any, __: Any, value: torch.Tensor, sources: list[_Node], ___: Any) -> _Node:
         if len(sources) != 2:
@@ -343,7 +374,8 @@ class _Builder(fx.Interpreter):
         lower, upper = sources[0].lower + sources[1].lower, sources[0].upper + sources[1].upper
         (first_up, first_down), (up, down) = (source.parts() for source in sources)
         made = first_up + up, first_down + down
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made)
+        above = sources[0].above & sources[1].above
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
 
     # Transitions -------------------------------------------------------------------------------------------------
 
@@ -367,9 +399,7 @@ class _Builder(fx.Interpreter):
             The normalisers of raised and of lowered winners.
         """
         x, valid = source.value.flatten(), source.valid.flatten()
-        lower, upper = source.lower.flatten(), source.upper.flatten()
-        bounded = torch.isfinite(lower)
-        topped = torch.isfinite(upper) & ~bounded
+        bounded, topped = (side.flatten() for side in source.ends())
         up, down = (side.flatten() for side in source.sides())
         excite, inhibit = weights.clamp(min=0), (-weights).clamp(min=0)
         raised = torch.cat([excite * up, inhibit * down], 1)
@@ -399,6 +429,11 @@ class _Builder(fx.Interpreter):
 def _anything(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The bounds of neurons that can have any activation."""
     return torch.full_like(like, -torch.inf), torch.full_like(like, torch.inf)
+
+
+def _all_seen(weights: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """For each output, whether something is true of all inputs it adds up."""
+    return ((weights == 0) | truths.flatten()).all(1)
 
 
 def _weighted_sum(weights: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:

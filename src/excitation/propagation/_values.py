@@ -133,7 +133,9 @@ def _sign(sign: int | torch.Tensor) -> int:
 def counted_from_a_bound(value: Value) -> bool:
     """Whether neurons may be told by their distance from a bound other than zero (Eq. 5)."""
     bounds = value.bounds
-    if bounds is UNBOUNDED or bounds is NONNEGATIVE or (isinstance(bounds.lower, float) and bounds.lower == 0):
+    if bounds is UNBOUNDED or bounds is NONNEGATIVE:
+        return False
+    if not isinstance(bounds.lower, torch.Tensor) and bounds.lower == 0 and bounds.above is False:
         return False
     return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)
 

@@ -23,6 +23,7 @@ from .._bounds import (
     added,
     affine,
     compact,
+    either,
     hull,
     mapped,
     negated,
@@ -32,6 +33,7 @@ from .._bounds import (
 )
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
 from .._values import Value, shared_source
+from ._signs import one_signed
 
 NONE: frozenset[int] = frozenset()
 
@@ -170,6 +172,7 @@ class Affine(Operation):
             `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
             other along that axis.
         matrix: whether `forward` is `x @ w.T`.
+        shift: the bias, as it is added to the output, where the first axis of `weight` is the output's channels.
     """
 
     input: torch.Tensor
@@ -183,11 +186,35 @@ class Affine(Operation):
     noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
+    shift: Callable[[], Limit] | None = field(default=None, kw_only=True)
 
     @property
     def weighted(self) -> bool:
         """It does."""
         return True
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """Of channels whose weights all have one sign, as of any factor of that sign; others have none."""
+        bounds = inputs[0].bounds
+        if self.shift is None or bounds is UNBOUNDED:
+            return UNBOUNDED
+        signs = one_signed(self.weight)
+        if signs is None:
+            return UNBOUNDED
+        place = self.input.dim() - 1 if self.matrix else 1
+        positive, negative = (side.reshape(*(1,) * place, -1, *(1,) * (self.input.dim() - 1 - place)) for side in signs)
+        weight, valid = self.weight.detach().double(), inputs[0].valid
+
+        def combined(limit: Limit, unknown: float) -> Limit:
+            if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
+                return limit
+            # Weights of zero times infinity are no number.
+            wide = spread(limit, inputs[0].shape, valid).to(weight)
+            return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
+
+        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(bounds.above)
+        up, down = affine(size, 1.0, self.shift()), affine(size, -1.0, self.shift())
+        return either(positive, up, either(negative, down, UNBOUNDED))
 
 
 @dataclass(eq=False)
@@ -242,7 +269,10 @@ class Average(Operation):
             # Weights of zero times infinity are no number.
             return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
 
-        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        above = bounds.above
+        if isinstance(above, torch.Tensor):  # where all of a window are
+            above = torch.as_tensor(combined((~above).double(), 0.0)) == 0
+        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(above)
 
 
 @dataclass(eq=False)
@@ -411,6 +441,13 @@ class Arrangement(Operation):
                 self._moved([value.bounds[place] for value in inputs], inputs, count) for place in (0, 1)
             )  # fmt: skip
             found = [Bounds(lower, upper) for lower, upper in zip(lowers, uppers, strict=True)]
+            sides = [value.bounds.above for value in inputs]
+            if any(side is not False for side in sides):
+                numbers = [side.double() if isinstance(side, torch.Tensor) else float(side) for side in sides]
+                found = [
+                    bounds.silent_above(above > 0.5)
+                    for bounds, above in zip(found, self._moved(numbers, inputs, count), strict=True)
+                ]
         return found if self.factor is None else [times(bounds, self.factor) for bounds in found]
 
     def _moved(self, limits: Sequence[Limit], inputs: Sequence[Value], count: int) -> Sequence[Limit]:
