@@ -218,10 +218,12 @@ def hull(terms: Sequence[Bounds]) -> Bounds:
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
     """Bounds of a number that is the one of two where a mask says so, else the other."""
-    lower = torch.where(where, *(_tensor(limit).to(where.device) for limit in (a.lower, b.lower)))
-    upper = torch.where(where, *(_tensor(limit).to(where.device) for limit in (a.upper, b.upper)))
-    above = torch.where(where, *(torch.as_tensor(side, device=where.device) for side in (a.above, b.above)))
-    return Bounds(lower, upper).silent_above(above)
+
+    def picked(x: Limit | Side, y: Limit | Side) -> torch.Tensor:
+        one, other = (torch.as_tensor(side, device=where.device) for side in (x, y))
+        return torch.where(where, one, other)
+
+    return Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper)).silent_above(picked(a.above, b.above))
 
 
 def clipped(bounds: Bounds, least: float, most: float) -> Bounds:

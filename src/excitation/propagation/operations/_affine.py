@@ -50,8 +50,14 @@ def convolution(
     # One position, or one channel: such products are sums without detours.
     exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
     noise = None if exact else Noise(groups)
-    shift = _shift(bias, n)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes, shift=shift), (input,)
+    return Affine(
+        scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes, rows=_kernels, shift=_shift(bias, n)
+    ), (input,)
+
+
+def _kernels(weight: torch.Tensor) -> torch.Tensor:
+    """A convolution's weights, those of each output channel in a row."""
+    return weight.reshape(len(weight), *(1,) * (weight.dim() - 2), -1)
 
 
 def _shift(bias: torch.Tensor | None, space: int) -> Callable[[], Limit]:
@@ -201,8 +207,19 @@ def transposed_convolution(
         return back
 
     scale = tuple(1 / s for s in strides)
+
+    def rows(w: torch.Tensor) -> torch.Tensor:
+        return _kernels(torch.unflatten(w, 0, (groups, -1)).transpose(1, 2).flatten(0, 1))
+
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes), (input,)
+    return Affine(
+        scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes, rows=rows,
+        shift=_shift(bias, n),
+    ), (input,)  # fmt: skip
+
+
+def _itself(weight: torch.Tensor) -> torch.Tensor:
+    return weight
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ from .._bounds import (
 )
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
 from .._values import Value, shared_source
-from ._signs import one_signed
+from ._signs import Rows, one_signed
 
 NONE: frozenset[int] = frozenset()
 
@@ -172,7 +172,8 @@ class Affine(Operation):
             `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
             other along that axis.
         matrix: whether `forward` is `x @ w.T`.
-        shift: the bias, as it is added to the output, where the first axis of `weight` is the output's channels.
+        rows: lays out `weight` with what each output adds up along the last axis, the others as the output's.
+        shift: the bias, as it is added to the output; zero if there is none.
     """
 
     input: torch.Tensor
@@ -186,6 +187,7 @@ class Affine(Operation):
     noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
+    rows: Rows | None = field(default=None, kw_only=True)
     shift: Callable[[], Limit] | None = field(default=None, kw_only=True)
 
     @property
@@ -196,13 +198,13 @@ class Affine(Operation):
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
         """Of channels whose weights all have one sign, as of any factor of that sign; others have none."""
         bounds = inputs[0].bounds
-        if self.shift is None or bounds is UNBOUNDED:
+        if self.rows is None or bounds is UNBOUNDED:
             return UNBOUNDED
-        signs = one_signed(self.weight)
+        signs = one_signed(self.weight, self.rows)
         if signs is None:
             return UNBOUNDED
-        place = self.input.dim() - 1 if self.matrix else 1
-        positive, negative = (side.reshape(*(1,) * place, -1, *(1,) * (self.input.dim() - 1 - place)) for side in signs)
+        positive, negative = signs
+        shift = 0.0 if self.shift is None else self.shift()
         weight, valid = self.weight.detach().double(), inputs[0].valid
 
         def combined(limit: Limit, unknown: float) -> Limit:
@@ -210,10 +212,11 @@ class Affine(Operation):
                 return limit
             # Weights of zero times infinity are no number.
             wide = spread(limit, inputs[0].shape, valid).to(weight)
+            wide = wide if self.apart else wide.expand(inputs[0].shape)
             return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
 
         size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(bounds.above)
-        up, down = affine(size, 1.0, self.shift()), affine(size, -1.0, self.shift())
+        up, down = affine(size, 1.0, shift), affine(size, -1.0, shift)
         return either(positive, up, either(negative, down, UNBOUNDED))
 
 

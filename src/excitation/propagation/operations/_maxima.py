@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .._axes import AxisSource, Kept, Made
+from .._axes import AxisSource, Kept, Made, Resampled
 from .._bounds import Bounds, maximum, minimum
 from ._choices import Selection, Taken
 from ._elementwise import Activation
