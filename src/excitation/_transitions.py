@@ -302,7 +302,7 @@ class _Builder(fx.Interpreter):
             lower, upper = torch.zeros_like(value), torch.ones_like(value)
         else:
             lower, upper = evaluate(source.lower.clone()), evaluate(source.upper.clone())
-        return self._enter(name, value, lower, upper, source.valid, sources, above=source.above)
+        return self._enter(name, value, lower, upper, source.valid, sources)
 
     def _same(self, name: str, module: Any, _: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources

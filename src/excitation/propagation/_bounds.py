@@ -32,7 +32,8 @@ class Bounds(_Interval):
         lower: largest known lower limit.
         upper: smallest known upper limit.
         above: of neurons with both limits, whether they are silent at the upper one and not at the lower one: those
-            that a negative factor turned round.
+            that a negative factor turned round. What comes out of a function is a neuron of its own, silent at its
+            least activation.
     """
 
     above: Side = False
@@ -233,7 +234,8 @@ def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
         lower, upper = _least(_most(lower, least), most), _least(_most(upper, least), most)
     else:
         lower, upper = min(max(lower, least), most), min(max(upper, least), most)
-    return Bounds(lower, upper).silent_above(bounds.above)
+    same = math.isinf(least) and math.isinf(most)
+    return Bounds(lower, upper).silent_above(bounds.above if same else False)
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
@@ -243,8 +245,7 @@ def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> 
         bounds: of its argument.
         function: of a tensor, element by element.
     """
-    found = Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
-    return found.silent_above(bounds.above)
+    return Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
 
 
 HUGE = 1e300

@@ -38,6 +38,7 @@ def mark(record: Record) -> bool:
     entries, below, users = _walked_down(record)
     known: dict[int, Composition | None] = {}
     every: dict[int, Composition] = {}
+    cut: set[int] = set()  # made of something that is not on the record
     made: set[int] = set()
     open_ends = False
     for entry in entries:
@@ -60,8 +61,9 @@ def mark(record: Record) -> bool:
             part = None if counted else known.get(value.serial)
             parts.append(part)
             inner.append(None if counted else every.get(value.serial))
-            if sums and entry.wakes and not counted and value.serial not in made:
-                open_ends = open_ends or _may_be_one(value, counted=False)
+            if not counted and (value.serial in cut or (value.serial not in made and _may_be_one(value))):
+                cut.update([output.serial for output in entry.outputs])
+                open_ends = open_ends or (sums and entry.wakes)
             unknown = not counted and (value.serial not in made or (value.serial in known and part is None))
             if unknown and (value.serial in known or _may_be_one(value, counted=value.serial in below)):
                 # The record begins here, or goes round: what the value was made of is not on it.
@@ -139,7 +141,7 @@ def _linear(operation: Operation) -> bool:
     return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
 
 
-def _may_be_one(value: Value, *, counted: bool) -> bool:
+def _may_be_one(value: Value, *, counted: bool = False) -> bool:
     """Whether a value that nothing on record made can be a composition; of one weighted operation only on top."""
     if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
         return False

@@ -250,9 +250,10 @@ def mixing(
     if layout is not None:
         suggest_channels(layout, -1)
     axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
-    return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True, shift=_shift(bias, 0)), (
-        input,
+    operation = Affine(
+        None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True, rows=_itself, shift=_shift(bias, 0)
     )
+    return operation, (input,)
 
 
 @reads("cosine_similarity")
