@@ -80,7 +80,7 @@ def test_silent_neurons_that_several_read_take_no_part():
     "pool", [lambda y: F.avg_pool2d(y, 2), lambda y: y.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))]
 )
 def test_windows_below_zero_that_a_batch_norm_makes_active(pool):
-    """DenseNet's transitions: a 1x1 convolution, average pooling, batch norm. Pooled first, the function is the same."""
+    """DenseNet's transitions: a 1x1 convolution, average pooling, a shift. Pooled first, the function is the same."""
     x, w, top = pictures(2, 3, 4, 4), weights(5, 3), weights(2, 5)
     with torch.no_grad():
         w[:, 0].abs_()
