@@ -14,8 +14,8 @@ CLASSES = 20
 SIZE = 64
 
 TIMM = {
-    "byobnet": ("gernet_s", "mobileone_s0", "mobileone_s1", "repvgg_a0", "regnetz_b16", "eca_resnext26ts", "gcresnet33ts",
-                "bat_resnext26ts"),
+    "byobnet": ("gernet_s", "mobileone_s0", "mobileone_s1", "repvgg_a0", "regnetz_b16", "eca_resnext26ts",
+                "gcresnet33ts", "bat_resnext26ts"),
     "convmixer": ("convmixer_768_32",),
     "convnext": ("convnext_atto", "convnext_atto_rms", "convnextv2_atto"),
     "cspnet": ("cs3darknet_focus_s", "cspresnet50"),
