@@ -117,6 +117,7 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         " `mvit_v1_b` and `mvit_v2_s` were not run: a"
         " record of theirs takes over 13 GB.",
         "",
+        *_older(about),
         "*Replay*: the record of each network was replayed on other pictures (`eb.verify`); it agrees where scores and"
         " the outputs of all modules equal the network's own.",
     ]
@@ -131,6 +132,14 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         ]
         lines += [_line(row) for row in group]
     return "\n".join(lines) + "\n"
+
+
+def _older(about: Mapping[str, Any]) -> list[str]:
+    """Says of which rows the numbers are those of an earlier state."""
+    names = about.get("older", [])
+    if not names:
+        return []
+    return [f"Not measured again since the rules for silent sums changed: {', '.join(names)}.", ""]
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
