@@ -14,8 +14,8 @@ CLASSES = 20
 SIZE = 64
 
 TIMM = {
-    "byobnet": ("gernet_s", "mobileone_s0", "repvgg_a0", "regnetz_b16", "eca_resnext26ts", "gcresnet33ts",
-                "bat_resnext26ts"),
+    "byobnet": ("gernet_s", "mobileone_s0", "mobileone_s1", "repvgg_a0", "regnetz_b16", "eca_resnext26ts",
+                "gcresnet33ts", "bat_resnext26ts"),
     "convmixer": ("convmixer_768_32",),
     "convnext": ("convnext_atto", "convnext_atto_rms", "convnextv2_atto"),
     "cspnet": ("cs3darknet_focus_s", "cspresnet50"),
@@ -24,7 +24,7 @@ TIMM = {
     "dla": ("dla34",),
     "dpn": ("dpn48b",),
     "efficientnet": ("efficientnet_b0", "efficientnet_b0_gn", "tf_efficientnet_b0", "efficientnetv2_rw_t", "mixnet_s",
-                     "mnasnet_050", "fbnetc_100", "tinynet_e", "mobilenetv2_050"),
+                     "mnasnet_050", "semnasnet_075", "fbnetc_100", "tinynet_e", "mobilenetv2_050", "mobilenetv1_100h"),
     "fasternet": ("fasternet_t0",),
     "fastvit": ("fastvit_t8",),
     "focalnet": ("focalnet_tiny_srf",),
@@ -36,6 +36,7 @@ TIMM = {
     "inception_resnet_v2": ("inception_resnet_v2",),
     "inception_v3": ("inception_v3",),
     "inception_v4": ("inception_v4",),
+    "levit": ("levit_128s",),
     "lcnetv2": ("lcnetv2_small",),
     "mambaout": ("mambaout_femto",),
     "metaformer": ("poolformer_s12", "poolformerv2_s12", "convformer_s18"),
@@ -66,7 +67,7 @@ TIMM = {
 that are built around attention or state spaces are left out."""
 
 SIZES = {"inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96,
-         "bat_resnext26ts": 256, "legacy_xception": 96, "maxvit_t": 224, "vit_h_14": 56}  # fmt: skip
+         "bat_resnext26ts": 256, "legacy_xception": 96, "maxvit_t": 224, "levit_128s": 224, "vit_h_14": 56}  # fmt: skip
 """Height and width in pixels where `SIZE` is too small for a network or not a multiple of its patches."""
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -16,16 +16,35 @@ Limit = float | torch.Tensor
 """A lower or upper limit of activations: a number (infinite if there is none), or one for each of several neurons."""
 
 
-class Bounds(NamedTuple):
+class _Interval(NamedTuple):
+    lower: Limit
+    upper: Limit
+
+
+Side = bool | torch.Tensor
+"""A truth, or one for each of several neurons."""
+
+
+class Bounds(_Interval):
     """The interval that activations lie in.
 
     Attributes:
         lower: largest known lower limit.
         upper: smallest known upper limit.
+        above: of neurons with both limits, whether they are silent at the upper one and not at the lower one: those
+            that a negative factor turned round. What comes out of a function is a neuron of its own, silent at its
+            least activation.
     """
 
-    lower: Limit
-    upper: Limit
+    above: Side = False
+
+    def silent_above(self, above: Side) -> Bounds:
+        """The same interval of neurons that are silent at its other end, where `above` says so."""
+        if above is self.above:
+            return self
+        turned = Bounds(*self)
+        turned.above = above
+        return turned
 
     @property
     def nonnegative(self) -> bool:
@@ -110,7 +129,21 @@ def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
         lower, upper = _product(lower, factor), _product(upper, factor)
     if isinstance(shift, torch.Tensor) or shift != 0:
         lower, upper = _sum(lower, shift), _sum(upper, shift)
-    return Bounds(lower, upper)
+    return Bounds(lower, upper).silent_above(_turned(bounds, factor))
+
+
+def _turned(bounds: Bounds, factor: Limit) -> Side:
+    """Where neurons times a factor are silent at their upper limit."""
+    if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in bounds):
+        return False  # they have one limit at most
+    if not isinstance(factor, torch.Tensor):
+        return _not(bounds.above) if factor < 0 else bounds.above
+    negative = factor < 0
+    return negative ^ (bounds.above.to(negative.device) if isinstance(bounds.above, torch.Tensor) else bounds.above)
+
+
+def _not(side: Side) -> Side:
+    return ~side if isinstance(side, torch.Tensor) else not side
 
 
 def _sum(a: Limit, b: Limit) -> Limit:
@@ -121,7 +154,7 @@ def _sum(a: Limit, b: Limit) -> Limit:
 
 def negated(bounds: Bounds) -> Bounds:
     """Bounds of `-a`."""
-    return Bounds(-bounds.upper, -bounds.lower)
+    return Bounds(-bounds.upper, -bounds.lower).silent_above(_turned(bounds, -1.0))
 
 
 def added(terms: Sequence[Bounds]) -> Bounds:
@@ -129,7 +162,10 @@ def added(terms: Sequence[Bounds]) -> Bounds:
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _sum(lower, other_lower), _sum(upper, other_upper)
-    return Bounds(lower, upper)
+    above = terms[0].above
+    for term in terms[1:]:  # together they are silent where all of them are
+        above = above & term.above if above is not False and term.above is not False else False
+    return Bounds(lower, upper).silent_above(above)
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
@@ -181,12 +217,25 @@ def hull(terms: Sequence[Bounds]) -> Bounds:
     return Bounds(lower, upper)
 
 
+def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
+    """Bounds of a number that is the one of two where a mask says so, else the other."""
+
+    def picked(x: Limit | Side, y: Limit | Side) -> torch.Tensor:
+        one, other = (torch.as_tensor(side, device=where.device) for side in (x, y))
+        return torch.where(where, one, other)
+
+    return Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper)).silent_above(picked(a.above, b.above))
+
+
 def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
     """Bounds of `min(max(a, least), most)`."""
     lower, upper = bounds
     if isinstance(lower, torch.Tensor) or isinstance(upper, torch.Tensor):
-        return Bounds(_least(_most(lower, least), most), _least(_most(upper, least), most))
-    return Bounds(min(max(lower, least), most), min(max(upper, least), most))
+        lower, upper = _least(_most(lower, least), most), _least(_most(upper, least), most)
+    else:
+        lower, upper = min(max(lower, least), most), min(max(upper, least), most)
+    same = math.isinf(least) and math.isinf(most)
+    return Bounds(lower, upper).silent_above(bounds.above if same else False)
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
@@ -265,4 +314,8 @@ def compact(limit: torch.Tensor) -> Limit:
 def mapped(bounds: Bounds, apply: Callable[[Limit], Limit]) -> Bounds:
     """Both limits put through an operation that keeps their order."""
     lower, upper = bounds
-    return Bounds(apply(lower), apply(upper))
+    above = bounds.above
+    if isinstance(above, torch.Tensor):
+        moved = apply(above.double())
+        above = moved > 0.5
+    return Bounds(apply(lower), apply(upper)).silent_above(above)

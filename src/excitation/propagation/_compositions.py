@@ -1,14 +1,26 @@
 """Which sums and averages have linear compositions among their inputs: nested sums, and sums of class scores.
 
 A sum of sums is one sum, and a linear operation above the last weighted one is part of it. What its operands add is
-therefore told from what they are made of, not from their own sign (docs/reference/rules.md).
+therefore told from what they are made of, not from their own sign. The same holds for the results of other weighted
+operations where the sum is silent: nothing else can raise it (docs/reference/rules.md).
 """
 
 from __future__ import annotations
 
 from ._record import Composition, Entry, Fold, Record
-from ._values import Kind, Value
-from .operations import Activation, Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Scaled, Sum
+from ._values import Kind, Value, counted_from_a_bound
+from .operations import (
+    Activation,
+    Affine,
+    Arrangement,
+    Average,
+    GatedAverage,
+    Operation,
+    PowerAverage,
+    Scaled,
+    Selection,
+    Sum,
+)
 
 LINEAR = frozenset({Affine, Sum, Average, GatedAverage, Scaled, Arrangement})
 """The families of operations that are linear, or are where something in them is fixed."""
@@ -25,29 +37,45 @@ def mark(record: Record) -> bool:
     """
     entries, below, users = _walked_down(record)
     known: dict[int, Composition | None] = {}
+    every: dict[int, Composition] = {}
+    cut: set[int] = set()  # made of something that is not on the record
     made: set[int] = set()
     open_ends = False
     for entry in entries:
         operation = entry.operation
         made.update([value.serial for value in entry.outputs])
         if operation.weighted:
+            own = every[entry.outputs[0].serial] = Composition(entry, 0, (), scores=entry.above)
             if entry.above:
-                known[entry.outputs[0].serial] = Composition(entry, 0, (), scores=True)
+                known[entry.outputs[0].serial] = own
             continue
         if not _linear(operation):
             continue
         sums = isinstance(operation, (Sum, Average))
+        # A sum can be above zero by its terms' least activations alone.
+        entry.wakes = entry.wakes or (sums and any(map(counted_from_a_bound, entry.inputs)))
         parts: list[Composition | None] = []
+        inner: list[Composition | None] = []
         for value in entry.inputs:
             counted = value.serial in below and users.get(value.serial) != 1
             part = None if counted else known.get(value.serial)
             parts.append(part)
+            inner.append(None if counted else every.get(value.serial))
+            if not counted and (value.serial in cut or (value.serial not in made and _may_be_one(value))):
+                cut.update([output.serial for output in entry.outputs])
+                open_ends = open_ends or (sums and entry.wakes)
             unknown = not counted and (value.serial not in made or (value.serial in known and part is None))
             if unknown and (value.serial in known or _may_be_one(value, counted=value.serial in below)):
                 # The record begins here, or goes round: what the value was made of is not on it.
                 open_ends = open_ends or sums
                 known.update(dict.fromkeys([output.serial for output in entry.outputs]))
         present = [part for part in parts if part is not None]
+        within = any(part is not None for part in inner)
+        if sums and within:
+            entry.silent = tuple(inner)
+        if sums or within:
+            for place, value in enumerate(entry.outputs):
+                every[value.serial] = Composition(entry, place, tuple(inner), scores=False)
         if sums and present:
             entry.fold = Fold(tuple(parts), any(part.scores for part in present))
         if (sums and not entry.outputs[0].nonnegative) or (present and not sums):
@@ -62,6 +90,7 @@ def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]
     """The operations that lead to the top, values with a weighted operation above them, and how many take each in."""
     assert record.top is not None
     leads, below, users = {record.top.serial}, set[int](), dict[int, int]()
+    waking = {record.top.serial}
     entries = []
     for entry in reversed(record.entries):
         reached = hidden = False
@@ -69,6 +98,7 @@ def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]
             if value.serial in leads:
                 reached = True
                 hidden = hidden or value.serial in below
+                entry.wakes = entry.wakes or value.serial in waking
         if not reached:
             continue
         entries.append(entry)
@@ -79,9 +109,27 @@ def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]
             users[serial] = users.get(serial, 0) + 1
             if hidden:
                 below.add(serial)
+            if _wakes(entry):
+                waking.add(serial)
     if record.top.serial in users:
         users[record.top.serial] += 1
     return entries[::-1], below, users
+
+
+def _wakes(entry: Entry) -> bool:
+    """Whether a signal can pass from an operation to inputs that are silent, under `normaliser="lose"`.
+
+    Weighted operations and averages give silent inputs nothing. A function or scale that takes zero to zero does so
+    where a signal stands on results that are silent, or that count from another number than zero.
+    """
+    operation = entry.operation
+    if isinstance(operation, (Affine, Average)):
+        return False
+    if isinstance(operation, Scaled):
+        return entry.wakes or operation.exact is None or operation.shifts
+    if isinstance(operation, Activation):
+        return entry.wakes or operation.sign != 1 or counted_from_a_bound(entry.outputs[0])
+    return entry.wakes or (isinstance(operation, Selection) and operation.shares)
 
 
 def _linear(operation: Operation) -> bool:
@@ -93,7 +141,7 @@ def _linear(operation: Operation) -> bool:
     return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
 
 
-def _may_be_one(value: Value, *, counted: bool) -> bool:
+def _may_be_one(value: Value, *, counted: bool = False) -> bool:
     """Whether a value that nothing on record made can be a composition; of one weighted operation only on top."""
     if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
         return False

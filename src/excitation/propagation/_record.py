@@ -31,6 +31,10 @@ class Entry:
         carriers: the inputs a signal can go to: all but gates.
         above: whether no weighted operation lies between it and the top.
         fold: of a sum or average, which of its inputs are linear compositions; `None` if none is.
+        silent: of a sum or average, what its inputs are made of where it matters: where all of them are silent;
+            `None` if none is a composition.
+        wakes: whether a signal can stand on its results where these are silent, if weighted operations give silent
+            neurons none: something above adds a constant to them.
         alive: of the operation that makes the class scores, where these are rectified: which of them are not silent.
     """
 
@@ -43,6 +47,8 @@ class Entry:
     carriers: tuple[Value, ...] = field(init=False)
     above: bool = field(init=False, default=False)
     fold: Fold | None = field(init=False, default=None)
+    silent: tuple[Composition | None, ...] | None = field(init=False, default=None)
+    wakes: bool = field(init=False, default=False)
     alive: torch.Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import is_input, nth
 from ._network_state import NetworkState
 from ._record import Entry, Opaque, Place, Record
-from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place
+from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place, unread
 from ._results import Results
 from ._running import as_written, hook, runs_by_itself
 from ._values import Kind, Value, ValueBook, tensor_list
@@ -298,9 +298,8 @@ class Recorder(TorchFunctionMode):
             return how.reader(reading, *args, **kwargs), None
         except UnsupportedOperationError as error:
             return None, error
-        except TypeError:
-            given = ", ".join([type(arg).__name__ for arg in args] + [f"{key}=" for key in kwargs])
-            return None, UnsupportedOperationError(f"{reading.where} is called in a form without a rule: ({given}).")
+        except TypeError as error:
+            return None, unread(reading.where, how.reader, (reading, *args), kwargs, error)
 
     def _by_parts(self, reading: Reading, parts: Parts, results: list[torch.Tensor]) -> None:
         """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""

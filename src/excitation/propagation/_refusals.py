@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -25,6 +27,31 @@ def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
         f"{where} carries information and has no rule. Choose a layer above it, replace it in the model by supported"
         " operations, or ask for a rule."
     )
+
+
+def unread(
+    where: str, reader: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
+) -> UnsupportedOperationError:
+    """A call whose arguments its reader does not take, or on which it fails.
+
+    Args:
+        where: the function and its place.
+        reader: of its arguments.
+        args: what the reader was given: the reading, then the call's arguments.
+        kwargs: likewise.
+        error: what it raised.
+    """
+    try:
+        inspect.signature(reader).bind(*args, **kwargs)
+    except TypeError:
+        given = ", ".join([type(arg).__name__ for arg in args[1:]] + [f"{key}=" for key in kwargs])
+        return UnsupportedOperationError(f"{where} is called in a form without a rule: ({given}).")
+    refused = UnsupportedOperationError(
+        f"{where} could not be read ({error}). This is a fault of the engine; please report it with the call. Until"
+        " then choose a layer above it, or replace it in the model."
+    )
+    refused.__cause__ = error
+    return refused
 
 
 def no_neurons(where: str, results: Sequence[torch.Tensor]) -> UnsupportedOperationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from .._errors import UnsupportedOperationError
-from ._bounds import UNBOUNDED, Bounds, Limit
+from ._bounds import NONNEGATIVE, UNBOUNDED, Bounds, Limit
 from ._grid import Grid, grid_of
 from ._layout import Layout
 
@@ -127,6 +128,16 @@ def _sign(sign: int | torch.Tensor) -> int:
             return 1
         return -1 if bool((sign <= 0).all()) else 0
     return sign
+
+
+def counted_from_a_bound(value: Value) -> bool:
+    """Whether neurons may be told by their distance from a bound other than zero (Eq. 5)."""
+    bounds = value.bounds
+    if bounds is UNBOUNDED or bounds is NONNEGATIVE:
+        return False
+    if not isinstance(bounds.lower, torch.Tensor) and bounds.lower == 0 and bounds.above is False:
+        return False
+    return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)
 
 
 class ValueBook:

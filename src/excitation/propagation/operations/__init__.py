@@ -17,7 +17,8 @@ from . import (
 )
 from ._choices import Selection, Written
 from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
-from ._families import Affine, Arrangement, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
+from ._families import Affine, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
+from ._moving import Arrangement
 from ._reading import READERS, Parts, Read, Reader, Reading, place_of
 
 __all__ = [

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch.nn.grad import conv1d_input, conv2d_input, conv3d_input
 
 from .._axes import Axes, Kept, Made, Resampled
+from .._bounds import Limit
 from .._layout import claim_space, suggest_channels
 from ._families import Affine, Noise, Reach
 from ._reading import Number, Read, Reading, common_shape, pair, reads
@@ -49,7 +50,23 @@ def convolution(
     # One position, or one channel: such products are sums without detours.
     exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
     noise = None if exact else Noise(groups)
-    return Affine(scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes), (input,)
+    return Affine(
+        scale, input, weight, forward, adjoint, turned, reach, noise, axes=axes, rows=_kernels, shift=_shift(bias, n)
+    ), (input,)
+
+
+def _kernels(weight: torch.Tensor) -> torch.Tensor:
+    """A convolution's weights, those of each output channel in a row."""
+    return weight.reshape(len(weight), *(1,) * (weight.dim() - 2), -1)
+
+
+def _shift(bias: torch.Tensor | None, space: int) -> Callable[[], Limit]:
+    """Gives a bias as it is added to outputs with so many axes after their channels."""
+
+    def added() -> Limit:
+        return 0.0 if bias is None else bias.detach().double().reshape(-1, *(1,) * space)
+
+    return added
 
 
 def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
@@ -190,8 +207,19 @@ def transposed_convolution(
         return back
 
     scale = tuple(1 / s for s in strides)
+
+    def rows(w: torch.Tensor) -> torch.Tensor:
+        return _kernels(torch.unflatten(w, 0, (groups, -1)).transpose(1, 2).flatten(0, 1))
+
     axes = _convolved(reading, input, n, scale)
-    return Affine(scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes), (input,)
+    return Affine(
+        scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes, rows=rows,
+        shift=_shift(bias, n),
+    ), (input,)  # fmt: skip
+
+
+def _itself(weight: torch.Tensor) -> torch.Tensor:
+    return weight
 
 
 def _linear(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -209,18 +237,23 @@ def linear(
     """Fully connected: the last dimension is mixed."""
     if reading.carries(weight) or reading.carries(bias):
         reading.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
-    return mixing(reading, input, weight)
+    return mixing(reading, input, weight, bias)
 
 
-def mixing(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
-    """`input @ weight.T`."""
+def mixing(
+    reading: Reading, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> Read:  # fmt: skip
+    """`input @ weight.T + bias`."""
     if input.dim() < 2:
         reading.refuse("its input has no image dimension.")
     layout = reading.value(input).layout
     if layout is not None:
         suggest_channels(layout, -1)
     axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
-    return Affine(None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True), (input,)
+    operation = Affine(
+        None, input, weight, _linear, _linear_adjoint, axes=axes, matrix=True, rows=_itself, shift=_shift(bias, 0)
+    )
+    return operation, (input,)
 
 
 @reads("cosine_similarity")

@@ -29,7 +29,8 @@ from .._layout import (
 )
 from ._choices import Taken
 from ._elementwise import Activation
-from ._families import LEAD, Arrangement
+from ._families import LEAD
+from ._moving import Arrangement
 from ._reading import Number, Read, Reading, reads
 
 Laid = Callable[[Layout, torch.Size], Layout]

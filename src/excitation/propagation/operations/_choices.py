@@ -15,7 +15,8 @@ import torch
 from .._bounds import Bounds, Limit, compact, spread
 from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
 from .._values import Value
-from ._families import LEAD, Arrangement, Operation
+from ._families import LEAD, Operation
+from ._moving import Arrangement
 
 Tensors = Sequence[torch.Tensor]
 

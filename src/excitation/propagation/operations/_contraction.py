@@ -151,7 +151,14 @@ def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Lette
     if len(xs) > 1 and len(ws) == 2 and y and y[:-1] == xs[:-1] and set(ws) == {xs[-1], y[-1]}:
         return mixing(reading, x, w if ws[0] == y[-1] else w.t())
     forward, adjoint, apart = products(letters, x.shape)
-    return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart), (x,)
+
+    def rows(w: torch.Tensor) -> torch.Tensor:
+        ordered = "".join([a for a in y if a in ws] + [a for a in ws if a not in y])
+        wide = torch.einsum(f"{ws}->{ordered}", w)
+        kept = [w.shape[ws.index(a)] if a in ws else 1 for a in y]
+        return wide.reshape(*kept, -1)
+
+    return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart, rows=rows), (x,)
 
 
 def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:

@@ -23,6 +23,7 @@ from .._bounds import (
     added,
     affine,
     compact,
+    either,
     hull,
     mapped,
     negated,
@@ -32,6 +33,7 @@ from .._bounds import (
 )
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
 from .._values import Value, shared_source
+from ._signs import Rows, one_signed
 
 NONE: frozenset[int] = frozenset()
 
@@ -170,6 +172,8 @@ class Affine(Operation):
             `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
             other along that axis.
         matrix: whether `forward` is `x @ w.T`.
+        rows: lays out `weight` with what each output adds up along the last axis, the others as the output's.
+        shift: the bias, as it is added to the output; zero if there is none.
     """
 
     input: torch.Tensor
@@ -183,11 +187,37 @@ class Affine(Operation):
     noise: Noise | None = None
     apart: bool = field(default=True, kw_only=True)
     matrix: bool = field(default=False, kw_only=True)
+    rows: Rows | None = field(default=None, kw_only=True)
+    shift: Callable[[], Limit] | None = field(default=None, kw_only=True)
 
     @property
     def weighted(self) -> bool:
         """It does."""
         return True
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """Of channels whose weights all have one sign, as of any factor of that sign; others have none."""
+        bounds = inputs[0].bounds
+        if self.rows is None or bounds is UNBOUNDED:
+            return UNBOUNDED
+        signs = one_signed(self.weight, self.rows)
+        if signs is None:
+            return UNBOUNDED
+        positive, negative = signs
+        shift = 0.0 if self.shift is None else self.shift()
+        weight, valid = self.weight.detach().double(), inputs[0].valid
+
+        def combined(limit: Limit, unknown: float) -> Limit:
+            if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
+                return limit
+            # Weights of zero times infinity are no number.
+            wide = spread(limit, inputs[0].shape, valid).to(weight)
+            wide = wide if self.apart else wide.expand(inputs[0].shape)
+            return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
+
+        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(bounds.above)
+        up, down = affine(size, 1.0, shift), affine(size, -1.0, shift)
+        return either(positive, up, either(negative, down, UNBOUNDED))
 
 
 @dataclass(eq=False)
@@ -242,7 +272,10 @@ class Average(Operation):
             # Weights of zero times infinity are no number.
             return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
 
-        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        above = bounds.above
+        if isinstance(above, torch.Tensor):  # where all of a window are
+            above = torch.as_tensor(combined((~above).double(), 0.0)) == 0
+        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(above)
 
 
 @dataclass(eq=False)
@@ -375,73 +408,3 @@ class Sum(Operation):
             value = found[0]
             sign = sign * found[1] if sign * found[1] == other_sign * found[2] else 0
         return value, sign
-
-
-@dataclass(eq=False)
-class Arrangement(Operation):
-    """Moves neurons about without changing them: concatenation, slicing, reshaping, padding, casting.
-
-    Attributes:
-        apply: does the same to other tensors of the operands' shapes; a tuple of results.
-        adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
-        made: positions the operation fills itself (padding) are false in its `valid`.
-        pointwise: whether `apply` takes any number of images of any size, treating all positions alike.
-        factor: bounds of a gate of the operation's own that the neurons are multiplied by on their way (GLU).
-    """
-
-    apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
-    adjoint: Callable[[Sequence[torch.Tensor | None]], Sequence[torch.Tensor]]
-    made: bool = False
-    pointwise: bool = False
-    factor: Bounds | None = None
-
-    def gate(self, inputs: Sequence[Value]) -> bool:
-        """A rearranged gate is one."""
-        return all(value.gate for value in inputs)
-
-    def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
-        """Bounds of all outputs."""
-        first = inputs[0].bounds
-        if all(value.bounds is first for value in inputs) and not any(
-            isinstance(limit, torch.Tensor) for limit in first
-        ):
-            found = [first] * count
-        else:
-            lowers, uppers = (
-                self._moved([value.bounds[place] for value in inputs], inputs, count) for place in (0, 1)
-            )  # fmt: skip
-            found = [Bounds(lower, upper) for lower, upper in zip(lowers, uppers, strict=True)]
-        return found if self.factor is None else [times(bounds, self.factor) for bounds in found]
-
-    def _moved(self, limits: Sequence[Limit], inputs: Sequence[Value], count: int) -> Sequence[Limit]:
-        first = limits[0]
-        if not isinstance(first, torch.Tensor) and all(
-            not isinstance(limit, torch.Tensor) and limit == first for limit in limits
-        ):
-            return [first] * count
-        shapes = [value.shape for value in inputs]
-        if self.pointwise:
-            shapes = [torch.Size((1, shape[1], 1, 1)) for shape in shapes]
-        if not self.pointwise or any(_uneven(limit, shape) for limit, shape in zip(limits, shapes, strict=True)):
-            shapes = [value.shape for value in inputs]
-        wide = [
-            (limit if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)).expand(shape)
-            for limit, shape in zip(limits, shapes, strict=True)
-        ]
-        device = next((limit.device for limit in limits if isinstance(limit, torch.Tensor)), wide[0].device)
-        return [compact(limit) for limit in self.apply([limit.to(device) for limit in wide])]
-
-    def valids(self, inputs: Sequence[Value]) -> tuple[torch.Tensor, ...] | None:
-        """Masks of all outputs; `None` if every position holds a neuron."""
-        if not self.made and all(value.valid is None for value in inputs):
-            return None
-        yes = torch.ones((), dtype=torch.bool)
-        return self.apply([(yes if v.valid is None else v.valid).expand(v.shape) for v in inputs])
-
-
-def _uneven(limit: Limit, shape: torch.Size) -> bool:
-    """Whether a limit does not broadcast to a shape."""
-    if not isinstance(limit, torch.Tensor):
-        return False
-    sides = zip(reversed(limit.shape), reversed(shape), strict=False)
-    return limit.dim() > len(shape) or any(own not in (1, size) for own, size in sides)

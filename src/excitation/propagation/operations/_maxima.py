@@ -11,26 +11,15 @@ from typing import Any
 
 import torch
 
-from .._axes import Axes, AxisSource, Kept, Made, Resampled
+from .._axes import AxisSource, Kept, Made, Resampled
 from .._bounds import Bounds, maximum, minimum
 from ._choices import Selection, Taken
 from ._elementwise import Activation
 from ._families import LEAD
-from ._reading import Parts, Read, Reading, common_shape, reads, reduced_dims
+from ._reading import Parts, Read, Reading, common_shape, reads, reduced_axes, reduced_dims
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
 """From the input to the places of the chosen neurons along one dimension, which stays."""
-
-
-def reduced_axes(dims: int, gone: Sequence[int], *, keepdim: bool) -> Axes:
-    """Where the axes of a reduction's output come from."""
-    kept: list[AxisSource] = []
-    for axis in range(dims):
-        if axis not in gone:
-            kept.append(Kept(axis))
-        elif keepdim:
-            kept.append(Resampled(axis))
-    return tuple(kept)
 
 
 def _together(x: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .._axes import Axes, Kept, Made, Resampled
+from .._axes import Axes, Kept, Resampled
 from .._layout import claim_space
 from ._families import Average, PowerAverage, Reach, Winner
-from ._reading import Number, Read, Reading, pair, reads, reduced_dims
+from ._reading import Number, Read, Reading, pair, reads, reduced_axes, reduced_dims
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -158,12 +158,6 @@ def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: A
     return _average(input, forward, None, 1.0, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
 
 
-def _without(input: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> Axes:
-    """The axes that a reduction leaves; those it keeps with one position have no meaning."""
-    places = [place for place in range(input.dim()) if keepdim or place not in dims]
-    return tuple(Made() if place in dims else Kept(place) for place in places)
-
-
 @reads("mean", "sum")
 def mean_or_sum(
     reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
@@ -186,7 +180,7 @@ def mean_or_sum(
 
     overall = set(dims) == {2, 3} and input.dim() == 4
     weights = 1.0 if mean else float(count)
-    axes = _without(input, dims, keepdim=keepdim)
+    axes = reduced_axes(input.dim(), dims, keepdim=keepdim)
     learned = not reading.value(input).multiplied.isdisjoint(dims)
     average = Average(
         None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from ..._errors import UnsupportedOperationError
+from .._axes import Axes, Kept, Made
 from .._bounds import UNBOUNDED, Bounds
 from .._values import Kind, Value, ValueBook
 from ._families import Operation
@@ -128,6 +129,12 @@ def reduced_dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(input.dim()))
     return tuple(sorted({d % max(input.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)}))
+
+
+def reduced_axes(dims: int, gone: Sequence[int], *, keepdim: bool) -> Axes:
+    """The axes that a reduction leaves of so many; those it keeps with one position have no meaning."""
+    places = [place for place in range(dims) if keepdim or place not in gone]
+    return tuple(Made() if place in gone else Kept(place) for place in places)
 
 
 def common_shape(*shapes: Sequence[int]) -> torch.Size:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from ._choices import Taken, Written, in_doubles
-from ._families import Arrangement
+from ._moving import Arrangement
 from ._reading import Parts, Read, Reading, common_shape, reads
 
 Take = Callable[[torch.Tensor], torch.Tensor]

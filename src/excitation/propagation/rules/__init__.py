@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
-from .._record import Entry, Fold
+from .._record import Composition, Entry, Fold
+from .._values import counted_from_a_bound
 from ..operations import (
     Activation,
     Affine,
@@ -23,7 +25,7 @@ from ..operations import (
 )
 from ..policies import Policies
 from ._branches import residual_sum
-from ._compositions import Evidence, Pair, counted_from_a_bound
+from ._compositions import Evidence, Pair
 from ._maxima import selection, winner
 from ._neurons import activation, gated, magnitude, product, scaled
 from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
@@ -97,7 +99,11 @@ class ExcitationRules:
             evidence = None
             if fold is not None:
                 evidence = self._evidence.pair(fold.parts[0], operation.input, value, p.dtype)
-            return [average(p, operation, value, policies, known, evidence, lose)]
+            silent = self._silent(entry)
+            made = None
+            if silent is not None:
+                made = partial(self._evidence.pair, silent[0], operation.input, value, p.dtype)
+            return [average(p, operation, value, policies, known, evidence, made, lose)]
         if isinstance(operation, Winner):
             return [winner(p, operation, entry.inputs[0], silent=self._may_be_silent(entry), lose=lose)]
         if isinstance(operation, Scaled):
@@ -110,7 +116,8 @@ class ExcitationRules:
         if isinstance(operation, Product):
             return product(p, operation, policies)
         if isinstance(operation, Sum):
-            own = self._fold(entry) is None and not any(map(counted_from_a_bound, entry.inputs))
+            own = self._fold(entry) is None and self._silent(entry) is None
+            own = own and not any(map(counted_from_a_bound, entry.inputs))
             pairs = None if own else self.terms(entry, operation, p.dtype)
             return residual_sum(p, operation, entry.inputs, policies, entry.address, pairs, lose)
         raise AssertionError(f"no rule for the family {type(operation).__name__}")
@@ -119,7 +126,9 @@ class ExcitationRules:
         """What each term of a sum adds to it, and what it takes from it."""
         fold = self._fold(entry)
         parts = [None] * len(entry.inputs) if fold is None else fold.parts
-        return self._evidence.of_terms(parts, operation, entry.inputs, dtype)
+        pairs = self._evidence.of_terms(parts, operation, entry.inputs, dtype)
+        silent = self._silent(entry)
+        return pairs if silent is None else self._evidence.woken(pairs, silent, operation, entry.inputs, dtype)
 
     def begins_contrast(self, entry: Entry) -> bool:
         """Whether a contrast is formed at an operation's outputs if it has not been formed above (Sec. 3.3).
@@ -134,12 +143,23 @@ class ExcitationRules:
 
     def singled_out(self, entry: Entry) -> bool:
         """Whether more than the operation itself decides how signals pass it."""
+        if isinstance(entry.operation, Average) and self._silent(entry) is not None:
+            return True
         return self._fold(entry) is not None or entry.alive is not None or self._may_be_silent(entry)
 
     def _fold(self, entry: Entry) -> Fold | None:
         if entry.fold is None or self.policies.signed == "original":
             return None
         return None if isinstance(entry.operation, Sum) and self.policies.residual != "proportional" else entry.fold
+
+    def _silent(self, entry: Entry) -> tuple[Composition | None, ...] | None:
+        """What the inputs of a sum or average are made of, if a signal can stand on it where all of them are silent."""
+        policies = self.policies
+        if entry.silent is None or policies.signed == "original":
+            return None
+        if not (entry.wakes or policies.normaliser == "spread"):
+            return None
+        return None if isinstance(entry.operation, Sum) and policies.residual != "proportional" else entry.silent
 
     def _may_be_silent(self, entry: Entry) -> bool:
         """Whether mass can arrive at maxima of silent neurons: Eq. 4 gives them none, but nothing is weighted above."""

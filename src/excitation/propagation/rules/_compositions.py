@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from .._bounds import NONNEGATIVE, UNBOUNDED, negated
+from .._bounds import negated
 from .._record import Composition
 from .._values import Value
 from ..operations import Activation, Affine, Arrangement, Average, Scaled, Sum
@@ -83,6 +82,34 @@ class Evidence:
             pairs.append(pair if sign > 0 else swapped(pair))
         return pairs
 
+    def woken(
+        self,
+        pairs: list[Pair],
+        silent: Sequence[Composition | None],
+        operation: Sum,
+        inputs: Sequence[Value],
+        dtype: torch.dtype,
+    ) -> list[Pair]:
+        """The terms of a sum, where all of them are silent told from what they are made of.
+
+        Args:
+            pairs: what each term adds to the sum and takes from it.
+            silent: what the terms are composed of.
+            operation: the sum.
+            inputs: what is known about the terms.
+            dtype: of the result.
+        """
+        sides = [[_or_nothing(pair)[place] for pair in pairs] for place in (0, 1)]
+        dead = [sum(side[1:], side[0]) <= 0 for side in sides]
+        if dead[0].device.type == "cpu" and not bool(dead[0].any() or dead[1].any()):
+            return pairs
+        made = [_or_nothing(pair) for pair in self.of_terms(silent, operation, inputs, dtype)]
+        ups, downs = (
+            [torch.where(mask, pair[place], own) for pair, own in zip(made, side, strict=True)]
+            for place, (mask, side) in enumerate(zip(dead, sides, strict=True))
+        )
+        return list(zip(ups, downs, strict=True))
+
     def _opened(self, part: Composition, dtype: torch.dtype) -> _Opened:
         """The evidence for a composition whose parts are known."""
         entry, operation = part.entry, part.entry.operation
@@ -153,15 +180,12 @@ class Evidence:
         return up, down, None if whole else mask.bool()
 
 
+def _or_nothing(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
+    up, down = pair
+    return up, torch.zeros_like(up) if down is None else down
+
+
 def swapped(pair: Pair) -> Pair:
     """What raises the negative of a number lowers the number."""
     up, down = pair
     return (torch.zeros_like(up) if down is None else down), up
-
-
-def counted_from_a_bound(value: Value) -> bool:
-    """Whether neurons may be told by their distance from a bound other than zero (Eq. 5)."""
-    bounds = value.bounds
-    if bounds is UNBOUNDED or bounds is NONNEGATIVE:
-        return False
-    return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)

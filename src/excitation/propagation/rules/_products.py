@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from .._bounds import UNBOUNDED, Limit
+from .._bounds import UNBOUNDED, Limit, Side
 from .._values import Value
 from ..operations import Affine, Average
 from ..operations._families import Noise
@@ -171,8 +171,13 @@ def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.
     lower, upper = value.bounds
     if policies.bounded == "original":
         lower, upper = (0.0, upper) if value.nonnegative else UNBOUNDED
-    if isinstance(lower, torch.Tensor) or (isinstance(upper, torch.Tensor) and lower == -math.inf):
-        return _by_neuron(a, lower, upper, value.valid, policies)
+    above = value.bounds.above
+    if isinstance(above, torch.Tensor) or isinstance(lower, torch.Tensor):
+        return _by_neuron(a, lower, upper, above, value.valid, policies)
+    if isinstance(upper, torch.Tensor) and (above or lower == -math.inf):
+        return _by_neuron(a, lower, upper, above, value.valid, policies)
+    if above and not isinstance(upper, torch.Tensor) and math.isfinite(upper):
+        lower = -math.inf
     if lower == 0:
         return a, None
     if math.isfinite(lower):
@@ -188,11 +193,11 @@ def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.
 
 
 def _by_neuron(
-    a: torch.Tensor, lower: Limit, upper: Limit, valid: torch.Tensor | None, policies: Policies
+    a: torch.Tensor, lower: Limit, upper: Limit, side: Side, valid: torch.Tensor | None, policies: Policies
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The same where neurons differ in their bounds."""
+    below, above = _limited(lower, upper, side, a.device)
     lower, upper = (torch.as_tensor(limit).to(a) for limit in (lower, upper))
-    below, above = torch.isfinite(lower), torch.isfinite(upper)
     up = a - torch.where(below, lower, 0)
     if policies.signed == "original":
         return _neurons(torch.where(below, up.clamp(min=0), a), valid), None
@@ -201,6 +206,12 @@ def _by_neuron(
         return _neurons(up, valid), None
     down = torch.where(above, upper, 0) - a
     return _neurons(up, valid), _neurons(torch.where(below, 0, down).clamp_(min=0), valid)
+
+
+def _limited(lower: Limit, upper: Limit, side: Side, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which neurons are told by their least activation, and which have a greatest one."""
+    below, above = (torch.isfinite(torch.as_tensor(limit)).to(device) for limit in (lower, upper))
+    return below & ~(above & torch.as_tensor(side, device=device)), above
 
 
 def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
@@ -222,5 +233,5 @@ def present(
     ones = _neurons(torch.ones_like(like), value.valid)
     if not both or policies.bounded == "original":
         return ones, ones if both else None
-    below, above = (torch.isfinite(torch.as_tensor(limit)).to(ones.device) for limit in value.bounds)
+    below, above = _limited(*value.bounds, value.bounds.above, ones.device)
     return ones * (below | ~above), ones * ~below

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 
@@ -76,6 +78,7 @@ def average(
     policies: Policies,
     known: Normalisers,
     evidence: Pair | None = None,
+    silent: Callable[[], Pair] | None = None,
     lose: Lose | None = None,
 ) -> Signal:
     """`average`: an affine operation with weights of its own, none negative: Eq. 4 with `W+ = W`, `W- = 0`.
@@ -89,12 +92,13 @@ def average(
         policies: as in `affine`.
         known: as in `affine`.
         evidence: what raises and what lowers each input, where these are linear compositions (docs/reference/rules.md).
+        silent: gives the same for windows whose inputs are all silent, if they are made of something.
         lose: told what is lost here, if anybody asks.
     """
     halves = Half(operation, 1, p.dtype), None
     a = operation.input
     pair = evidence or rectified(a if a.dtype == p.dtype else a.to(p.dtype), value, policies)
-    return _pass(p, operation, value, policies, halves, known, pair, lose)
+    return _pass(p, operation, value, policies, halves, known, pair, lose, silent)
 
 
 def _pass(
@@ -106,13 +110,14 @@ def _pass(
     known: Normalisers,
     pair: Pair,
     lose: Lose | None,
+    silent: Callable[[], Pair] | None = None,
 ) -> Signal:
     """Eq. 4 between rectified neurons: the first of the halves joins equal, the second opposite polarities."""
     up, down = pair
     own = isinstance(operation, Affine)
     excite = halves[0]
     few = few_channels(p, operation)
-    if down is None and p.shape[0] == 1 and policies.normaliser == "lose":
+    if down is None and p.shape[0] == 1 and policies.normaliser == "lose" and silent is None:
         # One polarity in, one out: the paper's own case, without a step to spare.
         z = known.get(0)
         if z is None:
@@ -139,12 +144,15 @@ def _pass(
             to_up = _sum(to_up, _times(same.adjoint(q, few), up, own=own))
         if down is not None and cross is not None:
             to_down = _sum(to_down, _times(cross.adjoint(q, few), down, own=own))
+        dead = part * torch.isinf(z)
+        if silent is not None and (dead.device.type != "cpu" or bool(dead.any())):
+            woken, dead = _woken(dead, silent()[k], operation, excite, policies)
+            to_up, to_down = (_sum(to_up, woken), to_down) if k == 0 else (to_up, _sum(to_down, woken))
         if policies.normaliser == "lose":
             if lose is not None:
-                lose(part * torch.isinf(z))
+                lose(dead)
         else:
             ones = present(up, value, policies, both=down is not None)
-            dead = part * torch.isinf(z)
             halves_here = (same, cross if down is not None else None)
             spread_up, spread_down = _spread(dead, ones, halves_here, excite, lose)
             to_up = _sum(to_up, spread_up)
@@ -152,6 +160,16 @@ def _pass(
     if to_up is None:
         to_up = p.new_zeros((p.shape[1], *operation.input.shape))
     return torch.stack([to_up, to_down]) if to_down is not None else to_up[None]
+
+
+def _woken(
+    dead: torch.Tensor, made: torch.Tensor | None, operation: Affine | Average, excite: Half, policies: Policies
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mass of windows whose inputs are all silent: by what these are made of; and what is left without a normaliser."""
+    if made is None:
+        return dead.new_zeros((dead.shape[0], *operation.input.shape)), dead
+    z = living(excite.forward(made), policies, operation, [(excite, made)])
+    return excite.adjoint(dead / z) * made, dead * torch.isinf(z)
 
 
 def _spread(
