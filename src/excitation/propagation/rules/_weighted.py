@@ -144,8 +144,10 @@ def _pass(
             to_up = _sum(to_up, _times(same.adjoint(q, few), up, own=own))
         if down is not None and cross is not None:
             to_down = _sum(to_down, _times(cross.adjoint(q, few), down, own=own))
-        dead = part * torch.isinf(z)
-        if silent is not None and (dead.device.type != "cpu" or bool(dead.any())):
+        blocked = torch.isinf(z)
+        dead = part * blocked
+        # The condition must not depend on the signal: the transposed sweep differentiates the rule at a signal of zero.
+        if silent is not None and (blocked.device.type != "cpu" or bool(blocked.any())):
             woken, dead = _woken(dead, silent()[k], operation, excite, policies)
             to_up, to_down = (_sum(to_up, woken), to_down) if k == 0 else (to_up, _sum(to_down, woken))
         if policies.normaliser == "lose":
