@@ -101,8 +101,8 @@ def test_the_rules_themselves():
     assert is_alphabetical(["a", "b", "c", "d", "e"])
     assert not is_alphabetical(["b", "a", "c", "d", "e"])
     one, two, three = tuple("abcde"), tuple("edcbx"), tuple("abcxy")
-    say = [TaggedImage("1", "u", one), TaggedImage("2", "v", one), TaggedImage("3", "u", two), TaggedImage("4", "u", three),
-           TaggedImage("5", "u", ("x", *two))]  # fmt: skip
+    users, lists = "uvuuu", (one, one, two, three, ("x", *two))
+    say = [TaggedImage(str(i), user, tags) for i, (user, tags) in enumerate(zip(users, lists, strict=True), 1)]
     # 4 shares three tags with 1 and three with 3; 5 only repeats 3, which itself was left out.
     assert near_duplicates(say) == [False, False, True, False, True]
 

@@ -16,6 +16,8 @@ from ._convolutional import convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
 from ._pool_first import pool_first
+from ._trained import FORM as TRAINED_FORM
+from ._trained import load_trained, trained_files
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,4 @@ register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVIS
 register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
 register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
 register_scheme("onnx", Scheme(_load_onnx, "onnx:FILE", _onnx_files))
+register_scheme("trained", Scheme(load_trained, TRAINED_FORM, trained_files))

@@ -22,8 +22,8 @@ from ._scenes import Scene, check_scene, make_scene
 from ._tags import make_uploads, near_duplicate
 
 FORMAT = 3
-"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes; up to 2, tags
-had no words such as `pair` and `small`."""
+"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes; up to 2,
+tags had no words such as `pair` and `small`."""
 
 BROKEN_OFF = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """What a killed process leaves of a file it was writing (`whole_file`)."""

@@ -15,10 +15,10 @@ OVERLAP = 3
 STEPS = {
     "few": f"fewer than {FIRST} tags",
     "alphabetical": "tags in alphabetical order",
-    "near-duplicate": f"more than {OVERLAP} of the first {FIRST} tags in common with an earlier upload of the same user",
+    "near-duplicate": f"more than {OVERLAP} of the first {FIRST} tags in those of an earlier upload of the user",
     "unknown": f"none of the first {FIRST} tags in the dictionary",
 }
-"""Each rule by name, in the order in which they are applied. The last is not the paper's: nothing can be learned there."""
+"""Each rule by name, in the order in which they are applied. The last is not the paper's."""
 
 
 def has_few(tags: Sequence[str]) -> bool:
