@@ -148,7 +148,7 @@ class _Fit:
                 if self._step % every == 0 or self._step == steps:
                     self._look(number, every)
                     self._seconds = begun + time.perf_counter() - session
-                    self._save()
+                    self._save(last=self._step == steps or self._plateau.ended)
                 if self._told is not None and self._place.first:
                     pace = (time.perf_counter() - session) / (self._step - first)
                     seen = self._rows[-1]["held_out_precision"] if self._rows else float("nan")
@@ -220,13 +220,14 @@ class _Fit:
         )  # fmt: skip
         self._sum = 0.0
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool) -> None:
         if self._place.first:
             self._folder.save(
                 {
                     "model": self._model.state_dict(), "optimiser": self._optimiser.state_dict(), "step": self._step,
                     "plateau": self._plateau.state(), "best": self._best, "rows": self._rows, "seconds": self._seconds,
-                }
+                },
+                last=last,
             )  # fmt: skip
         self._place.wait()
 
@@ -266,7 +267,8 @@ def predict(
 def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> np.floating[Any]:
     """Sum over classes, mean over examples."""
     x = scores.astype(np.float64)
-    return (np.maximum(x, 0) - x * labels + np.log1p(np.exp(-np.abs(x)))).sum(1).mean()
+    x = np.where(np.isfinite(x), x, np.nan)  # else an infinite logit times a label of 0 would warn
+    return (np.maximum(x, 0) - np.where(labels, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(1).mean()
 
 
 def _is_frozen(module: torch.nn.Module) -> bool:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from .._files import whole_file, write_whole
 from ._options import TrainingError
 
 CHECKPOINT, LOG, CURVE, RUN = "checkpoint.pt", "log.csv", "curve.png", "run.json"
+REDRAWN = 60.0
+"""Seconds after which the curve is drawn again."""
+
 COLUMNS = ("step", "pass", "rate", "loss", "held_out_loss", "held_out_precision", "seconds")
 
 
@@ -39,6 +43,7 @@ class RunFolder:
 
     def __init__(self, folder: Path, configuration: Mapping[str, Any], *, write: bool = True) -> None:
         self.folder = folder
+        self._drawn = time.monotonic()
         said = json.loads(json.dumps(configuration))
         place = folder / RUN
         if place.exists():
@@ -58,8 +63,12 @@ class RunFolder:
             }  # fmt: skip
             write_whole(place, json.dumps({"configuration": said, "versions": versions}, indent=1) + "\n")
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, and its rows as log and curve.
+    def save(self, state: Mapping[str, Any], *, last: bool) -> None:
+        """Write a checkpoint, its rows as log, and now and then as curve.
+
+        Args:
+            state: of the run.
+            last: whether the run ends here.
 
         Raises:
             TrainingError: the disk takes no more; the checkpoint before stays.
@@ -69,8 +78,10 @@ class RunFolder:
                 torch.save(dict(state), file)
             rows = state["rows"]
             write_whole(self.folder / LOG, _table(rows))
-            with whole_file(self.folder / CURVE) as file:
-                _curve(rows).savefig(file, format="png", dpi=150)
+            if last or time.monotonic() - self._drawn > REDRAWN:
+                with whole_file(self.folder / CURVE) as file:
+                    _curve(rows).savefig(file, format="png", dpi=150)
+                self._drawn = time.monotonic()
         except (OSError, RuntimeError) as error:
             raise TrainingError(
                 f"{self.folder}: cannot be written to ({' '.join(str(error).split())[:200]}); what was saved before"
