@@ -46,7 +46,8 @@ def clean_command(
     for sentence in cleaned.unreadable:
         remark(sentence)
     remark(
-        f"{cleaned.uploads} uploads read; {cleaned.dictionary} of {cleaned.tags} tags are in the dictionary; all in {out}."
+        f"{cleaned.uploads} uploads read; {cleaned.dictionary} of {cleaned.tags} tags are in the dictionary;"
+        f" all in {out}."
     )
 
 
@@ -60,7 +61,7 @@ def report_command(
     ] = None,
     words: Annotated[int, typer.Option("--words", metavar="N", min=1, help="Tags in the cloud.")] = 200,
 ) -> None:
-    """Draw the most frequent tags (Fig. 9) and examples of what was kept and left out (Fig. 10), and write the counts."""
+    """Draw the most frequent tags (Fig. 9) and examples of what was kept and left out (Fig. 10); write the counts."""
     from ..training.tags import read_cleaned
     from ..training.tags._report import write_report
 
