@@ -11,6 +11,7 @@ import torch
 
 from excitation import explain
 from excitation.networks import ModelError, convolutional, load_model
+from excitation.networks._trained import read_about
 from excitation.training import Options, TrainingError, measure, read_labelled, train_labels
 from excitation.training._fit import predict
 from excitation.training._output_layer import Scores, features, is_last, output_layer, with_classes
@@ -33,9 +34,6 @@ def test_the_output_layer_learns_other_classes(colours, tmp_path):
     assert after.class_names == ("blue", "green", "red")
     assert after.preprocessing == before.preprocessing
     old, new = before.model.state_dict(), after.model.state_dict()
-    assert [name for name in old if not torch.equal(old[name], new[name])] == ["1.weight", "1.bias"] or new[
-        "1.weight"
-    ].shape == (3, 8)
     assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("1."))
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["held out"]["mean"] == round(found.held_out.mean, 4)
@@ -79,7 +77,7 @@ def test_more_layers_change_only_those(colours, tmp_path):
     assert changed == {"0.0.weight", "0.0.bias", "1.weight", "1.bias"}
     with pytest.raises(TrainingError, match="no layer 'nowhere'"):
         trained(colours, tmp_path / "other", layers=["nowhere"])
-    with pytest.raises(TrainingError, match="'0.2' has no parameters"):
+    with pytest.raises(TrainingError, match=r"'0\.2' has no parameters"):
         trained(colours, tmp_path / "other", layers=["0.2"])
 
 
@@ -114,9 +112,11 @@ def test_other_data_measure_it(colours, tmp_path):
 
 def test_a_run_that_is_called_again_gives_the_same(colours, tmp_path):
     first = trained(colours, tmp_path / "run", options=Options(batch=8, passes=2))
-    content = first.file.read_bytes()
+    content, said = safetensors.torch.load_file(first.file), read_about(first.file)
     assert trained(colours, tmp_path / "run", options=Options(batch=8, passes=2)).fitted == first.fitted
-    assert first.file.read_bytes() == content
+    again = safetensors.torch.load_file(first.file)
+    assert all(torch.equal(again[name], content[name]) for name in content)
+    assert read_about(first.file) == said
 
 
 def test_a_file_may_not_name_code_to_run(colours, tmp_path):

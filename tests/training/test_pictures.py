@@ -88,7 +88,7 @@ def test_pictures_can_keep_their_shape_in_groups(pictures):
 
 
 def test_the_networks_channels_and_mean_are_used(pictures):
-    own = Preprocessing(size=(14, 14), scale=1, channels="BGR", mean=(104, 117, 123))
+    own = Preprocessing(size=(14, 14), scale=1.0, channels="BGR", mean=(104.0, 117.0, 123.0))
     plain, caffe = (made(pictures, preprocessing=p).batch([0], None)[0][0] for p in (PLAIN, own))
     np.testing.assert_allclose(caffe[0], plain[2] * 255 - 104, atol=1e-3)
 
