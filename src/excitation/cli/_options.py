@@ -12,7 +12,7 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="SPEC",
-        help="symbols or symbols:resnet, which are bundled; lite, lite1 or lite2 (extra lite);"
+        help="symbols, symbols:resnet or symbols:tags, which are bundled; lite, lite1 or lite2 (extra lite);"
         " torchvision:NAME[@WEIGHTS]; timm:NAME[@WEIGHTS];"
         " hf:REPO_OR_FOLDER; onnx:FILE; caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]; paper:NAME@WEIGHTS;"
         " trained:FILE, from `excitation train`; or"
