@@ -77,7 +77,9 @@ def measure(
     tail = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(means, [tail, 100 - tail]) if np.isfinite(means).any() else (np.nan, np.nan)
     by_size = {}
-    for least, most in itertools.pairwise(SIZES) if shares is not None else ():
+    for least, most in itertools.pairwise(SIZES):
+        if shares is None:
+            break
         there = labels & (shares > least) & (shares <= most)
         values = []
         for column in np.flatnonzero(there.any(0)):

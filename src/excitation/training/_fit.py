@@ -139,7 +139,7 @@ class _Fit:
         every = self._options.every or per_pass
         session, begun, first = time.perf_counter(), self._seconds, self._step
         loss = float("nan")
-        while self._step < steps and not self._plateau.ended:
+        while self._step < steps and not self._ended():
             number, at = divmod(self._step, per_pass)
             batches = plan_pass(self._examples.groups, self._options.batch, [self._options.seed, number])
             for batch in batches[at:]:
@@ -148,12 +148,12 @@ class _Fit:
                 if self._step % every == 0 or self._step == steps:
                     self._look(number, every)
                     self._seconds = begun + time.perf_counter() - session
-                    self._save(last=self._step == steps or self._plateau.ended)
+                    self._save(last=self._step == steps or self._ended())
                 if self._told is not None and self._place.first:
                     pace = (time.perf_counter() - session) / (self._step - first)
                     seen = self._rows[-1]["held_out_precision"] if self._rows else float("nan")
                     self._told(State(self._step, steps, loss, seen, pace * (steps - self._step)))
-                if self._plateau.ended:
+                if self._ended():
                     break
         self._model.load_state_dict(self._best["weights"])
         self._model.eval()
@@ -161,6 +161,9 @@ class _Fit:
             self._step, self._best["step"], self._best["loss"], tuple(self._best["precisions"]), self._seconds,
             tuple(self._rows),
         )  # fmt: skip
+
+    def _ended(self) -> bool:
+        return self._plateau.ended
 
     def _one(self, model: torch.nn.Module, batch: np.ndarray) -> float:
         """One step; its loss over all processes."""
@@ -180,7 +183,7 @@ class _Fit:
             logits = _flat(model(_moved(inputs, place.device)))
         cost = F.binary_cross_entropy_with_logits(logits.float(), labels.to(place.device), reduction="sum") / len(batch)
         # Gradients are averaged over processes, so each of them counts for all.
-        (cost * place.count).backward()
+        (cost * place.count).backward()  # type: ignore[no-untyped-call]
         if options.clip is not None:
             trained = [item for group in self._optimiser.param_groups for item in group["params"]]
             torch.nn.utils.clip_grad_norm_(trained, options.clip)
@@ -268,7 +271,8 @@ def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> np.floating[Any]:
     """Sum over classes, mean over examples."""
     x = scores.astype(np.float64)
     x = np.where(np.isfinite(x), x, np.nan)  # else an infinite logit times a label of 0 would warn
-    return (np.maximum(x, 0) - np.where(labels, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(1).mean()
+    costs: np.floating[Any] = (np.maximum(x, 0) - np.where(labels, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(1).mean()
+    return costs
 
 
 def _is_frozen(module: torch.nn.Module) -> bool:

@@ -151,7 +151,7 @@ def train_labels(
     if not kept_out or not learned:
         raise TrainingError(f"{data}: {len(whole.paths)} pictures are too few to hold every {held_out}th out.")
     there = (whole.shares[learned] > 0).any(0)
-    empty = tuple(name for name, any_there in zip(whole.classes, there, strict=True) if not any_there)
+    empty = tuple(name for name, any_there in zip(whole.classes, np.atleast_1d(there), strict=True) if not any_there)
     classes = tuple(name for name in whole.classes if name not in empty)
     if not classes:
         raise TrainingError(f"{data}: no picture to learn from has a label.")

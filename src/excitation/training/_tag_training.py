@@ -132,7 +132,7 @@ def _forget(loaded: LoadedModel, seed: int) -> None:
                 if module.bias is not None:
                     torch.nn.init.zeros_(module.bias)
             elif hasattr(module, "reset_parameters") and not list(module.children()):
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]
 
 
 def _hashed(text: str) -> int:

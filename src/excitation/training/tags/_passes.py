@@ -36,13 +36,13 @@ def find_duplicates(folder: Path, bucket: int, parts: Sequence[Mapping[str, Any]
             numbers.append(np.full(end - begin, number, np.int64))
     found = np.zeros((0, 4), np.int64)
     if pieces:
-        table, number = np.concatenate(pieces), np.concatenate(numbers)
+        table, part_of = np.concatenate(pieces), np.concatenate(numbers)
         rows, keys = table[:, 0].astype(np.int64), table[:, 1:]
         _, first, which = np.unique(keys, return_index=True, return_inverse=True)
         earliest = (first[which.reshape(-1)] // keys.shape[1]).reshape(keys.shape).min(1)
         late = np.flatnonzero(earliest < np.arange(len(keys)))
         like = earliest[late]
-        found = np.stack([number[late], rows[late], number[like], rows[like]], 1)
+        found = np.stack([part_of[late], rows[late], part_of[like], rows[like]], 1)
     with whole_file(place) as file:
         np.save(file, found)
 
