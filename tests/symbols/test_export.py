@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,6 +23,7 @@ from excitation.data.symbols import (
     make_uploads,
 )
 from excitation.data.symbols._export import ExportError
+from excitation.data.symbols._tags import VISUAL
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed", exc_type=ImportError)
 
@@ -186,6 +188,28 @@ def test_tags_say_which_noise_is_in_them():
     assert found == {"alphabetical", "few", "duplicate"}
 
 
+def test_tags_say_what_is_small_single_or_in_pairs():
+    """Each word only where it is true; all of them occur; and without them the tags are the old ones."""
+    found = set()
+    for index in range(250):
+        scene = make_scene(index, 0, "train")
+        words = set(make_uploads(scene)[0].tags) & set(VISUAL)
+        found |= words
+        kinds = Counter(item.name for item in scene.instances)
+        shares = [item.share for item in scene.instances]
+        true = {
+            "small": min(shares) < 0.015,
+            "large": max(shares) > 0.15,
+            "sign": any(name.endswith(" sign") for name in kinds),
+            "pair": 2 in kinds.values() or bool({"scissors", "swords", "hammers", "scales"} & set(kinds)),
+            "group": max(kinds.values()) > 2,
+            "crowd": len(scene.instances) >= 6,
+            "alone": len(scene.instances) == 1,
+        }
+        assert all(true[word] for word in words)
+    assert found >= set(VISUAL) - {"group"}  # three of a kind are rare
+
+
 def test_a_small_export_is_the_same_everywhere(tmp_path):
     """Everything `excitation symbols` writes, pictures by their pixels: computed once, on the pinned packages.
 
@@ -200,7 +224,7 @@ def test_a_small_export_is_the_same_everywhere(tmp_path):
                 digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
                 picture = path.suffix == ".png"
                 digest.update(np.asarray(Image.open(path)).tobytes() if picture else path.read_bytes())
-    assert digest.hexdigest() == "b95865ecfa3038780ddc2a1fb9e2d5631f1cd6a46a0b94676c527a152cd9d5c3"
+    assert digest.hexdigest() == "49e90b83081047ae52a6cb7f2c7647950019717e10bb643c7b4a7ca3c38ed3ed"
 
 
 def test_an_earlier_layout_is_written_again(exported, tmp_path):
@@ -209,7 +233,7 @@ def test_an_earlier_layout_is_written_again(exported, tmp_path):
     expected = tree(whole)
     (whole / "voc").rename(whole / "boxes")
     (whole / "tags.jsonl").write_text("{}\n")
-    (whole / "world.json").write_text((whole / "world.json").read_text().replace('"format": 2', '"format": 1'))
+    (whole / "world.json").write_text((whole / "world.json").read_text().replace('"format": 3', '"format": 1'))
     with pytest.raises(ExportError, match="holds other scenes"):
         list(export_scenes(whole, 6, seed=4))
     steps = export_scenes(whole, 6, seed=3)

@@ -34,7 +34,7 @@ def test_the_bundled_weights_are_small():
         for file in files("excitation.networks.symbols").iterdir()
         if file.name.endswith(".safetensors")
     }
-    assert sizes.keys() == {"googlenet.safetensors", "resnet.safetensors"}
+    assert sizes.keys() == {"googlenet.safetensors", "resnet.safetensors", "tags.safetensors"}
     assert max(sizes.values()) < 4_000_000
 
 

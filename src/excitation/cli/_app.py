@@ -21,6 +21,8 @@ from ._methods_command import methods_command
 from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
 from ._symbols_command import symbols_command
+from ._tags_command import tags
+from ._train_command import train
 
 app = typer.Typer(
     name="excitation",
@@ -40,6 +42,8 @@ app.command("report")(report_command)
 app.command("merge")(merge_command)
 app.add_typer(sanity, name="sanity")
 app.command("symbols")(symbols_command)
+app.add_typer(tags, name="tags")
+app.add_typer(train, name="train")
 
 
 def _show_version(wanted: bool) -> bool:

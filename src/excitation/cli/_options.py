@@ -12,9 +12,10 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="SPEC",
-        help="symbols or symbols:resnet, which are bundled; lite, lite1 or lite2 (extra lite);"
+        help="symbols, symbols:resnet or symbols:tags, which are bundled; lite, lite1 or lite2 (extra lite);"
         " torchvision:NAME[@WEIGHTS]; timm:NAME[@WEIGHTS];"
-        " hf:REPO_OR_FOLDER; onnx:FILE; caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]; paper:NAME@WEIGHTS; or"
+        " hf:REPO_OR_FOLDER; onnx:FILE; caffe:PROTOTXT,CAFFEMODEL[,MEAN.binaryproto]; paper:NAME@WEIGHTS;"
+        " trained:FILE, from `excitation train`; or"
         " package.module:factory, called without arguments, with @weights.safetensors after it where it needs them."
         " Before any of these, convolutional: lets its head slide over larger pictures, pool-first: pools before it"
         " classifies.",

@@ -1,4 +1,4 @@
-"""How far a run is, for who waits: a bar on a terminal, elsewhere a line now and then."""
+"""How far a run is: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProgressDisplay:
 
     def show(self, state: Progress) -> None:
         """Take in how far the run is."""
-        left = _about(state.left)
+        left = time_left(state.left)
         if state.counted not in self._tasks:
             for task in (self._waiting, *self._tasks.values()):
                 self.bar.update(task, visible=False)
@@ -58,7 +58,7 @@ class ProgressDisplay:
         if self._last is None:
             return
         state, self._last, self._told = self._last, None, now
-        left = _about(state.left)
+        left = time_left(state.left)
         more = f", {left}" if left else f" in {duration(state.seconds)}" if state.done == state.planned else ""
         report_line(f"{self._game}: {state.done} of {state.planned} {state.counted}{more}")
 
@@ -86,5 +86,5 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _about(left: float | None) -> str:
+def time_left(left: float | None) -> str:
     return f"about {duration(left)} left" if left else ""

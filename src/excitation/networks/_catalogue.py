@@ -16,6 +16,8 @@ from ._convolutional import to_fully_convolutional
 from ._factory import FORM, load_factory, weights_file
 from ._loaded import LoadedModel, ModelError
 from ._pool_first import pool_first
+from ._trained import FORM as TRAINED_FORM
+from ._trained import load_trained, trained_files
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def _load_pool_first(rest: str) -> LoadedModel:
     return pool_first(load_model(rest))
 
 
-register_scheme("symbols", Scheme(_load_symbols, "symbols[:resnet]", _no_files))
+register_scheme("symbols", Scheme(_load_symbols, "symbols[:resnet or :tags]", _no_files))
 for lite in ("lite", "lite1", "lite2"):
     register_scheme(lite, _lite_scheme(lite))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
@@ -202,3 +204,4 @@ register_scheme("torchvision", Scheme(sources.load_torchvision, sources.TORCHVIS
 register_scheme("timm", Scheme(sources.load_timm, sources.TIMM_FORM, sources.timm_files))
 register_scheme("hf", Scheme(sources.load_transformers, sources.TRANSFORMERS_FORM, sources.transformers_files))
 register_scheme("onnx", Scheme(_load_onnx, "onnx:FILE", _onnx_files))
+register_scheme("trained", Scheme(load_trained, TRAINED_FORM, trained_files))

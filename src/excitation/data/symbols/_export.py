@@ -21,8 +21,9 @@ from ._layouts import coco_annotation, imagenet_labels, voc_xml
 from ._scenes import Scene, check_scene, make_scene
 from ._tags import make_uploads, near_duplicate
 
-FORMAT = 2
-"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes."""
+FORMAT = 3
+"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes; up to 2,
+tags had no words such as `pair` and `small`."""
 
 BROKEN_OFF = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """What a killed process leaves of a file it was writing (`whole_file`)."""
@@ -85,7 +86,7 @@ def _claim(folder: Path, configuration: dict[str, object]) -> None:
         stored = place.read_text()
         if stored == text:
             return
-        if stored != json.dumps({**configuration, "format": 1}):
+        if stored not in {json.dumps({**configuration, "format": earlier}) for earlier in range(1, FORMAT)}:
             raise ExportError(f"{folder} holds other scenes, {stored[:200]}; choose another folder.")
         # Without these the export counts as unfinished. The name of the format comes last: a kill before it does the
         # same again.

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from ._scenes import SPLITS, Scene
+from ._glyphs import SYMBOLS
+from ._scenes import SPLITS, Instance, Scene
+
+VISUAL = ("small", "large", "sign", "pair", "group", "crowd", "alone")
+"""Words for what a picture shows besides symbols and colours: see `make_uploads`."""
+
+SMALL, LARGE = 0.015, 0.15
+"""Shares of the picture under and over which an object's box is called so."""
+
+CROWD = 6
+"""Objects from which on a scene is a crowd."""
 
 NON_VISUAL = (
     "2016", "love", "best", "free", "holiday", "photo of the day", "unedited", "my favourite", "friends", "nice",
@@ -44,12 +55,16 @@ def make_uploads(scene: Scene) -> tuple[Upload, ...]:
 
     Returns:
         One or two uploads, the same for the same scene. Tags name symbols and colours, larger objects first, then
-        words that nobody can see. One user in ten sorts them alphabetically; some give fewer than five; some forget
-        an object.
+        words that nobody can see. Some say more: `small` or `large` of an object, `sign` of one that is called so,
+        `pair` where there are two of a kind or a thing such as scissors, `group` where there are more of a kind,
+        `crowd` of six objects and more, `alone` of a single one. One user in ten sorts them alphabetically; some give
+        fewer than five; some forget an object.
     """
     rng = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 2])
     user = scene.index // SCENES_PER_USER
     sorts = np.random.default_rng([scene.seed, user, 3]).random() < ALPHABETICAL
+    # The further words have random numbers of their own: without them, the tags are those of earlier releases.
+    more = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 4])
     tags: list[str] = []
     for instance in sorted(scene.instances, key=lambda item: -item.share):
         if rng.random() < 0.08:
@@ -57,6 +72,10 @@ def make_uploads(scene: Scene) -> tuple[Upload, ...]:
         tags.append(instance.name)
         if rng.random() < 0.5:
             tags.append(instance.colour_name)
+        tags += [word for word in _of_object(instance) if more.random() < 0.5]
+    for word in _of_scene(scene):
+        if more.random() < 0.7:
+            tags.insert(int(more.integers(1, 4)), word)
     few = rng.random() < SPARSE
     if few:
         tags = tags[: int(rng.integers(1, 3))]
@@ -69,6 +88,26 @@ def make_uploads(scene: Scene) -> tuple[Upload, ...]:
     if rng.random() < DUPLICATED:
         uploads.append(Upload(f"user{user:05d}", unique, (*noise, "duplicate")))
     return tuple(uploads)
+
+
+def _of_object(instance: Instance) -> list[str]:
+    """Words that fit an object beside its name and colour."""
+    size = "small" if instance.share < SMALL else "large" if instance.share > LARGE else None
+    last = instance.name.split()[-1]
+    return [word for word in (size, last if last == "sign" else None) if word]
+
+
+def _of_scene(scene: Scene) -> list[str]:
+    """Words that fit a scene as a whole."""
+    kinds = Counter(instance.symbol for instance in scene.instances)
+    pair = 2 in kinds.values() or any(SYMBOLS[symbol].noun.startswith("pair of ") for symbol in kinds)
+    fitting = {
+        "pair": pair,
+        "group": max(kinds.values(), default=0) > 2,
+        "crowd": len(scene.instances) >= CROWD,
+        "alone": len(scene.instances) == 1,
+    }
+    return [word for word, fits in fitting.items() if fits]
 
 
 def near_duplicate(scene: Scene) -> np.ndarray:

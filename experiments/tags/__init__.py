@@ -1,0 +1,1 @@
+"""Cleaning of tags at the paper's size."""

@@ -1,0 +1,166 @@
+"""`excitation train`: classifiers from labels and from tags."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._console import answer, report_line
+from ._options import ModelSpec
+from ._training_progress import TrainingDisplay
+
+if TYPE_CHECKING:
+    from ..training import Options, Recipe
+
+train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train classifiers on labels or on tags.")
+
+
+class Precision(str, Enum):
+    """Of the numbers that are computed with."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Pad(str, Enum):
+    """What happens to pictures that are no squares."""
+
+    mirror = "mirror"
+    none = "none"
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the run.", show_default=False)]
+Rate = Annotated[float, typer.Option("--rate", help="Learning rate at first; x 0.1 at a plateau.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Pictures in a step.")]
+Every = Annotated[
+    int | None,
+    typer.Option("--every", min=1, help="Steps between looks at held-out pictures; one pass.", show_default=False),
+]
+Patience = Annotated[int, typer.Option("--patience", min=1, help="Looks without a lower loss that make a plateau.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, order, flips and crops.")]
+Side = Annotated[
+    int | None,
+    typer.Option("--side", min=1, help="Pixels that pictures are resized to; 8/7 of the network's input.",
+                 show_default=False),
+]  # fmt: skip
+Padding = Annotated[
+    Pad, typer.Option("--pad", help="mirror makes squares; none keeps shapes, in batches of one shape.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda; several GPUs by torchrun.")]
+Numbers = Annotated[Precision, typer.Option("--precision", help="bfloat16 computes with half the bits.")]
+
+
+@train.command("labels")
+def labels_command(
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT, imagenet:ROOT, or folder:ROOT with a"
+                     " subfolder of pictures for each class.", show_default=False),
+    ],
+    model: ModelSpec,
+    out: Out,
+    layers: Annotated[
+        str, typer.Option("--layers", metavar="NAMES", help="To train beside the output layer, or all.")
+    ] = "",
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="SPEC", help="Other data to measure on.", show_default=False)
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option("--held-out", metavar="K", min=2, help="One of K pictures is held out for the rate.")
+    ] = 5,
+    views: Annotated[
+        int,
+        typer.Option("--views", metavar="N", min=0, help="Flips and crops of each picture, features computed once; 0"
+                     " draws new ones at each step."),
+    ] = 8,
+    rate: Rate = 0.01,
+    batch: Batch = 64,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="At most.")] = 30,
+    every: Every = None,
+    patience: Patience = 2,
+    seed: Seed = 0,
+    side: Side = None,
+    pad: Padding = Pad.mirror,
+    device: Device = "cpu",
+    precision: Numbers = Precision.float32,
+) -> None:  # fmt: skip
+    """Fine-tune a classifier on labels of pictures (Sec. 4.1): only its output layer, or more.
+
+    The result is RUN/model.safetensors, for --model trained:RUN/model.safetensors. An interrupted run goes on.
+    """
+    from ..training import train_labels
+
+    options = _options(rate, batch, passes, every, patience, seed, precision)
+    chosen = tuple(name.strip() for name in layers.split(",") if name.strip())
+    with TrainingDisplay("training") as meter:
+        found = train_labels(
+            data, model, out, layers=chosen, test=test, held_out=held_out, views=views,
+            recipe=_recipe(model, side, pad), options=options, device=device, progress=meter.show,
+        )  # fmt: skip
+    for sentence in found.problems:
+        report_line(sentence)
+    if found.empty:
+        report_line(f"left out, as no picture to learn from has them: {', '.join(found.empty)}.")
+    report_line(f"{found.fitted.steps} steps, the best after {found.fitted.best_step}; {found.file} written.")
+    answer([f"held out: {found.held_out}", *([f"test: {found.test}"] if found.test else [])])
+
+
+@train.command("tags")
+def tags_command(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="From `excitation tags clean`.")],
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Where the uploads' pictures lie.")],
+    model: ModelSpec,
+    out: Out,
+    scratch: Annotated[bool, typer.Option("--scratch", help="Begin with random weights.")] = False,
+    held_out: Annotated[
+        int, typer.Option("--held-out", metavar="K", min=2, help="One of K users is held out for the rate.")
+    ] = 20,
+    rate: Rate = 0.01,
+    batch: Batch = 64,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="At most.")] = 3,
+    every: Every = None,
+    patience: Patience = 2,
+    seed: Seed = 0,
+    side: Side = None,
+    pad: Padding = Pad.mirror,
+    device: Device = "cpu",
+    precision: Numbers = Precision.float32,
+) -> None:
+    """Train a whole network on the first five tags of cleaned uploads (Sec. 4.3).
+
+    The result is RUN/model.safetensors, for --model trained:RUN/model.safetensors. An interrupted run goes on.
+    """
+    from ..training import train_tags
+
+    with TrainingDisplay("training") as meter:
+        found = train_tags(
+            data, images, model, out, scratch=scratch, held_out=held_out, recipe=_recipe(model, side, pad),
+            options=_options(rate, batch, passes, every, patience, seed, precision), device=device, progress=meter.show,
+        )  # fmt: skip
+    report_line(f"{found.fitted.steps} steps, the best after {found.fitted.best_step}; {found.file} written.")
+    answer([f"held out, against noisy tags: {found.held_out}"])
+
+
+def _options(
+    rate: float, batch: int, passes: int, every: int | None, patience: int, seed: int, precision: Precision
+) -> Options:  # fmt: skip
+    from ..training import Options
+
+    return Options(
+        rate=rate, batch=batch, passes=passes, every=every, patience=patience, seed=seed, precision=precision.value
+    )
+
+
+def _recipe(model: str, side: int | None, pad: Pad) -> Recipe | None:
+    """`None` for the network's own."""
+    from ..networks import load_model
+    from ..training import Recipe
+
+    if side is None and pad is Pad.mirror:
+        return None
+    own = Recipe.of(load_model(model).preprocessing)
+    side = side or (own.side if pad is Pad.mirror else own.crop)
+    return Recipe(pad.value, side, min(own.crop, side) if pad is Pad.mirror else max(side * 15 // 16, 1))

@@ -1,0 +1,149 @@
+"""Networks that `excitation train` wrote: `trained:FILE`, a file of safetensors that says what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from .._files import whole_file
+from ._loaded import LoadedModel, ModelError, Preprocessing
+from .sources import fit_weights, read_weights
+
+FORM = "trained:FILE.safetensors[,SPEC]"
+KIND = "excitation.trained.1"
+SAFE = ("symbols", "lite", "lite1", "lite2", "caffe", "paper", "torchvision", "timm", "hf", "onnx")
+"""Sources of networks that a file may name: all but those that run code the file chooses."""
+
+AROUND = ("pool-first:", "convolutional:")
+
+
+def write_trained(path: Path, loaded: LoadedModel, spec: str, about: Mapping[str, Any] | None = None) -> None:
+    """Write a network so that `trained:FILE` loads it.
+
+    Args:
+        path: of the file, which appears whole.
+        loaded: the trained network with its class names, preprocessing and output layer.
+        spec: of the network it was made from, which says its structure.
+        about: what else the file shall say, as JSON takes it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, item in loaded.model.state_dict().items():
+        key = (item.data_ptr(), item.shape)
+        if item.numel() and key in seen:
+            continue  # a further name of a tensor that modules share
+        seen.add(key)
+        weights[name] = item.detach().cpu().contiguous()
+    names = list(loaded.class_names or ())
+    said = {
+        "kind": KIND, "model": spec, "classes": json.dumps(names), "classifier_layer": loaded.classifier_layer or "",
+        "default_layer": loaded.default_layer or "",
+        "preprocessing": json.dumps(dataclasses.asdict(loaded.preprocessing)), "about": json.dumps(dict(about or {})),
+    }  # fmt: skip
+    with whole_file(path) as file:
+        file.write(safetensors.torch.save(weights, said))
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """What a file of `write_trained` says of itself.
+
+    Raises:
+        ModelError: it is none.
+    """
+    if not path.is_file():
+        raise ModelError(f"weights {path}: no such file.")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            said = dict(file.metadata() or {})
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
+    if said.get("kind") != KIND:
+        raise ModelError(f"weights {path}: were not written by `excitation train`; expected {FORM}.")
+    return said
+
+
+def load_trained(rest: str) -> LoadedModel:
+    """Load what `excitation train` wrote.
+
+    Args:
+        rest: `FILE`, or `FILE,SPEC` with the network it was made from, where that has moved or is made by a Python
+            factory: a file may not name code to be run.
+
+    Raises:
+        ModelError: no such file, one of another kind, or a network that does not fit.
+    """
+    from ._catalogue import load_model
+
+    path, given = split_spec(rest)
+    said = read_about(path)
+    spec = given or said["model"]
+    bare = spec
+    while bare.startswith(AROUND):
+        bare = bare.partition(":")[2]
+    if given is None and bare.partition(":")[0] not in SAFE:
+        raise ModelError(
+            f"{path} was made from {spec!r}, whose code would be run; if you trust it, give it yourself:"
+            f" trained:{path},{spec}."
+        )
+    try:
+        names: Sequence[str] = json.loads(said["classes"])
+        preprocessing = Preprocessing(**_with_tuples(json.loads(said["preprocessing"])))
+        layer = said["classifier_layer"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"weights {path}: what the file says of itself is damaged: {error}.") from error
+    base = load_model(spec)
+    state = read_weights(path)
+    _resize(base.model, layer, state, path)
+    fit_weights(base.model, state, path)
+    base.model.eval()
+    return dataclasses.replace(
+        base, preprocessing=preprocessing, class_names=tuple(names), classifier_layer=layer,
+        default_layer=said.get("default_layer") or base.default_layer,
+    )  # fmt: skip
+
+
+def trained_files(rest: str) -> list[Path]:
+    """The file itself."""
+    return [split_spec(rest)[0]]
+
+
+def split_spec(rest: str) -> tuple[Path, str | None]:
+    """File and network in what follows `trained:`.
+
+    Raises:
+        ModelError: it names no file.
+    """
+    name, _, spec = rest.partition(",")
+    if not name:
+        raise ModelError(f"model 'trained:{rest}' names no file; expected {FORM}.")
+    return Path(name), spec or None
+
+
+def _resize(model: torch.nn.Module, layer: str, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Give the output layer the stored number of classes."""
+    try:
+        module = model.get_submodule(layer)
+    except AttributeError as error:
+        raise ModelError(f"weights {path}: their output layer {layer!r} is none of the network's.") from error
+    weight = state.get(f"{layer}.weight")
+    if weight is None or not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+        raise ModelError(f"weights {path}: hold no weights of an output layer {layer!r} that the network has.")
+    module.weight = torch.nn.Parameter(torch.empty_like(weight))
+    module.bias = torch.nn.Parameter(torch.empty(len(weight), dtype=weight.dtype))
+    for name in ("out_features", "out_channels"):
+        if hasattr(module, name):
+            setattr(module, name, len(weight))
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
