@@ -17,11 +17,11 @@ from rich.progress import track
 from excitation import load_caffe
 from excitation._files import write_whole
 from excitation._maps import ALPHAS, SIDE, boxes_of_map
-from excitation.benchmarks._localization import OVERLAP, overlap
-from excitation.benchmarks._pointing import Box
-from excitation.benchmarks._run_localization import HELD_OUT
-from excitation.benchmarks._setup import squashed
 from excitation.data import open_data
+from excitation.evaluation._localization import OVERLAP, overlap
+from excitation.evaluation._pointing import Box
+from excitation.evaluation._run_localization import HELD_OUT
+from excitation.evaluation._setup import squashed
 from excitation.methods import find_method
 
 SHARED = Path("../shared")

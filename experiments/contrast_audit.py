@@ -17,14 +17,14 @@ from PIL import Image
 
 from excitation import explain, load_caffe, to_fully_convolutional
 from excitation._files import write_whole
-from excitation.benchmarks._classes import classes_of
-from excitation.benchmarks._running import pairs_of
 from excitation.cli._demo import crowded_scene
 from excitation.core._targets import Target
 from excitation.data import open_data, read_mapping
 from excitation.data.symbols import make_scene
-from excitation.networks import LoadedModel
-from excitation.networks.symbols import load_symbols
+from excitation.evaluation._classes import classes_of
+from excitation.evaluation._running import pairs_of
+from excitation.models import LoadedModel
+from excitation.models.symbols import load_symbols
 from excitation.views import FigureRow, Panel, figure, save_figure
 from experiments.figures.places import FIGURES
 

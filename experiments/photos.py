@@ -22,7 +22,7 @@ import excitation as eb
 from excitation._files import write_whole
 from excitation.cli._results import digest
 from excitation.data._pictures import read_picture
-from excitation.networks import LoadedModel
+from excitation.models import LoadedModel
 from excitation.views import FigureRow, Panel, figure, find_peak, save_figure
 
 Resize = Literal["squash", "shortest"]

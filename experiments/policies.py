@@ -17,9 +17,9 @@ from torch import nn
 
 from excitation import Policies, explain
 from excitation._files import write_whole
-from excitation.benchmarks import TOLERANCE, is_hit
 from excitation.data.symbols import make_scene
-from excitation.networks import load_model
+from excitation.evaluation import TOLERANCE, is_hit
+from excitation.models import load_model
 from excitation.views import find_peak
 
 LAYER = "layer2"

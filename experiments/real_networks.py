@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from excitation import load_caffe
-from excitation.networks import LoadedModel
-from excitation.networks.caffe import CaffeNet
+from excitation.models import LoadedModel
+from excitation.models.caffe import CaffeNet
 
 SQUEEZENET = Path("../shared/models/squeezenet_v1.0")
 

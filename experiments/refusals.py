@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ENGINE = ROOT / "src" / "excitation" / "propagation"
+ENGINE = ROOT / "src" / "excitation" / "engine"
 PAGE = ROOT / "docs" / "reference" / "refused.md"
 ERRORS = {
     "UnsupportedOperationError", "EscapedTensorError", "TrainingModeError", "LayerError", "ExcitationError",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excitation._files import write_whole
-from excitation.benchmarks.sanity import read_findings, summary_table
+from excitation.evaluation.sanity import read_findings, summary_table
 from experiments.paper_mini import Clock, together
 
 WORLD = Path("runs/sanity/world")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from excitation import explain
-from excitation.networks.symbols import load_symbols
+from excitation.models.symbols import load_symbols
 from excitation.views import FigureRow, Panel, figure, save_figure
 from experiments.figures.places import FIGURES, chosen_scene
 

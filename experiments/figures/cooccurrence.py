@@ -17,8 +17,8 @@ from PIL import Image
 from excitation import explain
 from excitation._files import write_whole
 from excitation.data.symbols import PAIRS, SYMBOL_NAMES, Scene, make_scene
-from excitation.networks import LoadedModel
-from excitation.networks.symbols import load_symbols
+from excitation.models import LoadedModel
+from excitation.models.symbols import load_symbols
 from excitation.views import FigureRow, Panel, figure, save_figure
 from experiments.figures.places import FIGURES
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from excitation.methods import FeedbackResult, feedback_full, find_method, post_process
-from excitation.networks.symbols import load_symbols
+from excitation.models.symbols import load_symbols
 from excitation.views import find_peak, overlay, save_figure
 from experiments.figures.places import FIGURES, chosen_scene
 

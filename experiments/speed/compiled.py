@@ -8,9 +8,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import excitation as eb
-from excitation.propagation.policies import Policies
-from excitation.propagation.rules._branches import _proportional
-from excitation.propagation.rules._products import living
+from excitation.engine.policies import Policies
+from excitation.engine.rules._branches import _proportional
+from excitation.engine.rules._products import living
 from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward
 from experiments.speed.timing import Ratio, spread, take_turns
 

@@ -14,11 +14,11 @@ from torch import nn
 import excitation as eb
 from excitation.core._forward import OutputChoice, forward
 from excitation.core._layers import default_place
-from excitation.propagation import Record
-from excitation.propagation._bounds import UNBOUNDED
-from excitation.propagation._record import Entry
-from excitation.propagation._values import Value
-from excitation.propagation.operations import (
+from excitation.engine import Record
+from excitation.engine._bounds import UNBOUNDED
+from excitation.engine._record import Entry
+from excitation.engine._values import Value
+from excitation.engine.operations import (
     Activation,
     Affine,
     Average,

@@ -15,7 +15,7 @@ import typer
 from torch import nn
 
 from excitation._files import write_whole
-from excitation.networks.symbols import load_symbols
+from excitation.models.symbols import load_symbols
 from experiments.symbols.precision import mean_average_precision, precision_by_kind, predict
 from experiments.symbols.scenes import render
 

@@ -19,7 +19,7 @@ from excitation._files import whole_file, write_whole
 from excitation.cli._training_progress import TrainingDisplay
 from excitation.data.symbols import COLOUR_NAMES, SYMBOL_NAMES, Scene, export_scenes, make_scene
 from excitation.data.symbols._tags import NON_VISUAL, VISUAL, _of_object, _of_scene
-from excitation.networks import load_model
+from excitation.models import load_model
 from excitation.training import Options, Recipe, clean_uploads, measure, train_tags
 from experiments.symbols.allocation import keep_memory
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from excitation._files import whole_file, write_whole
 from excitation.data.symbols import SYMBOL_NAMES
-from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
+from excitation.models.symbols import SymbolNet, SymbolResNet, folded
 from experiments.symbols.allocation import keep_memory
 from experiments.symbols.curve import draw_curve
 from experiments.symbols.evaluate import evaluation

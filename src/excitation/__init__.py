@@ -22,6 +22,7 @@ from ._errors import (
     UnsupportedOperationError,
 )
 from .core import Explanation, LayerInfo, Settings, Target, Targets, list_layers
+from .engine import Policies
 from .explainers import (
     ClassMaps,
     CudaGraph,
@@ -35,7 +36,7 @@ from .explainers import (
     verify,
 )
 from .methods import find_method, list_methods
-from .networks import (
+from .models import (
     ClassNames,
     LoadedModel,
     Preprocessing,
@@ -45,7 +46,6 @@ from .networks import (
     pool_first,
     to_fully_convolutional,
 )
-from .propagation import Policies
 
 __version__ = "1.0.0rc1"
 

@@ -12,7 +12,7 @@ from PIL import Image
 import excitation as eb
 from excitation.cli._demo import crowded_scene
 from excitation.data.symbols import PAIRS, make_scene
-from excitation.networks.symbols import SymbolNet, SymbolResNet, folded
+from excitation.models.symbols import SymbolNet, SymbolResNet, folded
 
 
 def test_the_demo_shows_every_object(run, tmp_path):

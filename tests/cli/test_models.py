@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tests.conftest import document
 
-from excitation.networks._catalogue import SCHEMES, Scheme, load_model, model_files, register_scheme
-from excitation.networks._loaded import LoadedModel, ModelError, Preprocessing
+from excitation.models._catalogue import SCHEMES, Scheme, load_model, model_files, register_scheme
+from excitation.models._loaded import LoadedModel, ModelError, Preprocessing
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_weights_must_fit(weights):
 
 
 def test_other_schemes(monkeypatch, toys):
-    monkeypatch.setattr("excitation.networks._catalogue.SCHEMES", dict(SCHEMES))
+    monkeypatch.setattr("excitation.models._catalogue.SCHEMES", dict(SCHEMES))
     register_scheme("paint", Scheme(lambda rest: LoadedModel(toys.bare(), rest), "paint:COLOUR", lambda rest: []))
     assert load_model("paint:red").spec == "paint:red"
     assert load_model("paint").spec == "paint"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from excitation.networks._loaded import LoadedModel, Preprocessing
+from excitation.models._loaded import LoadedModel, Preprocessing
 
 CLASSES = ["red thing, scarlet thing", "green thing", "blue thing"]
 ROOT = Path(__file__).resolve().parents[2]

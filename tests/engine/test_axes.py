@@ -12,7 +12,7 @@ from torch import nn
 
 import excitation as eb
 from excitation.core._forward import forward
-from excitation.propagation._layout import (
+from excitation.engine._layout import (
     MixedImagesError,
     Origin,
     Role,

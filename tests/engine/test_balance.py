@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import excitation as eb
-from excitation.propagation.rules import ExcitationRules
+from excitation.engine.rules import ExcitationRules
 
 
 class Padded(nn.Module):
@@ -63,7 +63,7 @@ class Broken(ExcitationRules):
 
 def broken(monkeypatch, fault):
     rules = type("Faulty", (Broken,), {"fault": staticmethod(fault)})
-    monkeypatch.setattr("excitation.propagation._pieces.ExcitationRules", rules)
+    monkeypatch.setattr("excitation.engine._pieces.ExcitationRules", rules)
 
 
 FAULTS = {
@@ -95,7 +95,7 @@ def test_explain_warns_where_numbers_are_at_hand(monkeypatch):
 
 def test_mass_that_disappears_between_operations_is_missed(monkeypatch):
     """Each operation balances, but a signal that left one never entered the next."""
-    from excitation.propagation import _sweep
+    from excitation.engine import _sweep
 
     take = _sweep._take
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import excitation as eb
-from excitation.propagation import Recorder
-from excitation.propagation._bounds import (
+from excitation.engine import Recorder
+from excitation.engine._bounds import (
     UNBOUNDED,
     Bounds,
     affine,
@@ -23,7 +23,7 @@ from excitation.propagation._bounds import (
     rising,
     times,
 )
-from excitation.propagation.rules._products import rectified
+from excitation.engine.rules._products import rectified
 
 
 class Function(nn.Module):

@@ -12,7 +12,7 @@ from caffe_tiny import Caffe, Golden
 
 import excitation as eb
 from excitation.core._forward import forward
-from excitation.propagation import ExcitationRules, sweep
+from excitation.engine import ExcitationRules, sweep
 
 FOLDER = Path(__file__).parents[2] / ".." / "shared" / "reference" / "caffe_tiny"
 TOLERANCE = 1e-9

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import excitation as eb
-from excitation.propagation import _eager
+from excitation.engine import _eager
 
 # PyTorch's own report_line on any hook of all modules, such as the recording's, beside a compiled one.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")

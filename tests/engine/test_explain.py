@@ -13,7 +13,7 @@ from forked_network import NAMES, Net
 from torch import nn
 
 import excitation as eb
-from excitation.networks._loaded import LoadedModel
+from excitation.models._loaded import LoadedModel
 
 # Contrast ------------------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import excitation as eb
+from excitation.engine import _refusals
 from excitation.markov import chain
-from excitation.propagation import _refusals
 
 
 def weights(*shape, seed=0):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 import excitation as eb
-from excitation import adapters, benchmarks, data, markov, methods, networks, views
+from excitation import adapters, data, evaluation, markov, methods, models, views
 
 model = torch.nn.Sequential(
     torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3), torch.nn.AdaptiveAvgPool2d(1),
@@ -38,8 +38,8 @@ folder = pathlib.Path(sys.argv[1])
     "images": [], "annotations": [], "categories": [{"id": 1, "name": "crown"}]}))
 
 def play(game="pointing", **more):
-    given = {"model": symbols, "data": data.read_coco(folder), "methods": {"mwp": benchmarks.NamedMethod("mwp")}}
-    return getattr(benchmarks, "run_" + game)(**{**given, "out": folder / "run.sqlite", **more})
+    given = {"model": symbols, "data": data.read_coco(folder), "methods": {"mwp": evaluation.NamedMethod("mwp")}}
+    return getattr(evaluation, "run_" + game)(**{**given, "out": folder / "run.sqlite", **more})
 
 def asked(name, **options):
     return methods.find_method(name)(model, images, [0], layer="0", **options)
@@ -125,9 +125,9 @@ CALLS = {
     "eb.load_caffe('a\\0b')": "holds a NUL character, which no path can",
     "eb.load_model(None)": "the model's spec is None, a NoneType; a text",
     "eb.load_model(pathlib.Path('x'))": "a text such as 'symbols'",
-    "networks.model_files(3)": "the model's spec is 3, a int; a text",
-    "networks.register_scheme('caffe', networks._catalogue.SCHEMES['caffe'])": "scheme 'caffe' is already registered",
-    "networks.register_scheme('new', None)": "scheme is None; a Scheme is expected",
+    "models.model_files(3)": "the model's spec is 3, a int; a text",
+    "models.register_scheme('caffe', models._catalogue.SCHEMES['caffe'])": "scheme 'caffe' is already registered",
+    "models.register_scheme('new', None)": "scheme is None; a Scheme is expected",
     "eb.Policies(residual='foo')": "policy residual is 'foo'; choose one of 'proportional', 'branch', 'original'",
     "eb.Policies(residual={})": "choose one of 'proportional'",
     "eb.Policies(threshold='a')": "a fraction of what a normaliser can attain, 0 <= t < 1, is expected",
@@ -213,8 +213,8 @@ CALLS = {
     "play(out=3)": "the file of results is 3, a int; a path is expected",
     "play(mixture='loud')": "mixture is 'loud'; choose one of 'equal', 'probability'",
     "play('localization', held_out=0)": "held_out is 0; a whole number from 2 on is expected",
-    "benchmarks.probabilities(symbols, torch.rand(1, 3, 64, 64), 'foo')": "probability is 'foo'; choose one of",
-    "benchmarks.read_published(3)": "a path is expected",
+    "evaluation.probabilities(symbols, torch.rand(1, 3, 64, 64), 'foo')": "probability is 'foo'; choose one of",
+    "evaluation.read_published(3)": "a path is expected",
     "markov.chain(model, images)": "a tensor (1, channels, height, width) of one image is expected",
     "markov.chain(None, images[:1])": "model is a NoneType",
     "markov.chain(model, images[:1], residual='foo')": "residual is 'foo'; choose one of 'proportional', 'branch'",

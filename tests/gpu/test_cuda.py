@@ -14,7 +14,7 @@ from torch import nn
 import excitation as eb
 from excitation.data.symbols import make_scene
 from excitation.methods import find_method, list_methods
-from excitation.networks import load_model
+from excitation.models import load_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

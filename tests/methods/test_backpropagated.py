@@ -7,9 +7,9 @@ import torch
 from method_networks import deep, pooled
 
 from excitation import ExcitationError
+from excitation.engine import channel_sum
 from excitation.methods import find_method
 from excitation.methods._backpropagated import BACKPROPAGATED, backpropagated
-from excitation.propagation import channel_sum
 
 SIGNED = {"c-mwp", "eb-without-norm", "r-mwp"}
 

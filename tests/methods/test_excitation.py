@@ -185,8 +185,8 @@ def test_residual_sums_and_signed_inputs_by_hand():
     found = find_method("eb-without-norm")(model, image, [0], layer="input", signed=True)
     assert found.item() == 1
     from excitation.core._forward import forward
+    from excitation.engine import sweep
     from excitation.methods._excitation import UnnormalisedRules
-    from excitation.propagation import sweep
 
     record = forward(model, image, None)
     start = torch.ones(1, 1, 1, 1, dtype=torch.float64)

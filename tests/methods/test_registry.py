@@ -102,7 +102,7 @@ def test_sound_and_volumes(name, space):
 
 
 def test_loaded_models_bring_their_names_and_output(images):
-    from excitation.networks._loaded import LoadedModel
+    from excitation.models._loaded import LoadedModel
 
     class Pair(torch.nn.Module):
         def __init__(self):

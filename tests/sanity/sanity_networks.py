@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from excitation.benchmarks.sanity import Subject
-from excitation.networks._loaded import LoadedModel, Preprocessing
+from excitation.evaluation.sanity import Subject
+from excitation.models._loaded import LoadedModel, Preprocessing
 
 
 class Branching(nn.Module):

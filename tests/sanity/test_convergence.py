@@ -11,8 +11,8 @@ from sanity_networks import pooled, subjects
 from torch import nn
 
 from excitation import ExcitationError
-from excitation.benchmarks.sanity import class_cosines, list_stages, run_convergence
-from excitation.networks._loaded import LoadedModel
+from excitation.evaluation.sanity import class_cosines, list_stages, run_convergence
+from excitation.models._loaded import LoadedModel
 
 DEPTH, WIDTH, CLASSES = 8, 12, 4
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from excitation.benchmarks.sanity import gradient_histograms, gradient_similarity
+from excitation.evaluation.sanity import gradient_histograms, gradient_similarity
 
 
 def by_loops(values, bins=9, side=4, block=3):

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from excitation import ExcitationError
-from excitation.benchmarks.sanity import (
+from excitation.evaluation.sanity import (
     Checked,
     Findings,
     applicable,
@@ -33,7 +33,7 @@ from excitation.benchmarks.sanity import (
     summary_table,
 )
 from excitation.methods import list_methods
-from excitation.networks._loaded import LoadedModel, Preprocessing
+from excitation.models._loaded import LoadedModel, Preprocessing
 from excitation.views import save_figure
 
 METHODS = "mwp,gradient,centre,feedback"

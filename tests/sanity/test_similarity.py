@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from excitation.benchmarks.sanity import cosine, on_grid, rank_correlation, structural_similarity
+from excitation.evaluation.sanity import cosine, on_grid, rank_correlation, structural_similarity
 
 
 @pytest.mark.parametrize("levels", [3, 10_000])

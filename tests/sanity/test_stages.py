@@ -12,7 +12,7 @@ from sanity_networks import branching, pooled
 from torch import nn
 
 from excitation import ExcitationError
-from excitation.benchmarks.sanity import cascade, list_stages, randomise
+from excitation.evaluation.sanity import cascade, list_stages, randomise
 
 IMAGES = torch.rand(1, 3, 9, 9)
 

@@ -14,9 +14,9 @@ import excitation as eb
 from excitation.cli import _results
 from excitation.cli._results import ResultError, read_configuration
 from excitation.data import read_coco, read_voc
-from excitation.networks import ModelError
-from excitation.networks.caffe import load_caffe
-from excitation.networks.sources import fit_weights, read_weights
+from excitation.models import ModelError
+from excitation.models.caffe import load_caffe
+from excitation.models.sources import fit_weights, read_weights
 
 
 class Runs:

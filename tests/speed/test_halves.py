@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import excitation as eb
-from excitation.propagation.rules import _halves
-from excitation.propagation.rules._halves import half, release_weights
+from excitation.engine.rules import _halves
+from excitation.engine.rules._halves import half, release_weights
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from torch import nn
 
 import excitation as eb
 from excitation.core._forward import forward
-from excitation.propagation import ExcitationRules, _pieces, sweep
-from excitation.propagation.rules import _products
+from excitation.engine import ExcitationRules, _pieces, sweep
+from excitation.engine.rules import _products
 
 CLASSES = 12
 
@@ -67,7 +67,7 @@ def seen(monkeypatch):
         found.append(few_channels(p, operation))
         return found[-1]
 
-    monkeypatch.setattr("excitation.propagation.rules._weighted.few_channels", watched)
+    monkeypatch.setattr("excitation.engine.rules._weighted.few_channels", watched)
     return found
 
 
@@ -108,7 +108,7 @@ def test_normalisers_are_made_once_for_all_pieces(images, monkeypatch):
         made.append(z)
         return living(z, *rest, **more)
 
-    monkeypatch.setattr("excitation.propagation.rules._weighted.living", counted)
+    monkeypatch.setattr("excitation.engine.rules._weighted.living", counted)
     answer(model, images, [0])
     once = len(made)
     assert once == 6  # one for each of two averages and three convolutions, two where neurons have both signs

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import excitation as eb
-from excitation.propagation import Kind
-from excitation.propagation._values import ValueBook
-from excitation.propagation.operations import READERS, Reading
+from excitation.engine import Kind
+from excitation.engine._values import ValueBook
+from excitation.engine.operations import READERS, Reading
 
 # kernel, stride, padding, dilation, groups, outputs per input
 SETTINGS = [

@@ -8,9 +8,9 @@ from torch import nn
 from upward_networks import CLASSES, MIDDLES, build
 
 import excitation as eb
-from excitation.propagation.operations import Reach
-from excitation.propagation.upward._tiles import Tiling, groups
-from excitation.propagation.upward._windows import Span, Window, framed
+from excitation.engine.operations import Reach
+from excitation.engine.transposed._tiles import Tiling, groups
+from excitation.engine.transposed._windows import Span, Window, framed
 
 EVERY = list(range(CLASSES))
 

@@ -31,7 +31,7 @@ def test_the_bundled_weights_keep_their_precision(spec, unseen):
 def test_the_bundled_weights_are_small():
     sizes = {
         file.name: len(file.read_bytes())
-        for file in files("excitation.networks.symbols").iterdir()
+        for file in files("excitation.models.symbols").iterdir()
         if file.name.endswith(".safetensors")
     }
     assert sizes.keys() == {"googlenet.safetensors", "resnet.safetensors", "tags.safetensors"}

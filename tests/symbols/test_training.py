@@ -9,7 +9,7 @@ from experiments.symbols.norm import BandedNorm, quicken
 from experiments.symbols.train import _augmented
 from torch import nn
 
-from excitation.networks.symbols import SymbolNet
+from excitation.models.symbols import SymbolNet
 
 
 @pytest.mark.parametrize("size", [1, 4, 5])

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 
 from excitation import explain
-from excitation.networks import ModelError, load_model, to_fully_convolutional
-from excitation.networks._trained import read_about
+from excitation.models import ModelError, load_model, to_fully_convolutional
+from excitation.models._trained import read_about
 from excitation.training import Options, TrainingError, measure, read_labelled, train_labels
 from excitation.training._fit import predict
 from excitation.training._output_layer import Scores, features, is_last, output_layer, with_classes

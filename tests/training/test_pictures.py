@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from excitation.data._pictures import PictureError
-from excitation.networks import Preprocessing
+from excitation.models import Preprocessing
 from excitation.training import PictureExamples, Recipe, TrainingError
 from excitation.training._pictures import mirror_padded
 

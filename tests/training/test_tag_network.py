@@ -10,7 +10,7 @@ from PIL import Image
 
 from excitation import explain
 from excitation.data.symbols import COLOUR_NAMES, SYMBOL_NAMES, make_scene
-from excitation.networks import load_model
+from excitation.models import load_model
 from excitation.training._precision import average_precisions
 
 
@@ -18,7 +18,7 @@ def test_its_words_are_those_of_the_tags():
     words = load_model("symbols:tags").class_names
     assert {*SYMBOL_NAMES, *COLOUR_NAMES, "small", "large", "pair", "alone", "crowd", "sign"} <= set(words)
     assert len(words) == 69
-    assert (files("excitation.networks.symbols") / "tags.safetensors").stat().st_size < 4_000_000
+    assert (files("excitation.models.symbols") / "tags.safetensors").stat().st_size < 4_000_000
 
 
 def test_it_sees_colours_and_symbols_on_unseen_scenes():

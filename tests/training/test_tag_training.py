@@ -7,7 +7,7 @@ import json
 import pytest
 
 from excitation.data import DataError
-from excitation.networks import load_model
+from excitation.models import load_model
 from excitation.training import Options, TrainingError, clean_uploads, train_tags
 
 MODEL = "training_networks:pooled"

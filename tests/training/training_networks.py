@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from excitation.networks import LoadedModel, Preprocessing
+from excitation.models import LoadedModel, Preprocessing
 
 PREPROCESSING = Preprocessing(size=(16, 16), mean=(0.5, 0.5, 0.5))
 

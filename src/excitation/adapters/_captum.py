@@ -13,7 +13,7 @@ from .._checks import check_choice, check_model, check_names
 from .._errors import ExcitationError, TargetError
 from ..core import Layer, OutputChoice, SpatialWeighting, Target, pick_scores
 from ..methods import STEPS, find_method, post_process
-from ..networks._loaded import LoadedModel
+from ..models._loaded import LoadedModel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Images = Float[torch.Tensor, "image channels *pixels"]

@@ -33,7 +33,7 @@ from ._options import ModelSpec
 from ._progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from ..benchmarks import Progress, Results
+    from ..evaluation import Progress, Results
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -179,9 +179,9 @@ def _point(
     mixture: Parts, shortest: int, limit: int | None, shard: str | None, network: str | None, difficult: Path | None,
     truth: Truth | None, tolerance: float, frame: Frame, shape: Shape, crowds: bool, held_out: int | None = None,
 ) -> None:  # fmt: skip
-    from ..benchmarks import Tolerance, run_pointing, sweep_layers
     from ..data import open_data, read_difficult_list, read_mapping
-    from ..networks._catalogue import load_model
+    from ..evaluation import Tolerance, run_pointing, sweep_layers
+    from ..models._catalogue import load_model
 
     part = read_shard(shard)
     # A sweep takes its layers for all methods alike.
@@ -223,7 +223,7 @@ def run_with_bar(game: str, run: Callable[[Callable[[Progress], None]], Results]
     Raises:
         ExcitationError: there is no result, with the reasons.
     """
-    from ..benchmarks import report_tables
+    from ..evaluation import report_tables
 
     with ProgressDisplay(game) as display:
         results = run(display.show)

@@ -71,7 +71,7 @@ def localization_command(
 
     Alpha is searched in 0, 0.5, ..., 10 on held-out images and reported; a box is right from an overlap of one half.
     """
-    from ..benchmarks import run_localization
+    from ..evaluation import run_localization
 
     part = read_shard(shard)
     given = _common(data, model, methods, layer, spatial, mapping)
@@ -120,7 +120,7 @@ def grid_command(
     network: Network = None,
 ) -> None:  # fmt: skip
     """Play the grid pointing game: in mosaics of confidently classified pictures, is a class found in its cell?"""
-    from ..benchmarks import run_grid
+    from ..evaluation import run_grid
 
     part = read_shard(shard)
     given = _common(data, model, methods, layer, spatial, mapping)
@@ -153,7 +153,7 @@ def deletion_command(
     network: Network = None,
 ) -> None:
     """Delete and insert pixels in the order of each map: how fast does the score fall, and rise?"""
-    from ..benchmarks import run_deletion
+    from ..evaluation import run_deletion
 
     part = read_shard(shard)
     given = _common(data, model, methods, layer, spatial, mapping)
@@ -171,7 +171,7 @@ def _common(
 ) -> dict[str, Any]:  # fmt: skip
     """The arguments of every run, read in the order in which they are cheap."""
     from ..data import open_data, read_mapping
-    from ..networks._catalogue import load_model
+    from ..models._catalogue import load_model
 
     chosen, places = read_methods(methods, layer, spatial)
     table = None if mapping is None else read_mapping(mapping)

@@ -12,8 +12,8 @@ import typer
 from .._errors import ExcitationError
 
 if TYPE_CHECKING:
-    from ..benchmarks._method_runner import AnyMethod
     from ..core import SpatialWeighting
+    from ..evaluation._method_runner import AnyMethod
 
 DataSpec = Annotated[
     str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
@@ -114,7 +114,7 @@ def read_methods(
         ExcitationError: a method, option or spatial weighting that does not exist, a method twice, or a layer for
             none of them.
     """
-    from ..benchmarks import Centre, NamedMethod
+    from ..evaluation import Centre, NamedMethod
     from ..methods import find_method
 
     methods: dict[str, AnyMethod] = {}

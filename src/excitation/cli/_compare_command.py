@@ -44,7 +44,7 @@ def compare_command(
     earlier run is not done again.
     """
     from .. import __version__
-    from ..networks._catalogue import load_model, model_files
+    from ..models._catalogue import load_model, model_files
     from ._comparison import asked_methods, compare_methods, draw_comparison, told_lines
     from ._inputs import prepare
     from ._results import Job, digest, make_jobs

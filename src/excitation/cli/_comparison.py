@@ -16,7 +16,7 @@ from jaxtyping import Float
 from .._errors import ExcitationError, TargetError
 from ..core import layer_name
 from ..methods import Method, find_method, post_process
-from ..networks._loaded import LoadedModel
+from ..models._loaded import LoadedModel
 from ..views import Compared, comparison, save_figure
 from ._finish import peaks_of
 from ._inputs import Prepared, scores_of

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw
 
 from .. import Explanation, balance, explain
 from .._files import whole_file
-from ..benchmarks import TOLERANCE, is_hit
 from ..data._pictures import write_picture
 from ..data.symbols import Instance, Scene, make_scene
-from ..networks.symbols import load_symbols
+from ..evaluation import TOLERANCE, is_hit
+from ..models.symbols import load_symbols
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
 
 METHODS = {"MWP": "mwp", "c-MWP": "c-mwp"}

@@ -26,7 +26,7 @@ def demo_command(
     maps (NPZ), and prints for each class its probability and where each map points, and for each symbol whether the
     map hits, and the account of probability mass. Nothing is downloaded.
     """
-    from ..networks import ModelError, load_model
+    from ..models import ModelError, load_model
     from ._demo import run_demo
     from ._demo_photo import run_photo
 

@@ -13,7 +13,7 @@ import torch
 from .. import MassLossWarning, explain
 from .._files import whole_file
 from ..data._pictures import read_picture
-from ..networks import LoadedModel
+from ..models import LoadedModel
 from ..views import FigureRow, Panel, figure, find_peak, save_figure
 
 METHODS = {"MWP": "mwp", "c-MWP": "c-mwp", "r-MWP": "r-mwp"}

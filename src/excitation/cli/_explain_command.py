@@ -57,7 +57,7 @@ def explain_command(
     """
     from .. import __version__
     from ..methods import find_method
-    from ..networks._catalogue import model_files
+    from ..models._catalogue import model_files
     from ._results import Result, digest, make_jobs
 
     query = Query(tuple(target), layer, find_method(method).name, against, signed)
@@ -112,7 +112,7 @@ def _explained(
     """Explain pictures and write their files, a batch at a time."""
     if not jobs:
         return
-    from ..networks._catalogue import load_model
+    from ..models._catalogue import load_model
     from ._finish import finish_job
     from ._inputs import explain_batch, in_batches
 

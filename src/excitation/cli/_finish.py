@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..networks._loaded import LoadedModel
+from ..models._loaded import LoadedModel
 from ..views import FigureRow, Panel, figure, find_peak, is_empty, save_figure
 from ._inputs import Explained, Prepared
 from ._query import Query

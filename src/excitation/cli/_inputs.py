@@ -16,7 +16,7 @@ from PIL import Image
 from ..core import list_layers, pick_scores, read_targets, target_labels, target_scores
 from ..data._pictures import PictureError, read_picture
 from ..explainers import explain
-from ..networks._loaded import LoadedModel
+from ..models._loaded import LoadedModel
 from ._query import Query
 
 

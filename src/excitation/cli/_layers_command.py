@@ -22,7 +22,7 @@ def layers_command(
     "all" says that all evidence passes through the layer; at the others a map is a share of it.
     """
     from ..data._pictures import read_picture
-    from ..networks._catalogue import load_model
+    from ..models._catalogue import load_model
     from ._inputs import list_layers_of
 
     found = list_layers_of(load_model(model), read_picture(image))

@@ -11,7 +11,7 @@ from rich.progress import TaskID, TextColumn
 from ._console import on_terminal, progress_bar, report_line
 
 if TYPE_CHECKING:
-    from ..benchmarks import Progress
+    from ..evaluation import Progress
 
 EVERY = 60.0
 """Seconds between two lines where there is no terminal."""

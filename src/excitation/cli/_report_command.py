@@ -15,7 +15,7 @@ from ._bench_options import split
 from ._console import answer, report_line
 
 if TYPE_CHECKING:
-    from ..benchmarks import PublishedFigures, Results, Table
+    from ..evaluation import PublishedFigures, Results, Table
 
 
 DRAWN = ("pointing", "contrast", "layers", "localization")
@@ -102,7 +102,7 @@ def report_command(
     problems: Annotated[bool, typer.Option("--problems", help="List what was wrong with the data instead.")] = False,
 ) -> None:  # fmt: skip
     """Print the tables of runs: methods down, data sets and networks across."""
-    from ..benchmarks import as_csv, choose_rows, paper_figures, read_published, read_results, report_tables
+    from ..evaluation import as_csv, choose_rows, paper_figures, read_published, read_results, report_tables
 
     results = [read_results(run) for run in runs]
     if problems:
@@ -157,8 +157,8 @@ def _beside(
     difficult: bool,
 ) -> list[Table]:  # fmt: skip
     """What was asked for beside the main tables, run by run."""
-    from ..benchmarks import as_sweep, category_table, comparison_table, layer_tables
-    from ..benchmarks._rows import POINTING, game_of
+    from ..evaluation import as_sweep, category_table, comparison_table, layer_tables
+    from ..evaluation._rows import POINTING, game_of
 
     tables = []
     for run in results:
@@ -180,7 +180,7 @@ def _check_games(
     Raises:
         ExcitationError: there is one.
     """
-    from ..benchmarks._rows import POINTING, game_of
+    from ..evaluation._rows import POINTING, game_of
 
     games = {game_of(run) for run in results}
     for given, option, wanted in (
@@ -205,7 +205,7 @@ def _check_use(
         ExcitationError: `--difficult` or published figures without anything that they are about, or `--no-main`
             without anything else.
     """
-    from ..benchmarks._rows import POINTING, game_of
+    from ..evaluation._rows import POINTING, game_of
 
     games = {game_of(run) for run in results}
     if not main and not extras:
@@ -224,8 +224,8 @@ def _check_use(
 
 def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool) -> None:
     """The figures of each run: a layer sweep, bars by category, or curves against alpha."""
-    from ..benchmarks import alpha_figure, category_figure, layer_figure
-    from ..benchmarks._rows import POINTING, game_of
+    from ..evaluation import alpha_figure, category_figure, layer_figure
+    from ..evaluation._rows import POINTING, game_of
     from ..views import save_figure
 
     by_category = partial(category_figure, difficult=difficult)
@@ -252,7 +252,7 @@ def merge_command(
     ] = False,
 ) -> None:  # fmt: skip
     """Put the shards of a run into one file of results."""
-    from ..benchmarks import merge_results
+    from ..evaluation import merge_results
 
     merged = merge_results(shards, out, partial=partial)
     report_line(f"{len(merged.rows)} rows of {len(merged.finished)} images in {out}.")

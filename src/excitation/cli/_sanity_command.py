@@ -14,8 +14,8 @@ from ._options import ModelSpec
 from ._pictures import pictures_of
 
 if TYPE_CHECKING:
-    from ..benchmarks.sanity import Subject
-    from ..networks._loaded import LoadedModel
+    from ..evaluation.sanity import Subject
+    from ..models._loaded import LoadedModel
 
 sanity = typer.Typer(
     no_args_is_help=True, help="Check whether maps depend on what the network has learned.", rich_markup_mode=None
@@ -82,7 +82,7 @@ def randomisation_command(
     are left out of all, and the table says so.
     """
     from .._files import write_whole
-    from ..benchmarks import sanity as checks
+    from ..evaluation import sanity as checks
     from ..views import save_figure
 
     chosen = checks.choose_methods(methods, layer)
@@ -129,7 +129,7 @@ def convergence_command(
     interrupted run goes on), .md and .png.
     """
     from .._files import write_whole
-    from ..benchmarks import sanity as checks
+    from ..evaluation import sanity as checks
     from ..methods import find_method
     from ..methods._backpropagated import BACKPROPAGATED
     from ..views import save_figure
@@ -155,9 +155,9 @@ def _subjects(
 ) -> Iterator[tuple[LoadedModel, Callable[[], Iterator[Subject]], dict[str, Any]]]:
     """The model, its images from the first on as often as asked, and what the configuration says of them."""
     from .._errors import ExcitationError
-    from ..benchmarks.sanity import subjects_of_data, subjects_of_pictures
     from ..data import open_data
-    from ..networks._catalogue import load_model
+    from ..evaluation.sanity import subjects_of_data, subjects_of_pictures
+    from ..models._catalogue import load_model
     from ._results import digest
 
     if (data is None) == (not images):

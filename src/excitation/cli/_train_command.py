@@ -156,7 +156,7 @@ def _options(
 
 def _recipe(model: str, side: int | None, pad: Pad) -> Recipe | None:
     """`None` for the network's own."""
-    from ..networks import load_model
+    from ..models import load_model
     from ..training import Recipe
 
     if side is None and pad is Pad.mirror:

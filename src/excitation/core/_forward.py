@@ -11,7 +11,7 @@ import torch
 
 from .._checks import check_model, check_names
 from .._errors import ExcitationError
-from ..propagation import (
+from ..engine import (
     Images,
     Inputs,
     Kind,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from .._errors import LayerError
-from ..networks._loaded import LoadedModel
-from ..propagation import INPUT, Grid, Images, Place, Record, axis_names, is_input
-from ..propagation._names import divisions, written
+from ..engine import INPUT, Grid, Images, Place, Record, axis_names, is_input
+from ..engine._names import divisions, written
+from ..models._loaded import LoadedModel
 from ._forward import OutputChoice, forward
 
 Layer = str | torch.nn.Module

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from .._checks import check_choice, check_model, check_names, check_text
 from .._errors import ExcitationError
-from ..networks._loaded import LoadedModel
-from ..propagation import Images, Inputs, Kind, Place, Record, Value, read_inputs
+from ..engine import Images, Inputs, Kind, Place, Record, Value, read_inputs
+from ..models._loaded import LoadedModel
 from ._forward import OutputChoice, forward, one_tensor
 from ._layers import Layer, default_place, find_place, layer_name, whole_places
 from ._map_checks import warn_of_bypass

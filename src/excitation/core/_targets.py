@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from .._checks import check_names
 from .._errors import TargetError
-from ..networks._class_names import ClassNames
+from ..models._class_names import ClassNames
 
 NEAREST = 5
 """So many names are told when a name is no class."""

@@ -25,10 +25,10 @@ from ..core import (
     warn_of_bypass,
     working,
 )
+from ..engine import ExcitationRules, Grid, Kind, Record, Value, last_layer, policies_or_default
+from ..engine.operations import Affine
 from ..methods import find_method
-from ..networks import LoadedModel
-from ..propagation import ExcitationRules, Grid, Kind, Record, Value, last_layer, policies_or_default
-from ..propagation.operations import Affine
+from ..models import LoadedModel
 from ._class_maps import METHODS, ClassMaps
 from ._passes import FeatureMaps, Passes, UnitMaps
 

@@ -26,9 +26,9 @@ from ..core import (
     top_down_signal,
     weights_over_classes,
 )
+from ..engine._network_state import held
 from ..methods import UncheckedResult, find_method
-from ..networks import LoadedModel
-from ..propagation._network_state import held
+from ..models import LoadedModel
 
 WARM_UP = 3
 """Calls before the capture, in which libraries choose their algorithms and make what they keep."""

@@ -18,9 +18,9 @@ from ..core import (
     Targets,
     make_request,
 )
+from ..engine import Images
 from ..methods import find_method
-from ..networks import LoadedModel
-from ..propagation import Images
+from ..models import LoadedModel
 from ._all_classes import Strategy, find_all_classes
 from ._class_maps import ClassMaps
 from ._cuda_graph import CudaGraph

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from .._errors import BalanceError, ExcitationError
 from ..core import Settings, Targets, make_request
+from ..engine import Account, AccountRow, Images
 from ..methods import find_method
-from ..networks import LoadedModel
-from ..propagation import Account, AccountRow, Images
+from ..models import LoadedModel
 
 Mass = Float64[torch.Tensor, "image target"]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from ..propagation import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
+from ..engine import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
 
 UnitMaps = Float[torch.Tensor, "image unit position"]
 FeatureMaps = Float[torch.Tensor, "image feature position"]

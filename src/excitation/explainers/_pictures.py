@@ -15,7 +15,7 @@ from PIL import Image
 from .._errors import ExcitationError
 from ..core import Explanation, Frame, Targets, read_targets
 from ..data._pictures import read_picture
-from ..networks import LoadedModel
+from ..models import LoadedModel
 
 Picture: TypeAlias = Image.Image | str | os.PathLike[str] | UInt8[np.ndarray, "height width 3"]
 """A picture as its users have it."""

@@ -19,15 +19,15 @@ from torch.nn.modules.module import register_module_forward_hook
 from .._checks import check_model
 from .._errors import ExcitationError, LayerError, UnsupportedOperationError
 from ..core import Layer, OutputChoice, Settings, check_images, pick_scores
-from ..networks._loaded import LoadedModel
-from ..propagation import INPUT, Kind, Policies, Record
-from ..propagation._names import nth
-from ..propagation._network_state import NetworkState
-from ..propagation._record import Opaque
-from ..propagation._running import as_written, hook
-from ..propagation._tape import Replay, ReplayError, Tape
-from ..propagation._values import tensor_list
-from ..propagation.operations import Affine, Average, Product, Scaled, Sum
+from ..engine import INPUT, Kind, Policies, Record
+from ..engine._names import nth
+from ..engine._network_state import NetworkState
+from ..engine._record import Opaque
+from ..engine._running import as_written, hook
+from ..engine._tape import Replay, ReplayError, Tape
+from ..engine._values import tensor_list
+from ..engine.operations import Affine, Average, Product, Scaled, Sum
+from ..models._loaded import LoadedModel
 from ._mass_balance import measure_balance
 
 ROUNDING = 1000

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._checks import check_number
 from .._errors import ExcitationError
-from ..benchmarks import Comparison, Interval, Outcomes, compare, interval
+from ..evaluation import Comparison, Interval, Outcomes, compare, interval
 from ._judging import Judgement
 from ._phrases import GROUPS
 

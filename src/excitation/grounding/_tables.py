@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..benchmarks import Cell, Table
-from ..benchmarks._tables import percent
+from ..evaluation import Cell, Table
+from ..evaluation._tables import percent
 from ._evaluation import AP_DEFINITION, RANKS, evaluate, recall_interval, small_only
 from ._judging import PROTOCOLS, Judgement, Protocol
 from ._phrases import GROUPS

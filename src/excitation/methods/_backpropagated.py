@@ -8,8 +8,8 @@ import torch
 
 from .._errors import ExcitationError, LayerError
 from ..core import Request, Target, make_request, working
-from ..networks._loaded import LoadedModel
-from ..propagation import ExcitationRules, Policies, Record, Signal, Value, sweep
+from ..engine import ExcitationRules, Policies, Record, Signal, Value, sweep
+from ..models._loaded import LoadedModel
 from ._excitation import UnnormalisedRules
 from ._gradient_recorder import Rectifier, record_gradients
 from ._guided import deconvolving, guided

@@ -10,9 +10,9 @@ import torch
 
 from .._errors import ExcitationError
 from ..core import Request, pick_scores
-from ..propagation import Entry, Kind, LateRootError, Record, Recorder, Value
-from ..propagation._functions import Function
-from ..propagation._values import tensors_in
+from ..engine import Entry, Kind, LateRootError, Record, Recorder, Value
+from ..engine._functions import Function
+from ..engine._values import tensors_in
 
 
 @dataclass(frozen=True, eq=False)

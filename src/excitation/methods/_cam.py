@@ -7,8 +7,8 @@ import torch
 from .._errors import NotApplicableError
 from .._precision import own_precision
 from ..core import Maps, Request, find_place, working
-from ..propagation import Entry, Record, Value
-from ..propagation.operations import Activation, Affine, Arrangement, Average
+from ..engine import Entry, Record, Value
+from ..engine.operations import Activation, Affine, Arrangement, Average
 from ._contrast import contrasted
 from ._registry import method
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..core import Maps, Request, find_place, working
-from ..propagation import Grid
+from ..engine import Grid
 from ._registry import method
 
 

@@ -8,7 +8,7 @@ import torch
 
 from .._errors import LayerError
 from ..core import Maps, Request, working
-from ..propagation import INPUT
+from ..engine import INPUT
 from ._calls import topmost_weighted
 from ._gradient import Channels, magnitude
 from ._gradient_recorder import Rectifier, gradients, record_gradients

@@ -20,7 +20,7 @@ from ..core import (
     top_down_signal,
     working,
 )
-from ..propagation import (
+from ..engine import (
     Account,
     Entry,
     ExcitationRules,
@@ -32,9 +32,9 @@ from ..propagation import (
     policies_or_default,
     sweep,
 )  # fmt: skip
-from ..propagation.operations import Affine, Average, Sum
-from ..propagation.rules._products import rectified
-from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
+from ..engine.operations import Affine, Average, Sum
+from ..engine.rules._products import rectified
+from ..engine.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._calls import record_calls, topmost_weighted
 from ._contrast import contrasted
 from ._registry import method

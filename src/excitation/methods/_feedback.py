@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from .._checks import check_number
 from .._errors import LayerError
 from ..core import Maps, Request, Settings, Targets, make_request, working
-from ..networks._loaded import LoadedModel
-from ..propagation import INPUT
+from ..engine import INPUT
+from ..models._loaded import LoadedModel
 from ._gradient import Channels, magnitude
 from ._gradient_recorder import record_gradients
 from ._registry import method

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from ..propagation import Entry, Record
-from ..propagation.operations import Affine, Scaled
+from ..engine import Entry, Record
+from ..engine.operations import Affine, Scaled
 from ._calls import Call
 from ._lrp_rules import Weighted
 

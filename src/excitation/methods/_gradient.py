@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .._errors import ExcitationError
 from ..core import Maps, Request, only_at_input, working
-from ..propagation import INPUT
+from ..engine import INPUT
 from ._gradient_recorder import Rectifier, gradients, record_gradients
 from ._registry import method
 

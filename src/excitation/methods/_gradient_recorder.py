@@ -14,10 +14,10 @@ import torch
 
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
 from ..core import Request, find_place, pick_scores
-from ..propagation import Grid, Kind, Record, Recorder, Value
-from ..propagation._functions import Function
-from ..propagation._values import tensors_in
-from ..propagation.operations import Read, Reading
+from ..engine import Grid, Kind, Record, Recorder, Value
+from ..engine._functions import Function
+from ..engine._values import tensors_in
+from ..engine.operations import Read, Reading
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a rectifier's input and its output to what is put in the output's place."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..core import Maps, Request
-from ..propagation import INPUT
+from ..engine import INPUT
 from ._gradient import Channels, derivatives, magnitude
 from ._registry import method
 from ._requirements import require_rectifiers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ..core import Maps, Request, swept_layer
-from ..propagation import INPUT, Record, Value, attention_map
+from ..engine import INPUT, Record, Value, attention_map
 from ._registry import Function, method
 from ._relevance import Composite, Relevance, relevance
 from ._requirements import require_rules_to_layer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..propagation.operations import Affine, Average
+from ..engine.operations import Affine, Average
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ from ..core import (
     single_images,
     target_labels,
 )
-from ..networks._loaded import LoadedModel
-from ..propagation import INPUT, Account, Images, policies_or_default
+from ..engine import INPUT, Account, Images, policies_or_default
+from ..models._loaded import LoadedModel
 from ._sweeps import UncheckedResult
 
 FAMILIES = ("excitation", "gradient", "relevance", "class activation", "perturbation", "selection", "control")

@@ -10,9 +10,9 @@ import torch
 
 from .._errors import ExcitationError
 from ..core import Request, working
-from ..propagation import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
-from ..propagation.operations import Affine, Average, Gated, Scaled, Sum
-from ..propagation.rules._signals import reduced_to
+from ..engine import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
+from ..engine.operations import Affine, Average, Gated, Scaled, Sum
+from ..engine.rules._signals import reduced_to
 from ._calls import record_calls
 from ._folding import weighted_operations
 from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_rule, flat_rule, gamma_rule, stable

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from ..core import Request, SpatialWeighting, read_positions, rivals_signal
-from ..propagation import Account, Policies
+from ..engine import Account, Policies
 from ._registry import method
 from ._requirements import require_rules_above
 from ._sweeps import UncheckedResult, sweep_down

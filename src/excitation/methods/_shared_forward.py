@@ -8,8 +8,8 @@ import torch
 
 from .._errors import ExcitationError
 from ..core import Maps, Request, Settings, SpatialWeighting, Target, make_request, swept_layer, working
-from ..networks._loaded import LoadedModel
-from ..propagation import INPUT, Policies, Record, Value, attention_maps
+from ..engine import INPUT, Policies, Record, Value, attention_maps
+from ..models._loaded import LoadedModel
 from ._contrast import contrasted
 from ._excitation import alone, unnormalised
 from ._gradcam import by_mean, by_place, by_positive_parts

@@ -24,7 +24,7 @@ from ..core import (
     warn_of_bypass,
     working,
 )
-from ..propagation import Account, Place, Policies, Record, attention_maps, policies_or_default, total
+from ..engine import Account, Place, Policies, Record, attention_maps, policies_or_default, total
 
 StartOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From the class scores and the targets' signals to the signal that is swept down."""

@@ -9,10 +9,10 @@ import torch
 
 from .._errors import ExcitationError, UnsupportedOperationError
 from ..core import Maps, Request, swept_layer, working
-from ..propagation import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
-from ..propagation.operations import Affine, Average, Selection, Sum
-from ..propagation.rules._products import rectified
-from ..propagation.rules._signals import LOWERED, RAISED, reduced_to, swapped
+from ..engine import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
+from ..engine.operations import Affine, Average, Selection, Sum
+from ..engine.rules._products import rectified
+from ..engine.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._registry import method
 from ._requirements import require_rules_above
 

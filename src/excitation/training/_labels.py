@@ -18,8 +18,8 @@ from .._files import whole_file, write_whole
 from ..data import AnnotatedImages, open_data
 from ..data._annotations import box_area
 from ..data._pictures import PictureError, find_pictures
-from ..networks import LoadedModel, load_model
-from ..networks._trained import write_trained
+from ..models import LoadedModel, load_model
+from ..models._trained import write_trained
 from ._evaluation import Precision, measure
 from ._examples import Examples, TensorExamples
 from ._fit import Fitted, State, fit, predict

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..networks._loaded import LoadedModel
-from ..networks.sources._weights import last_weighted
+from ..models._loaded import LoadedModel
+from ..models.sources._weights import last_weighted
 from ._options import TrainingError
 
 SPREAD = 0.01

@@ -19,7 +19,7 @@ from .._checks import check_choice, check_number
 from ..data._annotations import Problems
 from ..data._pictures import read_picture
 from ..data._sizes import picture_size
-from ..networks._loaded import FILTERS, Preprocessing
+from ..models._loaded import FILTERS, Preprocessing
 from ._options import TrainingError
 
 

@@ -13,8 +13,8 @@ import torch
 
 from .._checks import check_number
 from .._files import write_whole
-from ..networks import LoadedModel, load_model
-from ..networks._trained import write_trained
+from ..models import LoadedModel, load_model
+from ..models._trained import write_trained
 from ._evaluation import Precision, measure
 from ._fit import Fitted, State, fit, predict
 from ._options import Options, TrainingError

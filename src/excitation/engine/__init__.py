@@ -1,0 +1,54 @@
+"""The engine: record one forward pass, then carry signals over the record.
+
+It knows no method, no data set and no picture. `_recorder` writes the `_record`, `_sweep` carries signals down it by
+the `rules`, `upward` the other way, `_account` keeps the books.
+"""
+
+from ._account import Account, AccountRow
+from ._compositions import mark
+from ._grid import Grid, axis_names
+from ._inputs import Images, Inputs, read_inputs
+from ._layout import images_axis
+from ._names import INPUT, is_input
+from ._pieces import attention_maps
+from ._record import Entry, Place, Record
+from ._recorder import LateRootError, Recorder
+from ._sweep import sweep
+from ._values import Kind, Value, tensors_in
+from .policies import Policies, policies_or_default
+from .rules import ExcitationRules, Signal, attention_map, channel_sum, total
+from .transposed import LIVE, Climb, last_layer
+
+__all__ = [
+    "INPUT",
+    "LIVE",
+    "Account",
+    "AccountRow",
+    "Climb",
+    "Entry",
+    "ExcitationRules",
+    "Grid",
+    "Images",
+    "Inputs",
+    "Kind",
+    "LateRootError",
+    "Place",
+    "Policies",
+    "Record",
+    "Recorder",
+    "Signal",
+    "Value",
+    "attention_map",
+    "attention_maps",
+    "axis_names",
+    "channel_sum",
+    "images_axis",
+    "is_input",
+    "last_layer",
+    "mark",
+    "policies_or_default",
+    "read_inputs",
+    "sweep",
+    "tensors_in",
+    "total",
+]

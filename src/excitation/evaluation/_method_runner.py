@@ -1,0 +1,211 @@
+"""Asking methods for maps on one image: what can share a forward pass does, and what fails is noted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+
+from .._errors import (
+    EscapedTensorError,
+    ExcitationError,
+    LayerError,
+    TargetError,
+    TrainingModeError,
+    UnsupportedOperationError,
+)
+from ..core import SpatialWeighting, Target
+from ..data._annotations import Problems
+from ..engine import INPUT
+from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_from_one_pass, maps_from_one_pass
+from ..models._loaded import LoadedModel
+from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
+from ._places import own_places
+
+AnyMethod = Method | ManyLayers | Centre
+
+GIVE_UP = 3
+"""A method that fails on this many images and has worked on none is taken for wrong, not the images."""
+
+STOPPERS = (
+    LayerError, TargetError, TrainingModeError, UnsupportedOperationError, EscapedTensorError, NotApplicableError,
+    torch.cuda.OutOfMemoryError,
+)  # fmt: skip
+"""Errors that the next image would meet too."""
+
+Found = dict[str, tuple[list[torch.Tensor], float]]
+"""By method: maps `(image, target, height, width)` at each layer, and the seconds they took."""
+
+Layers = Mapping[str, tuple[str | None, ...]]
+"""Of each method; `None` is its own choice."""
+
+Taken = Mapping[tuple[str, str, str], int]
+"""By method, layer as it was asked for, and the layer that this was: on how many images."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One map.
+
+    Attributes:
+        method: its name in tables.
+        layer: where it was taken, as it was asked for: `"default"` is the method's own choice (see
+            `MethodRunner.taken`).
+        category: what was looked for.
+        attention: finite values.
+        seconds: its equal part of the time; methods that share a forward pass share its time.
+    """
+
+    method: str
+    layer: str
+    category: str
+    attention: Float[torch.Tensor, "height width"]
+    seconds: float
+
+
+class MethodRunner:
+    """Asks all methods on one image after another.
+
+    Args:
+        model: the network.
+        methods: by the name that tables show; the centre, which has no maps, is passed over.
+        layers: of each method.
+        problems: where failures are noted.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        methods: Mapping[str, AnyMethod],
+        layers: Layers,
+        problems: Problems,
+    ) -> None:
+        self._model = model
+        self._methods = {name: item for name, item in methods.items() if not isinstance(item, Centre)}
+        self._layers = layers
+        self._problems = problems
+        self._worked: set[str] = set()
+        self._failed = dict.fromkeys(self._methods, 0)
+        self._taken: Counter[tuple[str, str, str]] = Counter()
+
+    def has_worked(self, methods: Collection[str]) -> None:
+        """Methods that gave maps in an earlier session: if they fail on images now, those are to blame."""
+        self._worked |= {name for name in methods if name in self._methods}
+
+    def taken(self) -> Taken:
+        """Where maps were taken that no layer was named for, since this was last asked."""
+        found, self._taken = self._taken, Counter()
+        return found
+
+    def run(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
+        """Maps for one image, method by method.
+
+        Args:
+            path: of the picture, for problems.
+            one: the network's input, a batch of one.
+            pairs: targets by category.
+
+        Raises:
+            ExcitationError: something the next image would meet too, or a method that never works.
+        """
+        start = time.perf_counter()
+        own, asked = self._places(one, pairs)
+        choosing = (time.perf_counter() - start) / max(len(own), 1)
+        shared = self._together(one, pairs, asked)
+        for name, method in self._methods.items():
+            layers = self._layers[name]
+            start = time.perf_counter()
+            try:
+                if name in shared:
+                    found, seconds = shared[name]
+                else:
+                    found = maps_at(method, self._model, one, list(pairs.values()), asked[name])
+                    seconds = time.perf_counter() - start
+                seconds += choosing if name in own else 0
+                maps = [item[0].detach().to("cpu") for item in found]
+            except STOPPERS:
+                raise
+            except (ExcitationError, RuntimeError) as error:
+                self._fail(name, path, error)
+                continue
+            if name in own:
+                self._taken[name, DEFAULT_LAYER, own[name]] += 1
+            for layer, of_layer in zip(layers, maps, strict=True):
+                for category, attention in zip(pairs, of_layer, strict=True):
+                    if not bool(torch.isfinite(attention).all()):
+                        self._fail(name, path, ExcitationError(f"its map for {category} is not finite."))
+                        continue
+                    self._worked.add(name)
+                    each = seconds / (len(pairs) * len(layers))
+                    yield Answer(name, layer or DEFAULT_LAYER, category, attention, each)
+
+    def _places(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
+        """The layers that methods choose themselves, by name; and all layers with these in the place of `None`."""
+        choosers = {name: method for name, method in self._methods.items() if None in self._layers[name]}
+        if not choosers:
+            return {}, self._layers
+        try:
+            own = own_places(self._model, one, list(pairs.values()), choosers)
+        except STOPPERS:
+            raise
+        except (ExcitationError, RuntimeError):
+            # Each method says itself what it makes of this image.
+            return {}, self._layers
+        # Named, no method has to look for it again. A layer that is named beside it is not named twice.
+        put = {name: None if place == INPUT or place in self._layers[name] else place for name, place in own.items()}
+        return own, {
+            name: tuple(put.get(name) if layer is None else layer for layer in layers)
+            for name, layers in self._layers.items()
+        }
+
+    def _together(self, one: torch.Tensor, pairs: Mapping[str, Target], asked: Layers) -> Found:
+        """What methods give that share a forward pass; those that fail together are asked one by one later."""
+        plain = {
+            name: method
+            for name, method in self._methods.items()
+            if isinstance(method, NamedMethod) and not method.options
+        }
+        swept: list[str] = []
+        derived: dict[SpatialWeighting, list[str]] = {}
+        for name, method in plain.items():
+            if method.name in TOGETHER:
+                swept.append(name)
+            elif method.name in GRADIENTS:
+                derived.setdefault(method.spatial, []).append(name)
+        targets = list(pairs.values())
+
+        def sweeps(names: list[str]) -> list[list[torch.Tensor]]:
+            wanted = [(plain[name].name, plain[name].spatial) for name in names]
+            return maps_from_one_pass(self._model, one, targets, wanted, [asked[name] for name in names])
+
+        def derivatives(names: list[str], spatial: SpatialWeighting) -> list[list[torch.Tensor]]:
+            wanted = [(plain[name].name, asked[name]) for name in names]
+            return gradient_maps_from_one_pass(self._model, one, targets, wanted, spatial=spatial)
+
+        groups = [(swept, partial(sweeps, swept))] if swept else []
+        groups += [(names, partial(derivatives, names, spatial)) for spatial, names in derived.items()]
+        found: Found = {}
+        for names, run in groups:
+            start = time.perf_counter()
+            try:
+                every = run()
+            except STOPPERS:
+                raise
+            except (ExcitationError, RuntimeError):
+                continue
+            seconds = (time.perf_counter() - start) / len(names)
+            found |= {name: (maps, seconds) for name, maps in zip(names, every, strict=True)}
+        return found
+
+    def _fail(self, name: str, path: Path, error: Exception) -> None:
+        self._failed[name] += 1
+        if name not in self._worked and self._failed[name] >= GIVE_UP:
+            raise ExcitationError(f"method {name!r} failed on {GIVE_UP} images and worked on none: {error}") from error
+        words = " ".join(str(error).split())
+        self._problems.report(path, f"method {name!r} failed: {words} Its results are missing.")

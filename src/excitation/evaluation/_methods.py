@@ -1,0 +1,164 @@
+"""How the games ask methods for maps, and how they write down which method it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+
+from .._errors import ExcitationError
+from ..core import Explanation, SpatialWeighting, Target
+from ..explainers import explain
+from ..methods import find_method
+from ..models._loaded import LoadedModel
+
+DEFAULT_LAYER = "default"
+"""What results call the layer where none was named, and the method or the model chose."""
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Gives maps of several targets on a batch of images; those of `excitation.methods` do."""
+
+    def __call__(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
+    ) -> Float[torch.Tensor, "image target height width"]:
+        """Maps at a layer; at one of the method's own choice for `None`."""
+
+
+@runtime_checkable
+class ManyLayers(Protocol):
+    """A method that takes maps at several layers from one forward pass."""
+
+    def at_layers(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
+    ) -> list[Float[torch.Tensor, "image target _ _"]]:
+        """Maps at each layer, in the order of the layers."""
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Points at the middle of the picture and looks at nothing: the bar that methods have to clear."""
+
+    def point(self, size: tuple[int, int]) -> tuple[int, int]:
+        """`(x, y)` of the middle pixel; the first of two or four."""
+        return (size[1] - 1) // 2, (size[0] - 1) // 2
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """A method by name, with its spatial weighting and options.
+
+    Attributes:
+        name: as `find_method` takes it.
+        spatial: how a class's signal is spread over a score map.
+        options: the method's own, by name.
+    """
+
+    name: str
+    spatial: SpatialWeighting = "response"
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The method's post-processing."""
+        return find_method(self.name).steps
+
+    def __call__(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
+    ) -> Float[torch.Tensor, "image target height width"]:
+        """Maps at a layer; at the method's own choice for `None`."""
+        return self.at_layers(model, images, targets, [layer])[0]
+
+    def at_layers(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
+    ) -> list[Float[torch.Tensor, "image target _ _"]]:
+        """Maps at each layer, from one forward pass and one sweep where the method is one.
+
+        Raises:
+            ExcitationError: two of the layers are the same place, or as `excitation.explain` raises.
+        """
+        named = [layer for layer in layers if layer is not None]
+        found: list[torch.Tensor] = []
+        if named:
+            made = self._explained(model, images, targets, named)
+            found = [made[layer] for layer in made.layers]
+            if len(found) != len(named):
+                raise ExcitationError(
+                    f"layers {', '.join(map(repr, named))} are not all different places; name each once."
+                )
+        default = self._explained(model, images, targets, None).maps if len(named) < len(layers) else torch.empty(0)
+        return [default if layer is None else found[named.index(layer)] for layer in layers]
+
+    def _explained(
+        self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: list[str] | None
+    ) -> Explanation:
+        return explain(
+            model, images, targets, layer=layers, method=self.name, spatial=self.spatial, **dict(self.options)
+        )
+
+
+def maps_at(
+    method: Method | ManyLayers,
+    model: LoadedModel,
+    images: torch.Tensor,
+    targets: list[Target],
+    layers: Sequence[str | None],
+) -> list[Float[torch.Tensor, "image target _ _"]]:
+    """Maps at each layer, from one forward pass where the method can.
+
+    Raises:
+        ExcitationError: the method gives something else than one map of two dimensions for each image and target.
+    """
+    if isinstance(method, ManyLayers):
+        found = list(method.at_layers(model, images, targets, layers))
+    else:
+        found = [method(model, images, targets, layer=layer) for layer in layers]
+    for maps in found:
+        if maps.dim() != 4 or maps.shape[:2] != (len(images), len(targets)):
+            raise ExcitationError(
+                f"the method gave maps of shape {tuple(maps.shape)}; ({len(images)}, {len(targets)}, height, width)"
+                " expected."
+            )
+    return found
+
+
+def describe_method(method: object) -> str:
+    """A text that is the same for the same method in another process.
+
+    Functions by their name, partial functions and frozen objects with what they hold as far as it can be told; a
+    method that holds more may have a `configuration` that says it.
+    """
+    own = getattr(method, "configuration", None)
+    if own is not None:
+        return json.dumps(own, sort_keys=True, default=_plain)
+    if isinstance(method, functools.partial):
+        return json.dumps(
+            {"function": describe_method(method.func), "arguments": [*method.args], "options": method.keywords},
+            sort_keys=True,
+            default=_plain,
+        )
+    if dataclasses.is_dataclass(method) and not isinstance(method, type):
+        return json.dumps(_plain(method), sort_keys=True, default=_plain)
+    target = method if hasattr(method, "__qualname__") else type(method)
+    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
+
+
+def _plain(value: object) -> Any:
+    """Something JSON can hold, without addresses in memory."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.repr}
+        return {"": f"{type(value).__module__}.{type(value).__qualname__}", **held}
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    return describe_method(value)

@@ -1,0 +1,200 @@
+"""What every game sets up: methods and their layers, classes, the network's input; and how it opens an image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+
+from .._checks import check_choice, check_instance, check_number
+from .._errors import ExcitationError
+from .._maps import enlarge_map
+from ..core import Target
+from ..data._annotations import AnnotatedImage
+from ..data._dataset import AnnotatedImages
+from ..models._loaded import LoadedModel, Preprocessing
+from ._classes import Classes, classes_of
+from ._identity import hash_content, hash_model
+from ._method_runner import Answer, AnyMethod, MethodRunner
+from ._methods import Centre, ManyLayers, Method, describe_method
+from ._pointing import BLUR, gaussian_blur
+from ._probabilities import Mixture, mixed_by_probability
+from ._running import Layers, LeftOut, layers_of, pairs_of
+from ._sqlite import Row
+
+Pairs = Mapping[str, Target]
+"""Targets of an image by category."""
+
+RowsOf = Callable[[AnnotatedImage, torch.Tensor, Pairs], Iterable[Row]]
+"""`rows(image, one, pairs)`: the results of an image, `one` being the network's input, a batch of one."""
+
+
+@dataclass
+class Setup:
+    """What every game asks with.
+
+    Attributes:
+        model: the network.
+        data: annotated images.
+        methods: by the name that tables show.
+        layers: of each method.
+        classes: of a category.
+        preprocessing: from a picture to the network's input.
+        blur: names of methods whose maps are smoothed first; `None` where the game smooths none.
+        mixture: the parts of a category's classes in its target.
+    """
+
+    model: LoadedModel
+    data: AnnotatedImages
+    methods: Mapping[str, AnyMethod]
+    layers: Mapping[str, tuple[str | None, ...]]
+    classes: Classes
+    preprocessing: Preprocessing
+    blur: frozenset[str] | None
+    mixture: Mixture = "equal"
+
+    def __post_init__(self) -> None:
+        """Nothing has been asked yet."""
+        self.runner = MethodRunner(self.model, self.methods, self.layers, self.data.problems)
+
+    def configuration(self, game: str, network: str | None, limit: int | None) -> dict[str, object]:
+        """What results of every game depend on.
+
+        Args:
+            game: its name.
+            network: the model's name in tables; its spec if not given.
+            limit: only the first images were asked.
+        """
+        if limit is not None:
+            check_number("limit", limit, "a whole number of images from 1 on", least=1, whole=True)
+        output = self.model.output
+        smoothed = {} if self.blur is None else {"blur": sorted(self.blur)}
+        return {
+            "game": game,
+            "data": {"name": self.data.name, "hash": self.data.fingerprint()},
+            "model": {
+                "hash": hash_model(self.model.model),
+                "output": output if output is None or isinstance(output, (str, int)) else describe_method(output),
+            },
+            "methods": {name: describe_method(method) for name, method in self.methods.items()},
+            "layers": {name: list(places) for name, places in self.layers.items()},
+            "preprocessing": dataclasses.asdict(self.preprocessing),
+            "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
+            "mixture": self.mixture,
+            **({"classes_told": self.classes.told} if self.classes.told else {}),
+            "network": network or self.model.spec,
+            "limit": limit,
+            **smoothed,
+        }
+
+    def play(
+        self, image_id: str, device: torch.device, rows: RowsOf, *, crowds: bool = True, places: bool = True
+    ) -> tuple[list[Row], LeftOut]:
+        """Rows of one image, and its pairs that are left out.
+
+        Args:
+            image_id: of the image; what is wrong with it is noted, and it has no rows.
+            device: where the network is.
+            rows: makes them.
+            crowds: whether crowds count as instances.
+            places: whether a category without instances is left out.
+        """
+        image = self.data.image(image_id)
+        picture = None if image is None else self.data.read(image)
+        if image is None or picture is None:
+            return [], []
+        pairs, left_out = pairs_of(image, self.classes, crowds=crowds, places=places)
+        if not pairs:
+            return [], left_out
+        try:
+            one = self.preprocessing(picture)[None].to(device)
+        except ValueError as error:
+            self.data.problems.report(image.path, f"cannot be made an input: {error} Image left out.")
+            return [], left_out
+        if self.mixture == "probability":
+            pairs = mixed_by_probability(self.model, one, pairs)
+        return list(rows(image, one, pairs)), left_out
+
+    def smoothed(self, answer: Answer, size: tuple[int, int]) -> Float[torch.Tensor, "_ _"]:
+        """An answer's map; of a method that is smoothed, at this `(height, width)` and after the blur."""
+        if self.blur is None or answer.method not in self.blur:
+            return answer.attention
+        return gaussian_blur(torch.from_numpy(enlarge_map(answer.attention, size)), BLUR * max(size))
+
+
+def set_up(
+    model: LoadedModel,
+    data: AnnotatedImages,
+    methods: Mapping[str, AnyMethod],
+    layers: Layers | Mapping[str, Layers],
+    mapping: Mapping[str, Collection[int]] | None,
+    preprocessing: Preprocessing,
+    *,
+    blur: Collection[str] | None = None,
+    smooth: bool = True,
+    centre: bool = False,
+    mixture: Mixture = "equal",
+) -> Setup:
+    """A game's set-up from what its caller gave.
+
+    Args:
+        model: the network.
+        data: annotated images.
+        methods: by the name that tables show.
+        layers: for all methods or for each by name.
+        mapping: classes of each category (see `classes_of`).
+        preprocessing: from a picture to the network's input.
+        blur: names of methods whose maps are smoothed first; `None`: those with `"blur"` among their `steps`.
+        smooth: whether the game smooths maps at all.
+        centre: whether the centre, which has no map, plays too.
+        mixture: the parts of a category's classes in its target.
+
+    Raises:
+        ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
+    """
+    check_instance("data", data, AnnotatedImages)
+    check_choice("mixture", mixture, get_args(Mixture))
+    for category, classes in (mapping or {}).items():
+        if not isinstance(classes, Collection) or not all(isinstance(index, Integral) for index in classes):
+            raise ExcitationError(f"mapping has {classes!r} for {category!r}; a list of class indices is expected.")
+    for name, method in methods.items():
+        if not isinstance(method, (Method, ManyLayers, Centre)):
+            raise ExcitationError(
+                f"method {name!r} is a {type(method).__name__}; a NamedMethod or its like is expected."
+            )
+    unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
+    if unknown:
+        raise ExcitationError(
+            f"layers are given for {unknown[0]!r}, which is none of the methods: {', '.join(methods)}."
+        )
+    asked = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
+    usual = [name for name, method in asked.items() if "blur" in getattr(method, "steps", ())]
+    return Setup(
+        model=model,
+        data=data,
+        methods=asked,
+        layers=layers_of(asked, layers),
+        classes=classes_of(model, data, mapping, preprocessing),
+        preprocessing=preprocessing,
+        blur=frozenset(usual if blur is None else blur) if smooth else None,
+        mixture=mixture,
+    )
+
+
+def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:
+    """The model's preprocessing with this shortest side, aspect ratio kept; its own for `None`."""
+    check_instance("model", model, LoadedModel)
+    if pixels is None:
+        return model.preprocessing
+    return dataclasses.replace(model.preprocessing, resize="shortest", size=(pixels, pixels), resize_to=None)
+
+
+def squashed(model: LoadedModel, side: int) -> Preprocessing:
+    """The model's preprocessing, pictures squashed to a square of this side in pixels."""
+    check_instance("model", model, LoadedModel)
+    return dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None)

@@ -1,0 +1,105 @@
+"""Which methods are checked, where, with which options, and which are left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+
+from ..._errors import ExcitationError, NotApplicableError, UnsupportedOperationError
+from ...core import Settings, make_request
+from ...methods import Method, find_method, list_methods
+from ...models._loaded import LoadedModel
+
+LEFT_OUT = {
+    "lrp": "is lrp-epsilon-plus-flat under a name that takes options",
+    "c-gradient": "is zero everywhere",
+    "c-cam": "is CAM up to a factor, cut at zero",
+    "sampled-winners": "estimates MWP",
+}
+"""Methods that `all` leaves out: their maps are another method's, or nothing."""
+
+REDUCED: dict[str, dict[str, Any]] = {
+    "integrated-gradients": {"samples": 10},
+    "smoothgrad": {"samples": 8},
+    "rise": {"samples": 200},
+    "feedback": {"iterations": 5},
+    "score-cam": {},
+}
+"""Expensive methods, with the options that make them cheaper. They see fewer images and fewer stages."""
+
+EVERY = 3
+"""Expensive methods are asked at every so many of the stages where others are, and at the last."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A method as it is checked.
+
+    Attributes:
+        method: the method.
+        layer: where its maps are taken; `None` for its or the model's own choice.
+        options: its own, where they are not the defaults.
+        expensive: whether it sees fewer images and stages.
+    """
+
+    method: Method
+    layer: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    expensive: bool = False
+
+    def configuration(self) -> dict[str, object]:
+        """What results of it depend on, for JSON."""
+        return {"layer": self.layer, "options": dict(self.options), "expensive": self.expensive}
+
+
+def choose_methods(names: str = "all", layer: str | None = None) -> dict[str, Checked]:
+    """Methods from a text, as `--methods` takes it.
+
+    Args:
+        names: with commas between, each `NAME` or `NAME@LAYER`; `all` for all but those in `LEFT_OUT`.
+        layer: where Excitation Backprop's maps are taken that have no `@LAYER` of their own.
+
+    Raises:
+        ExcitationError: no such method, or none at all.
+    """
+    words = [word for word in map(str.strip, names.split(",")) if word]
+    if words == ["all"]:
+        words = [method.name for method in list_methods() if method.name not in LEFT_OUT]
+    if not words:
+        raise ExcitationError(f"methods are {names!r}; name at least one, or all.")
+    chosen = {}
+    for word in words:
+        name, _, own = word.partition("@")
+        method = find_method(name)
+        place = own or (layer if method.family == "excitation" else None)
+        chosen[method.name] = Checked(method, place, REDUCED.get(method.name, {}), method.name in REDUCED)
+    return chosen
+
+
+def applicable(
+    chosen: Mapping[str, Checked], model: LoadedModel, image: Float[torch.Tensor, "1 channels height width"]
+) -> tuple[dict[str, Checked], dict[str, str]]:
+    """The methods that apply to a network, and why the others do not; one forward pass for each.
+
+    Args:
+        chosen: as `choose_methods` gives them.
+        model: the network.
+        image: one, as the network takes it.
+    """
+    kept: dict[str, Checked] = {}
+    reasons: dict[str, str] = {}
+    for name, item in chosen.items():
+        request = make_request(model, image, [0], Settings(layer=item.layer))
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                if item.method.applies is not None:
+                    item.method.applies(request)
+        except (NotApplicableError, UnsupportedOperationError) as error:
+            reasons[name] = str(error)
+        else:
+            kept[name] = item
+    return kept, reasons

@@ -1,0 +1,208 @@
+"""The steps of a randomisation: a network's weighted layers from the top down, and untrained numbers."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ..._errors import ExcitationError
+from ...core import OutputChoice, forward
+from ...engine import Entry, Record, Value
+from ...engine.operations import Scaled
+from ...models._loaded import LoadedModel
+
+Order = Literal["cascading", "independent"]
+"""Whether layers stay random when the next is randomised, or one at a time is (Adebayo et al., 2018, Sec. 3.1, 3.2)."""
+
+ADDED = frozenset({"bias", "running_mean", "mean"})
+"""What normalisations call the numbers they add or take away; all others are factors."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Weighted layers between two neighbouring places that all evidence passes through.
+
+    In a chain this is one layer; an inception module or a residual block with all its branches is one stage.
+
+    Attributes:
+        name: what the layers' names have in common.
+        weighted: names of the modules that hold the weights, the highest first.
+        scaling: names of the normalisations and scalings that follow them.
+        below: the place just below: its output is what the weighted layers take in.
+    """
+
+    name: str
+    weighted: tuple[str, ...]
+    scaling: tuple[str, ...]
+    below: str
+
+
+def list_stages(
+    model: torch.nn.Module, images: Float[torch.Tensor, "image channels *pixels"], *, output: OutputChoice = None
+) -> list[Stage]:
+    """A network's weighted layers from the top down, in the order the engine's record has them.
+
+    Args:
+        model: the network, in evaluation mode.
+        images: at least one, as the network takes them.
+        output: which of several outputs holds the class scores, as in `explain`.
+
+    Returns:
+        Stages, the one below the class scores first. A module that is called again further down belongs to the
+        highest of its stages.
+
+    Raises:
+        ExcitationError: the network has no weighted layer, or one whose weights are no parameter of a module.
+    """
+    record = forward(model, images[:1], None, output)
+    blocks = _blocks(record)
+    if not blocks:
+        raise ExcitationError("the network has no weighted layer; there is nothing to randomise.")
+    owners: dict[int, str] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(parameter.untyped_storage().data_ptr(), name)
+    names = _place_names(record)
+    seen: set[str] = set()
+    stages: list[Stage] = []
+    for block in reversed(blocks):
+        weighted = [name for name in _unique(_owner(entry, owners) for entry in block.weighted) if name not in seen]
+        seen.update(weighted)
+        if weighted:
+            scaling = _unique(entry.address.rpartition(":")[0] for entry in block.scaling)
+            kept = tuple(name for name in scaling if name not in seen)
+            stages.append(
+                Stage(
+                    _common(weighted, [stage.name for stage in stages]),
+                    tuple(weighted),
+                    kept,
+                    names[block.below.serial],
+                )
+            )
+    return stages
+
+
+def randomise(model: torch.nn.Module, stage: Stage, generator: torch.Generator) -> None:
+    """Give a stage the numbers of an untrained network, in place.
+
+    Weights from a normal distribution of deviation `sqrt(2 / inputs)`, biases zero (He et al., "Delving Deep into
+    Rectifiers", ICCV 2015); normalisations pass on what they get: mean 0, variance 1, factor 1, shift 0.
+
+    Args:
+        model: changed; randomise a copy of a network that is still needed.
+        stage: one of its own.
+        generator: on the CPU, so that numbers are the same on every device.
+    """
+    with torch.no_grad():
+        for name in stage.weighted:
+            for parameter in model.get_submodule(name).parameters(recurse=False):
+                fresh = torch.zeros(parameter.shape, dtype=parameter.dtype)
+                if parameter.dim() > 1:
+                    torch.nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=generator)
+                parameter.copy_(fresh)
+        for name in stage.scaling:
+            module = model.get_submodule(name)
+            for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                if tensor.is_floating_point():
+                    tensor.fill_(0.0 if key in ADDED else 1.0)
+
+
+def cascade(
+    model: LoadedModel, stages: list[Stage], seed: int, index: int, order: Order = "cascading"
+) -> Iterator[tuple[int, LoadedModel]]:
+    """A network with more and more of its layers randomised, or each by itself, from the top down.
+
+    Args:
+        model: left as it is.
+        stages: its own, as `list_stages` gives them.
+        seed: of the random networks.
+        index: of the image; each has random networks of its own.
+        order: `"cascading"` keeps what has been randomised; `"independent"` takes back the stage before. A stage gets
+            the same numbers in both.
+
+    Yields:
+        How far down the randomisation has come, from 0, and the network: the given one first, then one copy, which
+        changes.
+
+    Source: Adebayo et al., 2018, Sec. 3.1 (cascading) and 3.2 (independent).
+    """
+    yield 0, model
+    generator = torch.Generator()
+    generator.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]))
+    changed = dataclasses.replace(model, model=copy.deepcopy(model.model))
+    for count, stage in enumerate(stages, 1):
+        if order == "independent":
+            changed.model.load_state_dict(model.model.state_dict())
+        randomise(changed.model, stage, generator)
+        yield count, changed
+
+
+@dataclass(eq=False)
+class _Block:
+    below: Value
+    weighted: list[Entry] = field(default_factory=list)
+    scaling: list[Entry] = field(default_factory=list)
+
+
+def _blocks(record: Record) -> list[_Block]:
+    """Weighted entries by the cut they lie above, from the images up."""
+    assert record.images is not None
+    assert record.top is not None
+    cuts, leads = record.cuts(record.inputs, record.top), record.ancestors(record.top)
+    cut = record.images
+    blocks: list[_Block] = []
+    for entry in record.entries:
+        if not any(value.serial in leads for value in entry.outputs):
+            continue
+        if entry.operation.weighted:
+            if not blocks or blocks[-1].below is not cut:
+                blocks.append(_Block(cut))
+            blocks[-1].weighted.insert(0, entry)
+        elif isinstance(entry.operation, Scaled) and blocks:
+            blocks[-1].scaling.append(entry)
+        cut = next((value for value in entry.outputs if value.serial in cuts), cut)
+    return blocks
+
+
+def _owner(entry: Entry, owners: dict[int, str]) -> str:
+    weight = getattr(entry.operation, "weight", None)
+    found = None if weight is None else owners.get(weight.untyped_storage().data_ptr())
+    if found is None:
+        raise ExcitationError(
+            f"the weights of {entry.address!r} are no parameter of a module, so they cannot be randomised; make them"
+            " one."
+        )
+    return found
+
+
+def _place_names(record: Record) -> dict[int, str]:
+    """A name of each value: its first module's, else its operation's."""
+    names: dict[int, tuple[str, str]] = {}
+    for place in record.places.values():
+        if place.value is None or place.problem:
+            continue
+        known = names.get(place.value.serial)
+        if known is None or (known[0] == "operation" and place.kind == "module"):
+            names[place.value.serial] = (place.kind, place.name)
+    return {serial: name for serial, (_, name) in names.items()}
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _common(names: list[str], taken: Iterable[str]) -> str:
+    """The path all the names have in common; the first of them if there is none, or another stage has it."""
+    paths = [name.replace("/", ".").split(".") for name in names]
+    shared = 0
+    while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):
+        shared += 1
+    common = names[0][: len(".".join(paths[0][:shared]))]
+    return names[0] if not common or common in taken else common
