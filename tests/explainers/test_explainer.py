@@ -258,4 +258,4 @@ def test_objects_say_what_they_are(model, images):
 
 
 def test_models_are_listed():
-    assert {"lite", "symbols[:resnet]", "onnx:FILE"} <= set(eb.list_models())
+    assert {"lite", "symbols[:NAME]", "onnx:FILE"} <= set(eb.list_models())

@@ -192,7 +192,7 @@ def _load_pool_first(rest: str) -> LoadedModel:
     return pool_first(load_model(rest))
 
 
-register_scheme("symbols", Scheme(_load_symbols, "symbols[:resnet or :tags]", _no_files))
+register_scheme("symbols", Scheme(_load_symbols, "symbols[:NAME]", _no_files))
 for lite in ("lite", "lite1", "lite2"):
     register_scheme(lite, _lite_scheme(lite))
 register_scheme("python", Scheme(load_factory, FORM, _factory_files))
