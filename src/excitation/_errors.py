@@ -32,7 +32,7 @@ class NotApplicableError(ExcitationError):
 
 
 class BalanceError(ExcitationError):
-    """The account of probability mass does not balance: a fault of the rules, not of the network."""
+    """The probability mass does not balance: a fault of the rules, not of the network."""
 
 
 class BypassWarning(UserWarning):

@@ -11,7 +11,7 @@ from torch import nn
 
 import excitation as eb
 from excitation.engine.rules import _halves
-from excitation.engine.rules._halves import half, release_weights
+from excitation.engine.rules._weight_cache import half, release_weights
 
 
 @pytest.fixture(autouse=True)

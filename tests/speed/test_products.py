@@ -10,7 +10,7 @@ from torch import nn
 import excitation as eb
 from excitation.engine import Kind
 from excitation.engine._values import ValueBook
-from excitation.engine.operations import READERS, Reading
+from excitation.engine.operations import READERS, CallContext
 
 # kernel, stride, padding, dilation, groups, outputs per input
 SETTINGS = [
@@ -34,7 +34,7 @@ def test_the_transpose_of_a_convolution(dims, setting):
         book = ValueBook()
         book.add(x, Kind.TRACKED)
         read = READERS[f"conv{dims}d"](
-            Reading("conv", "", book, lambda: False), x, w, None, stride, padding, dilation, groups
+            CallContext("conv", "", book, lambda: False), x, w, None, stride, padding, dilation, groups
         )
         (expected,) = torch.autograd.grad(y, x, q)
         assert torch.allclose(read[0].forward(x, w), y)

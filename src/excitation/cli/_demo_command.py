@@ -24,7 +24,7 @@ def demo_command(
     The photo is explained by EfficientNet-Lite0 (extra `lite`), three classes with MWP, c-MWP and r-MWP. The symbol
     world needs no extra; with --photo it is left out. Writes figures with all maps over the pictures (PNG) and the raw
     maps (NPZ), and prints for each class its probability and where each map points, and for each symbol whether the
-    map hits, and the account of probability mass. Nothing is downloaded.
+    map hits, and the balance of probability mass. Nothing is downloaded.
     """
     from ..models import ModelError, load_model
     from ._demo import run_demo

@@ -1,14 +1,14 @@
 """The engine: record one forward pass, then carry signals over the record.
 
 It knows no method, no data set and no picture. `_recorder` writes the `_record`, `_sweep` carries signals down it by
-the `rules`, `upward` the other way, `_account` keeps the books.
+the `rules`, `transposed` does the transposed sweep, `_mass_recorder` records the mass at each operation.
 """
 
-from ._account import Account, AccountRow
 from ._compositions import mark
 from ._grid import Grid, axis_names
 from ._inputs import Images, Inputs, read_inputs
 from ._layout import images_axis
+from ._mass_recorder import BalanceRow, MassRecorder
 from ._names import INPUT, is_input
 from ._pieces import attention_maps
 from ._record import Entry, Place, Record
@@ -17,14 +17,12 @@ from ._sweep import sweep
 from ._values import Kind, Value, tensors_in
 from .policies import Policies, policies_or_default
 from .rules import ExcitationRules, Signal, attention_map, channel_sum, total
-from .transposed import LIVE, Climb, last_layer
+from .transposed import LIVE, TransposedSweep, last_layer
 
 __all__ = [
     "INPUT",
     "LIVE",
-    "Account",
-    "AccountRow",
-    "Climb",
+    "BalanceRow",
     "Entry",
     "ExcitationRules",
     "Grid",
@@ -32,11 +30,13 @@ __all__ = [
     "Inputs",
     "Kind",
     "LateRootError",
+    "MassRecorder",
     "Place",
     "Policies",
     "Record",
     "Recorder",
     "Signal",
+    "TransposedSweep",
     "Value",
     "attention_map",
     "attention_maps",

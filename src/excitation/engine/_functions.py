@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ._genuine import counterpart, foreign, is_genuine
-from .operations import READERS, Parts, Read, Reader, Reading
+from .operations import READERS, CallContext, Parts, Read, Reader
 
 DUNDERS = {
     "__radd__": "add",
@@ -144,11 +144,11 @@ def _reordered(reader: Reader) -> Reader:
     """A reader of `torch.nn.functional`'s function, for the inner one that takes weights before statistics."""
 
     def read(
-        reading: Reading, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
+        context: CallContext, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
         training: bool, momentum: Any, eps: Any, *flags: bool,
     ) -> Read | Parts | None:  # fmt: skip
         del flags
-        return reader(reading, input, running_mean, running_var, weight, bias, training, momentum, eps)
+        return reader(context, input, running_mean, running_var, weight, bias, training, momentum, eps)
 
     return read
 

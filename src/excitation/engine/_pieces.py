@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 
-from ._account import Account
+from ._mass_recorder import MassRecorder
 from ._record import Record
 from ._sweep import sweep
 from ._values import Value
@@ -27,7 +27,7 @@ def attention_maps(
     policies: Policies,
     *,
     contrast: bool = False,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> list[Float[torch.Tensor, "image target *space"]]:
     """Carry a signal down by Excitation Backprop's rules and add up its channels at some layers.
 
@@ -40,7 +40,7 @@ def attention_maps(
         layers: where to read the maps off.
         policies: choices the paper leaves open.
         contrast: subtract the dual's signal (Sec. 3.3).
-        account: filled with the mass that passed each operation, if given; all targets then go at once.
+        balance: takes the mass at each operation, if given; all targets then go at once.
 
     Returns:
         The attention map of each target at each layer.
@@ -49,12 +49,12 @@ def attention_maps(
         LayerError: as `sweep`.
     """
     count = 1
-    if signal.shape[1] > 1 and account is None and signal.device.type == "cpu":
+    if signal.shape[1] > 1 and balance is None and signal.device.type == "cpu":
         together = PIECE // (record.largest(layers) * signal.element_size())
         count = math.ceil(signal.shape[1] / max(1, together))
-    rules = ExcitationRules(policies, keep=count > 1, lose=None if account is None else account.lose)
+    rules = ExcitationRules(policies, keep=count > 1, lose=None if balance is None else balance.lose)
     found = []
     for piece in signal.tensor_split(count, 1):
-        swept = sweep(record, piece, layers, rules, contrast=contrast and rules.begins_contrast, account=account)
+        swept = sweep(record, piece, layers, rules, contrast=contrast and rules.begins_contrast, balance=balance)
         found.append([attention_map(p, value) for p, value in zip(swept, layers, strict=True)])
     return found[0] if count == 1 else [torch.cat(maps, 1) for maps in zip(*found, strict=True)]

@@ -32,7 +32,7 @@ from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, seve
 from ._results import Results
 from ._running import as_written, hook, runs_by_itself
 from ._values import Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, Parts, Read, Reading, Winner, place_of
+from .operations import Arrangement, CallContext, Parts, Read, Winner, place_of
 
 
 class LateRootError(Exception):
@@ -237,24 +237,24 @@ class Recorder(TorchFunctionMode):
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
         """Run and record a call that involves tensors depending on the images."""
-        reading = Reading(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
+        context = CallContext(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
         refuse_dispatch_modes()
         if how.leaks and self._escapes.tracking:
-            raise leak(reading.where)
+            raise leak(context.where)
         if how.sets or (kwargs and kwargs.get("out") is not None):
-            reading.refuse(
+            context.refuse(
                 "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
             )
-        empty = how.shape_only and not any(reading.carries(tensor) for tensor in tensors[1:])
-        if empty or (how.name in FIRST_ONLY and not reading.carries(tensors[0])):
+        empty = how.shape_only and not any(context.carries(tensor) for tensor in tensors[1:])
+        if empty or (how.name in FIRST_ONLY and not context.carries(tensors[0])):
             result = how.twin(*args, **kwargs)
             self._book.add(result, Kind.CONSTANT)
             return result
-        read, problem = self._read(how, reading, args, kwargs)
+        read, problem = self._read(how, context, args, kwargs)
         if isinstance(read, Parts):
             result = how.twin(*args, **kwargs)
             if kind is Kind.TRACKED:
-                self._by_parts(reading, read, tensor_list(result))
+                self._by_parts(context, read, tensor_list(result))
                 return result
             read = None
         elif read is not None and isinstance(read[0], Winner):
@@ -263,22 +263,22 @@ class Recorder(TorchFunctionMode):
             result = how.twin(*args, **kwargs)
         results = tensor_list(result)
         if how.foreign:
-            self._escapes.check(tensors, reading.where)
+            self._escapes.check(tensors, context.where)
         if not results:
             if self._escapes.tracking and tells_numbers(how, result):
-                raise leak(reading.where)
+                raise leak(context.where)
             return result
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
             return result  # dropout in evaluation mode returns its very input
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
             read = None
             if kind is Kind.TRACKED:
-                problem = self._earlier_problem(tensors) or problem or no_neurons(reading.where, results)
+                problem = self._earlier_problem(tensors) or problem or no_neurons(context.where, results)
             if all(tensor.dtype == torch.bool for tensor in results):
-                reading.bounds, reading.gate = UNIT, True
+                context.bounds, context.gate = UNIT, True
         elif read is None and kind is Kind.TRACKED:
-            problem = self._earlier_problem(tensors) or problem or no_rule(reading.where, how.foreign)
-        self._write(reading, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
+            problem = self._earlier_problem(tensors) or problem or no_rule(context.where, how.foreign)
+        self._write(context, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
         return result
 
     def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
@@ -289,21 +289,21 @@ class Recorder(TorchFunctionMode):
         return None if first is None else first.problem
 
     def _read(
-        self, how: Function, reading: Reading, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, how: Function, context: CallContext, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Read | Parts | None, UnsupportedOperationError | None]:
         """What the call will do, as far as there is a rule; else why not."""
         if how.reader is None:
             return None, None
         try:
-            return how.reader(reading, *args, **kwargs), None
+            return how.reader(context, *args, **kwargs), None
         except UnsupportedOperationError as error:
             return None, error
         except TypeError as error:
-            return None, unread(reading.where, how.reader, (reading, *args), kwargs, error)
+            return None, unread(context.where, how.reader, (context, *args), kwargs, error)
 
-    def _by_parts(self, reading: Reading, parts: Parts, results: list[torch.Tensor]) -> None:
+    def _by_parts(self, context: CallContext, parts: Parts, results: list[torch.Tensor]) -> None:
         """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""
-        address = self._address(reading)
+        address = self._address(context)
         # The parts have a place of their own, so that they do not change the numbers of other operations.
         self._path.append(address)
         try:
@@ -323,13 +323,13 @@ class Recorder(TorchFunctionMode):
         """Another tensor of the same numbers has this value too."""
         self._book.share(result, value)
 
-    def _address(self, reading: Reading) -> str:
+    def _address(self, context: CallContext) -> str:
         """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
-        return nth(self._counts, f"{reading.path}:{reading.name}")
+        return nth(self._counts, f"{context.path}:{context.name}")
 
     def _write(
         self,
-        reading: Reading,
+        context: CallContext,
         read: Read | None,
         results: list[torch.Tensor],
         kind: Kind,
@@ -337,7 +337,7 @@ class Recorder(TorchFunctionMode):
         tensors: Sequence[torch.Tensor],
     ) -> None:
         """Enter the results' values, and the operation if it descends from a root."""
-        address = self._address(reading)
+        address = self._address(context)
         bit = 0
         layouts: Sequence[Layout | None] = ()
         if read is not None:
@@ -347,18 +347,18 @@ class Recorder(TorchFunctionMode):
                 layouts = self._results.layouts(operation, inputs, results)
             except MixedImagesError:
                 read = None
-                problem = refusal(reading.where) if kind is Kind.TRACKED else None
+                problem = refusal(context.where) if kind is Kind.TRACKED else None
         if read is None:
             operation = Opaque(scale=None)
-            inputs = tuple([reading.value(tensor) for tensor in tensors if reading.carries(tensor)])
-            outputs = self._results.without_rule(reading, tensors, results, kind, address, problem)
+            inputs = tuple([context.value(tensor) for tensor in tensors if context.carries(tensor)])
+            outputs = self._results.without_rule(context, tensors, results, kind, address, problem)
         else:
             if operation.weighted:
                 bit = 1 << self._weighted
                 self._weighted += 1
             outputs = self._results.of(operation, inputs, results, layouts, kind, address, bit)
         if kind is Kind.TRACKED:
-            entry = Entry(reading.name, address, operation, inputs, tuple(outputs), bit)
+            entry = Entry(context.name, address, operation, inputs, tuple(outputs), bit)
             self._record.entries.append(entry)
         if len(outputs) == 1 or (read is not None and not isinstance(read[0], Arrangement)):
             self._record.places[address] = Place(address, outputs[0], "operation")

@@ -37,7 +37,7 @@ def unread(
     Args:
         where: the function and its place.
         reader: of its arguments.
-        args: what the reader was given: the reading, then the call's arguments.
+        args: what the reader was given: the context, then the call's arguments.
         kwargs: likewise.
         error: what it raised.
     """

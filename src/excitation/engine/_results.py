@@ -11,7 +11,7 @@ from ._bounds import UNBOUNDED, Bounds
 from ._layout import Layout, Origin, assumed, reduced
 from ._refusals import no_neurons
 from ._values import Kind, Value, ValueBook
-from .operations import Arrangement, Operation, Reading
+from .operations import Arrangement, CallContext, Operation
 
 
 class Results:
@@ -112,7 +112,7 @@ class Results:
 
     def without_rule(
         self,
-        reading: Reading,
+        context: CallContext,
         tensors: Sequence[torch.Tensor],
         results: list[torch.Tensor],
         kind: Kind,
@@ -125,12 +125,12 @@ class Results:
         """
         weighted = 0
         for tensor in tensors:
-            if reading.carries(tensor):
-                weighted |= reading.value(tensor).weighted
+            if context.carries(tensor):
+                weighted |= context.value(tensor).weighted
         return [
             self._book.add(
-                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=reading.bounds,
-                gate=reading.gate or reading.bounds.gate, layout=self._alike(tensors, tensor.shape),
+                tensor, kind, address=address, problem=problem, weighted=weighted, bounds=context.bounds,
+                gate=context.gate or context.bounds.gate, layout=self._alike(tensors, tensor.shape),
             )
             for tensor in results
         ]  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from .._errors import LayerError
-from ._account import Account
+from ._mass_recorder import MassRecorder
 from ._record import Entry, Record
 from ._values import Kind, Value
 from .rules import Signal, added, contrasted
@@ -24,7 +24,7 @@ def sweep(
     rules: Rules,
     *,
     contrast: bool | Callable[[Entry], bool] = False,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> list[Signal]:
     """Carry a signal from the top to some layers.
 
@@ -35,7 +35,7 @@ def sweep(
         rules: how signals pass operations.
         contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3); a function says
             of which operations' outputs it is subtracted, the first on each path.
-        account: filled with the mass that passed each operation, if given.
+        balance: takes the mass at each operation, if given.
 
     Returns:
         The signal at each layer: `(polarity, target, *layer)`.
@@ -46,33 +46,33 @@ def sweep(
     assert record.top is not None
     reached = record.descendants(layers)
     wanted_layers = {value.serial for value in layers}
-    # Above the last weighted operation a contrast has not begun: such signals travel in a lane of their own.
-    begun: dict[int, Signal] = {}
-    waiting: dict[int, Signal] = {}
+    # Above the last weighted operation the contrast is not formed yet: those signals are pending and kept apart.
+    active: dict[int, Signal] = {}
+    pending: dict[int, Signal] = {}
     begins = contrast if callable(contrast) else _weighted
-    (waiting if contrast else begun)[record.top.serial] = signal
+    (pending if contrast else active)[record.top.serial] = signal
     with computing(signal):
         for entry in reversed(record.entries):
             if not any(value.serial in reached for value in entry.carriers):
                 continue
-            arrived = [_take(begun, value, wanted_layers) for value in entry.outputs]
-            if waiting:
-                early = [_take(waiting, value, wanted_layers) for value in entry.outputs]
+            arrived = [_take(active, value, wanted_layers) for value in entry.outputs]
+            if pending:
+                early = [_take(pending, value, wanted_layers) for value in entry.outputs]
                 if begins(entry):
                     arrived = [_joined(done, new) for done, new in zip(arrived, early, strict=True)]
                 else:
-                    _pass(entry, early, waiting, rules, reached, account, pending=True)
-            _pass(entry, arrived, begun, rules, reached, account)
-    return [_found(value, begun, waiting) for value in layers]
+                    _pass(entry, early, pending, rules, reached, balance, pending=True)
+            _pass(entry, arrived, active, rules, reached, balance)
+    return [_found(value, active, pending) for value in layers]
 
 
 def _pass(
     entry: Entry,
     arrived: Sequence[Signal | None],
-    lane: dict[int, Signal],
+    signals: dict[int, Signal],
     rules: Rules,
     reached: set[int],
-    account: Account | None,
+    balance: MassRecorder | None,
     *,
     pending: bool = False,
 ) -> None:
@@ -80,12 +80,12 @@ def _pass(
     if all(p is None for p in arrived):
         return
     passed = rules(entry, arrived)
-    if account is not None:
-        account.enter(entry, arrived, passed, reached, pending=pending)
+    if balance is not None:
+        balance.enter(entry, arrived, passed, reached, pending=pending)
     for value, p in zip(entry.inputs, passed, strict=True):
         if p is not None and value.serial in reached and value.kind is not Kind.CONSTANT:
-            before = lane.get(value.serial)
-            lane[value.serial] = p if before is None else added(before, p)
+            before = signals.get(value.serial)
+            signals[value.serial] = p if before is None else added(before, p)
 
 
 @contextmanager
@@ -99,8 +99,8 @@ def computing(like: torch.Tensor) -> Iterator[None]:
         yield
 
 
-def _take(lane: dict[int, Signal], value: Value, keep: set[int]) -> Signal | None:
-    return lane.get(value.serial) if value.serial in keep else lane.pop(value.serial, None)
+def _take(signals: dict[int, Signal], value: Value, keep: set[int]) -> Signal | None:
+    return signals.get(value.serial) if value.serial in keep else signals.pop(value.serial, None)
 
 
 def _weighted(entry: Entry) -> bool:
@@ -111,12 +111,12 @@ def _joined(done: Signal | None, new: Signal | None) -> Signal | None:
     return done if new is None else added(done, contrasted(new))
 
 
-def _found(value: Value, begun: dict[int, Signal], waiting: dict[int, Signal]) -> Signal:
-    if value.serial in waiting:
+def _found(value: Value, active: dict[int, Signal], pending: dict[int, Signal]) -> Signal:
+    if value.serial in pending:
         raise no_contrast(value)
-    if value.serial not in begun:
+    if value.serial not in active:
         raise no_path(value)
-    return begun[value.serial]
+    return active[value.serial]
 
 
 def no_contrast(value: Value) -> LayerError:

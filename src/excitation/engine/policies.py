@@ -25,7 +25,7 @@ class Policies:
             `"fold"`: a channel with a negative scale swaps raised and lowered, as if folded into the weights before it;
             `"copy"`: the signal is copied whatever the sign, as the original program does.
         normaliser: what happens to a winner without excitatory active inputs (`Z = 0` in Eq. 4).
-            `"lose"`: its mass ends there, and the account says so; `"spread"`: its inputs' activations are replaced
+            `"lose"`: its mass ends there, and the balance reports it; `"spread"`: its inputs' activations are replaced
             by one, then, if it has no excitatory weight at all, the mass is spread evenly.
         threshold: of convolutions with kernels of several positions: normalisers up to this fraction of what their
             output channel could attain (the image's largest input times the sum of the channel's excitatory weights)

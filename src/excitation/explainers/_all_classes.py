@@ -48,7 +48,7 @@ def find_all_classes(
     """The maps of all classes, from which any target, mixture or contrast is a small product.
 
     Excitation Backprop is linear in the top-down signal, so the maps of all classes are one matrix. It is found from
-    above, a pass for each class, or from below, where one pass upwards reaches every class from one position.
+    above, one downward sweep for each class, or from below, one transposed sweep for each position, for all classes.
     Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in
     this way,
     and the layer mixes it by Eq. 4 (for the contrast too: the pair is formed there).

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .._errors import BalanceError, ExcitationError
 from ..core import Settings, Targets, make_request
-from ..engine import Account, AccountRow, Images
+from ..engine import BalanceRow, Images, MassRecorder
 from ..methods import find_method
 from ..models import LoadedModel
 
@@ -38,7 +38,7 @@ class MassBalance:
     """
 
     layer: str
-    rows: tuple[AccountRow, ...]
+    rows: tuple[BalanceRow, ...]
     top: Mass
     arrived: Mass
     lost: Mass
@@ -91,13 +91,13 @@ def measure_balance(
     options = dict(settings.options)
     if "signed" in method.options and (method.name != "mwp" or options.get("against") is not None):
         options["signed"] = True
-    account = Account()
-    unchecked = method.sweep(make_request(model, images, targets, settings), options, account)
+    recorder = MassRecorder()
+    unchecked = method.sweep(make_request(model, images, targets, settings), options, recorder)
     result = unchecked.validate()
     if len(result.by_layer) > 1:
         raise ExcitationError("a balance follows the mass to one layer; name one of several inputs.")
-    account.check()
-    rows = tuple(account.rows)
+    recorder.check()
+    rows = tuple(recorder.rows)
     assert result.top is not None
     zero = torch.zeros_like(result.top)
     arrived = result.maps.double().flatten(2).sum(2)
@@ -115,7 +115,7 @@ def measure_balance(
         is_cut=result.is_cut[result.layer],
     )
     size = max((float(row.size.max()) for row in rows), default=0.0)
-    if contrast != "target" and float(made.residue.abs().max()) > len(rows) * account.tolerance * size:
+    if contrast != "target" and float(made.residue.abs().max()) > len(rows) * recorder.tolerance * size:
         raise BalanceError(
             f"the mass at layer {made.layer!r} does not balance: {_number(made.top)} on top, but"
             f" {_number(made.arrived)} arrived, {_number(made.lost)} lost and {_number(made.bypassed)} bypassed: mass"

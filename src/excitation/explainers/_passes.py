@@ -1,4 +1,4 @@
-"""The passes that maps of all classes are made of: from units down to a layer, from its positions up to units."""
+"""The passes that compute maps of all classes: downward sweeps from units, transposed sweeps from positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from .._errors import ExcitationError
-from ..engine import LIVE, Climb, ExcitationRules, Record, Value, attention_maps
+from ..engine import LIVE, ExcitationRules, Record, TransposedSweep, Value, attention_maps
 
 UnitMaps = Float[torch.Tensor, "image unit position"]
 FeatureMaps = Float[torch.Tensor, "image feature position"]
@@ -50,18 +50,18 @@ class Passes:
     def from_below(
         self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False
     ) -> tuple[UnitMaps, UnitMaps | None]:
-        """The same, and less the dual's maps if asked for, from each position upwards."""
+        """The same by transposed sweeps from each position; with `dual`, also the maps less the dual's."""
         record, start = self._start(base, weights)
         self._each()
-        climb = Climb(record, self.layer, self.rules, start, polarities=len(start), contrast=dual)
+        transposed = TransposedSweep(record, self.layer, self.rules, start, polarities=len(start), contrast=dual)
         images, positions = self.layer.shape[0], math.prod(self.layer.shape[2:])
         plain: UnitMaps | None = None
         contrast: UnitMaps | None = None
-        for reached in climb.reached(self.memory):
-            plain = _entered(plain, reached.positions, _rows(reached.plain, weights), images, positions)
-            if reached.contrast is not None:
-                rows = _rows(reached.contrast, weights)
-                contrast = _entered(contrast, reached.positions, rows, images, positions)
+        for maps in transposed.maps(self.memory):
+            plain = _entered(plain, maps.positions, _rows(maps.plain, weights), images, positions)
+            if maps.contrast is not None:
+                rows = _rows(maps.contrast, weights)
+                contrast = _entered(contrast, maps.positions, rows, images, positions)
         assert plain is not None
         return plain, contrast
 

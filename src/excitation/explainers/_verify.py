@@ -128,7 +128,7 @@ def verify(
     What escapes a recording without a trace (numbers that went through NumPy, threads or text and came back as
     constants) is the same for all pictures in the record, but not in the network. The other pictures are made from
     the given ones: flipped, with pixels in random order, with noise, negated. Keeps all activations of one forward
-    pass; costs about ten forward passes and an account.
+    pass; costs about ten forward passes and a mass balance.
 
     Args:
         model: the network, in evaluation mode.

@@ -21,9 +21,9 @@ from ..core import (
     working,
 )
 from ..engine import (
-    Account,
     Entry,
     ExcitationRules,
+    MassRecorder,
     Policies,
     Record,
     Signal,
@@ -61,7 +61,7 @@ def mwp(
     against: Against = None,
     signed: bool = False,
     policies: Policies | None = None,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> UncheckedResult:
     """Marginal winning probability.
 
@@ -69,7 +69,7 @@ def mwp(
     `signed` keeps the negative values of that contrast, which are cut at zero otherwise.
     """
     if against is None:
-        return sweep_down(request, "mwp", "", policies=policies, account=account)
+        return sweep_down(request, "mwp", "", policies=policies, balance=balance)
 
     def start(scores: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         return prior - read_against(
@@ -78,7 +78,7 @@ def mwp(
         )
 
     return sweep_down(
-        request, "mwp", "target", start_of=start, functions=against, signed=signed, policies=policies, account=account
+        request, "mwp", "target", start_of=start, functions=against, signed=signed, policies=policies, balance=balance
     )
 
 
@@ -99,7 +99,7 @@ def c_mwp(
     signed: bool = False,
     policies: Policies | None = None,
     dual: Literal["same", "own"] = "same",
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> UncheckedResult:
     """Contrastive MWP (Eq. 8): unit minus dual unit.
 
@@ -107,7 +107,7 @@ def c_mwp(
     position: the dual then starts where it responds itself, at `max(-s, 0)` (beyond the paper).
     """
     if dual == "same":
-        return sweep_down(request, "c-mwp", "dual", signed=signed, policies=policies, account=account)
+        return sweep_down(request, "c-mwp", "dual", signed=signed, policies=policies, balance=balance)
     names = request.layers or (request.engine_layer(),)
     record, calls = record_calls(request, names)
     places = [find_place(record, name) for name in names]

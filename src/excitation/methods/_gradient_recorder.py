@@ -17,7 +17,7 @@ from ..core import Request, find_place, pick_scores
 from ..engine import Grid, Kind, Record, Recorder, Value
 from ..engine._functions import Function
 from ..engine._values import tensors_in
-from ..engine.operations import Read, Reading
+from ..engine.operations import CallContext, Read
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a rectifier's input and its output to what is put in the output's place."""
@@ -90,14 +90,14 @@ class GradientRecorder(Recorder):
 
     def _write(
         self,
-        reading: Reading,
+        context: CallContext,
         read: Read | None,
         results: list[torch.Tensor],
         kind: Kind,
         problem: UnsupportedOperationError | None,
         tensors: Sequence[torch.Tensor],
     ) -> None:
-        super()._write(reading, read, results, kind, problem, tensors)
+        super()._write(context, read, results, kind, problem, tensors)
         for tensor in results:
             value = self._book.get(tensor)
             if value is not None and (self._keep is None or value.address in self._keep):

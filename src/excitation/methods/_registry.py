@@ -28,7 +28,7 @@ from ..core import (
     single_images,
     target_labels,
 )
-from ..engine import INPUT, Account, Images, policies_or_default
+from ..engine import INPUT, Images, MassRecorder, policies_or_default
 from ..models._loaded import LoadedModel
 from ._sweeps import UncheckedResult
 
@@ -149,13 +149,15 @@ class Method:
             frames=(Frame(tuple(images.shape[2:])),) * len(images),
         )
 
-    def sweep(self, request: Request, options: Mapping[str, Any], account: Account | None = None) -> UncheckedResult:
+    def sweep(
+        self, request: Request, options: Mapping[str, Any], balance: MassRecorder | None = None
+    ) -> UncheckedResult:
         """Maps of a request that are not checked yet, of a method that is one sweep of the engine.
 
         Args:
             request: what is asked.
             options: the method's own, checked by `check_options`.
-            account: of probability mass, to be filled.
+            balance: takes the rows of the mass balance.
 
         Raises:
             ExcitationError: the method is no sweep; or as `explain`.
@@ -165,7 +167,7 @@ class Method:
             raise ExcitationError(f"method {self.name!r} has no mass to follow; those that have: {names}.")
         # Gradients are not needed: the caller's modes do not reach in.
         with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
-            result: UncheckedResult = self.function(request, account=account, **options)
+            result: UncheckedResult = self.function(request, balance=balance, **options)
         if result.explanation.method != self.name:
             result = replace(result, explanation=replace(result.explanation, method=self.name))
         return result
@@ -251,8 +253,8 @@ def method(
             return function(request, **fixed, **options)
 
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        sweeps = "account" in {p.name for p in parameters}
-        options = {p.name: p.default for p in parameters if p.name not in {*fixed, *hidden, "account"}}
+        sweeps = "balance" in {p.name for p in parameters}
+        options = {p.name: p.default for p in parameters if p.name not in {*fixed, *hidden, "balance"}}
         for key in (name, *aliases):
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)

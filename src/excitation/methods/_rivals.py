@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from ..core import Request, SpatialWeighting, read_positions, rivals_signal
-from ..engine import Account, Policies
+from ..engine import MassRecorder, Policies
 from ._registry import method
 from ._requirements import require_rules_above
 from ._sweeps import UncheckedResult, sweep_down
@@ -93,7 +93,7 @@ def r_mwp(
     start: Start = "odds",
     signed: bool = False,
     policies: Policies | None = None,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> UncheckedResult:
     """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
 
@@ -103,5 +103,5 @@ def r_mwp(
     """
     return sweep_down(
         request, "r-mwp", "rivals", start_of=lambda scores, _: contrasted_start(request, scores, start),
-        signed=signed, policies=policies, account=account,
+        signed=signed, policies=policies, balance=balance,
     )  # fmt: skip

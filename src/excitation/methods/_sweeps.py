@@ -24,7 +24,7 @@ from ..core import (
     warn_of_bypass,
     working,
 )
-from ..engine import Account, Place, Policies, Record, attention_maps, policies_or_default, total
+from ..engine import MassRecorder, Place, Policies, Record, attention_maps, policies_or_default, total
 
 StartOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From the class scores and the targets' signals to the signal that is swept down."""
@@ -39,7 +39,7 @@ class UncheckedResult:
         scores: of all classes.
         checks: what to check of each layer's maps.
         joins: by layer that is only one arm of the network: where others join.
-        account: of mass, where one was asked for.
+        balance: the rows of the mass balance, where one was requested.
         request: what was asked.
     """
 
@@ -47,7 +47,7 @@ class UncheckedResult:
     scores: torch.Tensor
     checks: list[MapCheck]
     joins: dict[str, str]
-    account: Account | None
+    balance: MassRecorder | None
     request: Request
 
     def validate(self) -> Explanation:
@@ -78,7 +78,7 @@ def sweep_down(
     functions: Any = None,
     signed: bool = False,
     policies: Policies | None = None,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> UncheckedResult:
     """Maps of each target at each layer.
 
@@ -90,7 +90,7 @@ def sweep_down(
         functions: what else may hold functions of the scores, which are not called with scores that are not finite.
         signed: whether negative values of a contrast are kept.
         policies: choices the paper leaves open.
-        account: of mass, to be filled.
+        balance: takes the rows of the mass balance.
     """
     names = request.layers
     if names is None and request.preferred is not None:
@@ -103,12 +103,12 @@ def sweep_down(
     prior = request.priors(scores)
     start = prior if start_of is None else start_of(scores, prior)
     policies = policies_or_default(policies)
-    if account is not None:
-        account.nonnegative = not kind and policies.conserves
+    if balance is not None:
+        balance.nonnegative = not kind and policies.conserves
     values = [place.value for place in places if place.value is not None]
-    arrived = attention_maps(record, start[None], values, policies, contrast=kind == "dual", account=account)
+    arrived = attention_maps(record, start[None], values, policies, contrast=kind == "dual", balance=balance)
     return unchecked(
-        request, name, record, places, arrived, prior, kind=kind, signed=signed, policies=policies, account=account
+        request, name, record, places, arrived, prior, kind=kind, signed=signed, policies=policies, balance=balance
     )
 
 
@@ -123,7 +123,7 @@ def unchecked(
     kind: str,
     signed: bool,
     policies: Policies,
-    account: Account | None = None,
+    balance: MassRecorder | None = None,
 ) -> UncheckedResult:
     """Maps that a sweep gave, with their shares of the mass on top and what is to be checked."""
     assert record.top is not None
@@ -156,7 +156,7 @@ def unchecked(
         is_cut={place.name: place.name not in joins and len(record.inputs) == 1 for place in places},
         views={place.name: _views(place) for place in places},
     )
-    return UncheckedResult(explanation, scores, checks, joins, account, request)
+    return UncheckedResult(explanation, scores, checks, joins, balance, request)
 
 
 def _views(place: Place) -> int:

@@ -19,7 +19,7 @@ from ._choices import Selection, Written
 from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
 from ._families import Affine, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
 from ._moving import Arrangement
-from ._reading import READERS, Parts, Read, Reader, Reading, place_of
+from ._readers import READERS, CallContext, Parts, Read, Reader, place_of
 
 __all__ = [
     "READERS",
@@ -27,6 +27,7 @@ __all__ = [
     "Affine",
     "Arrangement",
     "Average",
+    "CallContext",
     "Gated",
     "GatedAverage",
     "Magnitude",
@@ -37,7 +38,6 @@ __all__ = [
     "Reach",
     "Read",
     "Reader",
-    "Reading",
     "Scaled",
     "Selection",
     "Sum",

@@ -27,7 +27,7 @@ from .._bounds import (
     sign_kept,
 )
 from ._elementwise import Activation, Interval, Magnitude
-from ._reading import Number, Read, Reading, reads
+from ._readers import CallContext, Number, Read, reads
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -90,24 +90,24 @@ GATES: dict[str, Interval] = {
 
 
 @reads(*SIMPLE)
-def simple(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def simple(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Functions that rise."""
     del args, kwargs
-    interval, sign = SIMPLE[reading.name]
-    return _activation(input, interval, sign=sign, rectifies=reading.name in {"relu", "relu6"})
+    interval, sign = SIMPLE[context.name]
+    return _activation(input, interval, sign=sign, rectifies=context.name in {"relu", "relu6"})
 
 
 @reads(*GATES)
-def sigmoid(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def sigmoid(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Functions that rise from zero to one, and are used as gates."""
     del args, kwargs
-    return _activation(input, GATES[reading.name], gates=True)
+    return _activation(input, GATES[context.name], gates=True)
 
 
 @reads("softplus")
-def softplus(reading: Reading, input: torch.Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Read:
+def softplus(context: CallContext, input: torch.Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Read:
     """Rises from zero; with a negative `beta` it rises to zero."""
-    del reading
+    del context
     return _activation(input, _softplus(float(beta), float(threshold)))
 
 
@@ -119,17 +119,17 @@ def _softplus(beta: float, threshold: float) -> Interval:
 
 @reads("elu", "selu", "celu")
 def exponential_linear(
-    reading: Reading, input: torch.Tensor, alpha: Number = 1.0, scale: Number = 1.0, *args: Any, **kwargs: Any
+    context: CallContext, input: torch.Tensor, alpha: Number = 1.0, scale: Number = 1.0, *args: Any, **kwargs: Any
 ) -> Read:
     """Rising from `-alpha` (SELU: from `-scale alpha`)."""
     del args, kwargs
-    if reading.name == "selu":
+    if context.name == "selu":
         alpha = scale = 1
-    elif reading.name == "celu":
+    elif context.name == "celu":
         scale = 1
-    if (alpha < 0 and reading.name == "elu") or scale < 0:
-        reading.refuse(f"alpha = {alpha} and scale = {scale} make it fall.")
-    return _activation(input, _exponential_linear(reading.name, float(alpha), float(scale)), sign=1)
+    if (alpha < 0 and context.name == "elu") or scale < 0:
+        context.refuse(f"alpha = {alpha} and scale = {scale} make it fall.")
+    return _activation(input, _exponential_linear(context.name, float(alpha), float(scale)), sign=1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -144,23 +144,23 @@ def _exponential_linear(name: str, alpha: float, scale: float) -> Interval:
 
 
 @reads("leaky_relu")
-def leaky(reading: Reading, input: torch.Tensor, negative_slope: Number = 0.01, inplace: bool = False) -> Read:
+def leaky(context: CallContext, input: torch.Tensor, negative_slope: Number = 0.01, inplace: bool = False) -> Read:
     """A neuron of both signs stays one."""
     del inplace
     if negative_slope < 0:
-        reading.refuse(f"its negative slope {negative_slope} makes it fall.")
+        context.refuse(f"its negative slope {negative_slope} makes it fall.")
     return _activation(input, _leaky(float(negative_slope)), sign=1)
 
 
 @reads("rrelu")
 def random_leaky(
-    reading: Reading, input: torch.Tensor, lower: Number = 1 / 8, upper: Number = 1 / 3, training: bool = False,
+    context: CallContext, input: torch.Tensor, lower: Number = 1 / 8, upper: Number = 1 / 3, training: bool = False,
     *args: Any, **kwargs: Any,
 ) -> Read:  # fmt: skip
     """In evaluation mode a leaky rectifier with the mean of the slopes."""
     del args, kwargs
     if training:
-        raise TrainingModeError(f"{reading.where} draws random slopes; {_remedy(reading, 'nn.RReLU')}.")
+        raise TrainingModeError(f"{context.where} draws random slopes; {_remedy(context, 'nn.RReLU')}.")
     return _activation(input, _leaky((float(lower) + float(upper)) / 2), sign=1)
 
 
@@ -170,22 +170,22 @@ def _leaky(slope: float) -> Interval:
 
 
 @reads("silu", "gelu", "hardswish", "mish")
-def smooth_rectifier(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def smooth_rectifier(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Smooth rectifiers keep the sign of their input and dip a little below zero.
 
     Beyond the paper: their few negative values act as lowered neurons (see `sign_kept`).
     """
-    function: Function = getattr(F, reading.name)
+    function: Function = getattr(F, context.name)
     return _activation(
         input, lambda bounds: sign_kept(bounds, lambda b: rising(b, lambda x: function(x, *args, **kwargs))), sign=1
     )
 
 
 @reads("prelu")
-def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
+def prelu(context: CallContext, input: torch.Tensor, weight: torch.Tensor) -> Read:
     """Rising with learned slopes below zero."""
-    if reading.carries(weight) or bool((weight < 0).any()):
-        reading.refuse("a negative slope makes it fall.")
+    if context.carries(weight) or bool((weight < 0).any()):
+        context.refuse("a negative slope makes it fall.")
     if weight.numel() > 1:
         weight = weight.reshape(-1, *(1,) * (input.dim() - 2))
     slopes = weight.detach().double()
@@ -194,20 +194,20 @@ def prelu(reading: Reading, input: torch.Tensor, weight: torch.Tensor) -> Read:
 
 @reads("hardtanh")
 def hard_tanh(
-    reading: Reading, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
+    context: CallContext, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
 ) -> Read | None:
     """A gate between two numbers."""
     del inplace
-    return clamp(reading, input, min_val, max_val)
+    return clamp(context, input, min_val, max_val)
 
 
 @reads("clamp", "clip", "clamp_min", "clamp_max")
-def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:
+def clamp(context: CallContext, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:
     """A gate between two numbers, either of them open; it does to a bound what it does to a neuron."""
-    if reading.name == "clamp_max":
+    if context.name == "clamp_max":
         min, max = None, min if max is None else max
     if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
-        reading.refuse("limits given as tensors have no rule.", "Give them as numbers.")
+        context.refuse("limits given as tensors have no rule.", "Give them as numbers.")
     least, most = -math.inf if min is None else float(min), math.inf if max is None else float(max)
     interval = _between(builtins.min(least, most), most)
     return _activation(input, interval, sign=int(least <= 0 <= most), rectifies=least == 0)
@@ -215,18 +215,18 @@ def clamp(reading: Reading, input: torch.Tensor, min: Any = None, max: Any = Non
 
 @reads("threshold", "_threshold")
 def threshold(
-    reading: Reading, input: torch.Tensor, threshold: Number, value: Number, inplace: bool = False
+    context: CallContext, input: torch.Tensor, threshold: Number, value: Number, inplace: bool = False
 ) -> Read:  # fmt: skip
     """A rectifier with a threshold of its own."""
     del inplace
     if value > threshold:
-        reading.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
+        context.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
     interval = _rising(lambda x: F.threshold(x, threshold, value), float(value), math.inf)
     return _activation(input, interval, sign=int(value == 0 or threshold < 0), rectifies=value == 0)
 
 
 @reads("softmax", "log_softmax")
-def softmax(reading: Reading, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Read:
+def softmax(context: CallContext, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Read:
     """On top of a classifier: the signal on a probability is the signal on its score (a departure, see docs).
 
     A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
@@ -234,36 +234,36 @@ def softmax(reading: Reading, input: torch.Tensor, dim: int | None = None, *args
     del args, kwargs
     # Without `dim` PyTorch takes the first or the second axis, by the number of axes.
     over = (dim if dim is not None else 0 if input.dim() in {0, 1, 3} else 1,)
-    if reading.name == "log_softmax":  # the scores, less one number that all classes share
+    if context.name == "log_softmax":  # the scores, less one number that all classes share
         return Activation((1.0,), lambda _: NONPOSITIVE, alone=False, linear=True, over=over), (input,)
     return Activation((1.0,), lambda _: UNIT, gates=True, alone=False, over=over), (input,)
 
 
 @reads("pow", "square")
-def power(reading: Reading, input: Any, exponent: Any = 2) -> Read:
+def power(context: CallContext, input: Any, exponent: Any = 2) -> Read:
     """A power with a positive exponent, of a neuron that is never negative: it rises from zero.
 
     An odd whole exponent rises on both sides of zero. An even one falls below it, so there a neuron of both signs has
     no rule; other exponents do not exist there.
     """
-    if reading.carries(exponent) or not reading.carries(input):
-        reading.refuse("its exponent is computed from the images, so which of its two inputs a winner chose is open.")
+    if context.carries(exponent) or not context.carries(input):
+        context.refuse("its exponent is computed from the images, so which of its two inputs a winner chose is open.")
     if isinstance(exponent, torch.Tensor) and exponent.numel() != 1:
-        reading.refuse("an exponent for each neuron has no rule.", "Give it as one number.")
+        context.refuse("an exponent for each neuron has no rule.", "Give it as one number.")
     number = float(exponent)
     if not number > 0:
-        bounds = reading.value(input).bounds
+        bounds = context.value(input).bounds
         steers = number < 0 and bounds.nonnegative
-        reading.refuse(
+        context.refuse(
             f"its exponent {number:g} makes it fall or constant.",
             bounds=inverse(rising(bounds, lambda x: x.pow(-number))) if steers else UNBOUNDED,
             gate=steers,
         )
-    value = reading.value(input)
+    value = context.value(input)
     if number % 2 == 1:
         return _activation(input, lambda b: sign_kept(b, lambda c: rising(c, lambda x: x.pow(number))), sign=1)
     if not value.nonnegative:
-        reading.refuse(
+        context.refuse(
             f"its exponent is {number:g} and its input can be negative, where it does not rise.",
             bounds=rising(magnitude(value.bounds), lambda x: x.pow(number)) if number % 2 == 0 else UNBOUNDED,
         )
@@ -271,50 +271,50 @@ def power(reading: Reading, input: Any, exponent: Any = 2) -> Read:
 
 
 @reads("abs", "absolute")
-def absolute(reading: Reading, input: torch.Tensor) -> Read:
+def absolute(context: CallContext, input: torch.Tensor) -> Read:
     """What raises `|x|` raises the neuron above zero and lowers it below."""
     if input.is_complex():
-        reading.refuse(
+        context.refuse(
             "it takes the magnitude of complex numbers (a spectrogram), for which there is no rule.",
             "Give the network the magnitudes, or choose a layer above it.",
             bounds=NONNEGATIVE,
         )
-    if reading.value(input).nonnegative:
+    if context.value(input).nonnegative:
         return _activation(input, _between(0.0, math.inf), sign=1)
     return Magnitude(scale=(1.0,), input=input), (input,)
 
 
 @reads("rsqrt", "reciprocal")
-def falling(reading: Reading, input: torch.Tensor) -> Read:
+def falling(context: CallContext, input: torch.Tensor) -> Read:
     """The inverse of a statistic scales what it is multiplied with; an activation it would turn upside down."""
-    refuse_inverse(reading, reading.value(input).bounds, root=reading.name == "rsqrt")
+    refuse_inverse(context, context.value(input).bounds, root=context.name == "rsqrt")
 
 
-def refuse_inverse(reading: Reading, bounds: Bounds, *, root: bool = False) -> NoReturn:
+def refuse_inverse(context: CallContext, bounds: Bounds, *, root: bool = False) -> NoReturn:
     """Refuse a signal the way through an inverse, which may scale other activations if it is never negative."""
     known = UNBOUNDED
     if bounds.nonnegative:
         known = inverse(rising(bounds, torch.sqrt) if root else bounds)
-    reading.refuse(
+    context.refuse(
         "it falls where its input rises, so it can scale activations but is none itself.",
         bounds=known, gate=bounds.nonnegative,
     )  # fmt: skip
 
 
 @reads("norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "std", "var", "linalg_matrix_norm")
-def statistic(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def statistic(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """A statistic of several neurons: what is divided by it keeps its signal."""
     del args, kwargs
-    reading.bounds, reading.gate = NONNEGATIVE, True
+    context.bounds, context.gate = NONNEGATIVE, True
     raise UnsupportedOperationError(
-        f"{reading.where} carries information and has no rule: it is a statistic of several neurons, which can scale"
+        f"{context.where} carries information and has no rule: it is a statistic of several neurons, which can scale"
         " activations but is none itself. Choose a layer above it, or replace it in the model."
     )
 
 
 @reads("local_response_norm")
 def local_response_norm(
-    reading: Reading,
+    context: CallContext,
     input: torch.Tensor,
     size: int,
     alpha: Number = 1e-4,
@@ -324,7 +324,7 @@ def local_response_norm(
     """Local response normalisation: signals pass unchanged (Sec. 3.4)."""
     del size
     if alpha < 0 or beta < 0 or k < 0:
-        reading.refuse(f"alpha = {alpha}, beta = {beta}, k = {k}: a negative one makes it no normalisation.")
+        context.refuse(f"alpha = {alpha}, beta = {beta}, k = {k}: a negative one makes it no normalisation.")
     return Activation(scale=(1.0,), interval=lambda bounds: sign_kept(bounds, scaled_by_statistic), alone=False), (
         input,
     )
@@ -332,18 +332,18 @@ def local_response_norm(
 
 @reads("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
 def dropout(
-    reading: Reading, input: torch.Tensor, p: Number = 0.5, training: bool = True, *args: Any, **kw: Any
+    context: CallContext, input: torch.Tensor, p: Number = 0.5, training: bool = True, *args: Any, **kw: Any
 ) -> Read:
     """Dropout in evaluation mode: the identity."""
     del args
     if kw.get("train", training) and p > 0:
-        raise TrainingModeError(f"{reading.where} is active; {_remedy(reading, 'nn.Dropout')}.")
+        raise TrainingModeError(f"{context.where} is active; {_remedy(context, 'nn.Dropout')}.")
     return Activation((1.0,), _between(-math.inf, math.inf), sign=1, linear=True), (input,)
 
 
-def _remedy(reading: Reading, module: str) -> str:
+def _remedy(context: CallContext, module: str) -> str:
     """How to turn off what only training does."""
-    if reading.training():
+    if context.training():
         return "call model.eval() first"
     return (
         "the model is in evaluation mode, but its code asks for training: pass `training=self.training` there, or use"

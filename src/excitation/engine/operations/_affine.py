@@ -14,25 +14,25 @@ from .._axes import Axes, Kept, Made, Resampled
 from .._bounds import Limit
 from .._layout import claim_space, suggest_channels
 from ._families import Affine, Noise, Reach
-from ._reading import Number, Read, Reading, common_shape, pair, reads
+from ._readers import CallContext, Number, Read, common_shape, pair, reads
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 INPUT_OF = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 
 
-def _check_weight(reading: Reading, x: torch.Tensor, weight: torch.Tensor, bias: object, space: int) -> None:
-    if reading.carries(weight) or reading.carries(bias):
-        reading.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
-    if not reading.carries(x):
-        reading.refuse("a constant is filtered by something computed from the images.")
+def _check_weight(context: CallContext, x: torch.Tensor, weight: torch.Tensor, bias: object, space: int) -> None:
+    if context.carries(weight) or context.carries(bias):
+        context.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
+    if not context.carries(x):
+        context.refuse("a constant is filtered by something computed from the images.")
     if x.dim() != space + 2:
-        reading.refuse(f"its input has {x.dim()} dimensions; signals need (image, channel, {space} of space).")
+        context.refuse(f"its input has {x.dim()} dimensions; signals need (image, channel, {space} of space).")
 
 
 @reads("conv1d", "conv2d", "conv3d")
 def convolution(
-    reading: Reading,
+    context: CallContext,
     input: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
@@ -43,10 +43,10 @@ def convolution(
 ) -> Read:
     """Convolution of any dimension, grouped, dilated, strided, padded with zeros."""
     n = weight.dim() - 2
-    _check_weight(reading, input, weight, bias, n)
+    _check_weight(context, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
-    axes = _convolved(reading, input, n, scale)
+    axes = _convolved(context, input, n, scale)
     # One position, or one channel: such products are sums without detours.
     exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
     noise = None if exact else Noise(groups)
@@ -69,8 +69,8 @@ def _shift(bias: torch.Tensor | None, space: int) -> Callable[[], Limit]:
     return added
 
 
-def _convolved(reading: Reading, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
-    layout = reading.value(input).layout
+def _convolved(context: CallContext, input: torch.Tensor, space: int, steps: tuple[float, ...]) -> Axes:
+    layout = context.value(input).layout
     if layout is not None:
         claim_space(layout, space)
     return _convolution_axes(steps)
@@ -181,7 +181,7 @@ def _spread_out(x: torch.Tensor, strides: tuple[int, ...], size: tuple[int, ...]
 
 @reads("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def transposed_convolution(
-    reading: Reading,
+    context: CallContext,
     input: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
@@ -193,7 +193,7 @@ def transposed_convolution(
 ) -> Read:
     """Transposed convolution: the same weights, read the other way."""
     n = weight.dim() - 2
-    _check_weight(reading, input, weight, bias, n)
+    _check_weight(context, input, weight, bias, n)
     strides = pair(stride, n)
 
     def forward(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -211,7 +211,7 @@ def transposed_convolution(
     def rows(w: torch.Tensor) -> torch.Tensor:
         return _kernels(torch.unflatten(w, 0, (groups, -1)).transpose(1, 2).flatten(0, 1))
 
-    axes = _convolved(reading, input, n, scale)
+    axes = _convolved(context, input, n, scale)
     return Affine(
         scale, input, weight, forward, adjoint, noise=Noise(groups, transposed=True), axes=axes, rows=rows,
         shift=_shift(bias, n),
@@ -232,21 +232,21 @@ def _linear_adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 
 @reads("linear")
 def linear(
-    reading: Reading, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    context: CallContext, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> Read:  # fmt: skip
     """Fully connected: the last dimension is mixed."""
-    if reading.carries(weight) or reading.carries(bias):
-        reading.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
-    return mixing(reading, input, weight, bias)
+    if context.carries(weight) or context.carries(bias):
+        context.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
+    return mixing(context, input, weight, bias)
 
 
 def mixing(
-    reading: Reading, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    context: CallContext, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> Read:  # fmt: skip
     """`input @ weight.T + bias`."""
     if input.dim() < 2:
-        reading.refuse("its input has no image dimension.")
-    layout = reading.value(input).layout
+        context.refuse("its input has no image dimension.")
+    layout = context.value(input).layout
     if layout is not None:
         suggest_channels(layout, -1)
     axes: Axes = (*(Kept(axis) for axis in range(input.dim() - 1)), Made())
@@ -258,16 +258,16 @@ def mixing(
 
 @reads("cosine_similarity")
 def cosine_similarity(
-    reading: Reading, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: Number = 1e-8
+    context: CallContext, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: Number = 1e-8
 ) -> Read:  # fmt: skip
     """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
-    if reading.carries(x1) and reading.carries(x2):
-        reading.refuse("it compares two activations, so which of them a winner chose is open.")
-    x, constant = (x1, x2) if reading.carries(x1) else (x2, x1)
+    if context.carries(x1) and context.carries(x2):
+        context.refuse("it compares two activations, so which of them a winner chose is open.")
+    x, constant = (x1, x2) if context.carries(x1) else (x2, x1)
     whole = common_shape(x.shape, constant.shape)
     axis = dim % len(whole) - len(whole)
     if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
-        reading.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
+        context.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
     weight = F.normalize(constant.detach(), dim=axis, eps=float(eps))
     shape = x.shape[1:]
 

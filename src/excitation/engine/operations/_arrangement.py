@@ -31,7 +31,7 @@ from ._choices import Taken
 from ._elementwise import Activation
 from ._families import LEAD
 from ._moving import Arrangement
-from ._reading import Number, Read, Reading, reads
+from ._readers import CallContext, Number, Read, reads
 
 Laid = Callable[[Layout, torch.Size], Layout]
 """From an input's layout and the output's shape to the output's layout."""
@@ -78,9 +78,9 @@ def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
 
 
 @reads("contiguous", "clone", "detach", "detach_", "data.__get__", "alias", "positive", "requires_grad_", "lift_fresh")
-def same(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def same(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """The same numbers."""
-    del reading, args, kwargs
+    del context, args, kwargs
     return _same(input)
 
 
@@ -93,14 +93,14 @@ def _unchanged(bounds: Bounds) -> Bounds:
 
 
 @reads("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")
-def cast(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read | None:
+def cast(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read | None:
     """Another precision or device; the sweep has its own precision."""
     if not input.is_floating_point():
-        value = reading.value(input)
-        reading.refuse(
+        value = context.value(input)
+        context.refuse(
             "numbers without gradients (masks, indices) become activations.", bounds=value.bounds, gate=value.gate
         )
-    if reading.name in {"cpu", "cuda"} or any(_names_device(item) for item in (*args, *kwargs.values())):
+    if context.name in {"cpu", "cuda"} or any(_names_device(item) for item in (*args, *kwargs.values())):
         device = input.device
         return _single(input, lambda x: x, lambda p: p.to(device), pointwise=input.dim() == 4)
     return _same(input)
@@ -114,23 +114,23 @@ def _names_device(item: object) -> bool:
     "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "ravel", "atleast_2d",
     "atleast_3d", "_unsafe_view",
 )  # fmt: skip
-def reshape(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def reshape(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """The same numbers in row-major order under another shape."""
-    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name, None) or getattr(torch, reading.name)
+    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name, None) or getattr(torch, context.name)
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         return p.reshape(*p.shape[:LEAD], *input_shape)
 
     if any(isinstance(arg, torch.dtype) for arg in args) or "dtype" in kwargs:
-        reading.refuse("viewing the bits as another type has no rule.")
+        context.refuse("viewing the bits as another type has no rule.")
     input_shape = input.shape
     return _single(input, lambda x: method(x.contiguous(), *args, **kwargs), adjoint, scale=(), laid=reshaped)
 
 
 @reads("permute", "transpose", "swapaxes", "swapdims", "t", "movedim", "moveaxis", "T.__get__", "mT.__get__")
-def permute(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def permute(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Dimensions in another order."""
-    name = reading.name
+    name = context.name
 
     def apply(x: torch.Tensor) -> torch.Tensor:
         if name.endswith(".__get__"):
@@ -154,11 +154,11 @@ def _order(apply: Callable[[torch.Tensor], torch.Tensor], dims: int) -> list[int
 
 
 @reads("expand", "expand_as", "repeat", "tile", "repeat_interleave", "broadcast_to")
-def repeat(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def repeat(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Copies: their signals add up."""
-    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name)
-    laid = _repeated if reading.name in {"repeat", "tile"} else _expanded
-    return _indexed(input, lambda x: method(x, *args, **kwargs), None if reading.name == "repeat_interleave" else laid)
+    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
+    laid = _repeated if context.name in {"repeat", "tile"} else _expanded
+    return _indexed(input, lambda x: method(x, *args, **kwargs), None if context.name == "repeat_interleave" else laid)
 
 
 def _expanded(layout: Layout, shape: torch.Size) -> Layout:
@@ -186,11 +186,11 @@ def _copies(size: int) -> Axis:
 
 @reads("flip", "fliplr", "flipud", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
        "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
-def shuffle(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def shuffle(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Neurons taken from given places."""
-    if any(reading.carries(item) for item in (*args, *kwargs.values())):
-        reading.refuse("the places it takes neurons from depend on the images.")
-    name = reading.name
+    if any(context.carries(item) for item in (*args, *kwargs.values())):
+        context.refuse("the places it takes neurons from depend on the images.")
+    name = context.name
     owner = next(place for place in (torch.Tensor, torch, F) if hasattr(place, name))
     method: Callable[..., torch.Tensor] = getattr(owner, name)
     if name == "narrow":
@@ -223,11 +223,11 @@ def _cut(at: dict[int, range], dropped: Container[int] = ()) -> Laid:
 
 
 @reads("getitem")
-def getitem(reading: Reading, input: torch.Tensor, index: Any) -> Read:
+def getitem(context: CallContext, input: torch.Tensor, index: Any) -> Read:
     """Slicing and indexing by constants."""
     parts = index if isinstance(index, tuple) else (index,)
-    if any(reading.carries(part) for part in parts):
-        reading.refuse("the places it takes neurons from depend on the images.")
+    if any(context.carries(part) for part in parts):
+        context.refuse("the places it takes neurons from depend on the images.")
     basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
     if not basic or any(isinstance(part, bool) for part in parts):
         return _indexed(input, lambda x: x[index])
@@ -333,16 +333,16 @@ def _images_kept(layout: Layout, shape: torch.Size, apply: Callable[[torch.Tenso
 
 
 @reads("cat", "concat", "concatenate", "stack", "hstack", "vstack")
-def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0, **kwargs: Any) -> Read:
+def concatenate(context: CallContext, tensors: Sequence[torch.Tensor], dim: int = 0, **kwargs: Any) -> Read:
     """Concatenation: each part takes its slice of the signal."""
-    if reading.name in {"hstack", "vstack"}:
-        reading.refuse("only `cat` and `stack` have a rule.", "Use torch.cat.")
+    if context.name in {"hstack", "vstack"}:
+        context.refuse("only `cat` and `stack` have a rule.", "Use torch.cat.")
     if "axis" in kwargs:
         dim = kwargs["axis"]
     parts = tuple(tensors)
     if any(part.dim() == 1 and part.numel() == 0 for part in parts):
-        reading.refuse("an empty tensor of one dimension is concatenated.", "Leave it out.")
-    if reading.name == "stack":
+        context.refuse("an empty tensor of one dimension is concatenated.", "Leave it out.")
+    if context.name == "stack":
         d = dim % (parts[0].dim() + 1)
 
         def adjoint(signals: Sequence[torch.Tensor | None]) -> Sequence[torch.Tensor]:
@@ -368,9 +368,9 @@ def concatenate(reading: Reading, tensors: Sequence[torch.Tensor], dim: int = 0,
 
 
 @reads("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split")
-def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def split(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Splitting: the parts' signals are put back side by side."""
-    name = reading.name
+    name = context.name
     dim = kwargs.get("dim", args[0] if name == "unbind" and args else args[1] if len(args) > 1 else 0) % input.dim()
     method: Callable[..., Sequence[torch.Tensor]] = getattr(torch.Tensor, name)
 
@@ -404,9 +404,9 @@ def split(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> R
 
 
 @reads("glu")
-def gated_half(reading: Reading, input: torch.Tensor, dim: int = -1) -> Read:
+def gated_half(context: CallContext, input: torch.Tensor, dim: int = -1) -> Read:
     """The first half of the channels, each gated by the sigmoid of one of the second: all signal to the first."""
-    del reading
+    del context
     d = dim % input.dim()
     half = input.shape[d] // 2
 
@@ -421,7 +421,7 @@ def gated_half(reading: Reading, input: torch.Tensor, dim: int = -1) -> Read:
 
 @reads("pad")
 def pad(
-    reading: Reading, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: Number | None = None
+    context: CallContext, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: Number | None = None
 ) -> Read:  # fmt: skip
     """Padding: with a constant its places are no neurons; by reflection or repetition they are copies.
 
@@ -433,7 +433,7 @@ def pad(
     if mode != "constant":
         return _indexed(input, lambda x: _pad_any(x, pads, mode), axes=axes)
     if value not in (None, 0, -math.inf):
-        reading.refuse(f"padding with {value} puts evidence where there is no neuron.", "Pad with zeros.")
+        context.refuse(f"padding with {value} puts evidence where there is no neuron.", "Pad with zeros.")
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         return F.pad(p, [-side for side in pads])

@@ -15,20 +15,20 @@ from ..._errors import TrainingModeError
 from .._bounds import UNIT
 from ._contraction import Letters, products
 from ._families import GatedAverage
-from ._reading import Parts, Read, Reading, common_shape, reads
+from ._readers import CallContext, Parts, Read, common_shape, reads
 
 
 @reads("scaled_dot_product_attention")
 def attention(
-    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    context: CallContext, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,
 ) -> Read:  # fmt: skip
     """`softmax(q k^T scale + mask) v`."""
     if dropout_p > 0:
-        raise TrainingModeError(f"{reading.where} drops weights at random; call model.eval() first.")
-    if not reading.carries(value):
-        reading.refuse(
+        raise TrainingModeError(f"{context.where} drops weights at random; call model.eval() first.")
+    if not context.carries(value):
+        context.refuse(
             "its values are constants, so a signal would have to pass its weights.", "Choose a layer above it."
         )
     found: list[torch.Tensor] = []
@@ -42,7 +42,7 @@ def attention(
     batch = "abcdefgh"[: value.dim() - 2]
     axis = -3 if enable_gqa else -2
     if value.shape[:axis] != common_shape(*(tensor.shape[:axis] for tensor in (query, key, value))):
-        reading.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
+        context.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
     return _average(value, weights, batch, query.shape[-3] if enable_gqa else None)
 
 
@@ -90,7 +90,7 @@ def _weights(
 
 @reads("multi_head_attention_forward")
 def multi_head_attention(
-    reading: Reading, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, embed_dim_to_check: int,
+    context: CallContext, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, embed_dim_to_check: int,
     num_heads: int, in_proj_weight: torch.Tensor | None, in_proj_bias: torch.Tensor | None,
     bias_k: torch.Tensor | None, bias_v: torch.Tensor | None, add_zero_attn: bool, dropout_p: float,
     out_proj_weight: torch.Tensor, out_proj_bias: torch.Tensor | None, training: bool = True,
@@ -103,9 +103,9 @@ def multi_head_attention(
     """By its parts: projections, the softmax of their products, the weighted sum of values, the last projection."""
     del embed_dim_to_check, is_causal  # the mask says the same
     if training and dropout_p > 0:
-        raise TrainingModeError(f"{reading.where} drops weights at random; call model.eval() first.")
+        raise TrainingModeError(f"{context.where} drops weights at random; call model.eval() first.")
     if bias_k is not None or bias_v is not None or add_zero_attn or static_k is not None or static_v is not None:
-        reading.refuse("tokens added to keys and values have no rule.", "Leave out bias_k, bias_v and add_zero_attn.")
+        context.refuse("tokens added to keys and values have no rule.", "Leave out bias_k, bias_v and add_zero_attn.")
 
     def run() -> Any:
         projections = [q_proj_weight, k_proj_weight, v_proj_weight]

@@ -20,7 +20,7 @@ from .._axes import Axes, Kept, Made
 from .._values import Value
 from ._affine import mixing
 from ._families import Affine, GatedAverage
-from ._reading import Number, Parts, Read, Reading, reads
+from ._readers import CallContext, Number, Parts, Read, reads
 
 TWO_ACTIVATIONS = "it multiplies two activations, neither of them a gate, so which one a winner chose is open."
 
@@ -39,20 +39,20 @@ class Letters:
 
 
 @reads("einsum")
-def einsum(reading: Reading, equation: Any, *operands: Any) -> Read | Parts:
+def einsum(context: CallContext, equation: Any, *operands: Any) -> Read | Parts:
     """Any einsum of one activation with constants, or with a gate."""
     tensors = list(operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands)
     if not isinstance(equation, str) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
-        reading.refuse("it is called with lists of axes.", "Write the equation as a string.")
-    terms, y = _terms(reading, equation, [tensor.dim() for tensor in tensors])
-    carrying = [place for place, tensor in enumerate(tensors) if reading.carries(tensor)]
+        context.refuse("it is called with lists of axes.", "Write the equation as a string.")
+    terms, y = _terms(context, equation, [tensor.dim() for tensor in tensors])
+    carrying = [place for place, tensor in enumerate(tensors) if context.carries(tensor)]
     if len(carrying) > 2 or (len(carrying) == 2 and len(tensors) > 2):
-        reading.refuse("it multiplies several activations at once.", "Write it as products of two tensors each.")
+        context.refuse("it multiplies several activations at once.", "Write it as products of two tensors each.")
     place = carrying[0]
     if len(tensors) == 1:
-        return _alone(reading, tensors[0], terms[0], y)
+        return _alone(context, tensors[0], terms[0], y)
     if len(tensors) == 2:
-        return contraction(reading, tensors[0], tensors[1], terms[0], terms[1], y)
+        return contraction(context, tensors[0], tensors[1], terms[0], terms[1], y)
     rest = [other for other in range(len(tensors)) if other != place]
     wanted = "".join(sorted({letter for other in rest for letter in terms[other]} & {*terms[place], *y}))
 
@@ -64,12 +64,12 @@ def einsum(reading: Reading, equation: Any, *operands: Any) -> Read | Parts:
     return Parts(run)
 
 
-def _terms(reading: Reading, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
+def _terms(context: CallContext, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
     """Letters of all operands and of the output, with letters in place of dots."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(dims):
-        reading.refuse(f"its equation {equation!r} names {len(terms)} tensors, {len(dims)} were given.")
+        context.refuse(f"its equation {equation!r} names {len(terms)} tensors, {len(dims)} were given.")
     free = [letter for letter in string.ascii_letters if letter not in equation]
     count = max((d - len(term) + 3 for term, d in zip(terms, dims, strict=True) if "..." in term), default=0)
     dots = "".join(free[:count])
@@ -83,32 +83,32 @@ def _terms(reading: Reading, equation: str, dims: Sequence[int]) -> tuple[list[s
     return found, dots + "".join(sorted(a for a in set(every) if every.count(a) == 1 and a not in dots))
 
 
-def _alone(reading: Reading, x: torch.Tensor, term: str, y: str) -> Parts:
+def _alone(context: CallContext, x: torch.Tensor, term: str, y: str) -> Parts:
     """An einsum of one tensor: sums over axes, and axes in another order."""
     if len(set(term)) < len(term):
-        reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
+        context.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
     return Parts(lambda: _laid_out(x, term, y))
 
 
-def contraction(reading: Reading, a: torch.Tensor, b: torch.Tensor, left: str, right: str, y: str) -> Read | Parts:
+def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: str, right: str, y: str) -> Read | Parts:
     """A product of two tensors by the letters of their axes; either may be the activation."""
-    both = reading.carries(a) and reading.carries(b)
-    gates = [reading.carries(tensor) and reading.value(tensor).gate for tensor in (a, b)]
+    both = context.carries(a) and context.carries(b)
+    gates = [context.carries(tensor) and context.value(tensor).gate for tensor in (a, b)]
     if both and all(letter in y for letter in left + right):  # a product, neuron by neuron
         return Parts(lambda: _laid_out(a, left, y) * _laid_out(b, right, y))
     if both and gates[0] == gates[1]:
-        reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
-    x, w, xs, ws = (b, a, right, left) if (gates[0] if both else reading.carries(b)) else (a, b, left, right)
+        context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+    x, w, xs, ws = (b, a, right, left) if (gates[0] if both else context.carries(b)) else (a, b, left, right)
     if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
-        reading.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
+        context.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
     if not (x.is_floating_point() and w.is_floating_point()):
-        reading.refuse("it multiplies activations by numbers that are no activations.")
+        context.refuse("it multiplies activations by numbers that are no activations.")
     if all(letter in y for letter in xs):
         return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
-    gate = reading.value(w) if both else None
+    gate = context.value(w) if both else None
     xs, ws, w = _matched(x, w, xs, ws)
     letters = Letters(xs, ws, y)
-    return _gated(x, w, letters, gate) if gate is not None else _weighted(reading, x, w, letters)
+    return _gated(x, w, letters, gate) if gate is not None else _weighted(context, x, w, letters)
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
@@ -141,7 +141,7 @@ def _laid_out(tensor: torch.Tensor, term: str, y: str) -> torch.Tensor:
     return ordered
 
 
-def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Letters) -> Read:
+def _weighted(context: CallContext, x: torch.Tensor, w: torch.Tensor, letters: Letters) -> Read:
     """A contraction with a constant: as a linear layer where it is one, else by einsum."""
     alone = [axis for axis, letter in enumerate(letters.w) if letter not in letters.x + letters.y]
     if alone:
@@ -149,7 +149,7 @@ def _weighted(reading: Reading, x: torch.Tensor, w: torch.Tensor, letters: Lette
         letters = Letters(letters.x, "".join(a for a in letters.w if a in letters.x + letters.y), letters.y)
     xs, ws, y = letters.x, letters.w, letters.y
     if len(xs) > 1 and len(ws) == 2 and y and y[:-1] == xs[:-1] and set(ws) == {xs[-1], y[-1]}:
-        return mixing(reading, x, w if ws[0] == y[-1] else w.t())
+        return mixing(context, x, w if ws[0] == y[-1] else w.t())
     forward, adjoint, apart = products(letters, x.shape)
 
     def rows(w: torch.Tensor) -> torch.Tensor:
@@ -239,33 +239,33 @@ def _matmul_letters(left: int, right: int) -> tuple[str, str, str]:
 
 
 @reads("matmul", "mm", "bmm", "mv", "dot", "vdot", "rmatmul", "linalg_matmul")
-def matrix_product(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+def matrix_product(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
     """Product of matrices, batches of them or vectors, constant or a gate on either side."""
-    left, right = (other, input) if reading.name == "rmatmul" else (input, other)
-    return contraction(reading, left, right, *_matmul_letters(left.dim(), right.dim()))
+    left, right = (other, input) if context.name == "rmatmul" else (input, other)
+    return contraction(context, left, right, *_matmul_letters(left.dim(), right.dim()))
 
 
 @reads("inner")
-def inner(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+def inner(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
     """Sums over the last axis of both."""
     if not (input.dim() and other.dim()):
         return Parts(lambda: input * other)
     lower, upper = string.ascii_lowercase[: input.dim() - 1], string.ascii_uppercase[: other.dim() - 1]
-    return contraction(reading, input, other, lower + "z", upper + "z", lower + upper)
+    return contraction(context, input, other, lower + "z", upper + "z", lower + upper)
 
 
 @reads("linalg_vecdot")
-def vecdot(reading: Reading, x: torch.Tensor, y: torch.Tensor, *, dim: int = -1) -> Read | Parts:
+def vecdot(context: CallContext, x: torch.Tensor, y: torch.Tensor, *, dim: int = -1) -> Read | Parts:
     """Dot products along one axis."""
     dims = max(x.dim(), y.dim())
     letters = string.ascii_letters[:dims]
     summed = letters[dim % dims]
     terms = [letters[dims - tensor.dim() :] for tensor in (x, y)]
-    return contraction(reading, x, y, terms[0], terms[1], letters.replace(summed, ""))
+    return contraction(context, x, y, terms[0], terms[1], letters.replace(summed, ""))
 
 
 @reads("tensordot")
-def tensordot(reading: Reading, a: torch.Tensor, b: torch.Tensor, dims: Any = 2, out: None = None) -> Read | Parts:
+def tensordot(context: CallContext, a: torch.Tensor, b: torch.Tensor, dims: Any = 2, out: None = None) -> Read | Parts:
     """Sums over pairs of axes."""
     del out
     if isinstance(dims, torch.Tensor):
@@ -278,25 +278,25 @@ def tensordot(reading: Reading, a: torch.Tensor, b: torch.Tensor, dims: Any = 2,
     for first, second in zip(*pairs, strict=True):
         right[second] = left[first]
     y = [letter for letter in left if letter not in right] + [letter for letter in right if letter not in left]
-    return contraction(reading, a, b, "".join(left), "".join(right), "".join(y))
+    return contraction(context, a, b, "".join(left), "".join(right), "".join(y))
 
 
 @reads("outer", "ger")
-def outer(reading: Reading, input: torch.Tensor, vec2: torch.Tensor) -> Read | Parts:
+def outer(context: CallContext, input: torch.Tensor, vec2: torch.Tensor) -> Read | Parts:
     """Every product of two entries: no sum."""
-    return contraction(reading, input, vec2, "i", "j", "ij")
+    return contraction(context, input, vec2, "i", "j", "ij")
 
 
 @reads("bilinear")
 def bilinear(
-    reading: Reading, input1: torch.Tensor, input2: torch.Tensor, weight: torch.Tensor, bias: Any = None
+    context: CallContext, input1: torch.Tensor, input2: torch.Tensor, weight: torch.Tensor, bias: Any = None
 ) -> Read | Parts:
     """A bilinear form with one constant side, which makes the weights of a linear one."""
-    if reading.carries(weight) or reading.carries(bias):
-        reading.refuse("its weights are computed from the images, so which of its inputs a winner chose is open.")
-    if reading.carries(input1) and reading.carries(input2):
-        reading.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
-    first = reading.carries(input1)
+    if context.carries(weight) or context.carries(bias):
+        context.refuse("its weights are computed from the images, so which of its inputs a winner chose is open.")
+    if context.carries(input1) and context.carries(input2):
+        context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+    first = context.carries(input1)
     x, other = (input1, input2) if first else (input2, input1)
     rows = string.ascii_lowercase[: x.dim() - 1]
     # One row of the constant side for all images is one weight for all of them.
@@ -306,35 +306,35 @@ def bilinear(
         shared = rows
     term = "OXY" if first else "OYX"
     constant = torch.einsum(f"{shared}Y,{term}->{shared}OX", other, weight)
-    return contraction(reading, x, constant, f"{rows}X", f"{shared}OX", f"{rows}O")
+    return contraction(context, x, constant, f"{rows}X", f"{shared}OX", f"{rows}O")
 
 
 @reads("addmm", "addmv", "addbmm", "baddbmm")
 def added_product(
-    reading: Reading, input: Any, first: torch.Tensor, second: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
+    context: CallContext, input: Any, first: torch.Tensor, second: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Read | Parts:
     """`beta * bias + alpha * x w`: of a constant and a product, the product."""
-    if reading.carries(input):
-        if reading.name == "addbmm":
-            reading.refuse("an activation is added to a sum over batches.", "Multiply and add separately.")
+    if context.carries(input):
+        if context.name == "addbmm":
+            context.refuse("an activation is added to a sum over batches.", "Multiply and add separately.")
 
         def apart() -> torch.Tensor:
             made: torch.Tensor = first @ second
             return torch.add(input if beta == 1 else input * beta, made if alpha == 1 else made * alpha)
 
         return Parts(apart)
-    if alpha != 1 and not (reading.carries(first) and reading.carries(second)):
-        first, second = (first, second * alpha) if reading.carries(first) else (first * alpha, second)
+    if alpha != 1 and not (context.carries(first) and context.carries(second)):
+        first, second = (first, second * alpha) if context.carries(first) else (first * alpha, second)
     elif alpha != 1:
-        reading.refuse(f"a product of activations times {alpha} has no rule.", "Multiply separately.")
+        context.refuse(f"a product of activations times {alpha} has no rule.", "Multiply separately.")
     a, b, y = _matmul_letters(first.dim(), second.dim())
-    return contraction(reading, first, second, a, b, y.replace("a", "") if reading.name == "addbmm" else y)
+    return contraction(context, first, second, a, b, y.replace("a", "") if context.name == "addbmm" else y)
 
 
 @reads("linalg_multi_dot", "chain_matmul")
-def several_matrices(reading: Reading, tensors: Any, *rest: torch.Tensor) -> Read | Parts:
+def several_matrices(context: CallContext, tensors: Any, *rest: torch.Tensor) -> Read | Parts:
     """A chain of matrices, of which one depends on the images."""
-    del reading
+    del context
     chain: list[torch.Tensor] = [*tensors, *rest] if isinstance(tensors, (list, tuple)) else [tensors, *rest]
 
     def run() -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .._axes import Axes, Kept, Made, Resampled
 from ._families import Average
 from ._pooling import transpose_of
-from ._reading import Read, Reading, reads
+from ._readers import CallContext, Read, reads
 from ._selection import along
 
 
@@ -55,17 +55,17 @@ def linear_map(
 
 @reads("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
 def grid_sampling(
-    reading: Reading, input: torch.Tensor, grid: torch.Tensor, mode: Any = "bilinear", padding_mode: Any = "zeros",
+    context: CallContext, input: torch.Tensor, grid: torch.Tensor, mode: Any = "bilinear", padding_mode: Any = "zeros",
     align_corners: bool | None = None,
 ) -> Read:  # fmt: skip
     """Interpolation at the places of a grid, constant or of the images: the grid steers and carries no signal."""
-    if not reading.carries(input):
-        reading.refuse("it samples constants at places that depend on the images.")
+    if not context.carries(input):
+        context.refuse("it samples constants at places that depend on the images.")
     modes = {0: "bilinear", 1: "nearest", 2: "bicubic"}
     paddings = {0: "zeros", 1: "border", 2: "reflection"}
     mode, padding_mode = modes.get(mode, mode), paddings.get(padding_mode, padding_mode)
     if mode == "bicubic":
-        reading.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
+        context.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return F.grid_sample(x, grid.to(x.dtype), mode, padding_mode, align_corners)
@@ -75,9 +75,9 @@ def grid_sampling(
 
 
 @reads("fold")
-def fold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def fold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Windows put back where they came from: those that overlap add up."""
-    del reading
+    del context
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return F.fold(x, *args, **kwargs)
@@ -88,8 +88,8 @@ def fold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Re
 
 
 @reads("cumsum")
-def running_sum(reading: Reading, input: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Read:
+def running_sum(context: CallContext, input: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Read:
     """Sums of all neurons up to each along a dimension."""
-    del reading, dtype
+    del context, dtype
     axis = dim % max(input.dim(), 1)
     return linear_map(input, lambda x: x.cumsum(axis), along(input, axis, 1.0), apart=axis > 0)

@@ -16,7 +16,7 @@ from .._bounds import Bounds, maximum, minimum
 from ._choices import Selection, Taken
 from ._elementwise import Activation
 from ._families import LEAD
-from ._reading import Parts, Read, Reading, common_shape, reads, reduced_axes, reduced_dims
+from ._readers import CallContext, Parts, Read, common_shape, reads, reduced_axes, reduced_dims
 
 Indices = Callable[[torch.Tensor], torch.Tensor]
 """From the input to the places of the chosen neurons along one dimension, which stays."""
@@ -66,7 +66,7 @@ SMALLEST = _first_smallest, torch.amin
 
 @reads("max", "min", "amax", "amin")
 def extremum(
-    reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
+    context: CallContext, input: torch.Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
 ) -> Read | Parts:
     """The largest or smallest over dimensions, over everything, or of two tensors.
 
@@ -74,24 +74,24 @@ def extremum(
     """
     second = dim if isinstance(dim, torch.Tensor) else other
     if second is not None:
-        return larger(reading, input, second)
-    return _over(input, reduced_dims(input, dim), keepdim, LARGEST if reading.name.endswith("max") else SMALLEST)
+        return larger(context, input, second)
+    return _over(input, reduced_dims(input, dim), keepdim, LARGEST if context.name.endswith("max") else SMALLEST)
 
 
 @reads("aminmax")
 def smallest_and_largest(
-    reading: Reading, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False
+    context: CallContext, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False
 ) -> Read:
     """Both at once."""
-    del reading
+    del context
     return _over(input, reduced_dims(input, dim), keepdim, SMALLEST, LARGEST)
 
 
 @reads("maximum", "fmax", "minimum", "fmin")
-def larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
+def larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
     """Of two tensors, neuron by neuron; beside a constant it is a rectifier with a threshold for each neuron."""
-    most = reading.name in {"max", "maximum", "fmax"}
-    carrying = [reading.carries(tensor) for tensor in (input, other)]
+    most = context.name in {"max", "maximum", "fmax"}
+    carrying = [context.carries(tensor) for tensor in (input, other)]
     if not all(carrying):
         x, limit = (input, other) if carrying[0] else (other, input)
         return _limited(x, limit, most=most)
@@ -145,10 +145,10 @@ def _ordered(
 
 @reads("topk")
 def largest_few(
-    reading: Reading, input: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+    context: CallContext, input: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Read:  # fmt: skip
     """The k largest along a dimension."""
-    del reading
+    del context
 
     def run(x: torch.Tensor) -> Any:
         return x.topk(k, dim, largest, sorted)
@@ -164,11 +164,11 @@ def largest_few(
 
 @reads("sort", "msort")
 def sorting(
-    reading: Reading, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
+    context: CallContext, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
 ) -> Read:
     """All neurons along a dimension by value, equals in their order."""
     del stable
-    along = 0 if reading.name == "msort" else dim
+    along = 0 if context.name == "msort" else dim
 
     def run(x: torch.Tensor) -> Any:
         return torch.sort(x, stable=True, dim=along, descending=descending)
@@ -177,9 +177,9 @@ def sorting(
 
 
 @reads("kthvalue")
-def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Read:
+def kth_smallest(context: CallContext, input: torch.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Read:
     """The k-th smallest along a dimension."""
-    del reading
+    del context
     return _over(
         input,
         reduced_dims(input, dim),
@@ -192,9 +192,9 @@ def kth_smallest(reading: Reading, input: torch.Tensor, k: int, dim: int = -1, k
 
 
 @reads("median", "nanmedian")
-def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
+def median(context: CallContext, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
     """The middle one; of an even number PyTorch takes the lower of the two in the middle."""
-    run = torch.median if reading.name == "median" else torch.nanmedian
+    run = torch.median if context.name == "median" else torch.nanmedian
 
     def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
         return x.median(dims[0], keepdim=keepdim).values if len(dims) == 1 else x.median()
@@ -205,16 +205,16 @@ def median(reading: Reading, input: torch.Tensor, dim: int | None = None, keepdi
 
 
 @reads("cummax", "cummin")
-def running_extremum(reading: Reading, input: torch.Tensor, dim: int) -> Read:
+def running_extremum(context: CallContext, input: torch.Tensor, dim: int) -> Read:
     """The largest or smallest so far along a dimension."""
-    run = torch.cummax if reading.name == "cummax" else torch.cummin
+    run = torch.cummax if context.name == "cummax" else torch.cummin
     return _ordered(input, dim, lambda x: run(x, dim).indices, lambda x: run(x, dim).values, Resampled(dim, 1.0))
 
 
 @reads("logsumexp", "special_logsumexp")
-def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
+def soft_maximum(context: CallContext, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
     """A soft maximum: each input wins with its softmax weight, which is also its part in the derivative."""
-    del reading
+    del context
     dims = reduced_dims(input, dim)
 
     def adjoint(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
@@ -237,8 +237,8 @@ def soft_maximum(reading: Reading, input: torch.Tensor, dim: Any = None, keepdim
 
 
 @reads("logaddexp")
-def soft_larger(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Parts:
+def soft_larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Parts:
     """The same of two tensors."""
-    del reading
+    del context
     shape = common_shape(input.shape, other.shape)
     return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from .._axes import Axes, Kept, Resampled
 from .._layout import claim_space
 from ._families import Average, PowerAverage, Reach, Winner
-from ._reading import Number, Read, Reading, pair, reads, reduced_axes, reduced_dims
+from ._readers import CallContext, Number, Read, pair, reads, reduced_axes, reduced_dims
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
@@ -48,9 +48,9 @@ def _average(
     return Average(scale, input, forward, adjoint, weights, mean, reach, overall, axes=axes), (input,)
 
 
-def _pooled(reading: Reading, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
+def _pooled(context: CallContext, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
     """Space is seen through windows; all axes before it stay."""
-    layout = reading.value(input).layout
+    layout = context.value(input).layout
     if layout is not None and input.dim() == space + 2:
         claim_space(layout, space)
     kept = input.dim() - space
@@ -69,7 +69,7 @@ def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation
 
 @reads("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def average_pooling(
-    reading: Reading,
+    context: CallContext,
     input: torch.Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -79,7 +79,7 @@ def average_pooling(
     divisor_override: int | None = None,
 ) -> Read:
     """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
-    n = _space(reading.name)
+    n = _space(context.name)
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
     settings = (ceil_mode, count_include_pad) if divisor_override is None else (
@@ -94,20 +94,20 @@ def average_pooling(
         inside = not any(pair(padding, n)) and not ceil_mode
     reach = _reach(input, kernel_size, step, padding) if n == 2 else None
     steps = tuple(float(s) for s in pair(step, n))
-    axes = _pooled(reading, input, n, steps)
+    axes = _pooled(context, input, n, steps)
     return _average(input, forward, steps, weights if inside else None, mean=weights <= 1, reach=reach, axes=axes)
 
 
 @reads("lp_pool1d", "lp_pool2d", "lp_pool3d")
 def power_pooling(
-    reading: Reading, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
+    context: CallContext, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
     ceil_mode: bool = False,
 ) -> Read:  # fmt: skip
     """The p-norm of each window: inputs share by their p-th powers, as if these were averaged and the root taken."""
-    n, p = _space(reading.name), float(norm_type)
-    value = reading.value(input)
+    n, p = _space(context.name), float(norm_type)
+    value = context.value(input)
     if not 0 < p < math.inf or not value.nonnegative:
-        reading.refuse(
+        context.refuse(
             f"p-norm pooling has a rule for finite p > 0 and inputs that are never negative; p is {p:g}"
             f"{'' if value.nonnegative else ' and its inputs can be negative'}."
         )
@@ -125,46 +125,51 @@ def power_pooling(
     reach = _reach(input, kernel_size, step, 0) if n == 2 else None
     adjoint, count = transpose_of(forward, input), math.prod(pair(kernel_size, n))
     scale = tuple(float(s) for s in pair(step, n))
-    axes = _pooled(reading, input, n, scale)
+    axes = _pooled(context, input, n, scale)
     return PowerAverage(scale, powers, forward, adjoint, 1.0, True, reach, root=p, count=count, axes=axes), (input,)
 
 
 @reads("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
-def adaptive_average_pooling(reading: Reading, input: torch.Tensor, output_size: Any) -> Read:
+def adaptive_average_pooling(context: CallContext, input: torch.Tensor, output_size: Any) -> Read:
     """Adaptive and global average pooling."""
-    pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[_space(reading.name)]
+    pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[_space(context.name)]
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return pool(x, output_size)
 
     sizes = output_size if isinstance(output_size, (list, tuple)) else (output_size,)
-    single = reading.name.endswith("2d") and all(size == 1 for size in sizes)
-    axes = _pooled(reading, input, _space(reading.name), None)
+    single = context.name.endswith("2d") and all(size == 1 for size in sizes)
+    axes = _pooled(context, input, _space(context.name), None)
     return _average(input, forward, None, 1.0, mean=True, overall=single, axes=axes)
 
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
-def interpolation(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def interpolation(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Interpolation between neighbours: affine with the neighbours' weights, none negative."""
     mode = kwargs.get("mode", args[2] if len(args) > 2 else "nearest")
     if mode == "bicubic":
-        reading.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
-    resize = getattr(F, reading.name)
+        context.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
+    resize = getattr(F, context.name)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = resize(x, *args, **kwargs)
         return result
 
-    return _average(input, forward, None, 1.0, mean=True, axes=_pooled(reading, input, input.dim() - 2, None))
+    return _average(input, forward, None, 1.0, mean=True, axes=_pooled(context, input, input.dim() - 2, None))
 
 
 @reads("mean", "sum")
 def mean_or_sum(
-    reading: Reading, input: torch.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+    context: CallContext,
+    input: torch.Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Read:
     """Mean or sum over dimensions: affine with equal weights."""
     del dtype
-    dims, mean = reduced_dims(input, dim), reading.name == "mean"
+    dims, mean = reduced_dims(input, dim), context.name == "mean"
 
     count = math.prod(input.shape[d] for d in dims)
     left = [1 if d in dims else size for d, size in enumerate(input.shape)]
@@ -181,7 +186,7 @@ def mean_or_sum(
     overall = set(dims) == {2, 3} and input.dim() == 4
     weights = 1.0 if mean else float(count)
     axes = reduced_axes(input.dim(), dims, keepdim=keepdim)
-    learned = not reading.value(input).multiplied.isdisjoint(dims)
+    learned = not context.value(input).multiplied.isdisjoint(dims)
     average = Average(
         None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned
     )
@@ -191,10 +196,10 @@ def mean_or_sum(
 @reads(
     *(f"{kind}max_pool{n}d{tail}" for kind in ("", "adaptive_") for n in (1, 2, 3) for tail in ("", "_with_indices"))
 )
-def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def max_pooling(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Max pooling: to the winner, the first in row-major order (PyTorch's own choice)."""
-    n = _space(reading.name)
-    adaptive = reading.name.startswith("adaptive")
+    n = _space(context.name)
+    adaptive = context.name.startswith("adaptive")
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
     kwargs = dict(kwargs)
     if adaptive:
@@ -210,7 +215,7 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
         reach = _reach(input, kwargs["kernel_size"], step, *more) if n == 2 else None
 
     dims = (input.dim() - n, input.dim())
-    both = bool(kwargs.pop("return_indices", False)) or reading.name.endswith("_with_indices")
+    both = bool(kwargs.pop("return_indices", False)) or context.name.endswith("_with_indices")
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
         if adaptive or n != 2 or input.device.type != "cpu" or input.dim() != 4 or not input.is_contiguous():
@@ -225,7 +230,7 @@ def max_pooling(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any
     def maximum(x: torch.Tensor) -> torch.Tensor:
         return pool(x, **kwargs)  # type: ignore[no-any-return]
 
-    axes = _pooled(reading, input, n, scale)
+    axes = _pooled(context, input, n, scale)
     return Winner(
         scale=scale, input=input, indices=indices, maximum=maximum, dims=dims, run=run, both=both, reach=reach,
         axes=axes,

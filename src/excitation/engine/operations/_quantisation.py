@@ -9,17 +9,17 @@ import torch
 from ..._errors import TrainingModeError
 from .._bounds import NONNEGATIVE, sign_kept
 from ._elementwise import Activation
-from ._reading import Read, Reading, reads
+from ._readers import CallContext, Read, reads
 
 
 @reads(
     "round", "floor", "ceil", "trunc", "fix", "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine",
     "_fake_quantize_learnable_per_tensor_affine", "_fake_quantize_learnable_per_channel_affine",
 )  # fmt: skip
-def staircase(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def staircase(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Rounding and fake quantisation; a step below zero is reached from below zero only, but for `floor`."""
-    if any(reading.carries(item) for item in (*args, *kwargs.values())):
-        reading.refuse("the size of its steps depends on the images.", "Use the scale that calibration stored.")
+    if any(context.carries(item) for item in (*args, *kwargs.values())):
+        context.refuse("the size of its steps depends on the images.", "Use the scale that calibration stored.")
     return _rounded(input)
 
 
@@ -29,23 +29,23 @@ def _rounded(input: torch.Tensor) -> Read:
 
 @reads("fused_moving_avg_obs_fake_quant")
 def observed_staircase(
-    reading: Reading, input: torch.Tensor, observer_on: torch.Tensor, *args: Any, **kwargs: Any
+    context: CallContext, input: torch.Tensor, observer_on: torch.Tensor, *args: Any, **kwargs: Any
 ) -> Read:
     """Fake quantisation as training uses it."""
     del args, kwargs
     if bool(observer_on.any()):
         raise TrainingModeError(
-            f"{reading.where} still adapts its scale to the images; call"
+            f"{context.where} still adapts its scale to the images; call"
             " model.apply(torch.ao.quantization.disable_observer) first."
         )
     return _rounded(input)
 
 
 @reads("quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic", "linear_dynamic")
-def quantised(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def quantised(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Whole numbers in packed storage, refused."""
     del args, kwargs
-    reading.refuse(
+    context.refuse(
         "it computes with quantised numbers, whose operations the recording cannot read.",
         "Explain the float model it was made from, or the same with fake quantisation.",
     )

@@ -6,60 +6,60 @@ from typing import Any
 
 import torch
 
-from ._reading import Read, Reading, reads
+from ._readers import CallContext, Read, reads
 
 
 @reads(
     "stft", "istft", "view_as_complex", "view_as_real", "complex", "polar",
     *(f"fft_{name}" for name in dir(torch.fft) if name.endswith(("fft", "fft2", "fftn"))),
 )  # fmt: skip
-def complex_numbers(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def complex_numbers(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Fourier transforms and other complex numbers."""
     del args, kwargs
-    reading.refuse(
+    context.refuse(
         "it makes or takes complex numbers, which have no sign, so no neuron raises or lowers another.",
         "Choose a layer above it, or compute the spectrum before the network.",
     )
 
 
 @reads("masked_scatter", "masked_select", "nonzero", "unique", "unique_consecutive")
-def by_mask(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def by_mask(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Results whose places or number depend on a mask of the whole batch."""
     del args, kwargs
-    reading.refuse(
+    context.refuse(
         "it numbers the places of a mask over all images together, so images are mixed.",
         "Use torch.where or a product.",
     )
 
 
 @reads("embedding", "embedding_bag")
-def embedding(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def embedding(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Rows of a table by number."""
     del args, kwargs
-    reading.refuse(
+    context.refuse(
         "it looks rows up by whole numbers, which carry no signal.", "Choose a layer above it: the looked-up rows."
     )
 
 
 @reads(*(f"fractional_max_pool{n}d{tail}" for n in (2, 3) for tail in ("", "_with_indices")))
-def fractional_max_pooling(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def fractional_max_pooling(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Max pooling over windows drawn at random."""
     del args, kwargs
-    reading.refuse("it draws its windows at random in each pass.", "Replace it by adaptive max pooling.")
+    context.refuse("it draws its windows at random in each pass.", "Replace it by adaptive max pooling.")
 
 
 @reads("quantile", "nanquantile")
-def quantile(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def quantile(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """A quantile between two neurons."""
     del args, kwargs
-    reading.refuse("it interpolates between sorted neurons.", "Use torch.kthvalue, torch.median or torch.topk.")
+    context.refuse("it interpolates between sorted neurons.", "Use torch.kthvalue, torch.median or torch.topk.")
 
 
 @reads("rnn_tanh", "rnn_relu", "lstm", "gru", "rnn_tanh_cell", "rnn_relu_cell", "lstm_cell", "gru_cell")
-def recurrent(reading: Reading, *args: Any, **kwargs: Any) -> Read:
+def recurrent(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Recurrent layers."""
     del args, kwargs
-    reading.refuse(
+    context.refuse(
         "a recurrent layer multiplies activations by gates of earlier steps inside one call.",
         "Choose a layer above it; list_layers names them.",
     )

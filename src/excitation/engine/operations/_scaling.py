@@ -14,12 +14,12 @@ from .._values import Value, shared_source
 from ._activations import refuse_inverse
 from ._elementwise import Gated, Product, Scaled
 from ._families import Sum
-from ._reading import Number, Read, Reading, reads
+from ._readers import CallContext, Number, Read, reads
 
 
 @reads("batch_norm")
 def batch_norm(
-    reading: Reading,
+    context: CallContext,
     input: torch.Tensor,
     running_mean: torch.Tensor | None,
     running_var: torch.Tensor | None,
@@ -33,12 +33,12 @@ def batch_norm(
     del momentum
     if training:
         raise TrainingModeError(
-            f"{reading.where} normalises by the statistics of this batch; call model.eval() first"
+            f"{context.where} normalises by the statistics of this batch; call model.eval() first"
             " (a batch norm without running statistics cannot be explained)."
         )
-    if any(map(reading.carries, (running_mean, running_var, weight, bias))):
-        reading.refuse("its scale or its statistics are computed from the images.")
-    layout = reading.value(input).layout
+    if any(map(context.carries, (running_mean, running_var, weight, bias))):
+        context.refuse("its scale or its statistics are computed from the images.")
+    layout = context.value(input).layout
     if layout is not None:
         claim_channels(layout, 1)
     by_channel = (-1, *(1,) * (input.dim() - 2))
@@ -75,24 +75,24 @@ def _normalised(
 
 
 @reads("neg", "negative")
-def negation(reading: Reading, input: torch.Tensor) -> Read:
+def negation(context: CallContext, input: torch.Tensor) -> Read:
     """Swaps raised and lowered."""
-    del reading
+    del context
     return _scaled(input, -1.0)
 
 
 @reads("add", "sub", "subtract", "rsub")
-def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> Read:
+def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1) -> Read:
     """A sum of branches, or a shift by a constant."""
-    signs = {"add": (1, 1), "rsub": (-1, 1)}.get(reading.name, (1, -1))
-    if reading.carries(input) and reading.carries(other):
+    signs = {"add": (1, 1), "rsub": (-1, 1)}.get(context.name, (1, -1))
+    if context.carries(input) and context.carries(other):
         if alpha != 1:
-            reading.refuse(f"a sum of two branches with alpha = {alpha} has no rule.", "Scale the branch first.")
+            context.refuse(f"a sum of two branches with alpha = {alpha} has no rule.", "Scale the branch first.")
         return Sum(scale=(1.0,), terms=(input, other), signs=signs), (input, other)
-    at = 0 if reading.carries(input) else 1
+    at = 0 if context.carries(input) else 1
     x, constant = (input, other)[at], (other, input)[at]
     # torch.add, sub: input + alpha other, input - alpha other; rsub: other - alpha input.
-    scaled = 0 if reading.name == "rsub" else 1
+    scaled = 0 if context.name == "rsub" else 1
     factor = signs[at] * (float(alpha) if at == scaled else 1.0)
     weight = signs[1 - at] * (1.0 if at == scaled else alpha)
     shift = constant if weight == 1 else weight * constant
@@ -100,32 +100,32 @@ def addition(reading: Reading, input: Any, other: Any, *, alpha: Number = 1) -> 
 
 
 @reads("mul", "multiply")
-def multiplication(reading: Reading, input: Any, other: Any) -> Read:
+def multiplication(context: CallContext, input: Any, other: Any) -> Read:
     """Scaling by a constant (a negative factor swaps raised and lowered), or by a gate."""
-    if reading.carries(input) and reading.carries(other):
-        return _gated(reading, input, other)
-    x, constant = (input, other) if reading.carries(input) else (other, input)
+    if context.carries(input) and context.carries(other):
+        return _gated(context, input, other)
+    x, constant = (input, other) if context.carries(input) else (other, input)
     return _scaled(x, constant if isinstance(constant, torch.Tensor) else float(constant))
 
 
 @reads("div", "divide", "true_divide", "rdiv")
-def division(reading: Reading, input: Any, other: Any, *, rounding_mode: str | None = None) -> Read:
+def division(context: CallContext, input: Any, other: Any, *, rounding_mode: str | None = None) -> Read:
     """Scaling by the inverse of a constant, or by that of a statistic that is never negative."""
     if rounding_mode is not None:
-        reading.refuse("rounding has no rule.")
-    if reading.name == "rdiv":
+        context.refuse("rounding has no rule.")
+    if context.name == "rdiv":
         input, other = other, input
-    if not reading.carries(other):
+    if not context.carries(other):
         if not isinstance(other, torch.Tensor):
             return _scaled(input, 1 / other if other else math.copysign(math.inf, other))
         return Scaled(
             scale=(1.0,), factor=other, shape=input.shape, exact=lambda: (other.double().reciprocal(), 0.0)
         ), (input,)
-    bounds = reading.value(other).bounds
-    if not reading.carries(input):
-        refuse_inverse(reading, bounds)
+    bounds = context.value(other).bounds
+    if not context.carries(input):
+        refuse_inverse(context, bounds)
     if not bounds.nonnegative:
-        reading.refuse(
+        context.refuse(
             "it divides by an activation that can be negative, so which of the two a winner chose is open; only"
             " division by what is never negative (a norm, an exponential) passes a signal, to what is divided."
         )
@@ -133,30 +133,30 @@ def division(reading: Reading, input: Any, other: Any, *, rounding_mode: str | N
 
 
 @reads("addcmul")
-def added_scaling(reading: Reading, input: Any, tensor1: Any, tensor2: Any, *, value: Number = 1) -> Read:
+def added_scaling(context: CallContext, input: Any, tensor1: Any, tensor2: Any, *, value: Number = 1) -> Read:
     """`input + value * tensor1 * tensor2`: a constant plus a constant times activations."""
-    carrying = [reading.carries(tensor) for tensor in (tensor1, tensor2)]
-    if reading.carries(input) or all(carrying):
-        reading.refuse("only a constant plus a constant times activations has a rule.", "Multiply and add separately.")
+    carrying = [context.carries(tensor) for tensor in (tensor1, tensor2)]
+    if context.carries(input) or all(carrying):
+        context.refuse("only a constant plus a constant times activations has a rule.", "Multiply and add separately.")
     x, factor = (tensor1, tensor2) if carrying[0] else (tensor2, tensor1)
     return _scaled(x, factor * value, input)
 
 
-def _gated(reading: Reading, input: torch.Tensor, other: torch.Tensor) -> Read:
+def _gated(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read:
     """A product of which one factor takes the signal, if what is known of the two says which one.
 
     Of two functions of one neuron that is the one with the neuron's sign, if the other has one sign everywhere; else
     it is the one that is no gate.
     """
-    a, b = (reading.value(tensor) for tensor in (input, other))
+    a, b = (context.value(tensor) for tensor in (input, other))
     place = _follower(a, b)
     if place is None and a.gate != b.gate:
         place = 0 if b.gate else 1
     if not all(tensor.is_floating_point() or value.gate for tensor, value in ((input, a), (other, b))):
-        reading.refuse("it multiplies activations by numbers that are no activations.")
+        context.refuse("it multiplies activations by numbers that are no activations.")
     if place is None:
         # Whether such a product has a rule is a policy's choice, which the record does not know.
-        return Product(scale=(1.0,), factors=(input, other), where=reading.where, gates=a.gate), (input, other)
+        return Product(scale=(1.0,), factors=(input, other), where=context.where, gates=a.gate), (input, other)
     factor, x = ((other, input), (input, other))[place]
     return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)
 
@@ -174,46 +174,46 @@ def _follower(a: Value, b: Value) -> int | None:
 
 @reads("layer_norm", "rms_norm")
 def layer_norm(
-    reading: Reading, input: torch.Tensor, normalized_shape: Any, weight: Any = None, *args: Any, **kwargs: Any
+    context: CallContext, input: torch.Tensor, normalized_shape: Any, weight: Any = None, *args: Any, **kwargs: Any
 ) -> Read:
     """Normalisation over the last dimensions: each neuron keeps its signal; a negative scale swaps its polarity."""
     del args, kwargs
-    if reading.carries(weight):
-        reading.refuse("its scale is computed from the images.")
-    layout = reading.value(input).layout
+    if context.carries(weight):
+        context.refuse("its scale is computed from the images.")
+    layout = context.value(input).layout
     if layout is not None and weight is not None and weight.dim() == 1:
         suggest_channels(layout, -1)
     over = tuple(range(-len(normalized_shape), 0))
-    centred = reading.name == "layer_norm"
+    centred = context.name == "layer_norm"
     return _normalised(input, 1.0 if weight is None else weight, centred=centred, over=over)
 
 
 @reads("normalize")
 def normalize(
-    reading: Reading, input: torch.Tensor, p: Any = 2.0, dim: int | tuple[int, ...] = 1, *args: Any, **kwargs: Any
+    context: CallContext, input: torch.Tensor, p: Any = 2.0, dim: int | tuple[int, ...] = 1, *args: Any, **kwargs: Any
 ) -> Read:  # fmt: skip
     """Division by a norm: each neuron keeps its signal."""
-    del reading, p, args, kwargs
+    del context, p, args, kwargs
     return _normalised(input, 1.0, centred=False, over=dim if isinstance(dim, tuple) else (dim,))
 
 
 @reads("group_norm")
 def group_norm(
-    reading: Reading, input: torch.Tensor, num_groups: int, weight: Any = None, *args: Any, **kwargs: Any
+    context: CallContext, input: torch.Tensor, num_groups: int, weight: Any = None, *args: Any, **kwargs: Any
 ) -> Read:
     """Normalisation over groups of channels, likewise."""
     del args, kwargs, num_groups
-    if reading.carries(weight):
-        reading.refuse("its scale is computed from the images.")
+    if context.carries(weight):
+        context.refuse("its scale is computed from the images.")
     factor = 1.0 if weight is None else weight.reshape(-1, *(1,) * (input.dim() - 2))
     return _normalised(input, factor, centred=True, over=tuple(range(1, input.dim())))
 
 
 @reads("instance_norm")
 def instance_norm(
-    reading: Reading, input: torch.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None,
+    context: CallContext, input: torch.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None,
     *args: Any, **kwargs: Any,
 ) -> Read:  # fmt: skip
     """Normalisation over each channel's space, likewise."""
     del running_mean, running_var
-    return group_norm(reading, input, 1, weight, *args, **kwargs)
+    return group_norm(context, input, 1, weight, *args, **kwargs)

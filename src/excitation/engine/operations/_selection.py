@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from .._axes import Axes, AxisSource, Kept, Made, Resampled
 from ._choices import Taken, Written, in_doubles
 from ._moving import Arrangement
-from ._reading import Parts, Read, Reading, common_shape, reads
+from ._readers import CallContext, Parts, Read, common_shape, reads
 
 Take = Callable[[torch.Tensor], torch.Tensor]
 
@@ -43,26 +43,26 @@ def along(input: torch.Tensor, dim: int | None, step: float | None = None) -> Ax
 
 
 @reads("index_select", "gather", "take_along_dim")
-def gather(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def gather(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Neurons at given places along one dimension."""
-    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name)
-    if not reading.carries(input):
-        reading.refuse("it looks constants up by numbers that depend on the images.")
+    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
+    if not context.carries(input):
+        context.refuse("it looks constants up by numbers that depend on the images.")
     dims = [item for item in (*args, *kwargs.values()) if isinstance(item, int) and not isinstance(item, bool)]
     return taken(input, lambda x: method(x, *args, **kwargs), along(input, dims[0] if dims else None))
 
 
 @reads("take")
-def take(reading: Reading, input: torch.Tensor, index: torch.Tensor) -> Read:
+def take(context: CallContext, input: torch.Tensor, index: torch.Tensor) -> Read:
     """Neurons at given places of all in row-major order."""
-    del reading
+    del context
     return taken(input, lambda x: x.take(index))
 
 
 @reads("roll")
-def roll(reading: Reading, input: torch.Tensor, shifts: Any, dims: Any = ()) -> Read:
+def roll(context: CallContext, input: torch.Tensor, shifts: Any, dims: Any = ()) -> Read:
     """Neurons moved along, those at the end to the front."""
-    del reading
+    del context
     moved = [dims] if isinstance(dims, int) else list(dims or range(input.dim()))
     moved = [d % input.dim() for d in moved]
     axes: Axes = tuple(Resampled(a, 1.0) if a in moved else Kept(a) for a in range(input.dim()))
@@ -70,10 +70,10 @@ def roll(reading: Reading, input: torch.Tensor, shifts: Any, dims: Any = ()) -> 
 
 
 @reads(*(f"max_unpool{n}d" for n in (1, 2, 3)))
-def max_unpooling(reading: Reading, input: torch.Tensor, indices: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def max_unpooling(context: CallContext, input: torch.Tensor, indices: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Each neuron to the place where a max pooling found its maximum; zeros elsewhere."""
-    unpool: Callable[..., torch.Tensor] = getattr(F, reading.name)
-    n = int(reading.name[-2])
+    unpool: Callable[..., torch.Tensor] = getattr(F, context.name)
+    n = int(context.name[-2])
     take = in_doubles(lambda x: unpool(x, indices, *args, **kwargs))
     lead = input.dim() - n
     axes: list[AxisSource] = [Kept(a) if a < lead else Resampled(a) for a in range(input.dim())]
@@ -85,31 +85,33 @@ def max_unpooling(reading: Reading, input: torch.Tensor, indices: torch.Tensor, 
 
 
 @reads("unfold")
-def unfold(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def unfold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Windows side by side: their neurons are copies, whose signals add up."""
     if len(args) == 3 or {"size", "step", "dimension"} & set(kwargs):
         settings = dict(zip(("dimension", "size", "step"), args, strict=False)) | kwargs
         d, step = settings["dimension"] % input.dim(), settings["step"]
         axes: list[AxisSource] = [Resampled(a, float(step)) if a == d else Kept(a) for a in range(input.dim())]
         return taken(input, lambda x: torch.Tensor.unfold(x, d, settings["size"], step), (*axes, Made()))
-    del reading
+    del context
     apply = in_doubles(lambda x: F.unfold(x, *args, **kwargs))
     lead: Axes = (Kept(0),) if input.dim() == 4 else ()
     return taken(input, apply, (*lead, Made(), Made()), made=True)
 
 
 @reads("broadcast_tensors")
-def broadcast(reading: Reading, *tensors: torch.Tensor) -> Parts:
+def broadcast(context: CallContext, *tensors: torch.Tensor) -> Parts:
     """All tensors repeated to one shape."""
-    del reading
+    del context
     shape = common_shape(*(tensor.shape for tensor in tensors))
     return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
 
 
 @reads("nan_to_num")
-def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Read:
+def without_nan(
+    context: CallContext, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Read:
     """What is no number, or infinite, is replaced by a constant, whose signal is lost."""
-    del reading
+    del context
     odd = ~input.isfinite()
 
     def apply(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor]:
@@ -124,9 +126,9 @@ def without_nan(reading: Reading, input: torch.Tensor, nan: Any = 0.0, posinf: A
 
 
 @reads("softmin")
-def softmin(reading: Reading, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Parts:
+def softmin(context: CallContext, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Parts:
     """The softmax of the negative."""
     del args, kwargs
     if dim is None:
-        reading.refuse("it is called without a dimension.", "Give it one.")
+        context.refuse("it is called without a dimension.", "Give it one.")
     return Parts(lambda: (-input).softmax(dim))

@@ -14,25 +14,25 @@ import torch
 from .._values import tensor_list
 from ._choices import Taken, Written
 from ._linear_maps import linear_map
-from ._reading import Number, Parts, Read, Reading, reads
+from ._readers import CallContext, Number, Parts, Read, reads
 from ._selection import taken
 
 Write = Callable[[Sequence[torch.Tensor], Callable[[Any], Any]], torch.Tensor]
 """The operation on tensors in the place of its operands, and on its constant by what is done to constants."""
 
 
-def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write, *places: object) -> Read:
+def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write, *places: object) -> Read:
     """A tensor made of parts of others and of constants.
 
     Args:
-        reading: of the call.
+        context: of the call.
         operands: whose neurons are kept or written.
         write: what the call does.
         places: what says where: masks, numbers of places, slices.
     """
     if not all(operand.is_floating_point() for operand in operands):
-        reading.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
-    carrying = [reading.carries(operand) for operand in operands]
+        context.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
+    carrying = [context.carries(operand) for operand in operands]
     neurons = [operand for operand, own in zip(operands, carrying, strict=True) if own]
 
     def among(tensors: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> list[torch.Tensor]:
@@ -51,23 +51,23 @@ def written(reading: Reading, operands: Sequence[torch.Tensor], write: Write, *p
         apply=lambda tensors: (write(among(tensors, lambda constant: constant), lambda constant: constant),),
         adjoint=known.adjoint,
         laid=known.laid,
-        steered=any(reading.carries(tensor) for tensor in tensor_list(places)),
+        steered=any(context.carries(tensor) for tensor in tensor_list(places)),
         known=known,
     )
     return operation, tuple(neurons)
 
 
 @reads("where")
-def where(reading: Reading, condition: torch.Tensor, input: Any = None, other: Any = None) -> Read:
+def where(context: CallContext, condition: torch.Tensor, input: Any = None, other: Any = None) -> Read:
     """From one tensor or the other, by a mask, which is silent."""
     if input is None or other is None:
-        reading.refuse("it gives the places of a mask, which carry no signal.", "Use the mask itself.")
-    if condition.is_floating_point() and reading.carries(condition):
+        context.refuse("it gives the places of a mask, which carry no signal.", "Use the mask itself.")
+    if condition.is_floating_point() and context.carries(condition):
         condition = condition.bool()
     choices = [input, other]
     places = [place for place, choice in enumerate(choices) if isinstance(choice, torch.Tensor)]
-    if not any(reading.carries(choices[place]) for place in places):
-        reading.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
+    if not any(context.carries(choices[place]) for place in places):
+        context.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
     kept_places = [place for place in places if choices[place].is_floating_point()]
     kept = [choices[place] for place in kept_places]
 
@@ -77,7 +77,7 @@ def where(reading: Reading, condition: torch.Tensor, input: Any = None, other: A
             given[place] = tensor
         return torch.where(condition, given[0], given[1])
 
-    return written(reading, kept, write, condition)
+    return written(context, kept, write, condition)
 
 
 def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Tensor:
@@ -88,42 +88,42 @@ def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Te
 
 
 @reads("setitem")
-def setitem(reading: Reading, input: torch.Tensor, index: Any, value: Any) -> Read:
+def setitem(context: CallContext, input: torch.Tensor, index: Any, value: Any) -> Read:
     """`y[index] = value`: slices, masks and numbers; the value a tensor or a number."""
     if not isinstance(value, torch.Tensor):
 
         def number(xs: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
             return _into(xs[0], lambda x: x.__setitem__(index, constant(value)))
 
-        return written(reading, [input], number, index)
-    if not reading.carries(input) and not reading.carries(value):
-        reading.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
-    return written(reading, [input, value], lambda xs, _: _into(xs[0], lambda x: x.__setitem__(index, xs[1])), index)
+        return written(context, [input], number, index)
+    if not context.carries(input) and not context.carries(value):
+        context.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
+    return written(context, [input, value], lambda xs, _: _into(xs[0], lambda x: x.__setitem__(index, xs[1])), index)
 
 
 @reads("copy")
-def copy(reading: Reading, input: torch.Tensor, src: torch.Tensor, non_blocking: bool = False) -> Read:
+def copy(context: CallContext, input: torch.Tensor, src: torch.Tensor, non_blocking: bool = False) -> Read:
     """All of a tensor overwritten: by the other, repeated to its shape."""
     del non_blocking
-    if not reading.carries(src):
-        reading.refuse("it overwrites activations by constants.", "Use the constants in their place.")
+    if not context.carries(src):
+        context.refuse("it overwrites activations by constants.", "Use the constants in their place.")
     shape = input.shape
     return taken(src, lambda x: x.expand(shape))
 
 
 @reads("masked_fill", "index_fill")
-def fill(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def fill(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """A number written where a mask, or a list of places along a dimension, says so."""
-    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, reading.name)
+    method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
     value, rest = kwargs.get("value", args[-1]), args if "value" in kwargs else args[:-1]
     named = {key: item for key, item in kwargs.items() if key != "value"}
-    if reading.carries(value):
-        return written(reading, [input, value], lambda xs, _: _filled(method, xs, rest, named), rest, named)
+    if context.carries(value):
+        return written(context, [input, value], lambda xs, _: _filled(method, xs, rest, named), rest, named)
 
     def number(xs: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
         return method(xs[0], *rest, **named, value=constant(value))
 
-    return written(reading, [input], number, rest, named)
+    return written(context, [input], number, rest, named)
 
 
 def _filled(method: Any, xs: Sequence[torch.Tensor], rest: Any, named: Any) -> torch.Tensor:
@@ -132,33 +132,33 @@ def _filled(method: Any, xs: Sequence[torch.Tensor], rest: Any, named: Any) -> t
 
 
 @reads("index_copy", "slice_scatter", "select_scatter", "diagonal_scatter")
-def write_along(reading: Reading, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
+def write_along(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """A tensor written into given places along a dimension."""
-    method: Callable[..., torch.Tensor] = getattr(torch, reading.name)
-    names = ("dim", "index", "source") if reading.name == "index_copy" else ("src",)
+    method: Callable[..., torch.Tensor] = getattr(torch, context.name)
+    names = ("dim", "index", "source") if context.name == "index_copy" else ("src",)
     settings = dict(zip(names, args, strict=False)) | kwargs
     rest = args[len(names) :]
     source = settings.pop(names[-1])
-    if reading.name == "index_copy":
+    if context.name == "index_copy":
         d, index = settings["dim"], settings["index"]
-        return written(reading, [input, source], lambda xs, _: torch.index_copy(xs[0], d, index, xs[1]), index)
-    return written(reading, [input, source], lambda xs, _: method(xs[0], xs[1], *rest, **settings))
+        return written(context, [input, source], lambda xs, _: torch.index_copy(xs[0], d, index, xs[1]), index)
+    return written(context, [input, source], lambda xs, _: method(xs[0], xs[1], *rest, **settings))
 
 
 @reads("as_strided_scatter")
-def write_view(reading: Reading, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+def write_view(context: CallContext, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
     """A tensor written into the memory that a view looks at."""
     return written(
-        reading,
+        context,
         [input, src],
         lambda xs, _: torch.as_strided_scatter(_laid_out(xs[0], input), xs[1], *geometry, **kwargs),
     )
 
 
 @reads("as_strided")
-def view_of_memory(reading: Reading, input: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
+def view_of_memory(context: CallContext, input: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
     """Neurons by their places in memory."""
-    del reading
+    del context
     return taken(input, lambda x: _laid_out(x, input).as_strided(*geometry, **kwargs))
 
 
@@ -169,47 +169,47 @@ def _laid_out(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 @reads("scatter", "scatter_add")
 def scatter(
-    reading: Reading, input: torch.Tensor, dim: int, index: torch.Tensor, src: Any = None, value: Any = None,
+    context: CallContext, input: torch.Tensor, dim: int, index: torch.Tensor, src: Any = None, value: Any = None,
     reduce: str | None = None,
 ) -> Read | Parts:  # fmt: skip
     """Neurons written, or added, at places along a dimension."""
     source = value if src is None else src
-    if reading.name == "scatter_add" or reduce == "add":
+    if context.name == "scatter_add" or reduce == "add":
         if not isinstance(source, torch.Tensor):
             return Parts(lambda: input + torch.zeros_like(input).scatter(dim, index, source, reduce="add"))
-        return _added(reading, input, source, lambda base, x: base.scatter_add(dim, index, x))
+        return _added(context, input, source, lambda base, x: base.scatter_add(dim, index, x))
     if reduce is not None:
-        reading.refuse(f"it reduces by {reduce!r}; only writing and adding have a rule.")
+        context.refuse(f"it reduces by {reduce!r}; only writing and adding have a rule.")
     if not isinstance(source, torch.Tensor):
-        return written(reading, [input], lambda xs, constant: xs[0].scatter(dim, index, constant(source)), index)
-    return written(reading, [input, source], lambda xs, _: xs[0].scatter(dim, index, xs[1]), index)
+        return written(context, [input], lambda xs, constant: xs[0].scatter(dim, index, constant(source)), index)
+    return written(context, [input, source], lambda xs, _: xs[0].scatter(dim, index, xs[1]), index)
 
 
 @reads("index_add")
 def index_add(
-    reading: Reading, input: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, alpha: Number = 1
+    context: CallContext, input: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, alpha: Number = 1
 ) -> Read | Parts:  # fmt: skip
     """Neurons added at places along a dimension."""
     if alpha != 1:
         return Parts(lambda: input.index_add(dim, index, source * alpha))
-    return _added(reading, input, source, lambda base, x: base.index_add(dim, index, x))
+    return _added(context, input, source, lambda base, x: base.index_add(dim, index, x))
 
 
 @reads("index_put")
 def index_put(
-    reading: Reading, input: torch.Tensor, indices: Any, values: torch.Tensor, accumulate: bool = False
+    context: CallContext, input: torch.Tensor, indices: Any, values: torch.Tensor, accumulate: bool = False
 ) -> Read | Parts:
     """`y[indices] = values`, or `+=`."""
     if accumulate:
-        return _added(reading, input, values, lambda base, x: base.index_put(indices, x, accumulate=True))
-    return written(reading, [input, values], lambda xs, _: xs[0].index_put(indices, xs[1]), indices)
+        return _added(context, input, values, lambda base, x: base.index_put(indices, x, accumulate=True))
+    return written(context, [input, values], lambda xs, _: xs[0].index_put(indices, xs[1]), indices)
 
 
 def _added(
-    reading: Reading, base: torch.Tensor, source: torch.Tensor, add: Callable[[torch.Tensor, torch.Tensor], Any]
+    context: CallContext, base: torch.Tensor, source: torch.Tensor, add: Callable[[torch.Tensor, torch.Tensor], Any]
 ) -> Read | Parts:
     """A sum of a tensor and of another's neurons at given places, of which several can come to one place."""
-    if reading.carries(base):
+    if context.carries(base):
         return Parts(lambda: base + add(torch.zeros_like(base), source))
 
     def forward(x: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,7 @@ def winner(
     lead = p.shape[:2]
     flat.scatter_add_(2 + start, places.expand(*lead, *places.shape), p.reshape(*lead, *places.shape))
     result = flat.reshape(*lead, *a.shape)
-    # A maximum over zero padding can be won by the padding: its mass is lost, and the account says so.
+    # A maximum over zero padding can be won by the padding: its mass is lost, and the balance reports it.
     if value.valid is None:
         return result
     valid = value.valid.to(p.device)

@@ -12,7 +12,7 @@ from .._values import Value
 from ..operations import Affine, Average
 from ..operations._families import Noise
 from ..policies import Policies
-from ._halves import half_with_made
+from ._weight_cache import half_with_made
 
 SMALL = 2048
 """Entries of one of several images up to which a mask is quicker than a call for each image."""

@@ -1,12 +1,12 @@
-"""Signals carried upwards: from positions of a layer to all units above them, every class at once.
+"""The transposed sweep: from positions of a layer to all units above them, for every class at once.
 
-A downward sweep gives the map of one signal; this gives, for one position, its entry in the maps of all unit signals.
-Both multiply the same matrices, from their two ends. Above a few positions everything is zero outside a window, so
-only windows are carried: `_windows` does their arithmetic, the steps transpose the rules family by family, `_climb`
-goes through the record. What has no step of its own goes up on whole maps, through the derivative of its rule.
+A downward sweep computes the map of one signal. A transposed sweep computes one position of the maps of all unit
+signals. Both multiply the same transition matrices, from opposite ends. Above a few positions, reach probabilities are
+zero outside a window, so only windows are stored (`_windows`). Each step transposes the rule of one family. An
+operation without a step of its own is transposed on whole maps, by the derivative of its rule.
 """
 
 from ._choice import last_layer
-from ._climb import LIVE, Climb, Reached
+from ._transposed_sweep import LIVE, TransposedMaps, TransposedSweep
 
-__all__ = ["LIVE", "Climb", "Reached", "last_layer"]
+__all__ = ["LIVE", "TransposedMaps", "TransposedSweep", "last_layer"]

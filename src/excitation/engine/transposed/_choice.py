@@ -1,4 +1,4 @@
-"""Which step carries arrivals past which operation."""
+"""Which step carries reach probabilities past which operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that pass arrivals on without adding them over places: activations, concatenation, residual sums, maxima."""
+"""Steps that do not add probabilities over positions: activations, concatenation, residual sums, maxima."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from .._record import Entry
 from ..operations import Arrangement, Gated, Scaled, Winner
 from ..rules import ExcitationRules
-from ._arrivals import Arrival
+from ._reach_probability import ReachProbability
 from ._steps import Step
 from ._windows import Map, Patches, Reframed, Window, channels_last, framed
 
 
 class Same(Step):
-    """One neuron in, one out: the arrival is the same, or that of the other polarity where a factor is negative."""
+    """One neuron in, one out: the probability is the same, or that of the other polarity where a factor is negative."""
 
     crops = True
 
@@ -34,52 +34,54 @@ class Same(Step):
         found[self._place] = 2 if self._negative is not None else polarities[0]
         return found
 
-    def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
+    def whole(
+        self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """The input's, swapped where a factor is negative."""
-        arrival = arrivals[self._place]
-        assert arrival is not None
+        probability = probabilities[self._place]
+        assert probability is not None
         if self._negative is None:
-            return [arrival.polarities(polarities[0])]
+            return [probability.polarities(polarities[0])]
         parts, factors = [], []
         for k in range(polarities[0]):
-            other, own = arrival.factors[1 - k], arrival.factors[k]
-            parts.append(torch.where(self._negative, arrival.parts[1 - k], arrival.parts[k]))
+            other, own = probability.factors[1 - k], probability.factors[k]
+            parts.append(torch.where(self._negative, probability.parts[1 - k], probability.parts[k]))
             ones = other is None and own is None
             factors.append(None if ones else torch.where(self._negative, _or_one(other), _or_one(own)))
-        return [Arrival(tuple(parts), arrival.window, tuple(factors))]
+        return [ReachProbability(tuple(parts), probability.window, tuple(factors))]
 
 
 class Moved(Step):
-    """Concatenation and splitting of channels: the arrivals are concatenated and split likewise."""
+    """Concatenation and splitting of channels: the probabilities are concatenated and split likewise."""
 
     crops = True
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """Bring all inputs to one window, then do what the operation does."""
         assert window is not None
         operation = self.entry.operation
         assert isinstance(operation, Arrangement)
-        like = next(arrival.parts[0] for arrival in arrivals if arrival is not None)
+        like = next(probability.parts[0] for probability in probabilities if probability is not None)
         rows, columns = (frame.length for frame in window.frames)
         parts, factors = [], []
         for k in range(max(polarities)):
             patches: list[torch.Tensor] = []
             maps: list[Map | None] = []
-            for value, arrival in zip(self.entry.inputs, arrivals, strict=True):
-                if arrival is None or k >= len(arrival.parts):
+            for value, probability in zip(self.entry.inputs, probabilities, strict=True):
+                if probability is None or k >= len(probability.parts):
                     patches.append(like.new_zeros((like.shape[0] * like.shape[1], value.shape[1], rows, columns)))
                     maps.append(None)
                 else:
-                    assert arrival.window is not None
-                    moved = framed(arrival.parts[k], arrival.window.frames, None, window.frames)
+                    assert probability.window is not None
+                    moved = framed(probability.parts[k], probability.window.frames, None, window.frames)
                     patches.append(moved.flatten(0, 1))
-                    maps.append(arrival.factors[k])
+                    maps.append(probability.factors[k])
             parts.append([torch.unflatten(part, 0, like.shape[:2]) for part in operation.apply(patches)])
             factors.append(self._factors(operation, maps, like))
         return [
-            Arrival(tuple(p[out] for p in parts[:count]), window, tuple(f[out] for f in factors[:count]))
+            ReachProbability(tuple(p[out] for p in parts[:count]), window, tuple(f[out] for f in factors[:count]))
             if count
             else None
             for out, count in enumerate(polarities)
@@ -95,7 +97,7 @@ class Moved(Step):
 
 
 class Shared(Step):
-    """A sum of branches of one shape: the arrivals of its terms in their shares."""
+    """A sum of branches of one shape: the probabilities of its terms in their shares."""
 
     crops = True
 
@@ -104,9 +106,9 @@ class Shared(Step):
         self._shares: dict[int, Sequence[Sequence[Map]]] = {}
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
-        """Each term's arrival times its share, added up."""
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
+        """Each term's probability times its share, added up."""
         assert window is not None
         (count,) = polarities
         if count not in self._shares:
@@ -118,17 +120,17 @@ class Shared(Step):
         found = []
         for k in range(count):
             whole: torch.Tensor | None = None
-            for arrival, share in zip(arrivals, self._shares[count], strict=True):
-                if arrival is not None:
-                    term = arrival.in_frames(window.frames, k, share[k])
+            for probability, share in zip(probabilities, self._shares[count], strict=True):
+                if probability is not None:
+                    term = probability.in_frames(window.frames, k, share[k])
                     whole = term if whole is None else whole.add_(term)
             assert whole is not None
             found.append(whole)
-        return [Arrival(tuple(found), window)]
+        return [ReachProbability(tuple(found), window)]
 
 
 class Chosen(Step):
-    """Max pooling: the winner's arrival."""
+    """Max pooling: the winner's probability."""
 
     crops = True
 
@@ -153,22 +155,22 @@ class Chosen(Step):
         return windows[0].above(operation.reach, self.entry.outputs[0].shape)
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """Look up each winner in the window below; a winner outside of it arrives nowhere."""
-        (arrival,), places = arrivals, self._places.flatten(2)
-        assert arrival is not None
-        assert arrival.window is not None
+        (probability,), places = probabilities, self._places.flatten(2)
+        assert probability is not None
+        assert probability.window is not None
         assert window is not None
-        index = _indices(self._rows, self._columns, arrival.window, window)
+        index = _indices(self._rows, self._columns, probability.window, window)
         parts, factors = [], []
         for k in range(polarities[0]):
-            parts.append(_looked_up(arrival.parts[k], index, window))
-            factor = arrival.factors[k]
+            parts.append(_looked_up(probability.parts[k], index, window))
+            factor = probability.factors[k]
             # Winners of the whole map, of which there is one.
             won = None if factor is None else factor.flatten(2).gather(2, places).reshape(self._places.shape)
             factors.append(None if won is None else channels_last(won))
-        return [Arrival(tuple(parts), window, tuple(factors)), *[None] * (len(self.entry.outputs) - 1)]
+        return [ReachProbability(tuple(parts), window, tuple(factors)), *[None] * (len(self.entry.outputs) - 1)]
 
 
 def negative(operation: Scaled | Gated, rules: ExcitationRules) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""How arrivals pass an operation upwards: the transpose of its rule."""
+"""How reach probabilities pass an operation: the transpose of its rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from .._record import Entry
 from ..rules import ExcitationRules
-from ._arrivals import Arrival, windows_of
+from ._reach_probability import ReachProbability, windows_of
 from ._windows import Window
 
 
@@ -42,31 +42,37 @@ class Step:
         """The window of its outputs, one that holds its inputs'; `None` for the whole. Asked of steps that crop."""
         return windows[0].joined(windows[1:])
 
-    def __call__(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
-        """Carry arrivals upwards.
+    def __call__(
+        self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
+        """Carry reach probabilities from the operation's inputs to its outputs.
 
         Args:
-            arrivals: at its inputs, `None` where the layer cannot be reached.
+            probabilities: at its inputs, `None` where the layer cannot be reached.
             polarities: how many of each output are asked for.
 
         Returns:
-            Arrivals at its outputs, `None` where none is asked for.
+            Reach probabilities at its outputs, `None` where none is asked for.
         """
-        windows = windows_of(arrivals)
+        windows = windows_of(probabilities)
         if self.crops and windows is not None:
-            return self.cropped(arrivals, self.window(windows), polarities)
-        return self.whole([None if arrival is None else arrival.everywhere() for arrival in arrivals], polarities)
+            return self.cropped(probabilities, self.window(windows), polarities)
+        return self.whole(
+            [None if probability is None else probability.everywhere() for probability in probabilities], polarities
+        )
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
-        """Carry windows upwards, to `window` of the outputs; unless said otherwise, as whole maps."""
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
+        """Carry windows to `window` of the outputs; by default as whole maps."""
         del window
-        return self.whole(arrivals, polarities)
+        return self.whole(probabilities, polarities)
 
-    def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
-        """Carry whole maps upwards."""
-        like = next(arrival.parts[0] for arrival in arrivals if arrival is not None)
+    def whole(
+        self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
+        """Carry whole maps."""
+        like = next(probability.parts[0] for probability in probabilities if probability is not None)
         signals = [
             torch.zeros((count, len(like), *value.shape), dtype=like.dtype, device=like.device, requires_grad=True)
             if count
@@ -76,17 +82,17 @@ class Step:
         with torch.enable_grad():
             passed = self.rules(self.entry, signals)
         pairs = [
-            (p, torch.stack(arrival.parts[: p.shape[0]]))
-            for p, arrival in zip(passed, arrivals, strict=True)
-            if p is not None and arrival is not None and p.requires_grad
+            (p, torch.stack(probability.parts[: p.shape[0]]))
+            for p, probability in zip(passed, probabilities, strict=True)
+            if p is not None and probability is not None and p.requires_grad
         ]
         present = [signal for signal in signals if signal is not None]
         found: Sequence[torch.Tensor | None] = [None] * len(present)
         if pairs:
             found = torch.autograd.grad([p for p, _ in pairs], present, [a for _, a in pairs], allow_unused=True)
         rest = iter(zip(present, found, strict=True))
-        return [None if signal is None else _arrival(*next(rest)) for signal in signals]
+        return [None if signal is None else _reach(*next(rest)) for signal in signals]
 
 
-def _arrival(like: torch.Tensor, found: torch.Tensor | None) -> Arrival:
-    return Arrival(tuple(like.detach() if found is None else found))
+def _reach(like: torch.Tensor, found: torch.Tensor | None) -> ReachProbability:
+    return ReachProbability(tuple(like.detach() if found is None else found))

@@ -11,7 +11,7 @@ from .._record import Entry
 from ..operations import Affine, Average
 from ..rules import ExcitationRules
 from ..rules._products import Half, living, rectified
-from ._arrivals import Arrival
+from ._reach_probability import ReachProbability
 from ._steps import Step
 from ._windows import Map, Patches, Window, channels_last
 
@@ -57,11 +57,11 @@ class Weighted(Step):
         return windows[0].above(reach, self.entry.outputs[0].shape)
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """The product on windows; the normalisers are left to whoever multiplies next."""
-        (arrival,), reach = arrivals, self.operation.reach
-        assert arrival is not None
+        (probability,), reach = probabilities, self.operation.reach
+        assert probability is not None
         assert window is not None
         assert reach is not None
         frames = window.below(reach)
@@ -69,26 +69,28 @@ class Weighted(Step):
         for k in range(polarities[0]):
             total: torch.Tensor | None = None
             for j, half, a in self._links(k):
-                product = self.product(arrival.in_frames(frames, j, a), half)
+                product = self.product(probability.in_frames(frames, j, a), half)
                 total = product if total is None else total.add_(product)
-            parts.append(self._nothing(arrival, window) if total is None else total)
-        return [Arrival(tuple(parts), window, tuple(self._inverse(k) for k in range(polarities[0])))]
+            parts.append(self._nothing(probability, window) if total is None else total)
+        return [ReachProbability(tuple(parts), window, tuple(self._inverse(k) for k in range(polarities[0])))]
 
-    def whole(self, arrivals: Sequence[Arrival | None], polarities: Sequence[int]) -> list[Arrival | None]:
+    def whole(
+        self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """The product on whole maps."""
-        (arrival,) = arrivals
-        assert arrival is not None
+        (probability,) = probabilities
+        assert probability is not None
         parts = []
         for k in range(polarities[0]):
             total: torch.Tensor | None = None
             for j, half, a in self._links(k):
-                part = arrival.parts[j]
+                part = probability.parts[j]
                 product = torch.unflatten(half.forward((part * a).flatten(0, 1)), 0, part.shape[:2])
                 total = product if total is None else total + product
             if total is None:
-                total = arrival.parts[0].new_zeros((len(arrival.parts[0]), *self.entry.outputs[0].shape))
+                total = probability.parts[0].new_zeros((len(probability.parts[0]), *self.entry.outputs[0].shape))
             parts.append(total * self._inverse_whole(k))
-        return [Arrival(tuple(parts))]
+        return [ReachProbability(tuple(parts))]
 
     def product(self, patches: Patches, half: Half) -> torch.Tensor:
         """With one half of the weights; padding is part of the patches."""
@@ -134,9 +136,9 @@ class Weighted(Step):
         z = [half.forward(a) for _, half, a in links]
         return living(sum(z[1:], z[0]), self.rules.policies, self.operation, [(half, a) for _, half, a in links])
 
-    def _nothing(self, arrival: Arrival, window: Window) -> Patches:
+    def _nothing(self, probability: ReachProbability, window: Window) -> Patches:
         lengths = [frame.length for frame in window.frames]
-        part = arrival.parts[0]
+        part = probability.parts[0]
         return part.new_zeros((*part.shape[:2], self.entry.outputs[0].shape[1], *lengths))
 
 
@@ -178,21 +180,21 @@ class Overall(Weighted):
         return None
 
     def cropped(
-        self, arrivals: Sequence[Arrival | None], window: Window | None, polarities: Sequence[int]
-    ) -> list[Arrival | None]:
+        self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
+    ) -> list[ReachProbability | None]:
         """Sums over windows over sums over the map."""
         del window
-        (arrival,), shape = arrivals, self.entry.outputs[0].shape
-        assert arrival is not None
-        assert arrival.window is not None
+        (probability,), shape = probabilities, self.entry.outputs[0].shape
+        assert probability is not None
+        assert probability.window is not None
         parts = []
         for k in range(polarities[0]):
-            part = arrival.parts[0]
+            part = probability.parts[0]
             total = part.new_zeros(part.shape[:3])
             whole = torch.zeros(part.shape[1:3], dtype=self.dtype, device=self.device)
             for j, _, a in self._links(k):
-                total += arrival.in_frames(arrival.window.frames, j, a).sum((3, 4))
+                total += probability.in_frames(probability.window.frames, j, a).sum((3, 4))
                 whole += a.sum((2, 3))
             dead = torch.isinf(self._divisor(k)).reshape(whole.shape)
             parts.append((total * torch.where(dead, 0, whole.reciprocal())).reshape(-1, *shape))
-        return [Arrival(tuple(parts))]
+        return [ReachProbability(tuple(parts))]

@@ -1,10 +1,9 @@
-"""The excitatory and inhibitory halves of weights, made once and kept for as long as they are true.
+"""A cache of the excitatory and inhibitory halves of weights, valid while the weights do not change.
 
-Kept halves would be wrong, and nothing would say so, if the weights changed unnoticed. A weight's version tells of
-every change but one: a write through `.data` (or NumPy) leaves no trace. So each use also compares a mark, the
-product of the weights with fixed random numbers. It costs one reading of the weights, a third of making a half, and
-misses no change that is larger than the rounding error of such a product. Where a comparison would make the host wait
-for the device, nothing is kept.
+A stale half would give a wrong map without an error. The version counter of a weight shows every change except a write
+through `.data` or NumPy. Each use therefore also compares a checksum: the product of the weights with fixed random
+numbers. It reads the weights once, which takes a third of the time of computing a half, and detects every change above
+the rounding error of the product. On devices where the comparison would make the host wait, nothing is cached.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ._families import Operation
 
 
 @dataclass(slots=True)
-class Reading:
+class CallContext:
     """One call as a reader sees it, before it has run.
 
     Attributes:
@@ -96,7 +96,7 @@ class Parts:
 
 
 Reader = Callable[..., Read | Parts | None]
-"""`reader(reading, *args, **kwargs)` of the torch call; `None` if the call is no operation on neurons after all."""
+"""`reader(context, *args, **kwargs)` of the torch call; `None` if the call is no operation on neurons after all."""
 
 READERS: dict[str, Reader] = {}
 

@@ -1,4 +1,4 @@
-"""Arrivals: with what probability a winner further up leads to a given position of a layer."""
+"""Reach probabilities: how probable it is that the process reaches a position of a layer from a neuron above it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Part = Float[torch.Tensor, "signal image ..."]
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """For each neuron of one tensor and each position asked for, the probability of arriving there.
+class ReachProbability:
+    """For each neuron of one tensor and each requested position, the probability of reaching that position.
 
     The absorbing chain of Sec. 3.1 read from its end: a downward sweep multiplies a row by the transition
     probabilities, this multiplies a column by them. Maps of unit signals are its numbers, neuron by neuron.
@@ -38,17 +38,17 @@ class Arrival:
         assert self.window is not None
         return framed(self.parts[polarity], self.window.frames, times(self.factors[polarity], factor), frames)
 
-    def everywhere(self) -> Arrival:
+    def everywhere(self) -> ReachProbability:
         """On the whole map, multiplied out."""
         if self.window is not None:
             whole = self.window.whole
-            return Arrival(tuple(self.in_frames(whole, k) for k in range(len(self.parts))))
+            return ReachProbability(tuple(self.in_frames(whole, k) for k in range(len(self.parts))))
         pairs = zip(self.parts, self.factors, strict=False)
-        return Arrival(tuple(part if factor is None else part * factor for part, factor in pairs))
+        return ReachProbability(tuple(part if factor is None else part * factor for part, factor in pairs))
 
-    def polarities(self, count: int) -> Arrival:
+    def polarities(self, count: int) -> ReachProbability:
         """The first of its parts: others ask for more."""
-        return self if len(self.parts) == count else Arrival(self.parts[:count], self.window, self.factors)
+        return self if len(self.parts) == count else ReachProbability(self.parts[:count], self.window, self.factors)
 
     def signal(self) -> Signal:
         """On the whole map, as a signal."""
@@ -60,7 +60,7 @@ def times(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None
     return b if a is None else a if b is None else a * b
 
 
-def windows_of(arrivals: Sequence[Arrival | None]) -> list[Window] | None:
+def windows_of(probabilities: Sequence[ReachProbability | None]) -> list[Window] | None:
     """The windows of those that are there; `None` if one of them is a whole map."""
-    found = [arrival.window for arrival in arrivals if arrival is not None]
+    found = [probability.window for probability in probabilities if probability is not None]
     return None if None in found else [window for window in found if window is not None]

@@ -1,4 +1,4 @@
-"""The account of probability mass: what entered each operation, what left it, what was lost, what went round."""
+"""Records the probability mass at each operation: what entered, passed, was lost, and bypassed the layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mass = Float64[torch.Tensor, "image target"]
 
 
 @dataclass(frozen=True)
-class AccountRow:
+class BalanceRow:
     """The mass that passed one operation, for each image and target.
 
     Attributes:
@@ -29,7 +29,7 @@ class AccountRow:
         passed: mass on those inputs that lead to the chosen layer.
         negative: the part of `passed` below zero (as a number of zero or less).
         lost: mass that ended here: winners without a normaliser, silent winners, padding, constants; measured there.
-        bypassed: mass on inputs that lead round the chosen layer.
+        bypassed: mass on inputs that do not lead to the chosen layer.
         residue: what does not balance, `entered - passed - lost - bypassed`: rounding errors.
         size: absolute mass that entered or left, whichever is more; what a residue is to be compared with.
         pending: whether a contrast is still to be formed below.
@@ -48,16 +48,16 @@ class AccountRow:
 
 
 @dataclass
-class Account:
+class MassRecorder:
     """Rows from the top down; `entered = passed + lost + bypassed` in each.
 
     Attributes:
-        rows: one for each operation, and for each lane where a contrast is formed on the way.
+        rows: one for each operation; two where active and pending signals pass it.
         nonnegative: whether no mass can be below zero, as the signal is not and the rules in force conserve mass.
         tolerance: part of a row's size that rounding explains, for the precision it was computed in.
     """
 
-    rows: list[AccountRow] = field(default_factory=list)
+    rows: list[BalanceRow] = field(default_factory=list)
     nonnegative: bool = False
     tolerance: float = 0.0
     _lost: list[Float[torch.Tensor, "target ..."]] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Account:
                 bypass += total(p, value.layout)
             else:
                 lost += _total(p, value, entry)
-        row = AccountRow(
+        row = BalanceRow(
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),
             entered=entered,
@@ -115,14 +115,14 @@ class Account:
         self.rows.append(row)
 
     def check(self) -> None:
-        """Go through the rows.
+        """Check every row.
 
         Raises:
             BalanceError: a row does not balance, or mass is below zero where it cannot be.
         """
         for row in self.rows:
             allowed = self.tolerance * row.size
-            lines = {"left": row.negative, "was lost": row.lost, "went round": row.bypassed} if self.nonnegative else {}
+            lines = {"passed": row.negative, "was lost": row.lost, "bypassed": row.bypassed} if self.nonnegative else {}
             wrong = [f"{float(mass.min()):.3g} {name}" for name, mass in lines.items() if bool((mass < -allowed).any())]
             if bool((row.residue.abs() > allowed).any()):
                 at = int((row.residue.abs() - allowed).argmax())
@@ -130,11 +130,11 @@ class Account:
                     float(mass.flatten()[at]) for mass in (row.entered, row.passed, row.lost, row.bypassed)
                 )
                 wrong.append(
-                    f"{entered:.6g} entered, but {left:.6g} left, {lost:.3g} was lost and {gone:.3g} went round"
+                    f"{entered:.6g} entered, but {left:.6g} passed, {lost:.3g} was lost and {gone:.3g} bypassed the layer"
                 )
             if wrong:
                 raise BalanceError(
-                    f"the account of {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is"
+                    f"the mass balance of {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is"
                     " a fault of the rules, so the map is not to be trusted; please report it with the network."
                 )
 

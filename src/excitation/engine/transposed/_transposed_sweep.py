@@ -1,4 +1,4 @@
-"""The way up: carry arrivals over the record, from positions of a layer to the top."""
+"""The transposed sweep: from positions of a layer to the top, for all signals at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .._record import Record
 from .._sweep import computing, no_contrast, no_path
 from .._values import Kind, Value
 from ..rules import ExcitationRules, Signal
-from ._arrivals import Arrival
 from ._choice import step_for
+from ._reach_probability import ReachProbability
 from ._steps import Step
 from ._tiles import TILE, Tiling, groups
 from ._windows import Window
@@ -23,8 +23,8 @@ LIVE = 8
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What some positions of the layer have to do with the top.
+class TransposedMaps:
+    """The maps of all unit signals at the top, at some positions of the layer.
 
     Attributes:
         positions: in row-major order on the map.
@@ -37,13 +37,13 @@ class Reached:
     contrast: Signal | None
 
 
-class Climb:
+class TransposedSweep:
     """Prepares the transposed rules of all operations between a layer and the top, to be used for all positions.
 
     Args:
         record: of the forward pass; its `top` is where the signals of the maps begin.
         layer: where the maps are.
-        rules: how signals pass operations on the way down.
+        rules: how signals pass operations in the downward sweep.
         like: a tensor of the signals' kind and place.
         polarities: of the signals at the top.
         contrast: whether maps less those of the dual are asked for too.
@@ -75,22 +75,22 @@ class Climb:
         ]
         with computing(like):
             self._steps = [step_for(entry, rules, like) for entry in entries]
-            self._needs, self._waits = self._asked(polarities, contrast=contrast)
+            self._active_counts, self._pending_counts = self._asked(polarities, contrast=contrast)
         last = {value.serial: index for index, step in enumerate(self._steps) for value in step.entry.inputs}
         self._last: dict[int, list[int]] = {}
         for serial, index in last.items():
             if serial != record.top.serial:
                 self._last.setdefault(index, []).append(serial)
-        if contrast and layer.serial in self._waits:
+        if contrast and layer.serial in self._pending_counts:
             raise no_contrast(layer)
-        if layer.serial not in self._needs:
+        if layer.serial not in self._active_counts:
             raise no_path(layer)
 
-    def reached(self, memory: int, *, tile: int = TILE) -> Iterator[Reached]:
-        """From all positions, some at a time.
+    def maps(self, memory: int, *, tile: int = TILE) -> Iterator[TransposedMaps]:
+        """The maps at all positions, some positions at a time.
 
         Args:
-            memory: bytes that those may hold which go up together; an estimate.
+            memory: bytes that one pass may hold; an estimate.
             tile: height and width of the tiles of neighbours that share a window.
         """
         shape = self._layer.shape
@@ -115,7 +115,7 @@ class Climb:
                 yield self._carried(tiling.positions(window), ones, window)
 
     def bytes(self, windows: dict[int, Window | None]) -> int:
-        """What one signal holds on the way, if its windows are these; of whole maps where none is given."""
+        """Memory of one signal in a pass with these windows; of whole maps where none is given."""
         largest = 0
         for value in [self._layer, *(value for step in self._steps for value in step.entry.outputs)]:
             window = windows.get(value.serial)
@@ -124,23 +124,25 @@ class Climb:
         return LIVE * largest * self._like.element_size()
 
     def _asked(self, polarities: int, *, contrast: bool) -> tuple[dict[int, int], dict[int, int]]:
-        """How many polarities of each value take part: where no contrast is pending, and where it has not begun."""
-        needs = {self._top.serial: polarities}
-        waits = {self._top.serial: polarities} if contrast else {}
+        """How many polarities of each value take part: of active probabilities, and of pending ones."""
+        active_counts = {self._top.serial: polarities}
+        pending_counts = {self._top.serial: polarities} if contrast else {}
         for step in reversed(self._steps):
             outputs = [value.serial for value in step.entry.outputs]
-            begun, waiting = ([lane.get(serial, 0) for serial in outputs] for lane in (needs, waits))
+            active, pending = (
+                [needed.get(serial, 0) for serial in outputs] for needed in (active_counts, pending_counts)
+            )
             if self._rules.begins_contrast(step.entry):
                 # The dual's signal begins on the other polarity.
-                begun = [2 if new else old for old, new in zip(begun, waiting, strict=True)]
-                needs |= {serial: count for serial, count in zip(outputs, begun, strict=True) if count}
-                waiting = [0] * len(outputs)
-            for lane, counts in ((needs, begun), (waits, waiting)):
+                active = [2 if new else old for old, new in zip(active, pending, strict=True)]
+                active_counts |= {serial: count for serial, count in zip(outputs, active, strict=True) if count}
+                pending = [0] * len(outputs)
+            for needed, counts in ((active_counts, active), (pending_counts, pending)):
                 if any(counts):
                     for value, count in zip(step.entry.inputs, step.asks(counts), strict=True):
                         if count and self._leads(value):
-                            lane[value.serial] = max(lane.get(value.serial, 0), count)
-        return needs, waits
+                            needed[value.serial] = max(needed.get(value.serial, 0), count)
+        return active_counts, pending_counts
 
     def _leads(self, value: Value) -> bool:
         return value.serial in self._below and value.kind is not Kind.CONSTANT
@@ -155,43 +157,49 @@ class Climb:
             found |= {value.serial: above for value in step.entry.outputs}
         return found
 
-    def _carried(self, positions: list[int], ones: torch.Tensor, window: Window | None) -> Reached:
-        """All the way up."""
-        start = Arrival((ones,) * self._needs[self._layer.serial], window)
-        begun: dict[int, Arrival] = {self._layer.serial: start}
-        waiting: dict[int, Arrival] = {}
+    def _carried(self, positions: list[int], ones: torch.Tensor, window: Window | None) -> TransposedMaps:
+        """Carry unit probabilities of some positions to the top."""
+        start = ReachProbability((ones,) * self._active_counts[self._layer.serial], window)
+        active: dict[int, ReachProbability] = {self._layer.serial: start}
+        pending: dict[int, ReachProbability] = {}
         with computing(self._like):
             for index, step in enumerate(self._steps):
                 outputs = step.entry.outputs
-                begun |= self._passed(step, begun, self._needs)
+                active |= self._passed(step, active, self._active_counts)
                 if self._rules.begins_contrast(step.entry):
-                    there = [value.serial for value in outputs if value.serial in begun and value.serial in self._waits]
-                    waiting |= {serial: _contrasted(begun[serial], self._waits[serial]) for serial in there}
+                    there = [
+                        value.serial
+                        for value in outputs
+                        if value.serial in active and value.serial in self._pending_counts
+                    ]
+                    pending |= {serial: _contrasted(active[serial], self._pending_counts[serial]) for serial in there}
                 else:
-                    waiting |= self._passed(step, waiting, self._waits)
+                    pending |= self._passed(step, pending, self._pending_counts)
                 for serial in self._last.get(index, ()):
-                    begun.pop(serial, None)
-                    waiting.pop(serial, None)
+                    active.pop(serial, None)
+                    pending.pop(serial, None)
             top = self._top.serial
-            plain = begun[top].polarities(self._asked_for).signal()
-            return Reached(positions, plain, waiting[top].signal() if top in waiting else None)
+            plain = active[top].polarities(self._asked_for).signal()
+            return TransposedMaps(positions, plain, pending[top].signal() if top in pending else None)
 
-    def _passed(self, step: Step, lane: dict[int, Arrival], counts: dict[int, int]) -> dict[int, Arrival]:
-        """One operation, in one lane."""
+    def _passed(
+        self, step: Step, reached: dict[int, ReachProbability], counts: dict[int, int]
+    ) -> dict[int, ReachProbability]:
+        """Carry active or pending probabilities past one operation."""
         silent = step.entry.operation.silent
-        arrivals = [
-            None if place in silent or not self._leads(value) else lane.get(value.serial)
+        probabilities = [
+            None if place in silent or not self._leads(value) else reached.get(value.serial)
             for place, value in enumerate(step.entry.inputs)
         ]
         asked = [counts.get(value.serial, 0) for value in step.entry.outputs]
-        if not any(asked) or all(arrival is None for arrival in arrivals):
+        if not any(asked) or all(probability is None for probability in probabilities):
             return {}
-        found = zip(step.entry.outputs, step(arrivals, asked), strict=True)
-        return {value.serial: arrival for value, arrival in found if arrival is not None}
+        found = zip(step.entry.outputs, step(probabilities, asked), strict=True)
+        return {value.serial: probability for value, probability in found if probability is not None}
 
 
-def _contrasted(arrival: Arrival, polarities: int) -> Arrival:
+def _contrasted(probability: ReachProbability, polarities: int) -> ReachProbability:
     """The transpose of `contrasted`: a signal stands on one polarity and, negated, on the other."""
-    raised, lowered = arrival.everywhere().parts
+    raised, lowered = probability.everywhere().parts
     difference = raised - lowered
-    return Arrival((difference,) if polarities == 1 else (difference, -difference))
+    return ReachProbability((difference,) if polarities == 1 else (difference, -difference))
