@@ -130,12 +130,12 @@ class MassRecorder:
                     float(mass.flatten()[at]) for mass in (row.entered, row.passed, row.lost, row.bypassed)
                 )
                 wrong.append(
-                    f"{entered:.6g} entered, but {left:.6g} passed, {lost:.3g} was lost and {gone:.3g} bypassed the layer"
+                    f"{entered:.6g} entered, but {left:.6g} passed, {lost:.3g} was lost and {gone:.3g} bypassed"
                 )
             if wrong:
                 raise BalanceError(
-                    f"the mass balance of {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is"
-                    " a fault of the rules, so the map is not to be trusted; please report it with the network."
+                    f"the mass at {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is a"
+                    " fault of the rules, so the map is not to be trusted; please report it with the network."
                 )
 
 

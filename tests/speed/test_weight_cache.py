@@ -1,4 +1,4 @@
-"""Kept halves of weights never outlive the truth: every way to change a weight is followed by right maps."""
+"""The weight cache: after every way to change a weight, maps are right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import excitation as eb
-from excitation.engine.rules import _halves
+from excitation.engine.rules import _weight_cache
 from excitation.engine.rules._weight_cache import half, release_weights
 
 
@@ -115,10 +115,10 @@ def test_other_precisions_are_halved_anew(dtype):
 def test_halves_go_with_their_network():
     model = network()
     maps(model, torch.rand(1, 3, 6, 6))
-    assert _halves._kept
+    assert _weight_cache._kept
     del model
     gc.collect()
-    assert not _halves._kept
+    assert not _weight_cache._kept
 
 
 def test_threads_share_halves_and_agree():
@@ -152,5 +152,5 @@ def test_a_weight_shared_by_different_groups_is_laid_out_for_each(monkeypatch):
     torch.manual_seed(0)
     model, images = Grouped().eval(), torch.rand(1, 3, 3, 3)
     found = eb.explain(model, images, [1], layer="conv").maps
-    monkeypatch.setattr(_halves, "SMALLEST", 1 << 40)
+    monkeypatch.setattr(_weight_cache, "SMALLEST", 1 << 40)
     assert torch.allclose(found, eb.explain(model, images, [1], layer="conv").maps, rtol=1e-5)
