@@ -7,9 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.conftest import document
 from torch import nn
 
 import excitation as eb
+from excitation.engine.operations import Affine, Average, Operation, PowerAverage
+from excitation.engine.rules import ExcitationRules, rule_for
 
 
 def wrap(function, *parameters):
@@ -418,3 +421,33 @@ def test_max_pooling_won_by_padding_loses_its_mass():
     account = eb.balance(model, x, [0], layer="input")
     assert float(account.lost) == 1
     assert math.isclose(float(account.arrived), 0)
+
+
+def families(base=Operation):
+    """All families of operations, with those derived from others."""
+    return {base, *(family for item in base.__subclasses__() for family in families(item))}
+
+
+def test_every_family_has_a_rule_and_a_row_on_the_page():
+    page = document("rules.md").read_text()
+    known = {
+        family for family in families() - {Operation} if family.__module__.startswith("excitation.engine.operations")
+    }
+    assert known >= set(ExcitationRules.rules)
+    for family in known:
+        assert callable(ExcitationRules.rule(family))
+    for family in ExcitationRules.rules:
+        assert f"\n| `{family.__name__.lower()}` |" in page, family
+
+
+def test_a_rule_set_replaces_entries_of_the_table():
+    class Doubled(ExcitationRules):
+        @rule_for(Affine)
+        def _twice(self, entry, signals):
+            return [2 * p for p in super()._affine(entry, signals)]
+
+    assert Doubled.rule(Affine) is not ExcitationRules.rule(Affine)
+    assert Doubled.rule(Average) is ExcitationRules.rule(Average)
+    assert ExcitationRules.rule(PowerAverage) is ExcitationRules.rule(Average)
+    with pytest.raises(AssertionError, match="no rule for the family Operation"):
+        ExcitationRules.rule(Operation)

@@ -33,6 +33,7 @@ from ..engine import (
     sweep,
 )  # fmt: skip
 from ..engine.operations import Affine, Average, Sum
+from ..engine.rules import Signals, first, rule_for
 from ..engine.rules._products import rectified
 from ..engine.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._calls import record_calls, topmost_weighted
@@ -140,18 +141,10 @@ class UnnormalisedRules(ExcitationRules):
     Nothing keeps the numbers from growing with every layer: sweep in double precision.
     """
 
-    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
-        """Pass the signals on an operation's outputs to its inputs."""
-        operation, p = entry.operation, signals[0]
-        if isinstance(operation, (Affine, Average)):
-            assert p is not None
-            return [self._products(p, operation, entry.inputs[0])]
-        if isinstance(operation, Sum):
-            assert p is not None
-            return self._parts_of_sum(p, entry, operation)
-        return super().__call__(entry, signals)
-
-    def _parts_of_sum(self, p: Signal, entry: Entry, operation: Sum) -> list[Signal]:
+    @rule_for(Sum)
+    def _sum(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, Sum)
         results = []
         pairs = self.terms(entry, operation, p.dtype)
         for pair, term, sign in zip(pairs, operation.terms, operation.signs, strict=True):
@@ -160,10 +153,13 @@ class UnnormalisedRules(ExcitationRules):
             results.append(reduced_to(part if sign > 0 else swapped(part), term.shape))
         return results
 
-    def _products(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
-        up, down = rectified(operation.input.to(p.dtype), value, self.policies)
+    @rule_for(Affine, Average)
+    def _products(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, (Affine, Average))
+        up, down = rectified(operation.input.to(p.dtype), entry.inputs[0], self.policies)
         to_up = _links(p, RAISED, operation) * up
-        return to_up[None] if down is None else torch.stack([to_up, _links(p, LOWERED, operation) * down])
+        return [to_up[None] if down is None else torch.stack([to_up, _links(p, LOWERED, operation) * down])]
 
 
 def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tensor:

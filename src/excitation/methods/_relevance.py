@@ -12,6 +12,7 @@ from .._errors import ExcitationError
 from ..core import Request, working
 from ..engine import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
 from ..engine.operations import Affine, Average, Gated, Scaled, Sum
+from ..engine.rules import Signals, first, rule_for
 from ..engine.rules._signals import reduced_to
 from ._calls import record_calls
 from ._folding import weighted_operations
@@ -136,35 +137,41 @@ class RelevanceRules(ExcitationRules):
         self._epsilon = epsilon
         self._biases = biases
 
-    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
-        """Pass relevance on an operation's outputs to its inputs."""
-        operation, p = entry.operation, signals[0]
-        if isinstance(operation, Affine):
-            assert p is not None
-            return [self._affine(p, entry)]
-        if isinstance(operation, Average):
-            assert p is not None
-            return [average_rule(p[0], operation, self._epsilon)[None]]
-        if isinstance(operation, Scaled):
-            assert p is not None
-            return [reduced_to(p, operation.shape)]
-        if isinstance(operation, Gated):
-            assert p is not None
-            p = reduced_to(p, operation.shape)
-            return [p, None] if operation.place == 0 else [None, p]
-        if isinstance(operation, Sum):
-            assert p is not None
-            terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
-            q = p / stable(sum(terms[1:], terms[0]), self._epsilon)
-            return [reduced_to(q * a, term.shape) for a, term in zip(terms, operation.terms, strict=True)]
-        return super().__call__(entry, signals)
-
-    def _affine(self, p: Signal, entry: Entry) -> Signal:
-        found, rule = self._weighted[entry], self._choose(entry)
-        bias = found.bias.to(p.dtype)
+    @rule_for(Affine)
+    def _affine(self, entry: Entry, signals: Signals) -> Signals:
+        p, weighted, rule = first(signals), self._weighted[entry], self._choose(entry)
+        bias = weighted.bias.to(p.dtype)
         op = Weighted(
-            found.operation, found.x.to(p.dtype), found.weight.to(p.dtype), bias if self._biases else 0 * bias
+            weighted.operation,
+            weighted.x.to(p.dtype),
+            weighted.weight.to(p.dtype),
+            bias if self._biases else 0 * bias,
         )
         result = rule(p[0], op)
-        # A contrast comes with the dual's share, which leaves through weights and bias of the other sign.
-        return (result if len(p) == 1 else result + rule(p[1], op.negated()))[None]
+        # A contrast comes with the dual's share, which passes through weights and bias of the other sign.
+        return [(result if len(p) == 1 else result + rule(p[1], op.negated()))[None]]
+
+    @rule_for(Average)
+    def _average(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Average)
+        return [average_rule(first(signals)[0], entry.operation, self._epsilon)[None]]
+
+    @rule_for(Scaled)
+    def _scaled(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Scaled)
+        return [reduced_to(first(signals), entry.operation.shape)]
+
+    @rule_for(Gated)
+    def _gated(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Gated)
+        p = reduced_to(first(signals), operation.shape)
+        return [p, None] if operation.place == 0 else [None, p]
+
+    @rule_for(Sum)
+    def _sum(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, Sum)
+        terms = [sign * term.to(p.dtype) for term, sign in zip(operation.terms, operation.signs, strict=True)]
+        q = p / stable(sum(terms[1:], terms[0]), self._epsilon)
+        return [reduced_to(q * a, term.shape) for a, term in zip(terms, operation.terms, strict=True)]

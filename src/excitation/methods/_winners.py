@@ -11,6 +11,7 @@ from .._errors import ExcitationError, UnsupportedOperationError
 from ..core import Maps, Request, swept_layer, working
 from ..engine import Entry, ExcitationRules, Policies, Signal, Value, attention_map, policies_or_default, sweep
 from ..engine.operations import Affine, Average, Selection, Sum
+from ..engine.rules import Signals, first, rule_for
 from ..engine.rules._products import rectified
 from ..engine.rules._signals import LOWERED, RAISED, reduced_to, swapped
 from ._registry import method
@@ -70,33 +71,31 @@ class WinnerRules(ExcitationRules):
         self._draw = draw
         self._split = split
 
-    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
-        """Send the walks on an operation's outputs to its inputs."""
-        operation, p = entry.operation, signals[0]
-        mixed = isinstance(operation, (Affine, Average)) and not operation.apart
-        if mixed or (isinstance(operation, Selection) and operation.shares):
-            raise UnsupportedOperationError(
-                f"{entry.address!r} has no single winners here: its weights differ from image to image, or it mixes its"
-                " first axis. Choose a layer above it, or mwp, whose probabilities pass it."
-            )
-        if isinstance(operation, (Affine, Average)):
-            assert p is not None
-            return [self._weighted(p, operation, entry.inputs[0])]
-        if isinstance(operation, Sum):
-            assert p is not None
-            return self._sum(p, entry, operation)
-        return super().__call__(entry, signals)
-
-    def _weighted(self, p: Signal, operation: Affine | Average, value: Value) -> Signal:
+    @rule_for(Affine, Average)
+    def _weighted(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, (Affine, Average))
+        if not operation.apart:
+            raise _no_single_winner(entry)
         shape = operation.input.shape
         polarities = 2
         result = p.new_zeros((p.shape[1], shape[0], polarities * shape[1:].numel()))
-        for group in _groups(p, operation, value, self.policies):
+        for group in _groups(p, operation, entry.inputs[0], self.policies):
             result[group.target, group.image] += self._draw(group.counts, group.shares)
         parts = result.reshape(p.shape[1], shape[0], polarities, *shape[1:]).movedim(2, 0)
-        return parts if bool(parts[LOWERED].any()) else parts[:1]
+        return [parts if bool(parts[LOWERED].any()) else parts[:1]]
 
-    def _sum(self, p: Signal, entry: Entry, operation: Sum) -> list[Signal]:
+    @rule_for(Selection)
+    def _selection(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Selection)
+        if entry.operation.shares:
+            raise _no_single_winner(entry)
+        return super()._selection(entry, signals)
+
+    @rule_for(Sum)
+    def _sum(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, Sum)
         pairs = self.terms(entry, operation, p.dtype)
         shares: list[list[torch.Tensor]] = [[] for _ in pairs]
         for polarity, counts in enumerate(p):
@@ -106,12 +105,19 @@ class WinnerRules(ExcitationRules):
             # Where no term adds anything, the walks end (Eq. 4: Z = 0).
             counts = torch.where(whole > 0, counts, 0)
             chances = [part / torch.where(whole > 0, whole, 1) for part in parts]
-            for found, share in zip(self._split(counts, chances), shares, strict=True):
-                share.append(found)
+            for result, share in zip(self._split(counts, chances), shares, strict=True):
+                share.append(result)
         return [
             reduced_to(torch.stack(share) if sign > 0 else swapped(torch.stack(share)), term.shape)
             for share, sign, term in zip(shares, operation.signs, operation.terms, strict=True)
         ]
+
+
+def _no_single_winner(entry: Entry) -> UnsupportedOperationError:
+    return UnsupportedOperationError(
+        f"{entry.address!r} has no single winners here: its weights differ from image to image, or it mixes its"
+        " first axis. Choose a layer above it, or mwp, whose probabilities pass it."
+    )
 
 
 def _groups(

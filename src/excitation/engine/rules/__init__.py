@@ -29,21 +29,26 @@ from ._compositions import Evidence, Pair
 from ._maxima import selection, winner
 from ._neurons import activation, gated, magnitude, product, scaled
 from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
+from ._table import RuleSet, Signals, first, rule_for
 from ._weighted import Normalisers, affine, average, transitions
 
 __all__ = [
     "ExcitationRules",
+    "RuleSet",
     "Signal",
+    "Signals",
     "added",
     "attention_map",
     "channel_sum",
     "contrasted",
+    "first",
+    "rule_for",
     "total",
     "transitions",
 ]
 
 
-class ExcitationRules:
+class ExcitationRules(RuleSet):
     """The rules of Excitation Backprop under given policies."""
 
     def __init__(self, policies: Policies, *, keep: bool = False, lose: Lose | None = None) -> None:
@@ -60,67 +65,101 @@ class ExcitationRules:
         self._evidence = Evidence(policies)
         self._kept: dict[Entry, Normalisers] | None = {} if keep else None
 
-    def __call__(self, entry: Entry, signals: Sequence[Signal | None]) -> Sequence[Signal | None]:
-        """Pass the signals on an operation's outputs to its inputs.
-
-        Args:
-            entry: the recorded operation.
-            signals: one per output, `None` where nothing arrived; at least one is there.
-
-        Returns:
-            One signal per input, `None` for gates.
-        """
-        operation, policies, lose = entry.operation, self.policies, self._lose
-        if entry.alive is not None and policies.normaliser == "lose":
+    def __call__(self, entry: Entry, signals: Signals) -> Signals:
+        """Pass the signals on an operation's outputs to its inputs; those on silent class scores are lost."""
+        if entry.alive is not None and self.policies.normaliser == "lose":
             signals = [self._on_living(signals[0], entry.alive)]
-        if isinstance(operation, Activation):
-            assert signals[0] is not None
-            return [activation(signals[0])]
-        if isinstance(operation, Arrangement):
-            if any(signal is not None and signal.shape[0] == 2 for signal in signals):
-                signals = [None if signal is None else with_both(signal) for signal in signals]
-            if isinstance(operation, Written) and lose is not None:
-                for signal, numbers in zip(signals, operation.known.numbers(), strict=True):
-                    for part in () if signal is None else signal:
-                        lose(part * (numbers == 0).to(part.device))
-            elif operation.made and lose is not None:
-                self._lose_in_padding(entry, operation, signals, lose)
-            return list(operation.adjoint(signals))
-        if isinstance(operation, Selection):
-            return selection(signals, operation, entry.inputs, silent=self._may_be_silent(entry), lose=lose)
-        p = signals[0]
-        assert p is not None
-        if isinstance(operation, (Affine, Average)):
-            known: Normalisers = {} if self._kept is None else self._kept.setdefault(entry, {})
-            value = entry.inputs[0]
-            if isinstance(operation, Affine):
-                return [affine(p, operation, value, policies, known, lose)]
-            fold = self._fold(entry)
-            evidence = None
-            if fold is not None:
-                evidence = self._evidence.pair(fold.parts[0], operation.input, value, p.dtype)
-            silent = self._silent(entry)
-            made = None
-            if silent is not None:
-                made = partial(self._evidence.pair, silent[0], operation.input, value, p.dtype)
-            return [average(p, operation, value, policies, known, evidence, made, lose)]
-        if isinstance(operation, Winner):
-            return [winner(p, operation, entry.inputs[0], silent=self._may_be_silent(entry), lose=lose)]
-        if isinstance(operation, Scaled):
-            return [scaled(p, operation, policies)]
-        if isinstance(operation, Magnitude):
-            return [magnitude(p, operation)]
-        if isinstance(operation, Gated):
-            p = gated(p, operation)
-            return [p, None] if operation.place == 0 else [None, p]
-        if isinstance(operation, Product):
-            return product(p, operation, policies)
-        if isinstance(operation, Sum):
-            own = self._fold(entry) is None and self._silent(entry) is None
-            own = own and not any(map(counted_from_a_bound, entry.inputs))
-            pairs = None if own else self.terms(entry, operation, p.dtype)
-            return residual_sum(p, operation, entry.inputs, policies, entry.address, pairs, lose)
-        raise AssertionError(f"no rule for the family {type(operation).__name__}")
+        return super().__call__(entry, signals)
+
+    @rule_for(Activation)
+    def _activation(self, entry: Entry, signals: Signals) -> Signals:  # noqa: ARG002
+        return [activation(first(signals))]
+
+    @rule_for(Arrangement)
+    def _arrangement(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Arrangement)
+        signals = _of_equal_polarities(signals)
+        if operation.made and self._lose is not None:
+            self._lose_in_padding(entry, operation, signals, self._lose)
+        return list(operation.adjoint(signals))
+
+    @rule_for(Written)
+    def _written(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Written)
+        signals = _of_equal_polarities(signals)
+        if self._lose is not None:
+            for signal, numbers in zip(signals, operation.known.numbers(), strict=True):
+                for part in () if signal is None else signal:
+                    self._lose(part * (numbers == 0).to(part.device))
+        return list(operation.adjoint(signals))
+
+    @rule_for(Selection)
+    def _selection(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Selection)
+        return selection(signals, operation, entry.inputs, silent=self._may_be_silent(entry), lose=self._lose)
+
+    @rule_for(Affine)
+    def _affine(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Affine)
+        return [affine(first(signals), operation, entry.inputs[0], self.policies, self._normalisers(entry), self._lose)]
+
+    @rule_for(Average)
+    def _average(self, entry: Entry, signals: Signals) -> Signals:
+        operation, value, p = entry.operation, entry.inputs[0], first(signals)
+        assert isinstance(operation, Average)
+        fold, silent = self._fold(entry), self._silent(entry)
+        evidence, made = None, None
+        if fold is not None:
+            evidence = self._evidence.pair(fold.parts[0], operation.input, value, p.dtype)
+        if silent is not None:
+            made = partial(self._evidence.pair, silent[0], operation.input, value, p.dtype)
+        known = self._normalisers(entry)
+        return [average(p, operation, value, self.policies, known, evidence, made, self._lose)]
+
+    @rule_for(Winner)
+    def _winner(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Winner)
+        return [winner(first(signals), operation, entry.inputs[0], silent=self._may_be_silent(entry), lose=self._lose)]
+
+    @rule_for(Scaled)
+    def _scaled(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Scaled)
+        return [scaled(first(signals), entry.operation, self.policies)]
+
+    @rule_for(Magnitude)
+    def _magnitude(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Magnitude)
+        return [magnitude(first(signals), entry.operation)]
+
+    @rule_for(Gated)
+    def _gated(self, entry: Entry, signals: Signals) -> Signals:
+        operation = entry.operation
+        assert isinstance(operation, Gated)
+        p = gated(first(signals), operation)
+        return [p, None] if operation.place == 0 else [None, p]
+
+    @rule_for(Product)
+    def _product(self, entry: Entry, signals: Signals) -> Signals:
+        assert isinstance(entry.operation, Product)
+        return product(first(signals), entry.operation, self.policies)
+
+    @rule_for(Sum)
+    def _sum(self, entry: Entry, signals: Signals) -> Signals:
+        operation, p = entry.operation, first(signals)
+        assert isinstance(operation, Sum)
+        own = self._fold(entry) is None and self._silent(entry) is None
+        own = own and not any(map(counted_from_a_bound, entry.inputs))
+        pairs = None if own else self.terms(entry, operation, p.dtype)
+        return residual_sum(p, operation, entry.inputs, self.policies, entry.address, pairs, self._lose)
+
+    def _normalisers(self, entry: Entry) -> Normalisers:
+        """The normalisers of an operation that were kept so far."""
+        return {} if self._kept is None else self._kept.setdefault(entry, {})
 
     def terms(self, entry: Entry, operation: Sum, dtype: torch.dtype) -> list[Pair]:
         """What each term of a sum adds to it, and what it takes from it."""
@@ -187,3 +226,10 @@ class ExcitationRules:
         for p, valid in zip(signals, operation.apply([yes.expand(v.shape) for v in entry.inputs]), strict=True):
             for part in () if p is None else p:
                 lose(part * ~valid.to(part.device))
+
+
+def _of_equal_polarities(signals: Signals) -> Signals:
+    """Signals that are moved together: all of them have lowered parts if one has."""
+    if all(signal is None or signal.shape[0] == 1 for signal in signals):
+        return signals
+    return [None if signal is None else with_both(signal) for signal in signals]

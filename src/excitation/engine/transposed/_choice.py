@@ -2,46 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from .._record import Entry, Record
 from .._sweep import computing, sweep
 from .._values import Value
-from ..operations import Activation, Affine, Arrangement, Average, Gated, Scaled, Sum, Winner
+from ..operations import Activation, Affine, Arrangement, Average, Gated, Operation, Scaled, Sum, Winner
 from ..rules import ExcitationRules, Signal, transitions
 from ._neurons import Chosen, Moved, Same, Shared, negative
 from ._steps import Step
 from ._weighted import Averaged, Overall, Weighted
 
+Choice = Callable[[Entry, ExcitationRules], type[Step]]
+"""From an operation of a family, under some rules, to its step."""
+
+CHOICES: dict[type[Operation], Choice] = {}
+"""By family. A family that is not here, nor derived from one that is, has the general step."""
+
 
 def step_for(entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> Step:
-    """The step of an operation; the general one where none of the others has its transpose."""
-    operation = entry.operation
+    """The step of an operation; the general one where no other step has its transpose."""
     kind: type[Step] = Step
-    if rules.singled_out(entry):
-        pass  # where an operation stands, and not only what it is, decides its shares
-    elif isinstance(operation, (Affine, Average)):
-        if rules.policies.normaliser == "lose" and operation.apart:
-            kind = Weighted
-            if isinstance(operation, Average):
-                kind = Overall if operation.overall else Averaged if operation.reach is not None else Weighted
-    elif isinstance(operation, Winner):
-        if operation.reach is not None and entry.inputs[0].valid is None:
-            kind = Chosen
-    elif isinstance(operation, Arrangement):
-        kind = Moved if operation.pointwise else Step
-    elif isinstance(operation, Sum):
-        shapes = {term.shape for term in operation.terms}
-        if shapes == {entry.outputs[0].shape} and all(sign > 0 for sign in operation.signs):
-            kind = Shared
-    elif isinstance(operation, (Scaled, Gated)):
-        factor = negative(operation, rules)
-        even = factor is None or all(size == 1 for size in factor.shape[-2:])
-        if operation.shape == entry.outputs[0].shape and even:
-            kind = Same
-    elif isinstance(operation, Activation):
-        kind = Same
+    if not rules.singled_out(entry):  # else where an operation stands, and not only what it is, decides its shares
+        choose = next((CHOICES[base] for base in type(entry.operation).__mro__ if base in CHOICES), None)
+        kind = Step if choose is None else choose(entry, rules)
     return kind(entry, rules, like)
+
+
+def _chooses(*families: type[Operation]) -> Callable[[Choice], Choice]:
+    def register(choice: Choice) -> Choice:
+        CHOICES.update(dict.fromkeys(families, choice))
+        return choice
+
+    return register
+
+
+@_chooses(Affine)
+def _affine(entry: Entry, rules: ExcitationRules) -> type[Step]:
+    operation = entry.operation
+    assert isinstance(operation, Affine)
+    return Weighted if rules.policies.normaliser == "lose" and operation.apart else Step
+
+
+@_chooses(Average)
+def _average(entry: Entry, rules: ExcitationRules) -> type[Step]:
+    operation = entry.operation
+    assert isinstance(operation, Average)
+    if rules.policies.normaliser != "lose" or not operation.apart:
+        return Step
+    return Overall if operation.overall else Averaged if operation.reach is not None else Weighted
+
+
+@_chooses(Winner)
+def _winner(entry: Entry, rules: ExcitationRules) -> type[Step]:  # noqa: ARG001
+    assert isinstance(entry.operation, Winner)
+    return Chosen if entry.operation.reach is not None and entry.inputs[0].valid is None else Step
+
+
+@_chooses(Arrangement)
+def _arrangement(entry: Entry, rules: ExcitationRules) -> type[Step]:  # noqa: ARG001
+    assert isinstance(entry.operation, Arrangement)
+    return Moved if entry.operation.pointwise else Step
+
+
+@_chooses(Sum)
+def _sum(entry: Entry, rules: ExcitationRules) -> type[Step]:  # noqa: ARG001
+    operation = entry.operation
+    assert isinstance(operation, Sum)
+    shapes = {term.shape for term in operation.terms}
+    return Shared if shapes == {entry.outputs[0].shape} and all(sign > 0 for sign in operation.signs) else Step
+
+
+@_chooses(Scaled, Gated)
+def _neuron_by_neuron(entry: Entry, rules: ExcitationRules) -> type[Step]:
+    operation = entry.operation
+    assert isinstance(operation, (Scaled, Gated))
+    factor = negative(operation, rules)
+    even = factor is None or all(size == 1 for size in factor.shape[-2:])
+    return Same if operation.shape == entry.outputs[0].shape and even else Step
+
+
+@_chooses(Activation)
+def _activation(entry: Entry, rules: ExcitationRules) -> type[Step]:  # noqa: ARG001
+    return Same
 
 
 def last_layer(
