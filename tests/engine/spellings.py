@@ -105,6 +105,17 @@ SCALING: dict[str, list[Spelled]] = {
         lambda x, s, t: (x.permute(0, 2, 3, 1) * s + t).permute(0, 3, 1, 2),
         lambda x, s, t: torch.addcmul(t[:, None, None], x, s[:, None, None]),
     ],
+    "layer norm": [
+        lambda x, s, t: F.layer_norm(x.permute(0, 2, 3, 1), s.shape, s, t).permute(0, 3, 1, 2),
+        lambda x, s, t: _layer_norm(x, 1) * s[:, None, None] + t[:, None, None],
+        lambda x, s, t: (_layer_norm(x.permute(0, 2, 3, 1), 3) * s + t).permute(0, 3, 1, 2),
+        lambda x, s, t: _layer_norm_of_statistics(x) * s[:, None, None] + t[:, None, None],
+        lambda x, s, t: (
+            F.group_norm(x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]), 1, s, t)
+            .reshape(len(x), *x.shape[2:], -1)
+            .permute(0, 3, 1, 2)
+        ),
+    ],
     "norm": [
         lambda x, s, t: F.normalize(x, dim=1),
         lambda x, s, t: x / x.norm(dim=1, keepdim=True).clamp_min(1e-12),
@@ -123,6 +134,17 @@ SCALING: dict[str, list[Spelled]] = {
         lambda x, s, t: x / 0.25 * 0.25,
     ],
 }
+
+
+def _layer_norm(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """As ConvNeXt and others write it out."""
+    mean = x.mean(axis, keepdim=True)
+    return (x - mean) / torch.sqrt((x - mean).pow(2).mean(axis, keepdim=True) + 1e-5)
+
+
+def _layer_norm_of_statistics(x: torch.Tensor) -> torch.Tensor:
+    variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+    return -(mean - x) * torch.rsqrt(variance + 1e-5)
 
 
 def _squeezed(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -157,15 +157,20 @@ def negated(bounds: Bounds) -> Bounds:
     return Bounds(-bounds.upper, -bounds.lower).silent_above(_turned(bounds, -1.0))
 
 
+def _all_above(terms: Sequence[Bounds]) -> Side:
+    """Where neurons that are made of several are silent at their upper limit: where all of these are."""
+    above = terms[0].above
+    for term in terms[1:]:
+        above = above & term.above if above is not False and term.above is not False else False
+    return above
+
+
 def added(terms: Sequence[Bounds]) -> Bounds:
     """Bounds of a sum."""
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _sum(lower, other_lower), _sum(upper, other_upper)
-    above = terms[0].above
-    for term in terms[1:]:  # together they are silent where all of them are
-        above = above & term.above if above is not False and term.above is not False else False
-    return Bounds(lower, upper).silent_above(above)
+    return Bounds(lower, upper).silent_above(_all_above(terms))
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
@@ -201,7 +206,7 @@ def maximum(terms: Sequence[Bounds]) -> Bounds:
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _most(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper)
+    return Bounds(lower, upper).silent_above(_all_above(terms))
 
 
 def minimum(terms: Sequence[Bounds]) -> Bounds:
@@ -214,7 +219,7 @@ def hull(terms: Sequence[Bounds]) -> Bounds:
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _least(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper)
+    return Bounds(lower, upper).silent_above(_all_above(terms))
 
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:

@@ -11,7 +11,7 @@ from ._bounds import UNBOUNDED, Bounds
 from ._layout import Layout, Origin, assumed, reduced
 from ._refusals import no_neurons
 from ._values import Kind, Value, ValueBook
-from .operations import Arrangement, CallContext, Operation
+from .operations import Arrangement, Average, CallContext, Operation
 
 
 class Results:
@@ -93,6 +93,7 @@ class Results:
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
         parent, sign = operation.source(inputs)
+        over = operation.centres if isinstance(operation, Average) else ()
         outputs = []
         for place, tensor in enumerate(results):
             bounds, lost = intervals[place], problem
@@ -106,6 +107,7 @@ class Results:
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign,
                     problem=lost, maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
+                    centre=inputs[0] if over else None, over=over,
                 )
             )  # fmt: skip
         return outputs

@@ -51,6 +51,8 @@ class Value:
             neither is known; or constants whose signs say so.
         multiplied: axes along which the operation that made it multiplied by a constant of several positions. A sum
             over such an axis has learned weights.
+        centre: the value whose mean it is, over whole axes that are kept with one position; `None` for all else.
+        over: these axes.
         problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
             signals never reach them.
     """
@@ -69,6 +71,8 @@ class Value:
     multiplied: frozenset[int] = frozenset()
     parent: Value | None = None
     sign: int | torch.Tensor = 0
+    centre: Value | None = None
+    over: tuple[int, ...] = ()
     problem: UnsupportedOperationError | None = None
 
     @property

@@ -57,7 +57,15 @@ class Selection(Operation):
             return compact(self.bound(wide).nan_to_num(unknown, math.inf, -math.inf))
 
         lowers, uppers = ([value.bounds[side] for value in inputs] for side in (0, 1))
-        return Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
+        bounds = Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
+        if self.shares or any(value.bounds.above is False for value in inputs):
+            return bounds
+        # The result is silent at its upper limit where all neurons are that it can be: there both products agree.
+        above = [torch.as_tensor(value.bounds.above).double() for value in inputs]
+        every = torch.as_tensor(combined([compact(side) for side in above], math.nan)) == 1
+        none = torch.as_tensor(combined([compact(1 - side) for side in above], math.nan)) == 0
+        both = compact((every & none).double())
+        return bounds.silent_above(both == 1)
 
 
 @dataclass(eq=False)

@@ -235,6 +235,7 @@ class Average(Operation):
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
         learned: whether it sums products with a constant of several positions along what is summed.
+        centres: axes whose mean it is, each kept with one position: its input less its result is centred there.
     """
 
     input: torch.Tensor
@@ -246,6 +247,7 @@ class Average(Operation):
     overall: bool = False
     apart: bool = field(default=True, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
+    centres: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def weighted(self) -> bool:

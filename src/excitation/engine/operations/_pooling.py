@@ -188,8 +188,9 @@ def mean_or_sum(
     axes = reduced_axes(input.dim(), dims, keepdim=keepdim)
     learned = not context.value(input).multiplied.isdisjoint(dims)
     average = Average(
-        None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned
-    )
+        None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned,
+        centres=dims if mean and keepdim and apart else (),
+    )  # fmt: skip
     return average, (input,)
 
 

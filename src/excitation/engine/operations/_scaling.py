@@ -14,7 +14,7 @@ from .._values import Value, shared_source
 from ._activations import refuse_inverse
 from ._elementwise import Gated, Product, Scaled
 from ._families import Sum
-from ._readers import CallContext, Number, Read, reads
+from ._readers import CallContext, Number, Parts, Read, reads
 
 
 @reads("batch_norm")
@@ -88,6 +88,9 @@ def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1)
     if context.carries(input) and context.carries(other):
         if alpha != 1:
             context.refuse(f"a sum of two branches with alpha = {alpha} has no rule.", "Scale the branch first.")
+        centred = _centred(context, input, other, signs)
+        if centred is not None:
+            return centred
         return Sum(scale=(1.0,), terms=(input, other), signs=signs), (input, other)
     at = 0 if context.carries(input) else 1
     x, constant = (input, other)[at], (other, input)[at]
@@ -97,6 +100,26 @@ def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1)
     weight = signs[1 - at] * (1.0 if at == scaled else alpha)
     shift = constant if weight == 1 else weight * constant
     return _scaled(x, float(factor), shift if isinstance(shift, torch.Tensor) else float(shift))
+
+
+def _centred(
+    context: CallContext, input: torch.Tensor, other: torch.Tensor, signs: tuple[int, int]
+) -> Read | None:  # fmt: skip
+    """A tensor less its own mean, as in a normalisation written out: the mean carries nothing, as in `layer_norm`."""
+    values = context.value(input), context.value(other)
+    for (x, value), mean, factor in zip(((input, values[0]), (other, values[1])), values[::-1], signs, strict=True):
+        if signs[0] != signs[1] and mean.centre is value and len(mean.shape) == len(value.shape):
+            return _normalised(x, float(factor), centred=True, over=mean.over)
+    return None
+
+
+@reads("var_mean", "std_mean")
+def statistic_and_mean(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Parts:
+    """A variance or standard deviation beside the mean: two operations."""
+    statistic = torch.var if context.name == "var_mean" else torch.std
+    dim = kwargs.get("dim", args[0] if args and not isinstance(args[0], bool) else None)
+    keepdim = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
+    return Parts(lambda: (statistic(input, *args, **kwargs), torch.mean(input, dim, keepdim)))
 
 
 @reads("mul", "multiply")
