@@ -78,6 +78,15 @@ SMOOTH: dict[str, list[Spelled]] = {
     "cube": [lambda x: F.relu(x) ** 3, lambda x: (lambda y: y * y * y)(F.relu(x))],
 }
 
+SIGMOID: list[Spelled] = [
+    torch.sigmoid,
+    lambda x: 1 / (1 + torch.exp(-x)),
+    lambda x: (1 + (-x).exp()).reciprocal(),
+    lambda x: x.exp() / (1 + x.exp()),
+    lambda x: (torch.tanh(x / 2) + 1) / 2,
+    lambda x: 2 / (2 + 2 * torch.exp(-x)),
+]
+
 POOLING: dict[str, list[Spelled]] = {
     "max": [
         lambda x: F.max_pool2d(x, 2),

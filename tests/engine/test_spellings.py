@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spellings import CONVOLUTION, GATE, HEAD, MASKED, POINTWISE, POOLING, RECTIFIER, SCALING, SMOOTH, SUM, Network
+from spellings import (
+    CONVOLUTION,
+    GATE,
+    HEAD,
+    MASKED,
+    POINTWISE,
+    POOLING,
+    RECTIFIER,
+    SCALING,
+    SIGMOID,
+    SMOOTH,
+    SUM,
+    Network,
+)
 from torch import nn
 
 import excitation as eb
 
 EVERY = {
     "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "masked": MASKED, "gate": GATE,
-    "head": HEAD, "sum": SUM, **SMOOTH, **POOLING, **SCALING,
+    "head": HEAD, "sum": SUM, "sigmoid": SIGMOID, **SMOOTH, **POOLING, **SCALING,
 }  # fmt: skip
 SHAPES = {
     "convolution": [(6, 6, 3, 3), (6,)], "pointwise": [(6, 6), (6,)], "gate": [(6, 6)], "head": [(4, 6), (4,)],

@@ -52,6 +52,12 @@ class Bounds(_Interval):
         return _all_at_least(self.lower, 0.0)
 
     @property
+    def positive(self) -> bool:
+        """Whether every activation is above zero by some margin."""
+        lower = self.lower
+        return bool((lower > 0).all()) if isinstance(lower, torch.Tensor) else lower > 0
+
+    @property
     def nonpositive(self) -> bool:
         """Whether no activation can be above zero."""
         upper = self.upper

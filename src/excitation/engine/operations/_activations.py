@@ -6,7 +6,7 @@ import builtins
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from .._bounds import (
     scaled_by_statistic,
     sign_kept,
 )
-from ._elementwise import Activation, Interval, Magnitude
+from ._elementwise import Activation, Interval, Inverse, Magnitude
 from ._readers import CallContext, Number, Read, reads
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -286,19 +286,25 @@ def absolute(context: CallContext, input: torch.Tensor) -> Read:
 
 @reads("rsqrt", "reciprocal")
 def falling(context: CallContext, input: torch.Tensor) -> Read:
-    """The inverse of a statistic scales what it is multiplied with; an activation it would turn upside down."""
-    refuse_inverse(context, context.value(input).bounds, root=context.name == "rsqrt")
+    """The inverse of neurons above zero, or of a statistic, which scales what it is multiplied with."""
+    return inverted(context, input, root=context.name == "rsqrt")
 
 
-def refuse_inverse(context: CallContext, bounds: Bounds, *, root: bool = False) -> NoReturn:
-    """Refuse a signal the way through an inverse, which may scale other activations if it is never negative."""
-    known = UNBOUNDED
-    if bounds.nonnegative:
-        known = inverse(rising(bounds, torch.sqrt) if root else bounds)
-    context.refuse(
-        "it falls where its input rises, so it can scale activations but is none itself.",
-        bounds=known, gate=bounds.nonnegative,
-    )  # fmt: skip
+def inverted(context: CallContext, input: torch.Tensor, numerator: Any = 1.0, *, root: bool = False) -> Read:
+    """`numerator / input`, or over the input's root: a falling function of neurons that are above zero.
+
+    Where the input can be zero, the result can only scale other activations.
+    """
+    bounds = context.value(input).bounds
+    factor = -numerator if isinstance(numerator, torch.Tensor) else -float(numerator)
+    result = Inverse((1.0,), factor, input.shape, None, root=root)
+    if not bounds.positive:
+        known = result.of(bounds) if bounds.nonnegative else UNBOUNDED
+        context.refuse(
+            "it falls where its input rises and has no limit at zero; it can scale activations, but it is none.",
+            bounds=known, gate=known.one_sign,
+        )  # fmt: skip
+    return result, (input,)
 
 
 @reads("norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "std", "var", "linalg_matrix_norm")

@@ -17,6 +17,7 @@ from .._bounds import (
     magnitude,
     maximum,
     minimum,
+    rising,
     scaled_by_statistic,
     sign_kept,
     times,
@@ -117,6 +118,37 @@ class Scaled(Operation):
             return inputs[0], 0
         factor = self.factor
         return inputs[0], factor if isinstance(factor, torch.Tensor) else -1 if factor < 0 else 1
+
+
+@dataclass(eq=False)
+class Inverse(Scaled):
+    """`-factor / x`, or `-factor / sqrt(x)`, of neurons above zero: what raises the result lowers the neuron.
+
+    Attributes:
+        root: whether it is the root that is inverted.
+    """
+
+    root: bool = False
+
+    def of(self, bounds: Bounds) -> Bounds:
+        """Bounds of the results for inputs within bounds that are not negative."""
+        return affine(inverse(rising(bounds, torch.sqrt) if self.root else bounds), -self.factor, 0.0)
+
+    def gate(self, inputs: Sequence[Value]) -> bool:
+        """It has one sign, so it can decide how much of something passes."""
+        return self.bounds(inputs).one_sign
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:
+        """The inverse of the input's."""
+        return self.of(inputs[0].bounds)
+
+    def multiplied(self, dims: int) -> frozenset[int]:  # noqa: ARG002
+        """Along no axis."""
+        return frozenset()
+
+    def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
+        """Its input; the sign is that of the numerator."""
+        return inputs[0], -self.factor if isinstance(self.factor, torch.Tensor) else 1 if self.factor < 0 else -1
 
 
 @dataclass(eq=False)

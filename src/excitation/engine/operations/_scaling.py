@@ -11,7 +11,7 @@ from ..._errors import TrainingModeError
 from .._bounds import Limit
 from .._layout import claim_channels, suggest_channels
 from .._values import Value, shared_source
-from ._activations import refuse_inverse
+from ._activations import inverted
 from ._elementwise import Gated, Product, Scaled
 from ._families import Sum
 from ._readers import CallContext, Number, Parts, Read, reads
@@ -144,10 +144,9 @@ def division(context: CallContext, input: Any, other: Any, *, rounding_mode: str
         return Scaled(
             scale=(1.0,), factor=other, shape=input.shape, exact=lambda: (other.double().reciprocal(), 0.0)
         ), (input,)
-    bounds = context.value(other).bounds
     if not context.carries(input):
-        refuse_inverse(context, bounds)
-    if not bounds.nonnegative:
+        return inverted(context, other, input)
+    if not context.value(other).bounds.nonnegative:
         context.refuse(
             "it divides by an activation that can be negative, so which of the two a winner chose is open; only"
             " division by what is never negative (a norm, an exponential) passes a signal, to what is divided."
