@@ -25,6 +25,7 @@ if not DOCS.is_dir():
 PAGES = sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated"} & set(path.parts))
 TEXTS = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "llms.txt"))]
 BLOCK = re.compile(r"^```(?:python|\{code-cell\} python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"^```\{code-cell\} python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WITH_PYTHON = [path for path in PAGES if BLOCK.search(path.read_text(encoding="utf-8"))]
 
 
@@ -56,6 +57,9 @@ def two():
 
 RUN = {
     "docs/tutorials/first-map.md": {None: dict},
+    "docs/tutorials/comparing-methods.md": {None: dict},
+    "docs/tutorials/own-network.md": {None: dict},
+    "docs/tutorials/reading-a-balance.md": {None: dict},
     "docs/reference/methods.md": {0: lite},
     "docs/explanation/recording.md": {0: lambda: {"eb": eb, **lite()}, 1: two},
 }
@@ -64,6 +68,7 @@ read files that cannot be shipped; of those the names are checked."""
 
 
 @pytest.mark.filterwarnings("ignore::excitation.MassLossWarning", "ignore::excitation.EmptyMapWarning")
+@pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
 @pytest.mark.parametrize("page", RUN)
 def test_python_runs(page):
     try:
