@@ -195,7 +195,7 @@ class CudaGraph:
                 with torch.cuda.stream(aside):
                     for _ in range(WARM_UP):
                         self._run()
-                    # A failed capture breaks PyTorch's random number generator on the device, so detect waits before it.
+                    # A failed capture breaks PyTorch's random numbers on the device, so detect waits before it.
                     _without_waits(self._run)
 
                 def record() -> UncheckedResult:
