@@ -72,7 +72,7 @@ def _new_type(number: int) -> str:
 
 
 def included(message: Any, net: Any) -> bool:
-    """Caffe's rules: a layer is active if an `include` rule matches; without such rules, if no `exclude` rule matches."""
+    """Caffe's rules: a layer is active if an `include` rule matches; without such rules, if no `exclude` rule does."""
     if message.include and message.exclude:
         raise ModelError(f"layer {message.name!r} has both include and exclude rules; give one kind.")
     if message.include:
