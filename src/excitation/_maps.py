@@ -161,8 +161,8 @@ def boxes_of_map(
     values = enlarge_map(attention, grid)
     mean = float(values.mean(dtype=np.float64))
     down, across = size[0] / grid[0], size[1] / grid[1]
-    found: list[Box | None] = []
+    boxes: list[Box | None] = []
     for alpha in alphas:
         box = box_of(values > alpha * mean)
-        found.append(box and (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
-    return found
+        boxes.append(box and (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
+    return boxes

@@ -189,11 +189,11 @@ class Chain:
         return torch.stack(steps, 1)
 
     def _by_node(self, visits: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = {}
+        by_node = {}
         for node, (first, shape) in self.blocks.items():
             size = shape.numel()
-            found[node] = (visits[first : first + size] + visits[first + size : first + 2 * size]).reshape(shape)
-        return found
+            by_node[node] = (visits[first : first + size] + visits[first + size : first + 2 * size]).reshape(shape)
+        return by_node
 
 
 def chain(
@@ -221,5 +221,5 @@ def chain(
         raise ExcitationError(f"image is {shape}; a tensor (1, channels, height, width) of one image is expected.")
     check_choice("residual", residual, ("proportional", "branch"))
     check_choice("normaliser", normaliser, ("lose", "spread"))
-    found = transitions(fx.symbolic_trace(copy.deepcopy(model).double()), image.double(), residual, normaliser)
-    return Chain(found.matrix, found.blocks, found.weighted, found.top)
+    result = transitions(fx.symbolic_trace(copy.deepcopy(model).double()), image.double(), residual, normaliser)
+    return Chain(result.matrix, result.blocks, result.weighted, result.top)

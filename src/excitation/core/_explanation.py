@@ -175,12 +175,12 @@ class Explanation:
         Raises:
             ExcitationError: the maps are not two-dimensional, or the explanation has several layers.
         """
-        found = torch.full((len(self.targets), max(map(len, self.targets)), 2), -1)
+        positions = torch.full((len(self.targets), max(map(len, self.targets)), 2), -1)
         for i, k, attention, frame in self._each():
             peak = find_peak(attention, (frame.size[0], frame.size[1]), box=frame.box)
             if peak is not None:
-                found[i, k] = torch.tensor(peak)
-        return found
+                positions[i, k] = torch.tensor(peak)
+        return positions
 
     def boxes(self, alpha: float) -> Float[torch.Tensor, "image target 4"]:
         """The smallest box around all values above `alpha` times the mean of the map (Sec. 4.2).
@@ -196,15 +196,15 @@ class Explanation:
             ExcitationError: `alpha` is not a finite number; or an error of `peaks`.
         """
         check_number("alpha", alpha, "a multiple of the map's mean")
-        found = torch.full((len(self.targets), max(map(len, self.targets)), 4), torch.nan, dtype=torch.float64)
+        drawn = torch.full((len(self.targets), max(map(len, self.targets)), 4), torch.nan, dtype=torch.float64)
         for i, k, attention, frame in self._each():
             x0, y0, x1, y1 = frame.box or (0.0, 0.0, float(frame.size[1]), float(frame.size[0]))
             (box,) = boxes_of_map(attention, (1, 1), [alpha])
             if box is not None:
                 wide, tall = x1 - x0, y1 - y0
                 corners = (x0 + wide * box[0], y0 + tall * box[1], x0 + wide * box[2], y0 + tall * box[3])
-                found[i, k] = torch.tensor(corners)
-        return found
+                drawn[i, k] = torch.tensor(corners)
+        return drawn
 
     def __repr__(self) -> str:
         """Summarise the method, the layers, the targets and the share of the mass."""
@@ -240,27 +240,27 @@ class Explanation:
         if size is None and layer.startswith("input["):
             return maps  # one of several inputs, in its own size
         if not isinstance(maps, list):
-            wanted, space = size, maps.dim() - 2 - self.views.get(layer, 0)
+            target, space = size, maps.dim() - 2 - self.views.get(layer, 0)
             if size is None and len(set(self.frames)) == 1 and self.frames[0].box is None:
-                wanted = self.frames[0].size[-space:]
-            if wanted is not None:
-                return resize_maps(maps, check_size("size", wanted, SIDES[space], dimensions=space))
-        found: list[torch.Tensor] = []
+                target = self.frames[0].size[-space:]
+            if target is not None:
+                return resize_maps(maps, check_size("size", target, SIDES[space], dimensions=space))
+        resized: list[torch.Tensor] = []
         for item, frame in zip(maps, self.frames, strict=True):
-            found.append(resize_maps(item[None], size)[0] if size is not None else _in_frame(item, frame))
-        same = len({item.shape for item in found}) == 1
-        return torch.stack(found) if same else found
+            resized.append(resize_maps(item[None], size)[0] if size is not None else _in_frame(item, frame))
+        same = len({item.shape for item in resized}) == 1
+        return torch.stack(resized) if same else resized
 
     def _each(self) -> list[tuple[int, int, torch.Tensor, Frame]]:
         """Image index, target index, map and picture of each (image, target) pair."""
-        found: list[tuple[int, int, torch.Tensor, Frame]] = []
+        items: list[tuple[int, int, torch.Tensor, Frame]] = []
         for i, (maps, frame) in enumerate(zip(self.per_image(), self.frames, strict=True)):
             if maps.dim() != 3 or len(frame.size) != 2:
                 raise ExcitationError(
                     f"maps have shape {tuple(maps.shape)}; peaks and boxes are those of maps (target, height, width)."
                 )
-            found.extend((i, k, attention, frame) for k, attention in enumerate(maps))
-        return found
+            items.extend((i, k, attention, frame) for k, attention in enumerate(maps))
+        return items
 
 
 def _in_frame(maps: Float[torch.Tensor, "target height width"], frame: Frame) -> torch.Tensor:

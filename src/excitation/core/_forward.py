@@ -71,12 +71,12 @@ def forward(
             check_images(model, tensor)
     images = inputs.images
     constants = check_names("constants", constants)
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     count = len(images)
 
     def network(recorder: Recorder) -> Record:
         try:
-            return recorder.run(inputs, lambda result: found.append(pick_scores(result, count, output)))
+            return recorder.run(inputs, lambda result: outputs.append(pick_scores(result, count, output)))
         except ExcitationError as error:
             if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
                 raise type(error)(f"{error}{DETECTOR}") from error
@@ -106,10 +106,10 @@ def forward(
     try:
         record = network(recorder)
     except LateRootError:
-        found.clear()
+        outputs.clear()
         recorder, whole = Recorder(model, None, constants), True
         record = network(recorder)
-    scores, value = recorder.final(found[-1], rules=rules)
+    scores, value = recorder.final(outputs[-1], rules=rules)
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -129,10 +129,10 @@ def forward(
     record.top, record.scores = value, scores
     if mark(record) and not whole and roots is not None:
         # The terms of a sum can depend on operations below the chosen layer, so the full pass is recorded.
-        found.clear()
+        outputs.clear()
         recorder = Recorder(model, None, constants)
         record = network(recorder)
-        record.scores, record.top = recorder.final(found[-1], rules=False)
+        record.scores, record.top = recorder.final(outputs[-1], rules=False)
         mark(record)
     return record
 
@@ -215,9 +215,9 @@ def _only_scores(result: object, images: int) -> torch.Tensor:
         if isinstance(part, torch.Tensor):
             return part
     inside = vars(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
-    found = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
-    if len(found) == 1:
-        return found[0]
+    candidates = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
+    if len(candidates) == 1:
+        return candidates[0]
     raise ExcitationError(
         f"which part of the network's output holds the class scores is open: {_parts(result)}. Say so with `output=`:"
         " a key, an index, or a function."

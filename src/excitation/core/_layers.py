@@ -129,13 +129,13 @@ def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
     """
     if layer.startswith(":") and is_input(layer[1:]):
         return [("the images", layer, None, layer[1:])]
-    found: list[tuple[str, str, str | None, str]] = []
+    meanings: list[tuple[str, str, str | None, str]] = []
     if is_input(layer):
-        found.append(("the images", f":{layer}", None, layer))
+        meanings.append(("the images", f":{layer}", None, layer))
     whole = divisions(layer)[-1][0]
     for name in dict.fromkeys((layer, whole)):  # the literal name, and the name with escapes resolved
         if name and name in modules and (name == whole or layer == name):
-            found.append((f"the module called {name!r}", written(name), name, ""))
+            meanings.append((f"the module called {name!r}", written(name), name, ""))
             break
     for path, sign, rest in divisions(layer)[:-1]:
         if path not in modules:
@@ -143,18 +143,18 @@ def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
         call = rest.removeprefix("#") if sign == ":" else rest
         if (sign == "#" or rest.startswith("#")) and path and call.isdigit() and int(call) > 0:
             number = "" if int(call) == 1 else f"#{int(call)}"
-            found.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
+            meanings.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
         elif sign == ":" and rest:
             operation = rest.removeprefix(":").removesuffix("#1")
             where = f"module {path!r}" if path else "the model's own forward"
             way = f"{written(path)}::{operation}"
-            found.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
-    return found
+            meanings.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
+    return meanings
 
 
 def _first_name(model: torch.nn.Module, module: torch.nn.Module) -> str | None:
     """The name that PyTorch gives to a module; the first one if it has several."""
-    return next((name for name, found in model.named_modules() if found is module), None)
+    return next((name for name, candidate in model.named_modules() if candidate is module), None)
 
 
 def find_place(record: Record, name: str) -> Place:

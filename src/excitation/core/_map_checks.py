@@ -98,9 +98,9 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
         BalanceWarning: a map holds more mass than the signal on top.
     """
     answers = [answer.any() for check in checks for answer in (check.empty(), check.lossy(), check.unbalanced())]
-    found = iter(check_finite(scores, {check.layer: check.arrived for check in checks}, answers))
+    answered = iter(check_finite(scores, {check.layer: check.arrived for check in checks}, answers))
     for check in checks:
-        empty, lossy, unbalanced = next(found), next(found), next(found)
+        empty, lossy, unbalanced = next(answered), next(answered), next(answered)
         if empty:
             warn_caller(_of_empty(check), EmptyMapWarning)
         if lossy:

@@ -247,8 +247,8 @@ def last_place(record: Record) -> Place:
         LayerError: no layer of the network has spatial dimensions.
     """
     # Prefer the name of a module to that of the operation inside it, which finishes first.
-    found = [place for place, _ in whole_places(record)]
-    return found[-1] if found else default_place(record)
+    candidates = [place for place, _ in whole_places(record)]
+    return candidates[-1] if candidates else default_place(record)
 
 
 def only_at_input(request: Request, method: str) -> None:

@@ -108,11 +108,11 @@ def _one_each(targets: Any, images: int) -> list[int] | None:
 
 def _expanded(targets: Sequence[Target]) -> list[Target]:
     """Replace `"top5"` in a list of targets by five `TopClass` targets."""
-    found: list[Target] = []
+    expanded: list[Target] = []
     for target in targets:
         top = _TOP.fullmatch(target) if isinstance(target, str) else None
-        found.extend([target] if top is None else [TopClass(rank, int(top[1])) for rank in range(int(top[1]))])
-    return found
+        expanded.extend([target] if top is None else [TopClass(rank, int(top[1])) for rank in range(int(top[1]))])
+    return expanded
 
 
 def has_function(item: object) -> bool:

@@ -249,20 +249,20 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
     class_names = check_names("class_names", class_names)
     if len(class_names) != classes:
         raise TargetError(f"{len(class_names)} class names were given for a network with {classes} classes.")
-    found = _named(target, class_names)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        places = ", ".join(map(str, found))
+    matches = _named(target, class_names)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        places = ", ".join(map(str, matches))
         raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
     raise TargetError(f"{target!r} is no class of this network.{_nearest(target, class_names, groups)}")
 
 
 def _named(target: str, class_names: Sequence[str]) -> list[int]:
     """Classes with exactly this name; if there are none, classes with this synonym."""
-    wanted = target.strip().casefold()
-    whole = [i for i, name in enumerate(class_names) if name.strip().casefold() == wanted]
-    return whole or [i for i, name in enumerate(class_names) if wanted in _synonyms(name)]
+    folded = target.strip().casefold()
+    whole = [i for i, name in enumerate(class_names) if name.strip().casefold() == folded]
+    return whole or [i for i, name in enumerate(class_names) if folded in _synonyms(name)]
 
 
 def _synonyms(name: str) -> list[str]:
@@ -271,11 +271,11 @@ def _synonyms(name: str) -> list[str]:
 
 def _nearest(target: str, class_names: Sequence[str], groups: Mapping[str, tuple[int, ...]]) -> str:
     """Names that contain the word, followed by names and groups with a similar spelling."""
-    wanted = target.strip().casefold()
+    folded = target.strip().casefold()
     every = dict.fromkeys((*(part for name in class_names for part in (name.casefold(), *_synonyms(name))), *groups))
-    word = re.compile(rf"\b{re.escape(wanted)}s?\b")
-    holding = [name for name in every if wanted and word.search(name)]
-    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(wanted, every, n=3)]))
+    word = re.compile(rf"\b{re.escape(folded)}s?\b")
+    holding = [name for name in every if folded and word.search(name)]
+    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(folded, every, n=3)]))
     more = f" and {len(near) - NEAREST} more" if len(near) > NEAREST else ""
     return f" Nearest: {', '.join(repr(name) for name in near[:NEAREST])}{more}." if near else ""
 

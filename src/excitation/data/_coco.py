@@ -70,7 +70,9 @@ class CocoImages(AnnotatedImages):
             )
             return None
         instances = [
-            found for item in self._annotations[image_id] for found in self._instances(item, image_id, (height, width))
+            instance
+            for item in self._annotations[image_id]
+            for instance in self._instances(item, image_id, (height, width))
         ]
         return AnnotatedImage(image_id, path, (height, width), tuple(instances))
 
@@ -95,7 +97,8 @@ class CocoImages(AnnotatedImages):
                 return []
         boxed = self._boxed(self._names[item["category_id"]], box, size, self._file, what)
         return [
-            Instance(found.category, found.box, segmentation, crowd=bool(item.get("iscrowd", 0))) for found in boxed
+            Instance(instance.category, instance.box, segmentation, crowd=bool(item.get("iscrowd", 0)))
+            for instance in boxed
         ]
 
     def _find_categories(self) -> Iterable[str]:
@@ -131,8 +134,8 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> CocoIma
     files = {file.stem.removeprefix("instances").removeprefix("_"): file for file in folder.glob("instances*.json")}
     if not files:
         raise DataError(f"{folder}: has no file instances_SPLIT.json or instances.json.")
-    found = one_of(sorted(files), split, folder, "split") if split is not None or len(files) > 1 else next(iter(files))
-    return CocoImages(place, files[found], found)
+    name = one_of(sorted(files), split, folder, "split") if split is not None or len(files) > 1 else next(iter(files))
+    return CocoImages(place, files[name], name)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class ImageNetImages(AnnotatedImages):
         if size is None:
             return None
         instances = [
-            found for category, box, what in row.boxes for found in self._boxed(category, box, size, source, what)
+            instance for category, box, what in row.boxes for instance in self._boxed(category, box, size, source, what)
         ]
         return AnnotatedImage(image_id, path, size, tuple(instances), tuple(row.labels))
 

@@ -131,13 +131,13 @@ def find_pictures(
                 " another one for the results."
             )
         files = sorted(_visible_files(place, set() if results is None else {results}))
-        found = [file for file in files if file.suffix.lower() in SUFFIXES]
-        if not found:
+        inside = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not inside:
             raise PictureError(
                 f"{place}: neither this folder nor its subfolders hold a picture (names ending in .jpg, .png, ...)."
             )
         above = Path(place.resolve().name if several else "")
-        for file in found:
+        for file in inside:
             pictures.setdefault(file, above / file.relative_to(place))
         others.update(dict.fromkeys(file for file in files if file.suffix.lower() not in SUFFIXES))
     return FoundPictures(_named(pictures), tuple(others))

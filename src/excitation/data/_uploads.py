@@ -101,8 +101,8 @@ def read_part(part: Part, refused: Callable[[str], None]) -> Iterator[TaggedImag
         DataError: the file cannot be read.
     """
     try:
-        for place, found in _lines(part) if part.kind == "lines" else _rows(part):
-            upload = found.sentence if isinstance(found, _Bad) else _upload(found)
+        for place, content in _lines(part) if part.kind == "lines" else _rows(part):
+            upload = content.sentence if isinstance(content, _Bad) else _upload(content)
             if isinstance(upload, str):
                 refused(f"{part.path}: {place} {upload}; left out.")
             else:
@@ -160,8 +160,8 @@ def _rows(part: Part) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{part.path}: has no column {missing[0]!r}; expected {', '.join(COLUMNS)}.")
     row = 0
     for batch in file.iter_batches(4096, row_groups=list(range(part.start, part.stop)), columns=list(COLUMNS)):
-        for found in batch.to_pylist():
-            yield f"row {row} of row group {part.start}", found
+        for entry in batch.to_pylist():
+            yield f"row {row} of row group {part.start}", entry
             row += 1
 
 
@@ -177,11 +177,11 @@ def _parquet(path: Path) -> Any:
         raise DataError(f"{path}: is not Parquet that can be read: {' '.join(str(error).split())[:200]}.") from error
 
 
-def _upload(found: Any) -> TaggedImage | str:
+def _upload(content: Any) -> TaggedImage | str:
     """Convert an object to an upload, or return the problem."""
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return "holds no object"
-    image, user, tags = (found.get(name) for name in COLUMNS)
+    image, user, tags = (content.get(name) for name in COLUMNS)
     if not isinstance(image, str) or not image:
         return "names no image"
     if type(user) is int:

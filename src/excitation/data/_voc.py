@@ -103,5 +103,5 @@ def read_voc(root: str | os.PathLike[str], split: str | None = None) -> VocImage
     lists = place / "ImageSets" / "Main"
     if not lists.is_dir():
         raise DataError(f"{place}: has no folder ImageSets/Main with lists of images, as PASCAL VOC has.")
-    found = sorted(file.stem for file in lists.glob("*.txt"))
-    return VocImages(place, one_of(found, split, lists, "split"))
+    splits = sorted(file.stem for file in lists.glob("*.txt"))
+    return VocImages(place, one_of(splits, split, lists, "split"))

@@ -84,9 +84,9 @@ class ClassMaps:
         elif against is not None:
             weights = weights - read_against(against, self._weights)[:, None]
         with own_precision(source):
-            found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
+            maps = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
         contrasted = name != "mwp" or against is not None
-        return found.clamp(min=0) if contrasted and not signed else found
+        return maps.clamp(min=0) if contrasted and not signed else maps
 
     def __repr__(self) -> str:
         """Summarise the numbers of classes and images, the layer and the strategy."""

@@ -203,10 +203,10 @@ class CudaGraph:
                     with torch.cuda.graph(graph, stream=aside):
                         return self._run()
 
-                found = _without_waits(record, watched=False)
+                result = _without_waits(record, watched=False)
             finally:
                 here.wait_stream(aside)
-        return graph, found
+        return graph, result
 
 
 class _Anew:

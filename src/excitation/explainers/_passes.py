@@ -38,14 +38,14 @@ class Passes:
         record, start = self._start(base, weights)
         polarities, _, *shape = start.shape
         units = polarities * shape[1]
-        found = []
+        parts = []
         for chunk in _chunks(units, self.memory // self._each()):
             signal = start.repeat(1, len(chunk), *(1,) * len(shape))
             for k, unit in enumerate(chunk):
                 signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
             (maps,) = attention_maps(record, signal, [self.layer], self.rules.policies, contrast=dual)
-            found.append(maps.flatten(2))
-        return torch.cat(found, 1)
+            parts.append(maps.flatten(2))
+        return torch.cat(parts, 1)
 
     def from_below(
         self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False

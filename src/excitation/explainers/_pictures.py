@@ -106,12 +106,12 @@ def explain_pictures(
     batches: dict[tuple[int, ...], list[int]] = {}
     for i, item in enumerate(values):
         batches.setdefault(tuple(item.shape), []).append(i)
-    found = [
+    explanations = [
         explain(torch.stack([values[i] for i in members]), each[0] if alike else [each[i] for i in members])
         for members in batches.values()
     ]
     order = [i for members in batches.values() for i in members]
-    whole = found[0] if len(found) == 1 else _joined(found, order)
+    whole = explanations[0] if len(explanations) == 1 else _joined(explanations, order)
     return replace(whole, frames=tuple(frames))
 
 
@@ -121,11 +121,11 @@ def _frame(loaded: LoadedModel, picture: Image.Image) -> Frame:
     return Frame(size, None if box == (0.0, 0.0, float(size[1]), float(size[0])) else box)
 
 
-def _joined(found: Sequence[Explanation], order: Sequence[int]) -> Explanation:
+def _joined(explanations: Sequence[Explanation], order: Sequence[int]) -> Explanation:
     """Join the explanations of several batches, with the images in the order of the pictures."""
-    first = found[0]
+    first = explanations[0]
     back = sorted(range(len(order)), key=order.__getitem__)
-    most = max(len(names) for item in found for names in item.targets)
+    most = max(len(names) for item in explanations for names in item.targets)
 
     def rows(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         every = [
@@ -136,19 +136,21 @@ def _joined(found: Sequence[Explanation], order: Sequence[int]) -> Explanation:
     by_layer: dict[str, Any] = {}
     for k, name in enumerate(first.by_layer):
         # The name of the default layer can depend on the size of the images.
-        maps = rows([list(item.by_layer.values())[k] for item in found])  # type: ignore[misc]
+        maps = rows([list(item.by_layer.values())[k] for item in explanations])  # type: ignore[misc]
         by_layer[name] = torch.stack(maps) if len({item.shape for item in maps}) == 1 else maps
-    names = [row for item in found for row in item.targets]
+    names = [row for item in explanations for row in item.targets]
     return replace(
         first,
         by_layer=by_layer,
         targets=tuple(names[i] for i in back),
-        scores=torch.stack(rows([item.scores for item in found])),
-        top=None if first.top is None else torch.stack(rows([item.top for item in found])),  # type: ignore[misc]
+        scores=torch.stack(rows([item.scores for item in explanations])),
+        top=None if first.top is None else torch.stack(rows([item.top for item in explanations])),  # type: ignore[misc]
         share={
-            name: torch.stack(rows([list(item.share.values())[k] for item in found]))
+            name: torch.stack(rows([list(item.share.values())[k] for item in explanations]))
             for k, name in enumerate(first.share)
         },
-        is_cut={name: all(list(item.is_cut.values())[k] for item in found) for k, name in enumerate(first.is_cut)},
+        is_cut={
+            name: all(list(item.is_cut.values())[k] for item in explanations) for k, name in enumerate(first.is_cut)
+        },
         measure=None,
     )

@@ -106,8 +106,8 @@ class Verification:
         else:
             console.print(f"layer {self.layer}: no map. {self.refused}")
         tried = f"on {', '.join(self.pictures)} pictures, at {self.layers} layers and the scores"
-        found = f"largest relative difference {self.relative:.1e}, rounding is {self.tolerance:.0e}"
-        console.print(f"{'agrees' if self.agrees else 'DIFFERS'} {tried} ({found})")
+        difference = f"largest relative difference {self.relative:.1e}, rounding is {self.tolerance:.0e}"
+        console.print(f"{'agrees' if self.agrees else 'DIFFERS'} {tried} ({difference})")
         if self.reason:
             console.print(self.reason)
         return text.getvalue().rstrip()
@@ -152,12 +152,12 @@ def verify(
     check_model(model)
     check_images(model, images)
     policies = policies or Policies()
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     count = len(images)
     tape = Tape(model, constants)
     with _seeded(seed, images):
-        record = tape.run(images, lambda result: found.append(pick_scores(result, count, output)))
-    recorded, record.top = tape.final(found[-1], rules=False)
+        record = tape.run(images, lambda result: outputs.append(pick_scores(result, count, output)))
+    recorded, record.top = tape.final(outputs[-1], rules=False)
     if record.top is None or record.top.kind is not Kind.TRACKED:
         raise ExcitationError(
             "the class scores were made by no recorded operation, or do not depend on the images; replace what makes"

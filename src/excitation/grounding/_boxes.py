@@ -61,12 +61,12 @@ def suppress(
     # Store the overlapping boxes of each box as the bits of one integer: a greedy step is then a single operation.
     packed = np.packbits((box_overlaps(boxes, boxes) > overlap).cpu().numpy(), axis=1, bitorder="little")
     rivals = [int.from_bytes(row.tobytes(), "little") for row in packed]
-    found = []
+    survivors = []
     for ranks in order.tolist():
         dropped, kept = 0, []
         for box in ranks:
             if not dropped >> box & 1:
                 kept.append(box)
                 dropped |= rivals[box]
-        found.append(torch.tensor(kept, dtype=torch.int64, device=boxes.device))
-    return found
+        survivors.append(torch.tensor(kept, dtype=torch.int64, device=boxes.device))
+    return survivors

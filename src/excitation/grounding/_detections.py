@@ -33,7 +33,7 @@ def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str],
     """
     check_path("the file of detections", path)
     place = Path(path)
-    found: dict[tuple[str, str], Detections] = {}
+    detections: dict[tuple[str, str], Detections] = {}
     problems = Problems()
     try:
         with place.open("rb") as file:
@@ -49,13 +49,13 @@ def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str],
                 except (ValueError, RecursionError) as error:  # includes errors of `_line` and `Detections`
                     problems.report(place, f"line {number}: {error} Left out.")
                     continue
-                if key in found:
+                if key in detections:
                     problems.report(place, f"line {number} is for a phrase that an earlier line has; left out.")
                     continue
-                found[key] = own
+                detections[key] = own
     except OSError as error:
         raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
-    return found, problems
+    return detections, problems
 
 
 def _line(line: bytes) -> tuple[tuple[str, str], Detections]:

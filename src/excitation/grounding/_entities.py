@@ -180,7 +180,7 @@ class _Reader:
 
     def _placed(self, boxes: tuple[Box, ...], size: tuple[int, int], path: Path, entity: str) -> tuple[Box, ...]:
         """Convert to half-open boxes. One pixel beyond the image is allowed, for boxes with coordinates from 1."""
-        found: list[Box] = []
+        placed: list[Box] = []
         for x0, y0, x1, y1 in boxes:
             first, after = float(self._offset), float(self._offset + 1)
             box = (x0 + first, y0 + first, x1 + after, y1 + after)
@@ -193,8 +193,8 @@ class _Reader:
                 self._problems.report(
                     path, f"entity {entity:.40} has a box that reaches {beyond:g} pixels beyond the image; cut off."
                 )
-            found.append(inside if beyond > ROUNDING else box)
-        return tuple(found)
+            placed.append(inside if beyond > ROUNDING else box)
+        return tuple(placed)
 
     def _picture(self, image_id: str) -> Path | None:
         places = (safe_below(self._images, f"{image_id}{ending}") for ending in ENDINGS)
@@ -204,14 +204,14 @@ class _Reader:
 def _ids(root: Path, split: str | None, problems: Problems) -> list[str]:
     if split is None:
         return sorted(file.stem for file in (root / "Sentences").glob("*.txt"))
-    found = safe_below(root, f"{split}.txt")
-    if found is None or not found.is_file():
+    listed = safe_below(root, f"{split}.txt")
+    if listed is None or not listed.is_file():
         lists = ", ".join(sorted(file.stem for file in root.glob("*.txt"))) or "none"
         raise DataError(f"{root}: has no list {split!r:.80}.txt of images; there is: {lists}.")
-    names = [line.strip() for line in found.read_text(encoding="utf-8", errors="replace").splitlines()]
+    names = [line.strip() for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()]
     names = [name for name in names if name]
     if len(set(names)) < len(names):
-        problems.report(found, "names images more than once; each is taken once.")
+        problems.report(listed, "names images more than once; each is taken once.")
     return names
 
 
@@ -223,11 +223,11 @@ def _unrelated(path: Path, first: int, problems: Problems) -> set[tuple[str, int
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}; unrelated captions are unknown."
         ) from error
-    found: set[tuple[str, int]] = set()
+    pairs: set[tuple[str, int]] = set()
     for number, line in enumerate(lines, start=1):
         parts = [part for part in re.split(r"[\s,#]+", line) if part]
         if len(parts) == 2 and re.fullmatch(r"\d{1,6}", parts[1], re.ASCII) and int(parts[1]) >= first:
-            found.add((re.sub(r"\.(jpe?g|txt|xml)$", "", parts[0]), int(parts[1]) - first))
+            pairs.add((re.sub(r"\.(jpe?g|txt|xml)$", "", parts[0]), int(parts[1]) - first))
         elif parts and number > 1:  # the first line can contain column names
             problems.report(path, f"line {number} is {line!r:.60}; an image and a caption's number are expected.")
-    return found
+    return pairs

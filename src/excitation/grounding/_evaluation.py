@@ -82,8 +82,8 @@ def average_precision(judged: Sequence[Judgement]) -> float:
     _check(judged)
     scores = np.concatenate([item.scores for item in judged])
     hits = np.concatenate([_first_only(item) for item in judged])
-    found = hits[np.argsort(-scores, kind="stable")]
-    positions = np.flatnonzero(found) + 1
+    correct = hits[np.argsort(-scores, kind="stable")]
+    positions = np.flatnonzero(correct) + 1
     precision = np.arange(1, len(positions) + 1) / positions
     raised = np.maximum.accumulate(precision[::-1])
     return float(raised.sum() / len(judged))
@@ -195,10 +195,10 @@ def _hit(item: Judgement, rank: int) -> bool:
 
 
 def _first_only(item: Judgement) -> np.ndarray:
-    found = np.zeros(len(item.correct), dtype=np.bool_)
+    first = np.zeros(len(item.correct), dtype=np.bool_)
     if item.first is not None:
-        found[item.first] = True
-    return found
+        first[item.first] = True
+    return first
 
 
 def _mean(values: dict[str, float]) -> float:

@@ -78,8 +78,8 @@ def selective_search(image: UInt8[np.ndarray, "height width 3"], count: int = CO
     search = _opencv().ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))
     search.switchToSelectiveSearchFast()
-    found = np.asarray(search.process(), dtype=np.float64).reshape(-1, 4)
-    return _from_corners(found[:, :2], found[:, 2:], None, image).best(count)
+    corners = np.asarray(search.process(), dtype=np.float64).reshape(-1, 4)
+    return _from_corners(corners[:, :2], corners[:, 2:], None, image).best(count)
 
 
 def edge_boxes(
@@ -192,7 +192,7 @@ def _merge(colours: np.ndarray, pixels: np.ndarray, borders: np.ndarray, size_we
         return np.where(borders[one] > 0, cost, np.inf)
 
     table = np.stack([costs(one) for one in range(number)]) if number else np.zeros((0, 0))
-    found = []
+    regions = []
     for _ in range(number - 1):
         one, two = divmod(int(table.argmin()), number)
         if not np.isfinite(table[one, two]):
@@ -201,14 +201,14 @@ def _merge(colours: np.ndarray, pixels: np.ndarray, borders: np.ndarray, size_we
         colours[one] = (colours[[one, two]] * sizes[:, None]).sum(0) / sizes.sum()
         pixels[one] = sizes.sum()
         members[one] |= members[two]
-        found.append(members[one].copy())
+        regions.append(members[one].copy())
         borders[one] += borders[two]
         borders[:, one] += borders[:, two]
         borders[two] = borders[:, two] = 0
         borders[one, one] = 0
         table[two] = table[:, two] = np.inf
         table[one] = table[:, one] = costs(one)
-    return np.array(found[::-1], dtype=np.bool_).reshape(-1, number)
+    return np.array(regions[::-1], dtype=np.bool_).reshape(-1, number)
 
 
 def _contrast(

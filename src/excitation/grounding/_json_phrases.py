@@ -44,12 +44,12 @@ def read_phrases_json(
     place = _path("file", file)
     entries = _entries(read_json(place), place, "phrases")
     folder = _path("images", images)
-    wanted = [item for item in entries if split is None or item.get("split") == split]
-    if not wanted:
+    selected = [item for item in entries if split is None or item.get("split") == split]
+    if not selected:
         raise DataError(f"{place}: has no phrase of split {split!r}.")
     problems = Problems()
     by_image: dict[str, list[dict[str, Any]]] = {}
-    for item in wanted:
+    for item in selected:
         if isinstance(item.get("file"), str) and safe_below(folder, item["file"]) is not None:
             by_image.setdefault(item["file"], []).append(item)
         else:
@@ -136,12 +136,12 @@ def read_refcoco(
         for row in by_image[image_id]:
             number = row.get("ann_id")
             item = objects.get(number, {}) if isinstance(number, int) else {}
-            found = _xywh([item.get("bbox")], size)
-            if isinstance(found, str):
-                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}: {found}.")
+            boxes = _xywh([item.get("bbox")], size)
+            if isinstance(boxes, str):
+                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}: {boxes}.")
                 continue
             for words in _sentences(row.get("sentences")):
-                phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), found))
+                phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), boxes))
                 captions.append(words)
         return CaptionedImage(
             image_id, path if path is not None and path.is_file() else None, size, tuple(captions), tuple(phrases)
@@ -192,7 +192,7 @@ def _sentences(stored: object) -> Iterable[tuple[str, ...]]:
 
 def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
     """Convert boxes to boxes within the picture, or return the problem."""
-    found: list[Box] = []
+    boxes: list[Box] = []
     for item in stored if isinstance(stored, list) else [None]:
         if not isinstance(item, list) or len(item) != 4 or not all(map(is_finite_number, item)):
             return "no boxes of four finite numbers are given"
@@ -200,8 +200,8 @@ def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
         inside, _ = clip_box((x, y, x + width, y + height), size)
         if inside is None:
             return "a box has no area in the picture"
-        found.append(inside)
-    return tuple(found)
+        boxes.append(inside)
+    return tuple(boxes)
 
 
 def _written_size(row: dict[str, Any]) -> tuple[int, int] | None:

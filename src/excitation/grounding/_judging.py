@@ -113,17 +113,17 @@ def judge_phrases(
     if len(phrases) != len(detections):
         raise ExcitationError(f"{len(phrases)} phrases have {len(detections)} lists of boxes; one each is expected.")
     pairs = zip(phrases, detections, strict=True)
-    return [judge_phrase(phrase, size, found, protocol) for phrase, found in pairs if phrase.boxes]
+    return [judge_phrase(phrase, size, ranked, protocol) for phrase, ranked in pairs if phrase.boxes]
 
 
 def _is_correct(
     boxes: Float[torch.Tensor, "box 4"], targets: Iterable[Box], protocol: Protocol
 ) -> Bool[np.ndarray, " box"]:
-    wanted = torch.tensor([tuple(map(float, box)) for box in targets], dtype=torch.float64)
-    found = boxes.to(torch.float64).cpu()
+    truth = torch.tensor([tuple(map(float, box)) for box in targets], dtype=torch.float64)
+    candidates = boxes.to(torch.float64).cpu()
     if protocol != "merged-inclusive":
         # Half-open boxes end one pixel after the last pixel inside.
         last = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
-        wanted, found = wanted - last, found - last
-    best = box_overlaps(found, wanted).amax(1)
+        truth, candidates = truth - last, candidates - last
+    best = box_overlaps(candidates, truth).amax(1)
     return np.asarray((best >= LEAST).numpy())

@@ -47,7 +47,7 @@ def read_matlab(path: Path, names: Iterable[str]) -> dict[str, Value]:
         ProposalError: a missing package, or a file that is missing, damaged, too large, or with a selected variable
             that is not numeric.
     """
-    wanted = frozenset(names)
+    selected = frozenset(names)
     try:
         content = read_at_most(path, MAX_BYTES)
     except OSError as error:
@@ -56,9 +56,9 @@ def read_matlab(path: Path, names: Iterable[str]) -> dict[str, Value]:
         raise ProposalError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, too large for a file of proposals.")
     # Version 7.3 files of MATLAB begin with MATLAB's header; files of other HDF5 writers do not.
     if any(content[place : place + 8] == HDF5_MAGIC for place in (0, 512)):
-        return _read_hdf5(path, wanted)
+        return _read_hdf5(path, selected)
     try:
-        return dict(_Version5(content).variables(wanted))
+        return dict(_Version5(content).variables(selected))
     except (_BrokenError, struct.error, zlib.error, ValueError, OverflowError) as error:
         raise ProposalError(f"{path}: is no MATLAB file that can be read: {error}") from error
 
@@ -76,7 +76,7 @@ class _Version5:
         self._content = memoryview(content)
         self._budget = MAX_BYTES
 
-    def variables(self, wanted: frozenset[str]) -> Iterator[tuple[str, Value]]:
+    def variables(self, selected: frozenset[str]) -> Iterator[tuple[str, Value]]:
         for kind, data in self._elements(self._content[HEADER:], aligned=False):
             if kind == COMPRESSED:
                 inner = list(self._elements(self._unpacked(data)))
@@ -85,7 +85,7 @@ class _Version5:
                 kind, data = inner[0]
             if kind != MATRIX:
                 raise _BrokenError(f"an element of type {kind} stands where a variable is expected.")
-            name, value = self._matrix(data, wanted, cells=True)
+            name, value = self._matrix(data, selected, cells=True)
             if value is not None:
                 yield name, value
 
@@ -119,7 +119,7 @@ class _Version5:
                 raise _BrokenError(f"an element claims {size} bytes, {len(data) - start} are left.")
             yield kind, data[start : start + size]
 
-    def _matrix(self, data: memoryview, wanted: frozenset[str], *, cells: bool) -> tuple[str, Value | None]:
+    def _matrix(self, data: memoryview, selected: frozenset[str], *, cells: bool) -> tuple[str, Value | None]:
         """Read name and value of a matrix; `None` if not selected. Nested cells are rejected."""
         if not len(data):  # MATLAB's encoding of an empty array inside a cell
             return "", np.zeros((0, 0))
@@ -130,7 +130,7 @@ class _Version5:
         if flags.size != 2 or kind != 1 or len(shape) < 2 or min(shape) < 0:
             raise _BrokenError("a variable's head is broken.")
         name = bytes(word).decode("latin-1")
-        if name not in wanted:
+        if name not in selected:
             return name, None
         what, count = int(flags[0]) & 0xFF, math.prod(shape)
         if what == CELL and cells:
@@ -141,10 +141,10 @@ class _Version5:
                 if kind != MATRIX:
                     raise _BrokenError(f"a cell of {name:.40} holds an element of type {kind}.")
                 inner.append(self._matrix(cell, frozenset({""}), cells=False)[1])
-            found = [item for item in inner if isinstance(item, np.ndarray)]
-            if len(inner) != count or len(found) != count:
-                raise _BrokenError(f"variable {name:.40} should have {count} cells of numbers; it has {len(found)}.")
-            return name, found
+            arrays = [item for item in inner if isinstance(item, np.ndarray)]
+            if len(inner) != count or len(arrays) != count:
+                raise _BrokenError(f"variable {name:.40} should have {count} cells of numbers; it has {len(arrays)}.")
+            return name, arrays
         if not FIRST_NUMERIC <= what <= LAST_NUMERIC or int(flags[0]) & COMPLEX:
             raise _BrokenError(f"variable {name:.40} holds no real numbers.")
         values = self._numbers(next(parts, None), "numbers")
@@ -159,7 +159,7 @@ class _Version5:
         return np.frombuffer(data, dtype=f"{self._order}{NUMBERS[kind]}")
 
 
-def _read_hdf5(path: Path, wanted: frozenset[str]) -> dict[str, Value]:
+def _read_hdf5(path: Path, selected: frozenset[str]) -> dict[str, Value]:
     try:
         import h5py
     except ImportError as error:
@@ -168,7 +168,7 @@ def _read_hdf5(path: Path, wanted: frozenset[str]) -> dict[str, Value]:
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            return {name: _hdf5_value(h5py, file, name) for name in sorted(wanted) if name in file}
+            return {name: _hdf5_value(h5py, file, name) for name in sorted(selected) if name in file}
     # h5py raises these errors for damaged files; errors of the HDF5 library appear as OSError or RuntimeError.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         if isinstance(error, ProposalError):
@@ -180,31 +180,31 @@ def _hdf5_value(h5py: Any, file: Any, name: str) -> Value:
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ProposalError(f"variable {name} is a link; only what stands in the file itself is read.")
     budget = MAX_BYTES
-    found = _hdf5_dataset(h5py, file[name], name)
-    if found.dtype != h5py.ref_dtype:
-        return _hdf5_numbers(found, name, budget)
-    if found.size > MAX_CELLS:
-        raise ProposalError(f"variable {name} has {found.size} cells; {MAX_CELLS} are read at most.")
+    dataset = _hdf5_dataset(h5py, file[name], name)
+    if dataset.dtype != h5py.ref_dtype:
+        return _hdf5_numbers(dataset, name, budget)
+    if dataset.size > MAX_CELLS:
+        raise ProposalError(f"variable {name} has {dataset.size} cells; {MAX_CELLS} are read at most.")
     cells = []
-    for reference in found[()].T.flatten(order="F"):
+    for reference in dataset[()].T.flatten(order="F"):
         cells.append(_hdf5_numbers(_hdf5_dataset(h5py, file[reference], name), name, budget))
         budget -= cells[-1].nbytes
     return cells
 
 
-def _hdf5_dataset(h5py: Any, found: Any, name: str) -> Any:
-    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+def _hdf5_dataset(h5py: Any, item: Any, name: str) -> Any:
+    if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
         raise ProposalError(f"variable {name} is no array in the file itself.")
-    return found
+    return item
 
 
-def _hdf5_numbers(found: Any, name: str, budget: int) -> np.ndarray:
-    if found.dtype.kind not in "iufb":
+def _hdf5_numbers(dataset: Any, name: str, budget: int) -> np.ndarray:
+    if dataset.dtype.kind not in "iufb":
         raise ProposalError(f"variable {name} holds no real numbers.")
-    if found.size * found.dtype.itemsize > budget:
+    if dataset.size * dataset.dtype.itemsize > budget:
         raise ProposalError(f"variable {name} is larger than {MAX_BYTES // 2**20} MiB, too large for proposals.")
-    if found.attrs.get("MATLAB_empty", 0):
+    if dataset.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
     # HDF5 is row-major, MATLAB column-major.
-    values: np.ndarray = np.asarray(found[()]).T
+    values: np.ndarray = np.asarray(dataset[()]).T
     return values

@@ -76,7 +76,7 @@ def point_phrases(
     for row in boxed:
         entities.setdefault(phrases[row].entity, []).append(row)
     height, width = maps.shape[1:]
-    found = []
+    pointed = []
     for entity, rows in entities.items():
         first = phrases[rows[0]]
         x0, y0, x1, y1 = first.boxes[0]
@@ -85,8 +85,8 @@ def point_phrases(
         x, y = _maximum(maps[rows].to(torch.float64).mean(0))
         x0, y0, x1, y1 = first.target
         types = tuple(dict.fromkeys(name for row in rows for name in phrases[row].types))
-        found.append(Pointed(first.image, entity, types, (x, y), x0 <= x <= x1 - 1 and y0 <= y <= y1 - 1))
-    return found
+        pointed.append(Pointed(first.image, entity, types, (x, y), x0 <= x <= x1 - 1 and y0 <= y <= y1 - 1))
+    return pointed
 
 
 def _by_phrase(phrase: Phrase, point: tuple[int, int]) -> Pointed:

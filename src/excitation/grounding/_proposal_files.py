@@ -48,8 +48,8 @@ def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
     """
     place = _path(path)
     check_number("count", count, "a number of proposals from 1 on", least=1, whole=True)
-    found = read_matlab(place, ("superpixels", "labels", "scores"))
-    plane, labels, scores = found.get("superpixels"), found.get("labels"), found.get("scores")
+    variables = read_matlab(place, ("superpixels", "labels", "scores"))
+    plane, labels, scores = variables.get("superpixels"), variables.get("labels"), variables.get("scores")
     if not isinstance(plane, np.ndarray) or plane.ndim != 2 or not 0 < plane.size <= MAX_PIXELS:
         raise ProposalError(f"{place}: has no superpixels, one number for each pixel of a picture.")
     if not isinstance(labels, list) or not labels:
@@ -66,9 +66,9 @@ def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
         raise ProposalError(f"{place}: has {len(names)} superpixels, too many for {len(chosen)} proposals.")
     members = np.zeros((len(chosen), len(names)), dtype=np.bool_)
     for row, position in enumerate(chosen):
-        wanted = labels[position].flatten()
-        known = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-        if not wanted.size or (names[known] != wanted).any():
+        labelled = labels[position].flatten()
+        known = np.minimum(np.searchsorted(names, labelled), len(names) - 1)
+        if not labelled.size or (names[known] != labelled).any():
             raise ProposalError(f"{place}: proposal {position + 1} is empty, or names a superpixel that is not there.")
         members[row, known] = True
     segments = Segments(torch.from_numpy(superpixels.reshape(plane.shape).astype(np.int64)), torch.from_numpy(members))
@@ -184,11 +184,11 @@ def read_coco_results(
             problems.report(place, f"result {number} {row}; left out.")
         else:
             rows.setdefault(str(item["image_id"]), []).append(row)
-    found = {}
+    proposals = {}
     for image, own in rows.items():
         table = torch.tensor(own, dtype=torch.float64)
-        found[image] = Proposals(sizes[image], table[:, :4], table[:, 4]).best(count)
-    return found, problems
+        proposals[image] = Proposals(sizes[image], table[:, :4], table[:, 4]).best(count)
+    return proposals, problems
 
 
 def _result(item: object, sizes: Mapping[str, tuple[int, int]]) -> list[float] | str:
@@ -246,8 +246,8 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(place) as archive:
             _check_bytes(place, sum(item.file_size for item in archive.infolist()))
         with np.load(place, allow_pickle=False) as stored:
-            wanted = [name for name in ("boxes", "scores", "superpixels", "members") if name in stored.files]
-            return {name: np.asarray(stored[name]) for name in wanted}
+            selected = [name for name in ("boxes", "scores", "superpixels", "members") if name in stored.files]
+            return {name: np.asarray(stored[name]) for name in selected}
     except ProposalError:
         raise
     # The errors that `zipfile` and NumPy's header reader raise for damaged files.

@@ -94,15 +94,15 @@ def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
         raise SentenceError(f"cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise SentenceError(f"is no UTF-8 text: byte {error.start} cannot be read.") from error
-    found: list[MarkedSentence | SentenceError] = []
+    sentences: list[MarkedSentence | SentenceError] = []
     # `splitlines` also splits at characters that captions can contain.
     for line in text.split("\n"):
         if line.strip():
             try:
-                found.append(parse_sentence(line))
+                sentences.append(parse_sentence(line))
             except SentenceError as error:
-                found.append(error)
-    return found
+                sentences.append(error)
+    return sentences
 
 
 def _check(phrase: str, entity: str, types: list[str], words: list[str]) -> None:

@@ -22,13 +22,13 @@ Backpropagation = Callable[[Request, Layers], list[Signal]]
 
 
 def _values(record: Record, layers: Layers) -> list[Value]:
-    found = []
+    values = []
     for name in layers:
         place = record.places.get(name)
         if place is None or place.value is None:
             raise LayerError(f"layer {name!r} holds no single tensor of this forward pass; choose another.")
-        found.append(place.value)
-    return found
+        values.append(place.value)
+    return values
 
 
 def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: bool = True) -> Backpropagation:

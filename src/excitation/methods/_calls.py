@@ -95,13 +95,13 @@ def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record,
     Raises:
         ExcitationError: an operation without a rule, or an output without class scores.
     """
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
     def run(recorder: CallRecorder) -> Record:
-        found.clear()
+        outputs.clear()
         count = len(request.images)
         return recorder.run(
-            request.images, lambda result: found.append(pick_scores(result, count, request.output))
+            request.images, lambda result: outputs.append(pick_scores(result, count, request.output))
         )  # fmt: skip
 
     recorder = CallRecorder(request.model, roots, request.constants)
@@ -110,7 +110,7 @@ def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record,
     except LateRootError:
         recorder = CallRecorder(request.model, None, request.constants)
         record = run(recorder)
-    scores, value = recorder.final(found[-1])
+    scores, value = recorder.final(outputs[-1])
     if value is None or value.kind is not Kind.TRACKED:
         raise ExcitationError(
             "the class scores do not depend on the chosen layer, or were made by no recorded operation (a script"
@@ -131,11 +131,11 @@ def topmost_weighted(record: Record) -> list[Entry]:
     """The weighted operations with a path to the top that contains no other weighted operation."""
     assert record.top is not None
     open_values = {record.top.serial}
-    found = []
+    entries = []
     for entry in reversed(record.entries):
         if any(value.serial in open_values for value in entry.outputs):
             if entry.operation.weighted:
-                found.append(entry)
+                entries.append(entry)
             else:
                 open_values.update(value.serial for value in entry.carriers)
-    return found
+    return entries

@@ -192,7 +192,7 @@ def unnormalised(
     start = request.priors(working(record.scores))[None].double()
     rules = UnnormalisedRules(Policies())
     swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
-    return [[attention_map(p, value) for p, value in zip(found, values, strict=True)] for found in swept]
+    return [[attention_map(p, value) for p, value in zip(signals, values, strict=True)] for signals in swept]
 
 
 def alone(maps: Maps, *, signed: bool) -> Maps:
@@ -205,9 +205,9 @@ def alone(maps: Maps, *, signed: bool) -> Maps:
 def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
     layer = request.engine_layer()
     record = request.record([layer])
-    found = unnormalised(request, record, [swept_layer(record, layer)], *contrasts)
+    maps_of = unnormalised(request, record, [swept_layer(record, layer)], *contrasts)
     assert record.scores is not None
-    return [maps for (maps,) in found], working(record.scores).dtype
+    return [maps for (maps,) in maps_of], working(record.scores).dtype
 
 
 @method(

@@ -48,10 +48,10 @@ def derivatives_at(
     passed = record_gradients(request, layers, rectifier=rectifier)
     priors = request.priors(working(passed.scores.detach()))
     tensors = {layer: passed.tensor(layer) for layer in layers}
-    found = gradients(passed, priors, tensors)
+    slopes = gradients(passed, priors, tensors)
     return {
         layer: (passed.arranged(layer, g, lead=1), passed.arranged(layer, tensors[layer].detach()))
-        for layer, g in zip(layers, found, strict=True)
+        for layer, g in zip(layers, slopes, strict=True)
     }
 
 

@@ -197,15 +197,15 @@ def record_gradients(
     with torch.inference_mode(False):
         pixels = (request.images if images is None else images).detach().clone()
         recorder = GradientRecorder(request.model, layers, rectifier, request.constants, rules=rules, grad=grad)
-        found: list[torch.Tensor] = []
+        outputs: list[torch.Tensor] = []
         count = len(pixels)
-        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, request.output)))
+        record = recorder.run(pixels, lambda result: outputs.append(pick_scores(result, count, request.output)))
         if rectifier is not None and not recorder.rectified:
             raise NotApplicableError(
                 "the network has no rectified linear unit (ReLU in any spelling), where this method does all it does;"
                 " choose another, such as gradient or c-mwp."
             )
-        scores, value = recorder.final(found[-1])
+        scores, value = recorder.final(outputs[-1])
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -247,13 +247,13 @@ def gradients(passed: GradientPass, priors: torch.Tensor, tensors: Mapping[str, 
                 torch.autograd.grad(passed.scores, at, signal, retain_graph=True, allow_unused=True)
                 for signal in signals
             ]
-    found = []
+    stacked = []
     for name, results in zip(tensors, zip(*every, strict=True), strict=True):
         parts = [part for part in results if part is not None]
         if len(parts) < len(results):
             raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
-        found.append(torch.stack(parts))
-    return found
+        stacked.append(torch.stack(parts))
+    return stacked
 
 
 def scores_at(request: Request, images: torch.Tensor, batch: int) -> torch.Tensor:

@@ -259,7 +259,7 @@ def method(
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
-        found = Method(
+        registered = Method(
             name,
             family,
             sentence,
@@ -275,7 +275,7 @@ def method(
             applies,
             sweeps,
         )
-        _METHODS.update(dict.fromkeys((name, *aliases), found))
+        _METHODS.update(dict.fromkeys((name, *aliases), registered))
         return function
 
     return register

@@ -161,10 +161,10 @@ class RelevanceRules(ExcitationRules):
         return super().__call__(entry, signals)
 
     def _affine(self, p: Signal, entry: Entry) -> Signal:
-        found, rule = self._weighted[entry], self._choose(entry)
-        bias = found.bias.to(p.dtype)
+        weighted, rule = self._weighted[entry], self._choose(entry)
+        bias = weighted.bias.to(p.dtype)
         op = Weighted(
-            found.operation, found.x.to(p.dtype), found.weight.to(p.dtype), bias if self._biases else 0 * bias
+            weighted.operation, weighted.x.to(p.dtype), weighted.weight.to(p.dtype), bias if self._biases else 0 * bias
         )
         result = rule(p[0], op)
         # For a contrast, the second signal is the share of the dual, whose weights and bias have the opposite sign.

@@ -71,10 +71,10 @@ def maps_from_one_pass(
     requests = {
         spatial: make_request(model, images, list(targets), Settings(spatial=spatial)) for _, spatial in methods
     }
-    wanted = list(dict.fromkeys(name for of_method in names for name in of_method))
+    roots = list(dict.fromkeys(name for of_method in names for name in of_method))
     with torch.inference_mode(False), torch.no_grad():
-        record = request.record(wanted)
-        values = {name: swept_layer(record, name) for name in wanted}
+        record = request.record(roots)
+        values = {name: swept_layer(record, name) for name in roots}
         found = _swept(methods, requests, record, [[values[name] for name in of_method] for of_method in names])
     for (name, _), of_method in zip(methods, found, strict=True):
         if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
@@ -106,7 +106,7 @@ def _swept(
     """Maps of each method at each of its layers. Methods with equal layers and the same kind of start share a sweep."""
     assert record.scores is not None
     scores = working(record.scores)
-    found: dict[int, list[Maps]] = {}
+    arrived: dict[int, list[Maps]] = {}
     # Each sweep ends at the layers of its methods: going further down would cost more than a forward pass.
     groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
     for i, (name, _) in enumerate(methods):
@@ -118,18 +118,18 @@ def _swept(
         swept = attention_maps(record, signals, list(values[members[0]]), Policies(), contrast=dual)
         each = [torch.split(maps, [len(start) for start in starts], 1) for maps in swept]
         for i, *maps in zip(members, *each, strict=True):
-            found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
+            arrived[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
     for i, (name, spatial) in enumerate(methods):
         if name == "eb-without-norm":
             (contrasts,) = unnormalised(requests[spatial], record, values[i], True)
-            found[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
+            arrived[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
         elif name == "eb-post-norm":
             units, contrasts = unnormalised(requests[spatial], record, values[i], False, True)
-            found[i] = [
+            arrived[i] = [
                 contrasted(unit, unit - contrast, signed=False).to(scores.dtype)
                 for unit, contrast in zip(units, contrasts, strict=True)
             ]
-    return [found[i] for i in range(len(methods))]
+    return [arrived[i] for i in range(len(methods))]
 
 
 def _start(name: str, request: Request, scores: torch.Tensor) -> torch.Tensor:

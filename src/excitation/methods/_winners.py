@@ -107,8 +107,8 @@ class WinnerRules(ExcitationRules):
             # Walks end if no term contributes (Eq. 4: Z = 0).
             counts = torch.where(whole > 0, counts, 0)
             chances = [part / torch.where(whole > 0, whole, 1) for part in parts]
-            for found, share in zip(self._split(counts, chances), shares, strict=True):
-                share.append(found)
+            for walks, share in zip(self._split(counts, chances), shares, strict=True):
+                share.append(walks)
         return [
             reduced_to(torch.stack(share) if sign > 0 else swapped(torch.stack(share)), term.shape)
             for share, sign, term in zip(shares, operation.signs, operation.terms, strict=True)
@@ -234,8 +234,8 @@ def sampled_winners(
         result = shares.new_zeros(shares.shape[1])
         alive = shares.sum(1) > 0
         for count, chances in zip(counts[alive].tolist(), shares[alive], strict=True):
-            found = torch.multinomial(chances, int(count), replacement=True, generator=generator)
-            result.index_add_(0, found, torch.ones_like(found, dtype=result.dtype))
+            drawn = torch.multinomial(chances, int(count), replacement=True, generator=generator)
+            result.index_add_(0, drawn, torch.ones_like(drawn, dtype=result.dtype))
         return result
 
     def split(counts: torch.Tensor, chances: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -251,8 +251,8 @@ def sampled_winners(
         counts = torch.zeros_like(flat)
         for row, weights in zip(counts, flat, strict=True):
             if bool(weights.sum() > 0):
-                found = torch.multinomial(weights, walks, replacement=True, generator=generator)
-                row.index_add_(0, found, torch.ones_like(found, dtype=row.dtype))
+                drawn = torch.multinomial(weights, walks, replacement=True, generator=generator)
+                row.index_add_(0, drawn, torch.ones_like(drawn, dtype=row.dtype))
         return counts
 
     rules = WinnerRules(policies_or_default(policies), draw, split)

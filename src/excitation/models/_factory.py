@@ -53,10 +53,10 @@ def weights_file(spec: str) -> Path | None:
 
 def _call(module: str, name: str) -> object:
     try:
-        found = importlib.import_module(module)
+        item = importlib.import_module(module)
     except ImportError as error:
         raise ModelError(f"module {module!r} cannot be imported: {error}.") from error
-    factory = getattr(found, name, None)
+    factory = getattr(item, name, None)
     if factory is None:
         raise ModelError(f"module {module!r} has no {name!r}; expected {FORM}.")
     if not callable(factory):

@@ -184,14 +184,14 @@ def find_head(model: torch.nn.Module, size: tuple[int, int], allowed: Iterable[s
 
 
 def _with_windows(head: Sequence[Call]) -> list[Call]:
-    window, found = (1, 1), []
+    window, calls = (1, 1), []
     for call in reversed(head):
         if call.name in FLATTENING and call.input.dim() == 4:
             window = spatial(call.input.shape)
-        found.append(dataclasses.replace(call, window=window) if call.name == "linear" else call)
+        calls.append(dataclasses.replace(call, window=window) if call.name == "linear" else call)
         if call.name == "linear":
             window = (1, 1)
-    return found[::-1]
+    return calls[::-1]
 
 
 def spatial(shape: Sequence[int]) -> tuple[int, int]:

@@ -108,9 +108,11 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
     passed = [call for call in below if call.name in RECTIFIERS]
     last = below[len(passed)] if len(below) > len(passed) else None
     if below[: len(passed)] != passed or last is None or last.name != "conv2d":
-        found = "the input" if last is None else repr(next(call.name for call in below if call.name not in RECTIFIERS))
+        blocker = (
+            "the input" if last is None else repr(next(call.name for call in below if call.name not in RECTIFIERS))
+        )
         raise ModelError(
-            f"the network pools what comes from {found}; a 1 x 1 convolution, with a ReLU or not, is expected there."
+            f"the network pools what comes from {blocker}; a 1 x 1 convolution, with a ReLU or not, is expected there."
         )
     weight, _ = parameters_of(last.arguments, last.options)
     if weight.shape[2:] != (1, 1) or weight.shape[1] != last.input.shape[1]:

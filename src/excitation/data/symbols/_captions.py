@@ -87,7 +87,7 @@ def _caption(rng: np.random.Generator, scene: Scene) -> Caption:
 
 def _phrases(rng: np.random.Generator, scene: Scene) -> list[Phrase]:
     """One way to name all objects: by symbol, by colour, or a single object by its size."""
-    found = []
+    phrases = []
     kinds = {item.symbol: [i for i, other in enumerate(scene.instances) if other.symbol == item.symbol]
              for item in scene.instances}  # fmt: skip
     for symbol, members in kinds.items():
@@ -95,15 +95,15 @@ def _phrases(rng: np.random.Generator, scene: Scene) -> list[Phrase]:
         colours = {scene.instances[i].colour_name for i in members}
         if len(members) > 1 and (len(colours) == 1 or rng.random() < 0.5):
             shade = f" {next(iter(colours))}" if len(colours) == 1 and rng.random() < 0.5 else ""
-            found.append(_phrase(scene, f"{NUMBERS[len(members)]}{shade} {plural}", members))
+            phrases.append(_phrase(scene, f"{NUMBERS[len(members)]}{shade} {plural}", members))
             continue
         for colour in sorted(colours):
             same = [i for i in members if scene.instances[i].colour_name == colour]
             if len(same) > 1:
-                found.append(_phrase(scene, f"{NUMBERS[len(same)]} {colour} {plural}", same))
+                phrases.append(_phrase(scene, f"{NUMBERS[len(same)]} {colour} {plural}", same))
             else:
-                found.append(_phrase(scene, _single(rng, scene, same[0], members, colour, name), same))
-    return found
+                phrases.append(_phrase(scene, _single(rng, scene, same[0], members, colour, name), same))
+    return phrases
 
 
 def _single(

@@ -82,14 +82,14 @@ def _warp(rng: np.random.Generator, pictures: list[Image.Image], side: int, exte
         for row in range(CELLS)
         for column in range(CELLS)
     ]
-    found = []
+    layers = []
     for picture in pictures:
         # Smooth a source that is much larger than its target, to avoid aliasing.
         source = picture.filter(ImageFilter.BoxBlur((scale - 1) / 2)) if scale > 1.5 else picture
         warped = source.transform((big, big), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
         small = warped.resize((side, side), Image.Resampling.BOX)
-        found.append(np.asarray(small, dtype=np.float32) / 255)
-    return found
+        layers.append(np.asarray(small, dtype=np.float32) / 255)
+    return layers
 
 
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Floats:

@@ -94,12 +94,12 @@ def axis_of(layer: Layer, value: int, dims: int, *, images: bool = False, end: b
         images: whether the batch axis is allowed.
         end: whether the position after the last axis is allowed.
     """
-    found = value + dims + (1 if end else 0) if value < 0 else value
-    if not 0 <= found < dims + (1 if end else 0):
+    axis = value + dims + (1 if end else 0) if value < 0 else value
+    if not 0 <= axis < dims + (1 if end else 0):
         layer.fail(f"axis {value} does not exist in its input of {dims} dimensions.")
-    if found == 0 and not images:
+    if axis == 0 and not images:
         layer.fail("axis 0 would mix the images of a batch; only networks that treat images alike are read.")
-    return found
+    return axis
 
 
 def spatial(layer: Layer, options: Any, name: str, dims: int, default: int | None = None) -> tuple[int, ...]:

@@ -163,13 +163,13 @@ def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> lis
 
 
 def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -> None:
-    wanted: dict[str, tuple[Layer, list[Slot]]] = {}
+    owners: dict[str, tuple[Layer, list[Slot]]] = {}
     for layer, own in zip(plan.layers, slots, strict=True):
         if own:
-            wanted.setdefault(layer.name, (layer, own))
+            owners.setdefault(layer.name, (layer, own))
     for name, blobs in read_weights(path):
-        if name in wanted:
-            layer, own = wanted[name]
+        if name in owners:
+            layer, own = owners[name]
             take_blobs(own, blobs, layer.where, dtype)
     for layer, own in zip(plan.layers, slots, strict=True):
         if any(slot.values is None for slot in own):

@@ -47,11 +47,11 @@ class CaffeNet(torch.nn.Module):
 
     def add_layer(self, name: str, module: torch.nn.Module) -> str:
         """Add a layer under its own name, or the closest valid name in PyTorch; return the name."""
-        wanted = name.translate(str.maketrans(".:#", "___")) or "layer"
-        while hasattr(self, wanted) or wanted == "input":
-            wanted += "_"
-        self.add_module(wanted, module)
-        return wanted
+        valid = name.translate(str.maketrans(".:#", "___")) or "layer"
+        while hasattr(self, valid) or valid == "input":
+            valid += "_"
+        self.add_module(valid, module)
+        return valid
 
     def forward(
         self, images: Float[torch.Tensor, "image channels *pixels"]

@@ -69,8 +69,8 @@ class ArgMax(nn.Module):
         places = order.narrow(axis, 0, self.count)
         if self.axis is not None:
             return numbers.gather(axis, places) if self.values else places.to(input.dtype)
-        found = [places.to(input.dtype), *((numbers.gather(1, places),) if self.values else ())]
-        return torch.stack(found, 1)
+        best = [places.to(input.dtype), *((numbers.gather(1, places),) if self.values else ())]
+        return torch.stack(best, 1)
 
 
 @builds("ArgMax")

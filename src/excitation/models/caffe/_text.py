@@ -242,10 +242,10 @@ def _scalar_of(field: Any, token: Token, negative: bool) -> Any:
     if negative:
         raise ValueError("no sign is expected")
     if field.type == FieldDescriptor.TYPE_BOOL:
-        found = BOOLEANS.get(token.text) if token.kind == "name" else {0: False, 1: True}.get(integer_of(token))
-        if found is None:
+        truth = BOOLEANS.get(token.text) if token.kind == "name" else {0: False, 1: True}.get(integer_of(token))
+        if truth is None:
             raise ValueError("true or false is expected")
-        return found
+        return truth
     values = field.enum_type.values_by_name
     chosen = values.get(token.text)
     if token.kind == "number":

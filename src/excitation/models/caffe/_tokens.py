@@ -77,10 +77,10 @@ class Tokens:
     def accept(self, symbol: str) -> bool:
         """Consume the next token if it is this symbol; `""` stands for the end. Return whether it was."""
         # Only symbol tokens can have the text of a symbol.
-        found = self.now.text == symbol
-        if found:
+        matches = self.now.text == symbol
+        if matches:
             self.now = next(self._rest)
-        return found
+        return matches
 
     def fail(self, line: int, reason: str) -> NoReturn:
         """Raise an error for invalid syntax."""
@@ -90,10 +90,10 @@ class Tokens:
         line = 1
         place = 0
         while place < len(text):
-            found = _TOKEN.match(text, place)
-            if found is None:
+            match = _TOKEN.match(text, place)
+            if match is None:
                 self._fail_at(text, place, line)
-            kind, part, place = found.lastgroup, found.group(), found.end()
+            kind, part, place = match.lastgroup, match.group(), match.end()
             if kind == "number" and re.match(r"[\w.]", text[place : place + 1]):
                 self.fail(line, f"the number {part[:SHOWN]!r} is followed by {text[place]!r}; a space is missing.")
             if kind in {"name", "number", "string", "symbol"}:
@@ -117,18 +117,18 @@ def content_of(token: Token) -> bytes:
     return _ESCAPE.sub(_resolved, token.text[1:-1].encode())
 
 
-def _resolved(found: re.Match[bytes]) -> bytes:
+def _resolved(match: re.Match[bytes]) -> bytes:
     """The bytes of one escape sequence."""
-    if found["short"]:
+    if match["short"]:
         # Two consecutive escapes can be the surrogate halves of one character.
-        return bytes.fromhex(found["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
-    if found["long"]:
-        return chr(int(found["long"], 16)).encode()
-    if found["octal"] or found["hex"]:
-        return bytes([int(found["octal"], 8) if found["octal"] else int(found["hex"], 16)])
-    if found["letter"] not in _LETTERS:
-        raise ValueError(f"the escape {found.group().decode(errors='replace')!r} does not exist")
-    return _LETTERS[found["letter"]]
+        return bytes.fromhex(match["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
+    if match["long"]:
+        return chr(int(match["long"], 16)).encode()
+    if match["octal"] or match["hex"]:
+        return bytes([int(match["octal"], 8) if match["octal"] else int(match["hex"], 16)])
+    if match["letter"] not in _LETTERS:
+        raise ValueError(f"the escape {match.group().decode(errors='replace')!r} does not exist")
+    return _LETTERS[match["letter"]]
 
 
 def float_of(token: Token) -> float:

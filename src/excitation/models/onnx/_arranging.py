@@ -166,8 +166,8 @@ def unsqueeze(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
 @computes("Expand", host=(1,))
 def expand(call: Call, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Repeat along axes of length 1."""
-    wanted = call.room([int(size) for size in shape])
-    both = torch.broadcast_shapes(tuple(x.shape), wanted)  # type: ignore[no-untyped-call]
+    target = call.room([int(size) for size in shape])
+    both = torch.broadcast_shapes(tuple(x.shape), target)  # type: ignore[no-untyped-call]
     return x.expand(call.room(both))
 
 

@@ -127,10 +127,10 @@ def build(graph: Graph) -> tuple[OnnxNet, Weights]:
 
 def _needed(graph: Graph) -> list[Node]:
     """The nodes on which an output depends."""
-    wanted, nodes = set(graph.outputs), []
+    required, nodes = set(graph.outputs), []
     for node in reversed(graph.nodes):
-        if not wanted.isdisjoint(node.outputs):
-            wanted.update(node.inputs)
+        if not required.isdisjoint(node.outputs):
+            required.update(node.inputs)
             nodes.append(node)
     return nodes[::-1]
 

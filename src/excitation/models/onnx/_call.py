@@ -173,18 +173,18 @@ def axis_of(call: Call, x: torch.Tensor, axis: int, *, end: bool = False) -> int
 
 def axes_of(call: Call, x: torch.Tensor, axes: Sequence[int]) -> list[int]:
     """Unique axes as non-negative indices."""
-    found = [axis_of(call, x, int(axis)) for axis in axes]
-    if len(set(found)) != len(found):
+    positive = [axis_of(call, x, int(axis)) for axis in axes]
+    if len(set(positive)) != len(positive):
         call.fail(f"axes {tuple(axes)[:16]} name one axis twice.")
-    return found
+    return positive
 
 
 def spatial(call: Call, name: str, dims: int, default: int, least: int) -> tuple[int, ...]:
     """An attribute with one integer per spatial dimension."""
-    found = tuple(call.get(name, (default,) * dims))
-    if len(found) != dims or any(not least <= number < 1 << 31 for number in found):
-        call.fail(f"{name} is {found[:16]}; {dims} whole numbers of at least {least} are expected.")
-    return found
+    values = tuple(call.get(name, (default,) * dims))
+    if len(values) != dims or any(not least <= number < 1 << 31 for number in values):
+        call.fail(f"{name} is {values[:16]}; {dims} whole numbers of at least {least} are expected.")
+    return values
 
 
 def space_of(call: Call, x: torch.Tensor, most: int = 3) -> int:

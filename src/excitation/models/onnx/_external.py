@@ -88,12 +88,12 @@ def _bytes(place: Path, offset: int, length: int, where: str) -> bytes:
     try:
         with os.fdopen(os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
             file.seek(offset)
-            found = file.read(length)
+            content = file.read(length)
     except OSError as error:
         raise ModelError(f"{where}: {place.name} cannot be read: {error.strerror or error}.") from error
-    if len(found) != length:
+    if len(content) != length:
         raise ModelError(f"{where}: {place.name} ended while it was read.")
-    return found
+    return content
 
 
 def _entries(proto: Any) -> dict[str, str]:

@@ -40,8 +40,8 @@ class _Patterns:
             if id(node) in gone:
                 continue
             for pattern in (self._hard_swish, self._gelu, self._layer_norm):
-                if found := pattern(node):
-                    made, inner = found
+                if match := pattern(node):
+                    made, inner = match
                     gone.update(map(id, inner))
                     fused[id(inner[-1])] = made
                     break
@@ -57,8 +57,8 @@ class _Patterns:
 
     def _is(self, value: str, number: float) -> bool:
         """Whether a value is a constant equal to this number, in the precision of the constant."""
-        found = self._graph.constants.get(value)
-        return found is not None and found.numel() == 1 and _equal(found, number)
+        constant = self._graph.constants.get(value)
+        return constant is not None and constant.numel() == 1 and _equal(constant, number)
 
     def _pairs(self, node: Node | None, kind: str) -> Iterator[tuple[str, str]]:
         """The two operands in both orders."""
@@ -205,8 +205,8 @@ class _Patterns:
         return len(axes) if sorted(axes) == list(range(-len(axes), 0)) else 0
 
 
-def _equal(found: torch.Tensor, number: float) -> bool:
-    return bool(found.reshape(()) == torch.tensor(number, dtype=found.dtype))
+def _equal(value: torch.Tensor, number: float) -> bool:
+    return bool(value.reshape(()) == torch.tensor(number, dtype=value.dtype))
 
 
 def _rounded(number: float) -> float:

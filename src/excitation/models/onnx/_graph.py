@@ -97,13 +97,13 @@ def read_graph(proto: Any, path: Path) -> Graph:
 
 
 def _version(proto: Any, path: Path) -> int:
-    found = [item.version for item in proto.opset_import if item.domain in DOMAINS]
-    if len(found) != 1 or not OPSETS[0] <= found[0] <= OPSETS[1]:
+    versions = [item.version for item in proto.opset_import if item.domain in DOMAINS]
+    if len(versions) != 1 or not OPSETS[0] <= versions[0] <= OPSETS[1]:
         raise ModelError(
-            f"ONNX file {path} is of opset {', '.join(map(str, found[:4])) or 'none'}; one from {OPSETS[0]} to"
+            f"ONNX file {path} is of opset {', '.join(map(str, versions[:4])) or 'none'}; one from {OPSETS[0]} to"
             f" {OPSETS[1]} is expected: export the model with one of these."
         )
-    version: int = found[0]
+    version: int = versions[0]
     return version
 
 
@@ -187,10 +187,10 @@ def _known_operator(item: Any, where: str) -> None:
 
 def _attributes(item: Any, where: str, outside: ExternalData) -> dict[str, Any]:
     """The attributes of a node as Python values."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for attribute in item.attribute:
         what = f"{where}: attribute {shown(attribute.name)}"
-        if attribute.name in found:
+        if attribute.name in values:
             raise ModelError(f"{what} is given twice.")
         if attribute.ref_attr_name or attribute.type not in ATTRIBUTES:
             raise ModelError(f"{what} is a graph, a sparse tensor or a reference, which are not supported.")
@@ -206,8 +206,8 @@ def _attributes(item: Any, where: str, outside: ExternalData) -> dict[str, Any]:
             value = texts[0] if attribute.type == 3 else tuple(texts)
         elif attribute.type in {6, 7}:
             value = tuple(value)
-        found[attribute.name] = value
-    return found
+        values[attribute.name] = value
+    return values
 
 
 def _constant(attributes: dict[str, Any], where: str) -> torch.Tensor:

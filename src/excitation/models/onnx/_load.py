@@ -104,15 +104,15 @@ def _class_names(proto: Any) -> tuple[str, ...] | None:
     text = next((item.value for item in proto.metadata_props if item.key == "names"), "").strip()
     if len(text) > MAX_NAMES or text[:1] + text[-1:] not in {"{}", "[]", "()"}:
         return None
-    inner, place, found = text[1:-1].strip(), 0, []
+    inner, place, names = text[1:-1].strip(), 0, []
     while place < len(inner):
         entry = _NAME.match(inner, place)
         if entry is None:
             return None
-        found.append((entry[1], re.sub(r"\\(.)", r"\1", entry[2] if entry[2] is not None else entry[3])))
+        names.append((entry[1], re.sub(r"\\(.)", r"\1", entry[2] if entry[2] is not None else entry[3])))
         place = entry.end()
     numbered = text[0] == "{"
-    numbers = [int(number) if number is not None else -1 for number, _ in found]
-    if not found or sorted(numbers) != (list(range(len(found))) if numbered else [-1] * len(found)):
+    numbers = [int(number) if number is not None else -1 for number, _ in names]
+    if not names or sorted(numbers) != (list(range(len(names))) if numbered else [-1] * len(names)):
         return None
-    return tuple(name for _, (_, name) in sorted(zip(numbers, found, strict=True), key=lambda pair: pair[0]))
+    return tuple(name for _, (_, name) in sorted(zip(numbers, names, strict=True), key=lambda pair: pair[0]))

@@ -53,24 +53,24 @@ class Computed(torch.nn.Module):
         """
         tensors = iter(given)
         device = next((item.device for item, slot in zip(given, self._taken(), strict=True) if slot == "given"), None)
-        found: list[Any] = []
+        arguments: list[Any] = []
         for slot in self.slots:
             if slot.kind == "given":
-                found.append(next(tensors))
+                arguments.append(next(tensors))
             elif slot.kind == "moved":
-                found.append(next(tensors).to(device))
+                arguments.append(next(tensors).to(device))
             elif slot.kind == "listed":
                 item = next(tensors)
                 if item.numel() > MAX_NUMBERS:
                     self.call.fail(f"an input that is read as numbers has {item.numel()}; at most {MAX_NUMBERS} are.")
-                found.append(item.tolist())
+                arguments.append(item.tolist())
             elif slot.kind == "own":
-                found.append(getattr(self, slot.value))
+                arguments.append(getattr(self, slot.value))
             elif slot.kind == "small":
-                found.append(torch.tensor(slot.value[0], dtype=slot.value[1]))
+                arguments.append(torch.tensor(slot.value[0], dtype=slot.value[1]))
             else:
-                found.append(slot.value)
-        return found
+                arguments.append(slot.value)
+        return arguments
 
     def _taken(self) -> list[str]:
         return [slot.kind for slot in self.slots if slot.kind in {"given", "moved", "listed"}]

@@ -90,8 +90,8 @@ def _numbers(proto: Any, kind: Any, count: int, where: str, outside: ExternalDat
         limits = np.iinfo(np.uint16 if bits else kind) if bits or kind.kind in "iu" else None
         if limits is not None and count and not limits.min <= numbers.min() <= numbers.max() <= limits.max:
             raise ModelError(f"{where} has numbers that its type {TYPES[proto.data_type][0]} cannot hold.")
-        wanted: np.ndarray[Any, np.dtype[Any]] = numbers.astype(np.uint16).view(kind) if bits else numbers.astype(kind)
-        return wanted
+        typed: np.ndarray[Any, np.dtype[Any]] = numbers.astype(np.uint16).view(kind) if bits else numbers.astype(kind)
+        return typed
     if len(raw) != count * kind.itemsize:
         raise ModelError(f"{where} has {len(raw)} bytes; its shape asks for {count * kind.itemsize}.")
     if kind.kind == "b":

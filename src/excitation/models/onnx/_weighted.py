@@ -55,17 +55,17 @@ def transposed_convolution(
         (size - 1) * step + wide * (k - 1) + 1 + extra
         for size, step, wide, k, extra in zip(x.shape[2:], stride, dilation, kernel, more, strict=True)
     ]
-    wanted = call.get("output_shape", None)
+    target = call.get("output_shape", None)
     how = call.get("auto_pad", "NOTSET")
-    if wanted is None and how in {"SAME_UPPER", "SAME_LOWER"}:
-        wanted = tuple(size * step for size, step in zip(x.shape[2:], stride, strict=True))
-    if wanted is None:
+    if target is None and how in {"SAME_UPPER", "SAME_LOWER"}:
+        target = tuple(size * step for size, step in zip(x.shape[2:], stride, strict=True))
+    if target is None:
         before, after = padding(call, x.shape[2:], kernel, stride, dilation)
     else:
-        wanted = tuple(wanted)[-dims:]
-        total = [w - o for w, o in zip(whole, wanted, strict=True)]
+        target = tuple(target)[-dims:]
+        total = [w - o for w, o in zip(whole, target, strict=True)]
         if min(total) < 0:
-            call.fail(f"output_shape {wanted} is larger than what it computes, {tuple(whole)}.")
+            call.fail(f"output_shape {target} is larger than what it computes, {tuple(whole)}.")
         less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         before, after = (less, rest) if how == "SAME_UPPER" else (rest, less)
     call.room([x.shape[0], weight.shape[1] * groups(call), *whole])

@@ -56,14 +56,14 @@ def put_weights(
         raise ModelError(f"weights {path}: no such file.")
     wanted = _Wanted(shapes, classifier, classes, rename)
     read = _from_caffemodel if path.suffix == ".caffemodel" else _from_safetensors
-    found = {}
+    stored = {}
     for name, (weight, bias) in read(path, wanted, dtype):
-        if name in found:
+        if name in stored:
             raise ModelError(f"weights {path}: the file holds layer {name!r} more than once.")
-        found[name] = weight
+        stored[name] = weight
         module = model.get_submodule(name)
         module.weight, module.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
-    missing = [name for name in shapes if name not in found]
+    missing = [name for name in shapes if name not in stored]
     extra = [name for name in wanted.others if not name.startswith(tuple(ignored))]
     if missing or extra:
         parts = [f"{word} {_listed(names)}" for word, names in (("lacks", missing), ("also has", extra)) if names]
@@ -73,7 +73,7 @@ def put_weights(
         )
     last = model.get_submodule(classifier)
     assert isinstance(last, torch.nn.Linear)
-    last.out_features = len(found[classifier])
+    last.out_features = len(stored[classifier])
 
 
 class _Wanted:

@@ -64,8 +64,8 @@ def timm_files(rest: str) -> list[Path]:
     if config is None or not config.hf_hub_id:
         return []
     cached = needed("huggingface_hub", "timm").try_to_load_from_cache
-    found = cached(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
-    return [Path(found)] if isinstance(found, str) else []
+    path = cached(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+    return [Path(path)] if isinstance(path, str) else []
 
 
 def _with_file(timm: Any, name: str, path: Path) -> torch.nn.Module:

@@ -68,7 +68,7 @@ def transformers_files(rest: str) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
     _check_folder(rest)
     cached = needed("huggingface_hub", "hf").try_to_load_from_cache
-    return [Path(found) for name in FILES if isinstance(found := cached(rest, name), str)]
+    return [Path(file) for name in FILES if isinstance(file := cached(rest, name), str)]
 
 
 def _check_folder(rest: str) -> None:

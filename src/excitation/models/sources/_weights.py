@@ -46,7 +46,7 @@ def read_weights(path: Path) -> State:
             raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
     _check_archive(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"weights {path} hold more than tensors, which would have to be run to be read; save the state_dict alone,"
@@ -54,16 +54,16 @@ def read_weights(path: Path) -> State:
         ) from error
     except DAMAGE as error:
         raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
-    return _tensors(found, path)
+    return _tensors(content, path)
 
 
-def _tensors(found: object, path: Path) -> State:
+def _tensors(content: object, path: Path) -> State:
     for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(item, torch.Tensor) for item in found.values()):
-        raise ModelError(f"weights {path} hold {type(found).__name__}; named tensors (a state_dict) expected.")
-    for key, item in found.items():
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(item, torch.Tensor) for item in content.values()):
+        raise ModelError(f"weights {path} hold {type(content).__name__}; named tensors (a state_dict) expected.")
+    for key, item in content.items():
         # A tensor can be stored as one number with stride zero; its copy in a network would fill the memory.
         plain = item.layout is torch.strided and not item.is_quantized
         if not plain or item.untyped_storage().nbytes() < item.numel() * item.element_size():
@@ -71,7 +71,7 @@ def _tensors(found: object, path: Path) -> State:
                 f"weights {path}: {ascii(key)[:100]} has {item.numel()} numbers and stores fewer; save plain dense"
                 " tensors, or safetensors."
             )
-    state = {str(key): item for key, item in found.items()}
+    state = {str(key): item for key, item in content.items()}
     if state and all(key.startswith("module.") for key in state):  # prefix of DataParallel
         state = {key.removeprefix("module."): item for key, item in state.items()}
     return state
