@@ -48,8 +48,8 @@ class Explanation:
             positions.
         method: name of the method.
         frames: the source picture of each image.
-        top: mass of the top-down signal, `(image, target)`. `None` for methods without mass; the next three are then
-            empty.
+        top: mass of the top-down signal, `(image, target)`. `None` for methods without mass; `share`,
+            `strides` and `is_cut` are then empty.
         share: for each layer, the mass at the layer divided by `top`, before negative values are set to zero. NaN for
             contrasts, for which `top` is zero.
         strides: for each layer, the number of image pixels per map cell.
