@@ -1,10 +1,10 @@
 """Top-down attention for PyTorch classifiers by Excitation Backprop.
 
-`explain` gives attention maps; an `Explainer` holds the settings for many batches, and gives the `balance` of
-probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tests whether a network of your own can be
-explained, `list_layers` lists where maps can be taken, `list_methods` the methods. `load_model` loads networks by name,
-`load_caffe` those of Caffe; `to_fully_convolutional` makes them take pictures of any size, `pool_first` classify after
-pooling.
+`explain` computes attention maps. An `Explainer` stores the settings for many batches; it also computes the `balance`
+of probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tests whether a custom network can be
+explained. `list_layers` lists the layers at which maps can be computed, and `list_methods` the available methods.
+`load_model` loads networks by name, and `load_caffe` loads Caffe networks. `to_fully_convolutional` adapts a network to
+images of any size, and `pool_first` makes a network classify after pooling.
 """
 
 from ._errors import (

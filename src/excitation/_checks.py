@@ -1,4 +1,4 @@
-"""Checks of single arguments: each refuses what does not fit with one sentence that names the argument."""
+"""Checks of single arguments. Each check raises an error with one sentence that names the argument."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 from ._errors import ExcitationError
 
 SIDES = {1: "(length,)", 2: "(height, width)", 3: "(depth, height, width)"}
-"""What a size holds, by the number of dimensions."""
+"""Meaning of the numbers in a size, by number of dimensions."""
 
 
 def check_choice(what: str, value: object, choices: Collection[object]) -> None:
-    """Refuse a value that is none of a few.
+    """Raise an error if a value is not among the allowed choices.
 
     Raises:
-        ExcitationError: it is another one.
+        ExcitationError: the value is not one of `choices`.
     """
-    # Compared one by one, since a wrong value may be of a type that no set can hold.
+    # Compare one by one: an invalid value may be unhashable.
     if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         raise ExcitationError(f"{what} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
 
@@ -36,18 +36,18 @@ def check_number(
     most: float | int = math.inf,
     whole: bool = False,
 ) -> None:
-    """Refuse what is no finite number, or one out of range.
+    """Raise an error if a value is not a finite number within a range.
 
     Args:
-        what: the argument's name.
-        value: that was given.
-        meant: what it should be, in words.
-        least: the smallest number allowed.
-        most: the largest number allowed.
-        whole: whether it must be a whole number.
+        what: name of the argument.
+        value: the given value.
+        meant: description of the expected value.
+        least: smallest allowed number.
+        most: largest allowed number.
+        whole: whether the value must be an integer.
 
     Raises:
-        ExcitationError: it is something else.
+        ExcitationError: the value is not such a number.
     """
     number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not least <= value <= most:
@@ -55,16 +55,19 @@ def check_number(
 
 
 def check_size(what: str, value: Any, meant: str = "(height, width)", *, dimensions: int = 2) -> tuple[int, ...]:
-    """A size in pixels.
+    """Validate a size in pixels.
 
     Args:
-        what: the argument's name.
-        value: that was given.
-        meant: what its numbers are.
-        dimensions: how many there must be.
+        what: name of the argument.
+        value: the given value.
+        meant: meaning of the numbers.
+        dimensions: required number of dimensions.
+
+    Returns:
+        The size as a tuple of integers.
 
     Raises:
-        ExcitationError: it is something else than so many whole numbers from 1 on.
+        ExcitationError: the value is not a sequence of `dimensions` positive integers.
     """
     numbers = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else ()
     good = len(numbers) == dimensions and all(
@@ -76,10 +79,10 @@ def check_size(what: str, value: Any, meant: str = "(height, width)", *, dimensi
 
 
 def check_names(what: str, value: Any) -> tuple[str, ...]:
-    """A list of names.
+    """Validate a list of names.
 
     Raises:
-        ExcitationError: it is a single text, or no list of texts.
+        ExcitationError: the value is a single string, or not a list of strings.
     """
     names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
     if names is None or not all(isinstance(name, str) for name in names):
@@ -89,40 +92,40 @@ def check_names(what: str, value: Any) -> tuple[str, ...]:
 
 
 def check_text(what: str, value: object, meant: str) -> None:
-    """Refuse what is no text.
+    """Raise an error if a value is not a string.
 
     Raises:
-        ExcitationError: it is something else.
+        ExcitationError: the value is not a string.
     """
     if not isinstance(value, str):
         raise ExcitationError(f"{what} is {value!r}, a {type(value).__name__}; {meant} is expected.")
 
 
 def check_instance(what: str, value: object, kind: type) -> None:
-    """Refuse what is no thing of a kind.
+    """Raise an error if a value is not an instance of a type.
 
     Raises:
-        ExcitationError: it is something else.
+        ExcitationError: the value is not an instance of `kind`.
     """
     if not isinstance(value, kind):
         raise ExcitationError(f"{what} is a {type(value).__name__}; a {kind.__name__} is expected.")
 
 
 def check_instances(what: str, value: Any, kind: type) -> None:
-    """Refuse what is no list of things of one kind.
+    """Raise an error if a value is not a list of instances of a type.
 
     Raises:
-        ExcitationError: it is something else.
+        ExcitationError: the value is not a list of instances of `kind`.
     """
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, kind) for item in value):
         raise ExcitationError(f"{what} are {value!r:.60}; a list of {kind.__name__} is expected.")
 
 
 def check_path(what: str, value: object) -> None:
-    """Refuse what is no path of a file or folder.
+    """Raise an error if a value is not the path of a file or folder.
 
     Raises:
-        ExcitationError: it is something else, or it holds a NUL character, which no path can.
+        ExcitationError: the value is not a path, or it contains a NUL character.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise ExcitationError(f"{what} is {value!r}, a {type(value).__name__}; a path is expected.")
@@ -131,10 +134,10 @@ def check_path(what: str, value: object) -> None:
 
 
 def check_model(model: torch.nn.Module) -> None:
-    """Refuse what is no network that can be recorded.
+    """Raise an error if a network cannot be recorded.
 
     Raises:
-        ExcitationError: it is a script module, or no module.
+        ExcitationError: `model` is a script module, or not a module.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise ExcitationError(

@@ -1,4 +1,4 @@
-"""Files: reading no more than is wanted, writing them whole or not at all."""
+"""File input with a size limit, and atomic file output."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 
 def read_at_most(path: Path, most: int) -> bytes | None:
-    """The content of a file; `None` if it has more than `most` bytes.
+    """Read a file; return `None` if it is longer than `most` bytes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         content = file.read(most + 1)
@@ -23,19 +23,19 @@ def read_at_most(path: Path, most: int) -> bytes | None:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only once it is complete.
+    """Open a file for atomic writing.
 
-    The bytes go to a hidden file in the same folder, which is flushed to disk and renamed at the end of the block. If
-    the block fails, or the machine does, an older file of that name stays as it was.
+    The bytes go to a hidden file in the same folder. At the end of the block, this file is flushed to disk and renamed.
+    If the block or the machine fails, an existing file of that name does not change.
 
     Args:
-        path: where the file shall be; its folder is made if missing.
+        path: path of the file; its folder is created if missing.
 
     Yields:
-        A binary file, open for writing and for seeking.
+        A seekable binary file, open for writing.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -52,10 +52,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write a file in one step (see `whole_file`); text as UTF-8.
+    """Write a file atomically (see `whole_file`); text is encoded as UTF-8.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -1,4 +1,4 @@
-"""One map as an array of two dimensions: its size, its peak, its boxes, whether there is anything to see."""
+"""Functions of a single two-dimensional map: resizing, peak, boxes, and tests for empty or constant maps."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ Box = tuple[float | int, float | int, float | int, float | int]
 PixelBox = tuple[int, int, int, int]
 
 EMPTY = 1e-6
-"""A map is empty if its absolute mass is at most this part of the mass its signal put in."""
+"""A map is empty if its absolute mass is at most this fraction of the mass of its signal."""
 
 ALPHAS: tuple[float, ...] = tuple(step / 2 for step in range(21))
-"""The thresholds tried, in multiples of a map's mean: 0, 0.5, ..., 10 (Sec. 4.2)."""
+"""Thresholds, in multiples of the mean of a map: 0, 0.5, ..., 10 (Sec. 4.2)."""
 
 SIDE = 224
-"""Maps are enlarged to a square of this many pixels before a box is taken."""
+"""Maps are resized to a square of this side, in pixels, before a box is computed."""
 
 
 def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndarray, "new_height new_width"]:
-    """A map in the size of its picture, bicubic as `explain(resize=...)`.
+    """Resize a map to the size of its picture by bicubic interpolation, like `explain(resize=...)`.
 
-    Bicubic interpolation overshoots beside steep slopes. A map without negative values gets none; above its largest
-    value, where the overshoot tells the peak's place within a cell, nothing is cut.
+    Bicubic interpolation overshoots next to steep slopes. Negative overshoot is removed from maps without negative
+    values. Overshoot above the maximum is kept, because it locates the peak within a cell.
 
     Args:
-        attention: any finite values.
-        size: `(height, width)` in pixels. Where the map is made smaller, it is smoothed first.
+        attention: a map `(height, width)` with finite values.
+        size: `(height, width)` in pixels. The map is smoothed before downscaling.
 
     Returns:
-        float32; values keep their unit and no longer sum to mass.
+        float32, `(height, width)` of the given size. Values keep their unit and no longer sum to the mass.
 
     Raises:
-        ExcitationError: no map of two dimensions, an empty one, values that are not finite, or a size that is none.
+        ExcitationError: the map is not two-dimensional, has no elements, or has non-finite values; or `size` is not a
+            valid size.
     """
     values = _checked(attention).detach().to("cpu", torch.float32)
     size = check_size("size", size)  # type: ignore[assignment]
@@ -57,28 +58,29 @@ def enlarge_map(attention: AttentionMap, size: tuple[int, int]) -> Float[np.ndar
 
 
 def is_empty(attention: AttentionMap) -> bool:
-    """Whether a map has next to no mass, so that its shape means nothing: at most `EMPTY` in absolute values.
+    """Whether a map has almost no mass, so that its shape is meaningless: an absolute sum of at most `EMPTY`.
 
-    A map of mass is meant, whose signal put in a mass of one; for other maps only zero everywhere is empty.
+    This threshold applies to maps of mass with a signal of mass one. Other maps are empty only if they are zero
+    everywhere.
     """
     values = _checked(attention).double().abs()
     return bool(values.sum() <= EMPTY) and bool(torch.isfinite(values).all())
 
 
 def points_nowhere(attention: AttentionMap) -> bool:
-    """Whether a map is the same everywhere, as an empty one is.
+    """Whether a map is constant, for example empty.
 
-    Its maximum is every place at once. The first of them, a corner of the picture, would be a hit on whatever is there.
+    Its maximum has no definite position. The first position, a corner, could count as a hit by accident.
     """
     values = _checked(attention)
     return bool(values.min() == values.max())
 
 
 def _checked(attention: AttentionMap) -> torch.Tensor:
-    """A map as a tensor.
+    """Convert a map to a tensor.
 
     Raises:
-        ExcitationError: it is none of two dimensions, or it is empty.
+        ExcitationError: the map is not two-dimensional, or has no elements.
     """
     if not isinstance(attention, (torch.Tensor, np.ndarray)):
         raise ExcitationError(
@@ -95,18 +97,18 @@ def _checked(attention: AttentionMap) -> torch.Tensor:
 
 
 def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None = None) -> tuple[int, int] | None:
-    """Where a map is largest, in its picture's pixels; the first in reading order if several are.
+    """The position of the maximum of a map, in pixels of its picture; the first in reading order if there are several.
 
     Args:
-        attention: a map.
-        size: `(height, width)` of the picture.
-        box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
+        attention: a map `(height, width)`.
+        size: `(height, width)` of the picture in pixels.
+        box: the crop that the map covers, `(x0, y0, x1, y1)` in pixels; the full picture if not given.
 
     Returns:
-        `(x, y)`, counted from the upper left corner; `None` for a map that is the same everywhere.
+        `(x, y)`, counted from the upper left corner; `None` for a constant map.
 
     Raises:
-        ExcitationError: as `enlarge_map`, or a box outside the picture.
+        ExcitationError: an error of `enlarge_map`, or a box outside the picture.
     """
     x0, y0, x1, y1 = whole_pixels(box, size)
     values = enlarge_map(attention, (y1 - y0, x1 - x0))
@@ -129,7 +131,7 @@ def whole_pixels(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int,
 
 
 def box_of(pixels: Bool[np.ndarray, "height width"]) -> PixelBox | None:
-    """The smallest box around pixels; `None` if there are none."""
+    """The smallest box around the true pixels of a mask; `None` if there are none."""
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     if not len(rows):
         return None
@@ -143,24 +145,24 @@ def boxes_of_map(
     *,
     grid: tuple[int, int] = (SIDE, SIDE),
 ) -> list[Box | None]:
-    """The smallest box around all values above a multiple of the mean, for each multiple.
+    """For each threshold, the smallest box around all values above `alpha` times the mean of the map.
 
     Args:
-        attention: finite values.
-        size: `(height, width)` of the picture that the whole map covers, squashed or not.
-        alphas: multiples of the mean.
-        grid: the size at which map and mean are taken, bicubically.
+        attention: a map `(height, width)` with finite values.
+        size: `(height, width)` of the picture that the full map covers, with or without distortion.
+        alphas: thresholds in multiples of the mean.
+        grid: the size at which the map and its mean are evaluated, by bicubic interpolation.
 
     Returns:
-        `(x0, y0, x1, y1)` in the picture's pixels, half open; `None` where no value is above.
+        Half-open boxes `(x0, y0, x1, y1)` in pixels of the picture; `None` if no value exceeds the threshold.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.2.
     """
     values = enlarge_map(attention, grid)
     mean = float(values.mean(dtype=np.float64))
     down, across = size[0] / grid[0], size[1] / grid[1]
-    found: list[Box | None] = []
+    boxes: list[Box | None] = []
     for alpha in alphas:
         box = box_of(values > alpha * mean)
-        found.append(box and (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
-    return found
+        boxes.append(box and (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
+    return boxes

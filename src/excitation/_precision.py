@@ -1,4 +1,4 @@
-"""In what precision things are computed that are none of the network's own."""
+"""The precision of computations outside the network."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from jaxtyping import Float
 
 
 def own_precision(like: Float[torch.Tensor, "*size"]) -> torch.autocast:
-    """A block that computes in its tensors' precision, also where the caller's autocast would take a lower one.
+    """A context that computes in the precision of its tensors, even within the caller's autocast.
 
-    The network runs as its user has it run. What is made of its activations does not: a map that is rounded to eight
-    bits on its last step would be worse than its activations are.
+    The network itself runs in the precision that its user selects. Later computations on its activations do not use
+    autocast: rounding a map to low precision in the last step would lose more than the network's own rounding.
 
     Args:
         like: any tensor on the device.

@@ -1,6 +1,6 @@
-"""The transitions of `excitation.markov`, read off a small network: a dense matrix between neurons.
+"""The dense transition matrix of a small network, for `excitation.markov`.
 
-The network is traced with `torch.fx`; what an operation does is found by probing it with unit vectors.
+`torch.fx` traces the network. Unit vectors probe the weights of each operation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from ._errors import ExcitationError
 
-# What an operation does to neurons, by module type and by function or method name.
+# The kind of each operation, by module type and by function or method name.
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
@@ -35,12 +35,12 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Transitions:
-    """What is known of a network on one image.
+    """The transitions of a network for one image.
 
     Attributes:
-        matrix: probabilities to pass from state to state; states without inputs stay where they are.
-        blocks: first state and neuron shape of each node, in the order of the forward pass; its raised neurons, then
-            as many lowered ones.
+        matrix: transition probabilities, `(states, states)`; states without inputs are absorbing.
+        blocks: first state and neuron shape of each node, in the order of the forward pass. The raised neurons of a
+            node come first, followed by the same number of lowered neurons.
         weighted: names of nodes with learned weights.
         top: name of the node that holds the class scores.
     """
@@ -54,11 +54,11 @@ class Transitions:
 def transitions(
     module: fx.GraphModule, image: Float[torch.Tensor, "1 channels *space"], residual: str, normaliser: str
 ) -> Transitions:
-    """The transitions of a traced network.
+    """Compute the transitions of a traced network.
 
     Args:
-        module: in double precision.
-        image: likewise.
+        module: the traced network, in double precision.
+        image: one image, in double precision.
         residual: as in `Policies`.
         normaliser: as in `Policies`.
     """
@@ -69,16 +69,17 @@ def transitions(
 
 
 _Sides = tuple[torch.Tensor, torch.Tensor]
-"""What raises and what lowers neurons, none of it negative."""
+"""The positive parts and the negative parts of neurons, as two non-negative tensors."""
 
 
 @dataclass
 class _Node:
-    """Activations of one operation with what transitions into it need: between which numbers each neuron lies, say.
+    """Activations of one operation, with the bounds and flags that its transitions need.
 
-    `above` says of neurons with a least and a greatest activation whether they are silent at the greatest.
-    `made` is what raises and what lowers a neuron that is a linear form of others; `None` where the neuron stands for
-    itself: the results of functions and maxima, and whatever several operations take in.
+    `lower` and `upper` bound each activation. `valid` is false for constants such as padding.
+    `above` states, for neurons with both bounds, whether they are silent at the upper bound.
+    `made` holds the positive and negative terms of a neuron that is a linear form of others. It is `None` for results
+    of functions and maxima, and for neurons that several operations take as input.
     """
 
     value: torch.Tensor
@@ -91,18 +92,18 @@ class _Node:
     made: _Sides | None = None
 
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which neurons are told by their least activation, and which by their greatest.
+        """Which neurons are measured from their lower bound, and which from their upper bound.
 
-        Of those that have both, the ones that a negative scale turned round are silent at the greatest.
+        A neuron with both bounds is measured from the upper bound if a negative scale reversed its direction.
         """
         bounded, topped = torch.isfinite(self.lower), torch.isfinite(self.upper)
         return bounded & ~(topped & self.above), topped & ~(bounded & ~self.above)
 
     def sides(self) -> _Sides:
-        """What raises and lowers each neuron, told from itself.
+        """The raised and lowered parts of each neuron, computed from its own activation.
 
-        A neuron with a least activation is raised by what it has above it; one that only has a greatest activation is
-        lowered by what it lacks.
+        A neuron with a lower bound is raised by its distance to that bound. A neuron with only an upper bound is
+        lowered by its distance to that bound.
         """
         bounded, topped = self.ends()
         x, zero = self.value, torch.zeros_like(self.value)
@@ -113,12 +114,12 @@ class _Node:
         return up.clamp(min=0) * self.valid, down.clamp(min=0) * self.valid
 
     def parts(self) -> _Sides:
-        """The same, told from what it is made of if it is a linear form."""
+        """Like `sides`, but computed from the terms of the neuron if it is a linear form."""
         return self.sides() if self.made is None else self.made
 
 
 class _Builder(fx.Interpreter):
-    """Runs the traced network and collects, for every operation, the transitions to its inputs."""
+    """Runs the traced network and collects the transitions from each operation to its inputs."""
 
     def __init__(self, module: fx.GraphModule, residual: str, normaliser: str) -> None:
         super().__init__(module)
@@ -225,7 +226,7 @@ class _Builder(fx.Interpreter):
         weights = _probed(evaluate, source.value)
         made = self._transitions(name, weights, source)
         sides = made[0].reshape(value.shape), made[1].reshape(value.shape)
-        # A channel whose weights have one sign has bounds, as a neuron times a factor has them.
+        # A channel has bounds if all its weights have the same sign, like a neuron times a factor.
         own = weights.reshape(value.shape[1], -1)
         rises, falls = (own >= 0).all(1), (own <= 0).all(1)
         rises, falls = (side.reshape(1, -1, *(1,) * (value.dim() - 2)).expand_as(value) for side in (rises, falls))
@@ -257,7 +258,7 @@ class _Builder(fx.Interpreter):
         return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
 
     def _maximum(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
-        """To the first maximum among the inputs an output can see: those whose great growth it notices."""
+        """Transitions to the first maximum among the inputs of each output; large probe values identify the inputs."""
         (source,) = sources
         x = source.value.flatten()
         seen = _probed(lambda y: evaluate(y), torch.full_like(source.value, 0), size=1e6) > 1e5 / 1e6
@@ -274,7 +275,7 @@ class _Builder(fx.Interpreter):
         return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, above=above)
 
     def _norm(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
-        """One input each; a channel with a negative scale swaps polarity. A zero scale counts as positive."""
+        """One input per output. A channel with a negative scale swaps polarity; a zero scale counts as positive."""
         (source,) = sources
         slope = _probed(evaluate, source.value).diagonal()
         p = torch.eye(value.numel(), dtype=torch.float64)
@@ -293,7 +294,7 @@ class _Builder(fx.Interpreter):
     def _activation(
         self, name: str, module: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], _: Any
     ) -> _Node:
-        """One input each; they rise, so their bounds are their values at the bounds."""
+        """One input per output. Activation functions are monotonic, so they map bounds to bounds."""
         (source,) = sources
         p = torch.eye(value.numel(), dtype=torch.float64)
         self._link(name, source, p, torch.zeros_like(p))
@@ -310,7 +311,7 @@ class _Builder(fx.Interpreter):
         self._link(name, source, p, torch.zeros_like(p))
         lower, upper = source.lower, source.upper
         if isinstance(module, nn.LocalResponseNorm) or name.startswith("local_response_norm"):
-            # Divided by a number that is anything: of bounds only the sign is left, if all neurons share it.
+            # The divisor is unknown, so only the sign of a bound remains, and only if all neurons share it.
             nothing = torch.zeros_like(lower)
             lower = nothing if bool((lower >= 0).all()) else torch.full_like(lower, -torch.inf)
             upper = nothing if bool((upper <= 0).all()) else torch.full_like(upper, torch.inf)
@@ -319,7 +320,7 @@ class _Builder(fx.Interpreter):
     def _arrangement(
         self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any
     ) -> _Node:
-        """Each output is one input, told by numbering all inputs."""
+        """Each output is a copy of one input. Applying the operation to input indices identifies it."""
         numbers, count = [], 1
         for source in sources:
             size = source.value.numel()
@@ -357,7 +358,7 @@ class _Builder(fx.Interpreter):
             for side in (0, 1):
                 parts = [s.sides()[side].expand(value.shape).flatten() for s in sources]
                 whole = parts[0] + parts[1]
-                # A silent sum is told from what its terms are made of.
+                # For a silent sum, use the parts of its terms.
                 inner = [s.parts()[side].expand(value.shape).flatten() for s in sources]
                 parts = [torch.where(whole > 0, own, other) for own, other in zip(parts, inner, strict=True)]
                 whole = parts[0] + parts[1]
@@ -380,20 +381,20 @@ class _Builder(fx.Interpreter):
     # Transitions -------------------------------------------------------------------------------------------------
 
     def _link(self, target: str, source: _Node, keep: torch.Tensor, swap: torch.Tensor) -> None:
-        """Transitions that keep and that swap polarity."""
+        """Add transitions that keep the polarity and transitions that swap it."""
         block = torch.cat([torch.cat([keep, swap], 1), torch.cat([swap, keep], 1)])
         self.links.append((target, source.name, block))
 
     def _transitions(
         self, target: str, weights: torch.Tensor, source: _Node, silent: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Eq. 4 between rectified neurons, with Eq. 5 for bounded ones.
+        """Eq. 4 between rectified neurons, with Eq. 5 for bounded neurons.
 
         Args:
             target: name of the operation.
-            weights: its matrix.
-            source: what it takes in.
-            silent: the matrix for winners whose inputs are all silent.
+            weights: its matrix, `(outputs, inputs)`.
+            source: its input.
+            silent: the matrix for winners with only silent inputs.
 
         Returns:
             The normalisers of raised and of lowered winners.
@@ -411,7 +412,7 @@ class _Builder(fx.Interpreter):
         p = torch.where(z > 0, block / torch.where(z > 0, z, 1), 0)
         if self.normaliser == "spread":
             ones = valid.double()
-            # Neurons that only have a greatest activation are lowered ones; all others that can be below zero are both.
+            # Neurons with only an upper bound are lowered. All other neurons that can be negative are both.
             alone = bool(bounded.all()) or (not bool(topped.any()) and bool((x >= 0).all()))
             one, other = ones * ~topped, torch.zeros_like(ones) if alone else ones * ~bounded
             even = torch.cat(
@@ -427,22 +428,22 @@ class _Builder(fx.Interpreter):
 
 
 def _anything(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bounds of neurons that can have any activation."""
+    """Infinite bounds, for neurons with any activation."""
     return torch.full_like(like, -torch.inf), torch.full_like(like, torch.inf)
 
 
 def _all_seen(weights: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
-    """For each output, whether something is true of all inputs it adds up."""
+    """For each output, whether a condition holds for all inputs with a non-zero weight."""
     return ((weights == 0) | truths.flatten()).all(1)
 
 
 def _weighted_sum(weights: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """`weights @ limits`, where a weight of zero leaves out what is infinite."""
+    """`weights @ limits`, where a zero weight skips infinite limits."""
     return torch.where(weights == 0, 0, weights * limits.flatten()).sum(1)
 
 
 def _probed(evaluate: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor, size: float = 1.0) -> torch.Tensor:
-    """The matrix of an operation: what each output gains from each input, `(f(size e_j) - f(0)) / size`."""
+    """The matrix of an operation: the response of each output to each input, `(f(size e_j) - f(0)) / size`."""
     count = like.numel()
     units = torch.cat([torch.zeros(1, count, dtype=like.dtype), torch.eye(count, dtype=like.dtype) * size])
     results = evaluate(units.reshape(-1, *like.shape[1:])).flatten(1)

@@ -1,14 +1,14 @@
-"""Excitation Backprop as the absorbing Markov chain it is (Sec. 3.1), dense, for small networks.
+"""Excitation Backprop as an absorbing Markov chain (Sec. 3.1), with dense matrices, for small networks.
 
 A winner `a_i` draws the next winner among its inputs with `P(a_j | a_i) = Z_i a_j w_ij` for excitatory `w_ij >= 0`
-and 0 otherwise, where `Z_i` makes it a distribution (Eq. 4). Neurons of the input end the walk, and so does a neuron
-without an active excitatory input, which has no `Z_i`: both are absorbing. With the transition matrix in canonical
-form `[[Q, R], [0, I]]`, the fundamental matrix `N = (I - Q)^-1` counts visits, and as a feed-forward walk visits a
-neuron at most once, the expected visits `P0 N` are the marginal winning probabilities (Eq. 1, 2).
+and 0 otherwise. `Z_i` normalises the distribution (Eq. 4). Input neurons are absorbing. Neurons without an active
+excitatory input have no `Z_i` and are absorbing too. The canonical form of the transition matrix is
+`[[Q, R], [0, I]]`. The fundamental matrix `N = (I - Q)^-1` contains expected numbers of visits. A feed-forward walk
+visits each neuron at most once, so the expected visits `P0 N` are the marginal winning probabilities (Eq. 1, 2).
 
-Nothing here shares code with the engine: the network is read with `torch.fx`, and weights are found by probing each
-operation with unit vectors (`_transitions.py`). That makes it slow, and the ground truth of the tests. A neuron of both
-signs is two states, raised `max(x, 0)` and lowered `max(-x, 0)`, so that all transitions are probabilities.
+This module shares no code with the engine: `torch.fx` traces the network, and unit vectors probe the weights of each
+operation (`_transitions.py`). It is slow, and serves as ground truth in tests. A neuron of both signs corresponds to
+two states, raised `max(x, 0)` and lowered `max(-x, 0)`, so that all transitions are probabilities.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class State:
     """A neuron of the chain.
 
     Attributes:
-        node: name of the operation that made it, as `torch.fx` names it; `"input"` for the image.
-        index: its place in the flattened output of that operation.
-        raised: whether it is `max(x, 0)`, else `max(-x, 0)`.
+        node: name of its operation in `torch.fx`; `"input"` for the image.
+        index: its index in the flattened output of that operation.
+        raised: `True` for `max(x, 0)`, `False` for `max(-x, 0)`.
     """
 
     node: str
@@ -49,10 +49,10 @@ class Chain:
     """The winner-take-all process of one network on one image.
 
     Attributes:
-        transition: `transition[i, j]` is the probability that the winner after state `i` is state `j`; an absorbing
-            state stays where it is.
-        blocks: first state and neuron shape of each node, in the order of the forward pass; the raised neurons of a
-            node come first, then as many lowered ones.
+        transition: `transition[i, j]` is the probability that state `j` follows state `i`; absorbing states have
+            `transition[i, i] = 1`.
+        blocks: first state and neuron shape of each node, in the order of the forward pass. The raised neurons of a
+            node come first, followed by the same number of lowered neurons.
         weighted: names of nodes with learned weights.
         top: name of the node that holds the class scores.
     """
@@ -63,7 +63,7 @@ class Chain:
     top: str
 
     def state(self, number: int) -> State:
-        """Which neuron a state is."""
+        """Return the neuron of a state."""
         for node, (start, shape) in reversed(self.blocks.items()):
             if number >= start:
                 size = shape.numel()
@@ -72,11 +72,11 @@ class Chain:
 
     @cached_property
     def absorbing(self) -> torch.Tensor:
-        """Which states end a walk: the input's neurons, and those without a normaliser."""
+        """Which states are absorbing: input neurons and neurons without a normaliser, `(states,)`."""
         return self.transition.diagonal() == 1
 
     def canonical(self) -> tuple[Float64[torch.Tensor, "t t"], Float64[torch.Tensor, "t r"], Int64[torch.Tensor, " s"]]:
-        """`Q` between transient states, `R` from these to absorbing ones, and the order of states they are in."""
+        """`Q` between transient states, `R` from transient to absorbing states, and the order of the states."""
         transient, ends = (~self.absorbing).nonzero().flatten(), self.absorbing.nonzero().flatten()
         rows = self.transition[transient]
         return rows[:, transient], rows[:, ends], torch.cat([transient, ends])
@@ -89,13 +89,13 @@ class Chain:
 
     @staticmethod
     def _times_fundamental(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        """`p (I - Q)^-1`: winners lie below their neurons and come earlier, so `Q` is strictly lower triangular."""
+        """`p (I - Q)^-1`. Inputs precede outputs in the order of states, so `Q` is strictly lower triangular."""
         system = torch.eye(len(q), dtype=q.dtype) - q
         result: torch.Tensor = torch.linalg.solve_triangular(system, p, upper=False, left=False, unitriangular=True)
         return result
 
     def start(self, signal: Float[torch.Tensor, ...]) -> Float64[torch.Tensor, " states"]:
-        """A top-down signal `P(A0)` over output units as a distribution over states."""
+        """Convert a top-down signal `P(A0)` over output units to a distribution over states."""
         first, shape = self.blocks[self.top]
         if signal.numel() != shape.numel():
             raise ExcitationError(f"the signal has {signal.numel()} entries, the top {shape.numel()} neurons.")
@@ -104,9 +104,9 @@ class Chain:
         return p
 
     def contrasted(self, p: Float64[torch.Tensor, " states"]) -> Float64[torch.Tensor, " states"]:
-        """The start of a contrast (Sec. 3.3): mass stops at the last weighted nodes, minus what their duals would get.
+        """The start of a contrast (Sec. 3.3): the mass at the last weighted nodes minus the mass of their dual units.
 
-        The dual of a unit has negated weights: its winners are those of the unit's lowered neuron.
+        The dual of a unit has negated weights. Its winners are those of the lowered neuron of the unit.
         """
         stop = self.transition.clone()
         for node in self.weighted:
@@ -125,7 +125,7 @@ class Chain:
         return result
 
     def visits(self, p: Float64[torch.Tensor, " states"]) -> Float64[torch.Tensor, " states"]:
-        """Expected visits to every state by walks that start from `p`: `p_t N`, and `p_a + p_t N R` at the ends."""
+        """Expected visits to every state by walks from `p`: `p_t N` if transient, `p_a + p_t N R` if absorbing."""
         q, r, order = self.canonical()
         transient = len(r)
         through = self._times_fundamental(p[order[:transient]][None], q)[0]
@@ -139,33 +139,36 @@ class Chain:
 
         Args:
             signal: mass on the output units.
-            contrast: subtract the dual (Sec. 3.3). Nodes above the last weighted one then hold nothing.
+            contrast: subtract the dual (Sec. 3.3). Nodes above the last weighted node are then zero.
+
+        Returns:
+            One tensor per node, shaped like the neurons of the node.
         """
         p = self.start(signal)
         return self._by_node(self.visits(self.contrasted(p) if contrast else p))
 
     def lost(self, signal: Float[torch.Tensor, ...]) -> float:
-        """Mass of walks that end before the input, at neurons without a normaliser."""
+        """Mass of walks that end above the input, at neurons without a normaliser."""
         return float(signal.sum()) - float(self.mwp(signal)["input"].sum())
 
     def sample_walks(self, signal: Float[torch.Tensor, ...], count: int, seed: int) -> list[list[State]]:
-        """Winner walks drawn at random, each from a top winner to an absorbing state (Fig. 2 of the paper).
+        """Draw random winner walks from a top winner to an absorbing state (Fig. 2 of the paper).
 
         Args:
-            signal: probabilities of the output units; scaled to sum to one.
-            count: how many walks.
-            seed: of the draws.
+            signal: probabilities of the output units; normalised to sum to one.
+            count: number of walks.
+            seed: random seed.
         """
         return [[self.state(int(s)) for s in walk if s >= 0] for walk in self._sample(signal, count, seed)]
 
     def sampled_mwp(self, signal: Float[torch.Tensor, ...], count: int, seed: int) -> dict[str, torch.Tensor]:
-        """The share of sampled walks that visit each neuron; converges to `mwp` as the count grows."""
+        """The fraction of sampled walks that visit each neuron. Converges to `mwp` with increasing `count`."""
         walks = self._sample(signal, count, seed)
         visits = torch.bincount(walks[walks >= 0], minlength=len(self.transition)).double()
         return self._by_node(visits / count)
 
     def _sample(self, signal: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-        """`(count, steps)` states, -1 after the end."""
+        """Sampled states `(count, steps)`, -1 after the end of a walk."""
         p = self.start(signal)
         if bool((p < 0).any()) or not float(p.sum()) > 0:
             raise ExcitationError("walks start from a distribution: a signal without negative entries and not zero.")
@@ -186,11 +189,11 @@ class Chain:
         return torch.stack(steps, 1)
 
     def _by_node(self, visits: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = {}
+        by_node = {}
         for node, (first, shape) in self.blocks.items():
             size = shape.numel()
-            found[node] = (visits[first : first + size] + visits[first + size : first + 2 * size]).reshape(shape)
-        return found
+            by_node[node] = (visits[first : first + size] + visits[first + size : first + 2 * size]).reshape(shape)
+        return by_node
 
 
 def chain(
@@ -200,17 +203,17 @@ def chain(
     residual: Literal["proportional", "branch"] = "proportional",
     normaliser: Literal["lose", "spread"] = "lose",
 ) -> Chain:
-    """The Markov chain of a small network on one image.
+    """Build the Markov chain of a small network on one image.
 
     Args:
-        model: in evaluation mode, readable by `torch.fx`; a few thousand neurons at most. It is copied to double
-            precision.
-        image: one image, with the image dimension.
+        model: the network in evaluation mode, traceable by `torch.fx`, with at most a few thousand neurons. The
+            function works on a copy in double precision.
+        image: one image with batch dimension, `(1, channels, *space)`.
         residual: as in `Policies`.
-        normaliser: as in `Policies`: `"lose"` makes neurons without a normaliser absorbing.
+        normaliser: as in `Policies`; with `"lose"`, neurons without a normaliser are absorbing.
 
     Raises:
-        ExcitationError: an argument that does not fit, or an operation it has no transition for.
+        ExcitationError: an invalid argument, or an operation without transitions.
     """
     check_model(model)
     if not isinstance(image, torch.Tensor) or image.dim() < 3 or len(image) != 1:
@@ -218,5 +221,5 @@ def chain(
         raise ExcitationError(f"image is {shape}; a tensor (1, channels, height, width) of one image is expected.")
     check_choice("residual", residual, ("proportional", "branch"))
     check_choice("normaliser", normaliser, ("lose", "spread"))
-    found = transitions(fx.symbolic_trace(copy.deepcopy(model).double()), image.double(), residual, normaliser)
-    return Chain(found.matrix, found.blocks, found.weighted, found.top)
+    result = transitions(fx.symbolic_trace(copy.deepcopy(model).double()), image.double(), residual, normaliser)
+    return Chain(result.matrix, result.blocks, result.weighted, result.top)

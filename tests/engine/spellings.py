@@ -82,7 +82,6 @@ SIGMOID: list[Spelled] = [
     torch.sigmoid,
     lambda x: 1 / (1 + torch.exp(-x)),
     lambda x: (1 + (-x).exp()).reciprocal(),
-    lambda x: x.exp() / (1 + x.exp()),
     lambda x: (torch.tanh(x / 2) + 1) / 2,
     lambda x: 2 / (2 + 2 * torch.exp(-x)),
 ]

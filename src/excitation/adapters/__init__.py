@@ -1,6 +1,7 @@
-"""The methods as other libraries ask for them: objects like Captum's, an explain function like Quantus's.
+"""Adapters to other libraries: attribution objects like Captum's, and an explain function like Quantus's.
 
-Neither library is needed; what is here follows their conventions so that their metrics and figures take these maps.
+The adapters follow the conventions of these libraries, so that their metrics and figures accept the maps. Neither
+library is required.
 """
 
 from ._captum import MethodAttribution

@@ -1,4 +1,4 @@
-"""A method as one of Captum's attribution objects."""
+"""A method as a Captum attribution object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Images = Float[torch.Tensor, "image channels *pixels"]
 
 
 def _unwrappable(attribute: Function) -> Function:
-    """Give a function the `__wrapped__` by which Captum's NoiseTunnel calls the attributions it averages."""
+    """Add the `__wrapped__` attribute through which Captum's NoiseTunnel calls the attribution function."""
 
     @functools.wraps(attribute)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -30,26 +30,26 @@ def _unwrappable(attribute: Function) -> Function:
 
 
 class MethodAttribution:
-    """One method, with the `attribute` of Captum's attribution objects.
+    """One method with the `attribute` interface of Captum's attribution objects.
 
-    `captum.metrics`, `captum.attr.visualization` and `captum.attr.NoiseTunnel` take it as one of their own.
+    `captum.metrics`, `captum.attr.visualization` and `captum.attr.NoiseTunnel` accept it like a Captum attribution.
 
     Args:
-        model: the network in evaluation mode, untouched.
-        method: a name out of `list_methods()`.
-        layer: where the method takes its maps; its own choice if not given.
-        steps: post-processing by name (`methods.post_process`). By default coarse maps are enlarged to the images
-            alone; `find_method(method).steps` are the paper's.
-        spatial: how a class's signal is spread over a score map.
-        class_names: for targets by name.
-        output: which part of the network's output holds the class scores.
-        constants: names of constant tensors the network keeps outside parameters and buffers.
+        model: the network in evaluation mode; no call changes it.
+        method: a name from `list_methods()`.
+        layer: layer of the maps; the default of the method if not given.
+        steps: post-processing steps by name (`methods.post_process`). The default only resizes the maps to the images;
+            `find_method(method).steps` gives the steps of the paper.
+        spatial: how the signal of a class is distributed over a score map.
+        class_names: names for targets given by name.
+        output: which part of the network output holds the class scores.
+        constants: names of constant tensors that are neither parameters nor buffers.
 
     Attributes:
-        forward_func: from images to class scores, as Captum's metrics take it.
+        forward_func: function from images to class scores, as Captum's metrics take it.
 
     Raises:
-        ExcitationError: there is no such method.
+        ExcitationError: an unknown method.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MethodAttribution:
         }  # fmt: skip
 
     def forward_func(self, images: Images) -> Float[torch.Tensor, "image classes *space"]:
-        """The network's class scores."""
+        """Compute the class scores of the network."""
         output = self._settings["output"]
         if not isinstance(self._model, LoadedModel):
             return pick_scores(self._model(images), len(images), output)
@@ -83,13 +83,13 @@ class MethodAttribution:
 
     @property
     def multiplies_by_inputs(self) -> bool:
-        """Whether attributions are parts of the score rather than slopes, as Captum tells them apart."""
+        """Whether attributions are contributions to the score rather than derivatives, as Captum distinguishes them."""
         return self.method.family in {"relevance", "excitation"} or self.method.name in {
             "input-x-gradient", "integrated-gradients",
         }  # fmt: skip
 
     def has_convergence_delta(self) -> bool:
-        """Whether `attribute` can return a difference to the score besides; it cannot."""
+        """Whether `attribute` can also return a convergence delta; always `False`."""
         return False
 
     @_unwrappable
@@ -102,22 +102,23 @@ class MethodAttribution:
         spread: bool = True,
         **options: Any,
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Attributions of each image for its one target.
+        """Compute the attribution of each image for its target.
 
         Args:
-            inputs: images as the network takes them; in a tuple, attributions come in one too.
-            target: as in Captum: one class for all images, one for each image (list or tensor of integers), or one
-                output unit `(class, y, x)`, or a list of them, of a network that returns a score map. Names too.
-            additional_forward_args: not supported; there because Captum's metrics may pass `None`.
-            spread: shaped as the images, with equal parts of the map in all channels, so that the sum over channels,
-                which Captum's figures show, is the map. Otherwise the map itself, with one channel.
-            **options: the method's own.
+            inputs: images as the network takes them. A tuple of images gives a tuple of attributions.
+            target: as in Captum: one class for all images, one class per image (list or integer tensor), or, for a
+                network that returns a score map, one output unit `(class, y, x)` or a list of units. Class names are
+                also accepted.
+            additional_forward_args: not supported; exists because Captum's metrics can pass `None`.
+            spread: whether to return attributions shaped like the images. Each channel then holds an equal part of the
+                map, so that the sum over channels, which Captum plots, is the map. Otherwise the map with one channel.
+            **options: options of the method.
 
         Returns:
-            `(image, channels, height, width)` or, unless `spread`, `(image, 1, height, width)`; without gradients.
+            `(image, channels, height, width)` with `spread`, otherwise `(image, 1, height, width)`; without gradients.
 
         Raises:
-            ExcitationError: as the method; several inputs, additional arguments, or no target.
+            ExcitationError: an error of the method; or several inputs, additional arguments, or no target.
         """
         if additional_forward_args is not None:
             raise ExcitationError(
@@ -142,7 +143,7 @@ class MethodAttribution:
 
 
 def _per_image(target: object, images: int) -> list[Target]:
-    """Captum's targets as one for each image."""
+    """Convert Captum's targets to one target per image."""
     if target is None:
         raise TargetError("no target is given; name the class to attribute, or one for each image.")
     if isinstance(target, torch.Tensor):
@@ -158,7 +159,7 @@ def _per_image(target: object, images: int) -> list[Target]:
 
 def _one(item: object) -> Target:
     if not isinstance(item, tuple):
-        return item  # type: ignore[return-value]  # anything else is refused by the signals, with its sentence
+        return item  # type: ignore[return-value]  # `top_down_signal` validates it later
     if len(item) == 1:
         return int(item[0])
 

@@ -1,4 +1,4 @@
-"""The methods as the explain function that Quantus's metrics call."""
+"""The methods as an explain function for Quantus's metrics."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def quantus_explain(
     """Maps for Quantus: `metric(..., explain_func=quantus_explain, explain_func_kwargs={"method": "c-mwp"})`.
 
     Args:
-        model: the network in evaluation mode, untouched.
-        inputs: preprocessed images, channels first.
-        targets: a class for each image, or one for all.
-        method: a name out of `list_methods()`.
-        device: where the images go; to the model by default.
-        steps: post-processing by name, which must bring maps to the images' size.
-        **options: `layer`, `spatial`, `class_names`, `output` and `constants` as everywhere, and the method's own.
+        model: the network in evaluation mode; no call changes it.
+        inputs: preprocessed images, `(image, channels, *pixels)`.
+        targets: one class per image, `(image,)`, or one class for all images.
+        method: a name from `list_methods()`.
+        device: device of the images; the device of the model by default.
+        steps: post-processing steps by name; they must resize the maps to the size of the images.
+        **options: `layer`, `spatial`, `class_names`, `output`, `constants`, and the options of the method.
 
     Returns:
-        One map per image in the images' size, with one channel, which Quantus spreads where it needs to.
+        One map per image in the size of the images, `(image, 1, *pixels)`. Quantus broadcasts the channel if needed.
 
     Raises:
-        ExcitationError: as the method.
+        ExcitationError: an error of the method.
     """
     check_model(model)
     weight = next((item for item in model.parameters() if item.is_floating_point()), None)

@@ -1,4 +1,4 @@
-"""What all methods share: settings and requests, targets, layers, the recorded forward pass, and explanations."""
+"""Code shared by all methods: settings, requests, targets, layers, the recorded forward pass, and explanations."""
 
 from ._explanation import Explanation, Frame
 from ._forward import OutputChoice, check_finite, check_images, forward, one_tensor, pick_scores

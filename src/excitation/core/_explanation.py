@@ -1,4 +1,4 @@
-"""The result of explaining: attention maps with what is needed to read them."""
+"""The result of an explanation: attention maps and the data needed to interpret them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Maps = Float[torch.Tensor, "image target *space"]
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture that a map lies on.
+    """The source picture of a map.
 
     Attributes:
-        size: of the whole picture in pixels, `(height, width)` for two dimensions.
-        box: the part of it that the network saw, `(x0, y0, x1, y1)` in pixels; `None` for all of it.
+        size: size of the full picture in pixels, `(height, width)` in two dimensions.
+        box: the crop that the network received, `(x0, y0, x1, y1)` in pixels; `None` for the full picture.
     """
 
     size: tuple[int, ...]
@@ -33,24 +33,28 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Attention maps of some images, with what is needed to read them.
+    """Attention maps of a batch of images, with the data needed to interpret them.
 
-    `explanation.maps` are the maps of the one layer, `explanation["layer3"]` those of one of several. Maps of a method
-    with mass (MWP) sum over space to the probability that the winners' walk passes the layer.
+    `explanation.maps` returns the maps of a single-layer explanation. `explanation["layer3"]` returns the maps of one
+    of several layers. For methods with mass (MWP), a map sums over space to the probability that the winner walk
+    passes through the layer.
 
     Attributes:
-        by_layer: `(image, target, height, width)` by layer: float32, or float64 if the network computes in it. With
-            fewer targets in some images than in others, maps beyond an image's own are zero. Where pictures have
-            different sizes, a list of `(target, height, width)`, one for each picture.
-        targets: what was explained in each image, as text.
-        scores: the network's score of each target: weights times class scores, averaged over positions.
-        method: its name.
-        frames: the picture each image comes from.
-        top: mass of the top-down signal; `None` for methods without mass, like the next three.
-        share: by layer: its mass over the mass on top, before negative values are cut; NaN for contrasts, whose mass
-            on top is zero.
-        strides: by layer: image pixels per map step.
-        is_cut: by layer: whether all evidence passes it, so that the layer cuts the network in two.
+        by_layer: maps of each layer, `(image, target, height, width)`; float32, or float64 if the network computes in
+            float64. If images have different numbers of targets, the maps beyond an image's own targets are zero. If
+            pictures have different sizes, the value is a list of `(target, height, width)` tensors, one per picture.
+        targets: the label of each target of each image.
+        scores: the score of each target, `(image, target)`: target weights times class scores, averaged over
+            positions.
+        method: name of the method.
+        frames: the source picture of each image.
+        top: mass of the top-down signal, `(image, target)`. `None` for methods without mass; `share`,
+            `strides` and `is_cut` are then empty.
+        share: for each layer, the mass at the layer divided by `top`, before negative values are set to zero. NaN for
+            contrasts, for which `top` is zero.
+        strides: for each layer, the number of image pixels per map cell.
+        is_cut: for each layer, whether every path from the images to the scores passes through it. Such a layer cuts
+            the network in two.
     """
 
     by_layer: Mapping[str, Maps | list[torch.Tensor]]
@@ -67,15 +71,15 @@ class Explanation:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the layers."""
+        """Names of all layers."""
         return tuple(self.by_layer)
 
     @property
     def layer(self) -> str:
-        """The name of the only layer.
+        """Name of the only layer.
 
         Raises:
-            ExcitationError: there are several.
+            ExcitationError: the explanation has several layers.
         """
         if len(self.by_layer) > 1:
             names = ", ".join(map(repr, self.by_layer))
@@ -84,18 +88,18 @@ class Explanation:
 
     @property
     def maps(self) -> Maps:
-        """Maps of the only layer: `(image, target, height, width)`.
+        """Maps of the only layer, `(image, target, height, width)`.
 
         Raises:
-            ExcitationError: there are several layers, or pictures of different sizes.
+            ExcitationError: the explanation has several layers, or its pictures have different sizes.
         """
         return self[self.layer]
 
     def __getitem__(self, layer: str) -> Maps:
-        """Maps of one layer.
+        """Maps of one layer, `(image, target, height, width)`.
 
         Raises:
-            ExcitationError: there are none of this layer, or pictures of different sizes.
+            ExcitationError: the explanation does not contain this layer, or its pictures have different sizes.
         """
         maps = self._of(layer)
         if isinstance(maps, list):
@@ -104,10 +108,10 @@ class Explanation:
         return maps
 
     def at(self, layer: str) -> Explanation:
-        """The same explanation with one of its layers alone.
+        """Return the explanation restricted to one layer.
 
         Raises:
-            ExcitationError: it has no such layer.
+            ExcitationError: the explanation does not contain this layer.
         """
         self._of(layer)
 
@@ -120,38 +124,39 @@ class Explanation:
         )  # fmt: skip
 
     def per_image(self, layer: str | None = None) -> list[Float[torch.Tensor, "_ ..."]]:
-        """The maps of each image: `(target, height, width)`, with the image's own number of targets."""
+        """Return the maps of each image, `(target, height, width)`, without the padding for missing targets."""
         maps = self._of(self.layer if layer is None else layer)
         return [item[: len(names)] for item, names in zip(maps, self.targets, strict=True)]
 
     @cached_property
     def balance(self) -> Any:
-        """The balance of probability mass (`MassBalance`), by another forward pass and sweep when first asked for.
+        """The balance of probability mass (`MassBalance`). The first access runs another forward pass and sweep.
 
         Raises:
-            ExcitationError: the method has no mass, there are several layers, or the explanation was not made by an
-                explainer.
+            ExcitationError: the method has no mass, the explanation has several layers, or it was not made by an
+                `Explainer`.
         """
         if self.measure is None:
             raise ExcitationError(f"method {self.method!r} has no balance of mass here; mwp, c-mwp and r-mwp have one.")
         return self.measure()
 
     def resized(self, size: Sequence[int] | None = None) -> Explanation:
-        """Maps at the size of each picture, or at another one: bicubic.
+        """Resize the maps to the size of each picture, or to a given size, by bicubic interpolation.
 
-        Values no longer sum to mass, and beside a peak they can be negative though the map is not (-12 % of its maximum
-        was seen; `.clamp(min=0)` helps). Outside the part of a picture that the network saw they are zero.
+        Resized maps no longer sum to the mass. Bicubic interpolation can produce negative values next to a peak (down
+        to -12 % of the maximum); `.clamp(min=0)` removes them. Outside the crop that the network received, maps are
+        zero.
 
         Args:
-            size: of the dimensions of space, in pixels; each picture's own if not given.
+            size: target size in pixels, one number per spatial dimension; the size of each picture if not given.
 
         Raises:
-            ExcitationError: a size that is none.
+            ExcitationError: `size` is not a valid size.
         """
         return replace(self, by_layer={name: self._resized(name, size) for name in self.by_layer})
 
     def normalized(self, by: Literal["max", "sum"] = "max") -> Explanation:
-        """Maps divided by their largest absolute value, or their absolute sum; empty maps stay empty."""
+        """Divide each map by its largest absolute value or by its absolute sum. Empty maps are not changed."""
 
         def scaled(maps: Maps | list[torch.Tensor]) -> Maps | list[torch.Tensor]:
             if isinstance(maps, list):
@@ -161,46 +166,48 @@ class Explanation:
         return replace(self, by_layer={name: scaled(maps) for name, maps in self.by_layer.items()})
 
     def peaks(self) -> Int[torch.Tensor, "image target 2"]:
-        """Where each map, in the size of its picture, is largest: `(x, y)` in the picture's pixels.
+        """The position of the maximum of each map, in pixels of its picture, after resizing to the picture.
 
         Returns:
-            Column and row from the upper left corner; -1 for maps that are the same everywhere, as empty ones are.
+            `(image, target, 2)`: column and row, counted from the upper left corner. -1 for constant maps, which
+            include empty maps.
 
         Raises:
-            ExcitationError: maps have another number of dimensions than two, or there are several layers.
+            ExcitationError: the maps are not two-dimensional, or the explanation has several layers.
         """
-        found = torch.full((len(self.targets), max(map(len, self.targets)), 2), -1)
+        positions = torch.full((len(self.targets), max(map(len, self.targets)), 2), -1)
         for i, k, attention, frame in self._each():
             peak = find_peak(attention, (frame.size[0], frame.size[1]), box=frame.box)
             if peak is not None:
-                found[i, k] = torch.tensor(peak)
-        return found
+                positions[i, k] = torch.tensor(peak)
+        return positions
 
     def boxes(self, alpha: float) -> Float[torch.Tensor, "image target 4"]:
-        """The smallest box around all values above a multiple of the map's mean (Sec. 4.2).
+        """The smallest box around all values above `alpha` times the mean of the map (Sec. 4.2).
 
         Args:
-            alpha: the multiple; the paper chooses it for each method on held-out images (Table 3).
+            alpha: multiple of the mean. The paper selects it for each method on held-out images (Table 3).
 
         Returns:
-            `(x0, y0, x1, y1)` in the picture's pixels, half open; NaN where no value is above.
+            `(image, target, 4)`: half-open boxes `(x0, y0, x1, y1)` in pixels of the picture; NaN if no value exceeds
+            the threshold.
 
         Raises:
-            ExcitationError: `alpha` is no finite number; or as `peaks`.
+            ExcitationError: `alpha` is not a finite number; or an error of `peaks`.
         """
         check_number("alpha", alpha, "a multiple of the map's mean")
-        found = torch.full((len(self.targets), max(map(len, self.targets)), 4), torch.nan, dtype=torch.float64)
+        drawn = torch.full((len(self.targets), max(map(len, self.targets)), 4), torch.nan, dtype=torch.float64)
         for i, k, attention, frame in self._each():
             x0, y0, x1, y1 = frame.box or (0.0, 0.0, float(frame.size[1]), float(frame.size[0]))
             (box,) = boxes_of_map(attention, (1, 1), [alpha])
             if box is not None:
                 wide, tall = x1 - x0, y1 - y0
                 corners = (x0 + wide * box[0], y0 + tall * box[1], x0 + wide * box[2], y0 + tall * box[3])
-                found[i, k] = torch.tensor(corners)
-        return found
+                drawn[i, k] = torch.tensor(corners)
+        return drawn
 
     def __repr__(self) -> str:
-        """What was explained, where, and how much mass arrived."""
+        """Summarise the method, the layers, the targets and the share of the mass."""
         numbers = {len(names) for names in self.targets}
         count = str(numbers.pop()) if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
         images = len(self.targets)
@@ -213,7 +220,7 @@ class Explanation:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the network, which is needed for the balance alone."""
+        """Drop the reference to the network, which only `balance` needs."""
         return {**{key: value for key, value in vars(self).items() if key != "balance"}, "measure": None}
 
     def _of(self, layer: str) -> Maps | list[torch.Tensor]:
@@ -233,31 +240,31 @@ class Explanation:
         if size is None and layer.startswith("input["):
             return maps  # one of several inputs, in its own size
         if not isinstance(maps, list):
-            wanted, space = size, maps.dim() - 2 - self.views.get(layer, 0)
+            target, space = size, maps.dim() - 2 - self.views.get(layer, 0)
             if size is None and len(set(self.frames)) == 1 and self.frames[0].box is None:
-                wanted = self.frames[0].size[-space:]
-            if wanted is not None:
-                return resize_maps(maps, check_size("size", wanted, SIDES[space], dimensions=space))
-        found: list[torch.Tensor] = []
+                target = self.frames[0].size[-space:]
+            if target is not None:
+                return resize_maps(maps, check_size("size", target, SIDES[space], dimensions=space))
+        resized: list[torch.Tensor] = []
         for item, frame in zip(maps, self.frames, strict=True):
-            found.append(resize_maps(item[None], size)[0] if size is not None else _in_frame(item, frame))
-        same = len({item.shape for item in found}) == 1
-        return torch.stack(found) if same else found
+            resized.append(resize_maps(item[None], size)[0] if size is not None else _in_frame(item, frame))
+        same = len({item.shape for item in resized}) == 1
+        return torch.stack(resized) if same else resized
 
     def _each(self) -> list[tuple[int, int, torch.Tensor, Frame]]:
-        """Image, target, map and picture of each pair that was asked for."""
-        found: list[tuple[int, int, torch.Tensor, Frame]] = []
+        """Image index, target index, map and picture of each (image, target) pair."""
+        items: list[tuple[int, int, torch.Tensor, Frame]] = []
         for i, (maps, frame) in enumerate(zip(self.per_image(), self.frames, strict=True)):
             if maps.dim() != 3 or len(frame.size) != 2:
                 raise ExcitationError(
                     f"maps have shape {tuple(maps.shape)}; peaks and boxes are those of maps (target, height, width)."
                 )
-            found.extend((i, k, attention, frame) for k, attention in enumerate(maps))
-        return found
+            items.extend((i, k, attention, frame) for k, attention in enumerate(maps))
+        return items
 
 
 def _in_frame(maps: Float[torch.Tensor, "target height width"], frame: Frame) -> torch.Tensor:
-    """Maps of one image on its whole picture."""
+    """Paste the maps of one image into the frame of its full picture."""
     if frame.box is None:
         return resize_maps(maps[None], frame.size)[0]
     x0, y0, x1, y1 = (round(side) for side in frame.box)

@@ -1,4 +1,4 @@
-"""One recorded forward pass, from checked images to checked scores."""
+"""One recorded forward pass, from validated images to validated scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..engine import (
 )
 
 WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
-"""How torch says that a convolution's input has the wrong number of channels."""
+"""Part of PyTorch's error message for a convolution input with the wrong number of channels."""
 
 DETECTOR = (
     " The model is a detector: it cuts boxes out and chooses among them, which no signal can follow. Explain its"
@@ -33,7 +33,7 @@ DETECTOR = (
 )
 
 OutputChoice = Callable[[Any], torch.Tensor] | str | int | None
-"""Which part of what the network returns holds the class scores: a key or attribute, an index, a function."""
+"""Which part of the network output holds the class scores: a key or attribute, an index, or a function."""
 
 
 def forward(
@@ -46,22 +46,23 @@ def forward(
     check: bool = True,
     rules: bool = True,
 ) -> Record:
-    """Record a network on images.
+    """Record the forward pass of a network on a batch of images.
 
     Args:
         model: the network, in evaluation mode.
         images: `(image, channel, *space)`, floating point; a tuple or dictionary of tensors for several inputs.
-        roots: layers the record begins at; `None` records everything.
-        output: where the class scores are.
-        constants: names of tensors the network keeps outside its parameters and buffers.
-        check: whether to ask if the scores are finite; who asks later, with the maps, waits for a device once.
-        rules: whether a signal is to be carried down the record, for which every operation must have a rule.
+        roots: layers at which the record starts; `None` records the full pass.
+        output: which part of the network output holds the class scores.
+        constants: names of constant tensors that are neither parameters nor buffers.
+        check: whether to check that the scores are finite. Pass `False` to check scores and maps together later,
+            which synchronises with the device only once.
+        rules: whether the record is used for sweeps. Every operation then needs a rule.
 
     Returns:
         The record, with `top` and `scores` set.
 
     Raises:
-        ExcitationError: for images or outputs that are not what they should be.
+        ExcitationError: the images or the network output are invalid.
     """
     check_model(model)
     inputs = read_inputs(images)
@@ -70,12 +71,12 @@ def forward(
             check_images(model, tensor)
     images = inputs.images
     constants = check_names("constants", constants)
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     count = len(images)
 
     def network(recorder: Recorder) -> Record:
         try:
-            return recorder.run(inputs, lambda result: found.append(pick_scores(result, count, output)))
+            return recorder.run(inputs, lambda result: outputs.append(pick_scores(result, count, output)))
         except ExcitationError as error:
             if any(kind.__module__.startswith("torchvision.models.detection") for kind in type(model).__mro__):
                 raise type(error)(f"{error}{DETECTOR}") from error
@@ -105,10 +106,10 @@ def forward(
     try:
         record = network(recorder)
     except LateRootError:
-        found.clear()
+        outputs.clear()
         recorder, whole = Recorder(model, None, constants), True
         record = network(recorder)
-    scores, value = recorder.final(found[-1], rules=rules)
+    scores, value = recorder.final(outputs[-1], rules=rules)
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -127,11 +128,11 @@ def forward(
         check_finite(scores)
     record.top, record.scores = value, scores
     if mark(record) and not whole and roots is not None:
-        # What a sum takes its terms for depends on operations below the chosen layer.
-        found.clear()
+        # The terms of a sum can depend on operations below the chosen layer, so the full pass is recorded.
+        outputs.clear()
         recorder = Recorder(model, None, constants)
         record = network(recorder)
-        record.scores, record.top = recorder.final(found[-1], rules=False)
+        record.scores, record.top = recorder.final(outputs[-1], rules=False)
         mark(record)
     return record
 
@@ -139,18 +140,18 @@ def forward(
 def check_finite(
     scores: torch.Tensor, maps: Mapping[str, torch.Tensor] | None = None, questions: Sequence[torch.Tensor] = ()
 ) -> list[bool]:
-    """Refuse scores and maps, by layer, that are not finite; all in one question to the device.
+    """Raise an error if scores or maps are not finite. All checks share one synchronisation with the device.
 
     Args:
-        scores: of all classes.
-        maps: by layer.
-        questions: whatever else is asked of the device on this occasion: one truth value each.
+        scores: scores of all classes.
+        maps: maps by layer name.
+        questions: additional boolean scalar tensors to read in the same synchronisation.
 
     Returns:
-        The answers to these.
+        The values of `questions`.
 
     Raises:
-        ExcitationError: some are not; which.
+        ExcitationError: some scores or maps are not finite; the message names them.
     """
     maps = maps or {}
     answers = [torch.isfinite(tensor).all() for tensor in (scores, *maps.values())]
@@ -171,10 +172,10 @@ def check_finite(
 
 
 def pick_scores(result: object, images: int, output: OutputChoice = None) -> torch.Tensor:
-    """The class scores among what a network returned.
+    """Select the class scores from the network output.
 
     Raises:
-        ExcitationError: they cannot be told from other tensors, or have no class dimension.
+        ExcitationError: the class scores cannot be identified among several tensors, or have no class dimension.
     """
     picked = result
     if callable(output):
@@ -214,9 +215,9 @@ def _only_scores(result: object, images: int) -> torch.Tensor:
         if isinstance(part, torch.Tensor):
             return part
     inside = vars(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
-    found = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
-    if len(found) == 1:
-        return found[0]
+    candidates = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
+    if len(candidates) == 1:
+        return candidates[0]
     raise ExcitationError(
         f"which part of the network's output holds the class scores is open: {_parts(result)}. Say so with `output=`:"
         " a key, an index, or a function."
@@ -232,10 +233,10 @@ def _parts(result: object) -> str:
 
 
 def one_tensor(images: object) -> torch.Tensor:
-    """The images as one tensor.
+    """Return the images as one tensor.
 
     Raises:
-        ExcitationError: they are several.
+        ExcitationError: the network has several inputs.
     """
     if isinstance(images, (tuple, Mapping)):
         raise ExcitationError(
@@ -250,7 +251,7 @@ def one_tensor(images: object) -> torch.Tensor:
 
 
 def check_images(model: torch.nn.Module, images: object) -> None:
-    """Refuse early what would fail late and unclearly."""
+    """Check the images before the network runs, where errors would be harder to understand."""
     images = read_inputs(one_tensor(images)).images
     if images.dim() < 3:
         raise ExcitationError(

@@ -1,4 +1,4 @@
-"""Naming, listing and choosing layers."""
+"""Names, listing and selection of layers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ._forward import OutputChoice, forward
 Layer = str | torch.nn.Module
 r"""A layer: a module, its dotted name, or `module.path:operation`; `#2` for its second call; `input` for the images.
 
-Of a network with several inputs `input` are all of them, `input[0]` or `input[name]` one.
+For a network with several inputs, `input` refers to all of them; `input[0]` or `input[name]` refers to one.
 
-Where a module's own name holds `#` or `:`, or is `input`, a backslash takes their meaning: `c\#2`, `\input`. `:input`
-are always the images, `c:#2` is always the second call of `c`, `c::add` always the operation `add` in it.
+If a module name contains `#` or `:`, or equals `input`, a backslash escapes it: `c\#2`, `\input`. `:input` always
+refers to the images, `c:#2` always to the second call of `c`, and `c::add` always to the operation `add` in `c`.
 """
 
 DEFAULT_STRIDE = 16.0
@@ -29,16 +29,17 @@ DEFAULT_STRIDE = 16.0
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A place where a map can be taken.
+    """A layer or operation at which a map can be computed.
 
     Attributes:
-        name: as `layer=` takes it.
+        name: the name to pass as `layer=`.
         kind: `"module"`, `"operation"` or `"input"`.
-        shape: of its output.
-        stride: image pixels per step in each spatial dimension, `None` without space.
-        axes: what each axis of the output is: `image`, `view`, `channel`, `space`, `token`, `unknown`; several of them,
-            joined by `*`, where an axis holds them one within the other.
-        is_cut: whether all evidence passes through it, so that a map here accounts for the whole score.
+        shape: shape of its output.
+        stride: image pixels per cell in each spatial dimension; `None` without spatial dimensions.
+        axes: meaning of each axis of the output: `image`, `view`, `channel`, `space`, `token` or `unknown`. Several
+            meanings joined by `*` if they are merged in one axis.
+        is_cut: whether every path from the images to the scores passes through it. A map at such a layer accounts for
+            the full score.
     """
 
     name: str
@@ -56,19 +57,20 @@ def list_layers(
     output: OutputChoice = None,
     constants: Sequence[str] = (),
 ) -> list[LayerInfo]:
-    """The layers and operations of a network on these images, in the order they finish.
+    """List the layers and operations of a network, in the order in which they finish.
 
-    No operation needs a rule for this: those without one are listed too.
+    Operations do not need a rule to be listed.
 
     Args:
         model: the network, in evaluation mode.
-        images: a batch, as the network takes it.
-        output: which of several outputs holds the class scores, as in `explain`; the loaded model's if not given.
-        constants: names of constant tensors the network keeps outside its modules, as in `explain`.
+        images: a batch in the format that the network takes.
+        output: which part of the network output holds the class scores, as in `explain`; the default of a loaded model
+            if not given.
+        constants: names of constant tensors that are neither parameters nor buffers, as in `explain`.
 
     Returns:
-        Modules under their dotted names, operations under `module.path:operation`; those whose output is one tensor
-        that depends on the images.
+        Modules under their dotted names and operations under `module.path:operation`. Only entries whose output is a
+        single tensor that depends on the images are listed.
     """
     if isinstance(model, LoadedModel):
         output = model.output if output is None else output
@@ -92,10 +94,10 @@ def list_layers(
 
 
 def layer_name(model: torch.nn.Module, layer: Layer) -> str:
-    """The canonical name of a layer, checked as far as possible before the network runs.
+    """Return the canonical name of a layer, validated as far as possible before the network runs.
 
     Raises:
-        LayerError: no module has this name; with the nearest names.
+        LayerError: no module has this name; the message lists the closest names.
     """
     if isinstance(layer, torch.nn.Module):
         name = _first_name(model, layer)
@@ -111,7 +113,7 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
         raise LayerError(f"layer {layer!r} can mean {ways}; a module can also be given itself.")
     if not meanings:
         if any(sign == ":" for _, sign, _ in divisions(layer)):
-            return layer  # an operation in a module that the forward pass makes, or none: the record will tell
+            return layer  # possibly an operation; the record of the forward pass decides
         names = [written(name) for name in modules if name]
         raise LayerError(f"the model has no layer {layer!r}.{_nearest(layer, [INPUT, *names])}")
     ((_, _, path, rest),) = meanings
@@ -121,19 +123,19 @@ def layer_name(model: torch.nn.Module, layer: Layer) -> str:
 
 
 def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[str, str, str | None, str]]:
-    """What a name can stand for: in words, how to write it so that nothing else is meant, the module, the rest.
+    """All readings of a layer name: description, unambiguous spelling, module name, and remainder.
 
-    Calls and operations are numbered from 1, which may be left out. The module is `None` for the images.
+    Calls and operations are numbered from 1; the number 1 can be omitted. The module name is `None` for the images.
     """
     if layer.startswith(":") and is_input(layer[1:]):
         return [("the images", layer, None, layer[1:])]
-    found: list[tuple[str, str, str | None, str]] = []
+    meanings: list[tuple[str, str, str | None, str]] = []
     if is_input(layer):
-        found.append(("the images", f":{layer}", None, layer))
+        meanings.append(("the images", f":{layer}", None, layer))
     whole = divisions(layer)[-1][0]
-    for name in dict.fromkeys((layer, whole)):  # the name as it is, and with escapes taken as such
+    for name in dict.fromkeys((layer, whole)):  # the literal name, and the name with escapes resolved
         if name and name in modules and (name == whole or layer == name):
-            found.append((f"the module called {name!r}", written(name), name, ""))
+            meanings.append((f"the module called {name!r}", written(name), name, ""))
             break
     for path, sign, rest in divisions(layer)[:-1]:
         if path not in modules:
@@ -141,25 +143,25 @@ def _meanings(layer: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
         call = rest.removeprefix("#") if sign == ":" else rest
         if (sign == "#" or rest.startswith("#")) and path and call.isdigit() and int(call) > 0:
             number = "" if int(call) == 1 else f"#{int(call)}"
-            found.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
+            meanings.append((f"call {int(call)} of module {path!r}", f"{written(path)}:#{call}", path, number))
         elif sign == ":" and rest:
             operation = rest.removeprefix(":").removesuffix("#1")
             where = f"module {path!r}" if path else "the model's own forward"
             way = f"{written(path)}::{operation}"
-            found.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
-    return found
+            meanings.append((f"operation {operation!r} in {where}", way, path, f":{operation}"))
+    return meanings
 
 
 def _first_name(model: torch.nn.Module, module: torch.nn.Module) -> str | None:
-    """The name PyTorch gives a module, the first if it has several."""
-    return next((name for name, found in model.named_modules() if found is module), None)
+    """The name that PyTorch gives to a module; the first one if it has several."""
+    return next((name for name, candidate in model.named_modules() if candidate is module), None)
 
 
 def find_place(record: Record, name: str) -> Place:
-    """Where a layer's output is in the record, checked to hold a map.
+    """Find a layer in the record and check that its output can hold a map.
 
     Raises:
-        LayerError: it did not run, or its output has no space.
+        LayerError: the layer did not run, or its output has no spatial dimensions.
     """
     place = record.places.get(name)
     if place is None:
@@ -174,15 +176,15 @@ def find_place(record: Record, name: str) -> Place:
 
 
 def whole_places(record: Record) -> Iterator[tuple[Place, Grid]]:
-    """The layers that all evidence passes through and that have several positions, below some weighted operation.
+    """Layers that every path passes through, that have several positions, and that lie below a weighted operation.
 
-    In the order they finished, without the images.
+    They are returned in the order in which they finish, without the images.
     """
     assert record.top is not None
     cuts = record.cuts(record.inputs, record.top)
     for place in record.places.values():
         value = place.value
-        # Maps of flattened tensors are the same as those of the layer below, which reads better.
+        # A flattened tensor has the same map as the layer below it, whose name is more informative.
         if place.kind == "input" or value is None or value.serial not in cuts or len(value.shape) < 3:
             continue
         grid = value.grid()
@@ -191,12 +193,12 @@ def whole_places(record: Record) -> Iterator[tuple[Place, Grid]]:
 
 
 def default_place(record: Record) -> Place:
-    """The last layer at stride 16 that all evidence passes through; else the one nearest to stride 16.
+    """The last layer at stride 16 that every path passes through; otherwise the one closest to stride 16.
 
-    At least one weighted operation lies above it: a map of the class scores themselves would explain nothing.
+    At least one weighted operation lies above this layer: a map of the class scores themselves explains nothing.
 
     Raises:
-        LayerError: nothing in the network has space.
+        LayerError: no layer of the network has spatial dimensions.
     """
     best: Place | None = None
     nearest = math.inf
@@ -206,7 +208,7 @@ def default_place(record: Record) -> Place:
             continue
         stride = math.exp(sum(map(math.log, strides)) / len(strides))
         distance = round(abs(math.log2(stride / DEFAULT_STRIDE)), 6)
-        # A module's name reads better than that of the operation inside it, which finishes first.
+        # Prefer the name of a module to that of the operation inside it, which finishes first.
         if distance < nearest or (distance == nearest and (place.kind == "module" or best is None)):
             best, nearest = place, distance
     if best is None:

@@ -1,4 +1,4 @@
-"""Checks of maps before they are returned: whether they are finite, empty, or most of their mass was lost."""
+"""Checks of maps before they are returned: non-finite values, empty maps, and loss of mass."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ._forward import check_finite
 _PACKAGE = str(Path(__file__).parent.parent)
 
 MOST = 0.5
-"""Part of the mass on top; if less arrives, the caller is told."""
+"""Threshold for a mass-loss warning, as a fraction of the mass on top."""
 
 TOO_MUCH = 1e-3
-"""Part by which mass on a layer can exceed the mass on top for reasons of rounding."""
+"""Tolerance for rounding: the fraction by which the mass at a layer can exceed the mass on top."""
 
 Pairs = Bool[torch.Tensor, "image target"]
 
 
 @dataclass(frozen=True)
 class MapCheck:
-    """What decides whether the maps of one layer can be read as they are.
+    """Data needed to check the maps of one layer.
 
     Attributes:
-        layer: its name.
-        arrived: mass, not cut at zero, not scaled.
-        top: mass the signals put in.
-        positive: whether a signal has no mass below zero.
-        contrast: what was subtracted: nothing, `"dual"`, `"rivals"` or `"target"`.
-        cut: whether values below zero are taken out.
-        is_cut: whether nothing can pass the layer by.
-        conserves: whether no rule in force makes mass.
-        counts: number of targets of each image, where they differ.
+        layer: name of the layer.
+        arrived: mass at the layer, `(image, target, *space)`; neither clamped nor scaled.
+        top: mass of the top-down signals, `(image, target)`.
+        positive: whether a signal has no negative mass, `(image, target)`.
+        contrast: what is subtracted: `""` for nothing, `"dual"`, `"rivals"` or `"target"`.
+        cut: whether negative values are set to zero.
+        is_cut: whether every path passes through the layer.
+        conserves: whether no active rule creates mass.
+        counts: number of targets of each image, if images have different numbers of targets.
     """
 
     layer: str
@@ -53,54 +53,54 @@ class MapCheck:
     counts: tuple[int, ...] | None
 
     def amount(self) -> Float[torch.Tensor, "image target"]:
-        """Absolute mass of the maps as they are handed out."""
+        """Absolute mass of the returned maps."""
         arrived = self.arrived.clamp(min=0) if self.cut else self.arrived.abs()
         return arrived.double().flatten(2).sum(2)
 
     def share(self) -> Float[torch.Tensor, "image target"]:
-        """Mass that arrived over the mass on top."""
+        """Mass at the layer divided by the mass on top."""
         arrived = self.arrived.double().flatten(2).sum(2)
         return arrived / torch.where(self.top == 0, torch.nan, self.top)
 
     def asked(self) -> Pairs:
-        """Which pairs were asked about, where images have different numbers of targets."""
+        """Which (image, target) pairs exist, if images have different numbers of targets."""
         asked = torch.ones_like(self.top, dtype=torch.bool)
         for row, count in zip(asked, self.counts or (), strict=False):
             row[count:] = False
         return asked
 
     def empty(self) -> Pairs:
-        """Which maps have next to no mass."""
+        """Which maps have almost no mass."""
         return self.asked() & (self.amount() <= EMPTY * self.top.abs())
 
     def lossy(self) -> Pairs:
-        """Which maps most of the mass did not reach, although nothing can pass the layer by."""
+        """Which maps lost most of their mass, although every path passes through the layer."""
         if self.contrast or not self.is_cut:
             return torch.zeros_like(self.top, dtype=torch.bool)
         return self.positive & ~self.empty() & (self.share() < MOST)
 
     def unbalanced(self) -> Pairs:
-        """Which maps hold more mass than was put in."""
+        """Which maps hold more mass than the signal on top."""
         if self.contrast or not self.conserves:
             return torch.zeros_like(self.top, dtype=torch.bool)
         return self.positive & (self.share() > 1 + TOO_MUCH)
 
 
 def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
-    """Refuse what is not finite, warn of what is not to be read as it is; all in one question to the device.
+    """Raise an error for non-finite values and issue warnings, with one synchronisation with the device.
 
     Raises:
         ExcitationError: scores or maps are not finite.
 
     Warns:
-        EmptyMapWarning: maps have no mass.
-        MassLossWarning: most of the mass was lost on the way.
-        BalanceWarning: maps hold more mass than was put in.
+        EmptyMapWarning: a map has almost no mass.
+        MassLossWarning: most of the mass was lost above the layer.
+        BalanceWarning: a map holds more mass than the signal on top.
     """
     answers = [answer.any() for check in checks for answer in (check.empty(), check.lossy(), check.unbalanced())]
-    found = iter(check_finite(scores, {check.layer: check.arrived for check in checks}, answers))
+    answered = iter(check_finite(scores, {check.layer: check.arrived for check in checks}, answers))
     for check in checks:
-        empty, lossy, unbalanced = next(found), next(found), next(found)
+        empty, lossy, unbalanced = next(answered), next(answered), next(answered)
         if empty:
             warn_caller(_of_empty(check), EmptyMapWarning)
         if lossy:
@@ -122,7 +122,7 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
 
 
 def _of_empty(check: MapCheck) -> str:
-    """Why the first empty map is empty, as far as that can be told, and what to do."""
+    """Explain why the first empty map is empty, as far as this is known, and suggest a remedy."""
     place = _first(check.empty())
     text = f"the map of {_pair(place)} at layer {check.layer!r} is empty{_more(check.empty())}: "
     top = float(check.top[place])
@@ -165,12 +165,12 @@ def _more(pairs: Pairs) -> str:
 
 
 def warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
-    """Say that a layer is only one arm of the network.
+    """Warn that paths bypass a layer.
 
     Args:
-        name: of the layer.
-        join: where other branches join.
-        share: of the mass on top, as far as it is known.
+        name: name of the layer.
+        join: the operation at which the other branches join.
+        share: mass at the layer divided by the mass on top, if known.
     """
     known = bool(torch.isfinite(share).all())
     shares = f" Its share of the mass is {share.min():.1%} to {share.max():.1%}." if known else ""
@@ -180,12 +180,12 @@ def warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
 
 
 def warn_caller(text: str, kind: type[Warning]) -> None:
-    """Warn at the line of the user's code that called this package."""
+    """Issue a warning that points to the line of user code that called this package."""
     warnings.warn(text, kind, stacklevel=_callers_level())
 
 
 def _callers_level() -> int:
-    """How many calls up, from who asks this, the code that called this package is."""
+    """The `stacklevel` of the first frame outside this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

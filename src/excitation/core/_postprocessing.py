@@ -1,4 +1,4 @@
-"""Post-processing of maps: other sizes, other scales, and the named steps of the paper's games."""
+"""Post-processing of maps: resizing, scaling, and the named steps of the paper's experiments."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .._precision import own_precision
 
 Maps = Float[torch.Tensor, "image target *space"]
 SIGMA = 0.02
-"""Of the Gaussian, as a part of the longer side (Sec. 4.1)."""
+"""Standard deviation of the Gaussian, as a fraction of the longer side (Sec. 4.1)."""
 
 
 def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image target *space"]:
-    """Gaussian blur with a deviation of `sigma` times the longer side of the maps, in pixels.
+    """Blur maps with a Gaussian; its standard deviation is `sigma` times the longer side of the maps, in pixels.
 
-    The paper blurs the maps of Grad, Deconv and LRP with `0.02 max(W, H)`. Cut off at four deviations; beyond the
-    edges the outermost values go on.
+    The paper blurs the maps of Grad, Deconv and LRP with `0.02 max(W, H)`. The kernel is truncated at four standard
+    deviations. The border values are replicated beyond the edges.
     """
     _check_maps(maps)
     check_number("sigma", sigma, "a part of the longer side", least=0)
@@ -45,11 +45,11 @@ def blur(maps: Maps, *, sigma: float = SIGMA) -> Float[torch.Tensor, "image targ
 
 
 def resize_maps(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
-    """Maps at another size: linear in one dimension, bicubic in two, trilinear in three.
+    """Resize maps: linear interpolation in one dimension, bicubic in two, trilinear in three.
 
     Args:
-        maps: any; axes between targets and space are kept.
-        size: of the dimensions of space, in pixels.
+        maps: `(image, target, *, *space)`; axes between targets and space are kept.
+        size: target size in pixels, one number per spatial dimension.
     """
     dimensions = len(tuple(size))
     size = check_size("size", size, SIDES.get(dimensions, "(height, width)"), dimensions=dimensions)
@@ -60,7 +60,7 @@ def resize_maps(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image t
 
 
 def normalize_maps(maps: Maps, by: Literal["max", "sum"]) -> Maps:
-    """Maps divided by their largest absolute value or their absolute sum; empty maps stay empty."""
+    """Divide each map by its largest absolute value or by its absolute sum. Empty maps are not changed."""
     check_choice("by", by, ("max", "sum"))
     flat = maps.flatten(2).abs()
     size = flat.amax(2) if by == "max" else flat.sum(2)
@@ -74,7 +74,7 @@ def _check_maps(maps: object) -> None:
 
 
 def enlarge(maps: Maps, size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
-    """Maps at another size, by bicubic interpolation as `Explanation.resized`."""
+    """Resize maps by bicubic interpolation, like `Explanation.resized`."""
     _check_maps(maps)
     size = check_size("size", size, "one number for each dimension of space", dimensions=maps.dim() - 2)
     return resize_maps(maps, size) if tuple(maps.shape[2:]) != size else maps
@@ -84,19 +84,19 @@ STEPS: dict[str, Callable[[torch.Tensor, Sequence[int]], torch.Tensor]] = {
     "bicubic": enlarge,
     "blur": lambda maps, _: blur(maps),
 }
-"""Post-processing by name: maps and the size of the images to maps."""
+"""Post-processing steps by name. Each takes maps and the size of the images and returns maps."""
 
 
 def post_process(maps: Maps, steps: Sequence[str], size: Sequence[int]) -> Float[torch.Tensor, "image target *_"]:
-    """Apply steps in order, for example those of a method: `post_process(maps, find_method(name).steps, size)`.
+    """Apply post-processing steps in order, for example `post_process(maps, find_method(name).steps, size)`.
 
     Args:
-        maps: any.
-        steps: names among `STEPS`: `"bicubic"` to the images' size, `"blur"` as the paper's.
+        maps: `(image, target, *space)`.
+        steps: names in `STEPS`: `"bicubic"` resizes to the size of the images, `"blur"` applies the paper's blur.
         size: `(height, width)` of the images in pixels.
 
     Raises:
-        ExcitationError: no such step.
+        ExcitationError: an unknown step.
     """
     for name in check_names("steps", steps):
         if name not in STEPS:

@@ -1,4 +1,4 @@
-"""What is asked of a network: settings, which hold for any images, and requests, which name images and targets."""
+"""Settings, which apply to any batch, and requests, which add the network, the images and the targets."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Maps = Float[torch.Tensor, "image target *space"]
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a map depends on besides the network, the images and the targets.
+    """Everything that determines a map besides the network, the images and the targets.
 
     Attributes:
-        layer: where to take the maps; a tuple of several; `None` for the default of the loaded model or the method.
-        method: a name out of `list_methods()`.
-        spatial: how a class's signal is spread over a score map, for networks that return one.
-        class_names: for targets by name; the loaded model's if not given.
-        output: which part of the network's output holds the class scores: key, index or function.
-        constants: dotted names of constant tensors the network keeps outside parameters and buffers.
-        options: the method's own, by name.
+        layer: layer of the maps; a tuple for several; `None` for the default of the loaded model or of the method.
+        method: a name from `list_methods()`.
+        spatial: how the signal of a class is distributed over a score map, for networks that return one.
+        class_names: names for targets given by name; those of the loaded model if not given.
+        output: which part of the network output holds the class scores: key, index or function.
+        constants: dotted names of constant tensors that are neither parameters nor buffers.
+        options: options of the method, by name.
 
     Raises:
-        ExcitationError: a value that makes no sense for any network.
+        ExcitationError: a value that is invalid for every network.
     """
 
     layer: Layer | Sequence[Layer] | None = None
@@ -50,7 +50,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check each setting."""
+        """Validate each setting."""
         if isinstance(self.layer, (list, tuple)):
             if not self.layer:
                 raise ExcitationError("an empty list of layers was given; name at least one, or leave `layer` out.")
@@ -61,7 +61,7 @@ class Settings:
 
     @property
     def layers(self) -> tuple[Layer, ...] | None:
-        """The layers as a tuple; `None` where the choice is left to the method."""
+        """The layers as a tuple; `None` if the method chooses."""
         if self.layer is None or isinstance(self.layer, tuple):
             return self.layer
         assert not isinstance(self.layer, Sequence) or isinstance(self.layer, str)
@@ -70,11 +70,11 @@ class Settings:
 
 @dataclass
 class Seen:
-    """What a method notes on its way, which would cost another forward pass afterwards.
+    """Intermediate results that a method stores, so that they need no second forward pass.
 
     Attributes:
-        scores: the class scores of all images.
-        layer: the layer that the method chose itself.
+        scores: the class scores of all images, `(image, classes, *space)`.
+        layer: the layer that the method chose.
     """
 
     scores: torch.Tensor | None = None
@@ -83,19 +83,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Request:
-    """Settings with a network, images and targets: what every method is given.
+    """Settings combined with a network, images and targets: the input of every method.
 
     Attributes:
         model: the network, in evaluation mode.
-        inputs: what the network takes.
-        per_image: targets of each image.
-        layers: canonical names of the layers, or `None` for the method's own choice.
-        preferred: the layer of a loaded model, for methods without a choice of their own.
-        spatial: how a class spreads over the positions of a score map.
-        class_names: for targets by name.
-        output: which part of the network's output holds the class scores.
-        constants: names of tensors the network keeps outside its parameters and buffers.
-        seen: what the method notes on its way.
+        inputs: the network inputs.
+        per_image: the targets of each image.
+        layers: canonical names of the layers; `None` if the method chooses.
+        preferred: the default layer of a loaded model, for methods that do not choose their own.
+        spatial: how the signal of a class is distributed over the positions of a score map.
+        class_names: names for targets given by name.
+        output: which part of the network output holds the class scores.
+        constants: names of constant tensors that are neither parameters nor buffers.
+        seen: intermediate results that the method stores.
     """
 
     model: torch.nn.Module
@@ -111,50 +111,50 @@ class Request:
 
     @property
     def images(self) -> torch.Tensor:
-        """`(image, channel, *space)`; of several inputs the first with floating-point numbers."""
+        """`(image, channel, *space)`; for several inputs, the first floating-point one."""
         return self.inputs.images
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How many targets each image has."""
+        """The number of targets of each image."""
         return tuple(map(len, self.per_image))
 
     @property
     def ragged(self) -> tuple[int, ...] | None:
-        """The counts, where images have different numbers of targets."""
+        """The number of targets of each image if the numbers differ, otherwise `None`."""
         counts = self.counts
         return counts if len(set(counts)) > 1 else None
 
     @property
     def layer(self) -> str | None:
-        """The one layer, or `None` for the method's own choice."""
+        """The only layer; `None` if the method chooses."""
         if self.layers is None:
             return None
         (name,) = self.layers
         return name
 
     def at(self, layer: str) -> Request:
-        """The same request at one layer."""
+        """Return the same request for one layer."""
         return replace(self, layers=(layer,))
 
     def priors(
         self, scores: Float[torch.Tensor, "image classes *space"]
     ) -> Float[torch.Tensor, "target image classes *space"]:
-        """The top-down signal of each target; zeros where an image has fewer targets than another."""
+        """The top-down signal of each target; zero if an image has fewer targets than others."""
         return priors(self.per_image, scores, self.class_names, self.spatial)
 
     def class_weights(
         self, scores: Float[torch.Tensor, "image classes *space"]
     ) -> Float[torch.Tensor, "target image classes"]:
-        """The weight of each class in each target, whatever the class's response."""
+        """The weight of each class in each target, independent of the response of the class."""
         return weights_over_classes(self.per_image, scores, self.class_names)
 
     def target_scores(self) -> Float[torch.Tensor, "image target"]:
-        """The network's score of each target."""
+        """The score of each target."""
         return target_scores(self.per_image, working(self.scores()), self.class_names)
 
     def scores(self) -> Float[torch.Tensor, "image classes *space"]:
-        """The class scores of all images; by a forward pass of its own if the method made none."""
+        """The class scores of all images. Runs a forward pass if the method did not store them."""
         if self.seen.scores is None:
             with torch.no_grad():
                 self.record((), rules=False)
@@ -162,13 +162,13 @@ class Request:
         return self.seen.scores
 
     def record(self, roots: Sequence[str] | None, *, check: bool = True, rules: bool = True) -> Record:
-        """One recorded forward pass by the engine, of all images."""
+        """Record one forward pass of all images."""
         record = forward(self.model, self.inputs, roots, self.output, self.constants, check=check, rules=rules)
         self.seen.scores = record.scores
         return record
 
     def engine_layer(self) -> str:
-        """The requested layer, else the loaded model's, else the engine's default (found with one image)."""
+        """The requested layer, else the loaded model's, else the engine's default, determined on one image."""
         if self.layer is not None:
             return self.layer
         if self.preferred is not None:
@@ -180,7 +180,7 @@ class Request:
         return self.seen.layer
 
     def last_layer(self) -> str:
-        """The requested layer, else the last with space that all evidence passes through (found with one image)."""
+        """The requested layer, else the last spatial layer that every path passes through, determined on one image."""
         if self.layer is not None:
             return self.layer
         self.seen.layer = last_place(self.first).name
@@ -188,9 +188,9 @@ class Request:
 
     @cached_property
     def first(self) -> Record:
-        """One recorded forward pass of the first image alone, of all that lies between image and scores.
+        """Record one full forward pass of the first image.
 
-        Operations need no rules for it: who needs them asks `require_all_rules`.
+        Operations do not need rules. `require_all_rules` checks for rules where they are needed.
         """
         return forward(self.model, self.images[:1], None, self.output, self.constants, rules=False)
 
@@ -198,16 +198,16 @@ class Request:
 def make_request(
     model: torch.nn.Module | LoadedModel, images: Images, targets: Any, settings: Settings | None = None
 ) -> Request:
-    """Settings, a network, images and targets as one request.
+    """Combine settings, a network, images and targets into one request.
 
     Args:
-        model: the network in evaluation mode, or one with what is known about it.
-        images: as the network takes them.
-        targets: as `read_targets` takes them.
-        settings: the defaults if not given.
+        model: the network in evaluation mode, or a loaded model.
+        images: a batch in the format that the network takes.
+        targets: targets as `read_targets` takes them.
+        settings: the settings; default values if not given.
 
     Raises:
-        ExcitationError: one of its kinds, for what can be seen to be wrong before the network runs.
+        ExcitationError: an argument is invalid, as far as this can be detected before the network runs.
     """
     settings = settings or Settings()
     class_names, output, preferred = settings.class_names, settings.output, None
@@ -236,26 +236,26 @@ def make_request(
 
 
 def working(x: torch.Tensor) -> torch.Tensor:
-    """In the precision of the sweeps: double stays double, everything else is single."""
+    """Convert to the precision of the sweeps: float64 stays float64, all other types become float32."""
     return x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
 def last_place(record: Record) -> Place:
-    """The last layer with more than one position that all evidence passes through, below some weighted operation.
+    """The last layer with several positions that every path passes through, below a weighted operation.
 
     Raises:
-        LayerError: nothing in the network has space.
+        LayerError: no layer of the network has spatial dimensions.
     """
-    # A module's name reads better than that of the operation inside it, which finishes first.
-    found = [place for place, _ in whole_places(record)]
-    return found[-1] if found else default_place(record)
+    # Prefer the name of a module to that of the operation inside it, which finishes first.
+    candidates = [place for place, _ in whole_places(record)]
+    return candidates[-1] if candidates else default_place(record)
 
 
 def only_at_input(request: Request, method: str) -> None:
-    """Refuse inner layers.
+    """Raise an error if a layer other than the input is requested.
 
     Raises:
-        ExcitationError: another layer than the input was asked for.
+        ExcitationError: a layer other than the input is requested.
     """
     if request.layer not in {None, "input"}:
         raise ExcitationError(
@@ -264,13 +264,13 @@ def only_at_input(request: Request, method: str) -> None:
 
 
 def swept_layer(record: Record, name: str) -> Value:
-    """The value of a layer a signal is swept to.
+    """Find the value of a layer at which a sweep ends.
 
     Raises:
-        LayerError: it did not run or has no space.
+        LayerError: the layer did not run or has no spatial dimensions.
 
     Warns:
-        BypassWarning: the layer is only one arm of the network.
+        BypassWarning: some paths bypass the layer.
     """
     place = find_place(record, name)
     assert place.value is not None
@@ -281,7 +281,7 @@ def swept_layer(record: Record, name: str) -> Value:
 
 
 def find_bypass(record: Record, place: Place) -> str | None:
-    """The address of an operation where mass can turn off to pass the layer by, if there is one."""
+    """The address of an operation at which mass can leave towards a path that bypasses the layer, or `None`."""
     assert record.top is not None
     assert place.value is not None
     inside = record.descendants([place.value])
@@ -296,10 +296,10 @@ def find_bypass(record: Record, place: Place) -> str | None:
 
 
 def single_images(request: Request) -> torch.Tensor:
-    """The images of a network with one input.
+    """Return the images of a network with one input.
 
     Raises:
-        ExcitationError: the network takes several.
+        ExcitationError: the network has several inputs.
     """
     if len(request.inputs.tensors) > 1:
         return one_tensor(tuple(request.inputs.tensors.values()))

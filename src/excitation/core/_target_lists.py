@@ -1,4 +1,4 @@
-"""Targets of a batch: what each image is asked about, as signals, weights, scores and labels."""
+"""Targets of a batch: the targets of each image, converted to signals, weights, scores and labels."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ._targets import SpatialWeighting, Target, plain, top_down_signal
 Targets: TypeAlias = (
     Target | Sequence[Target] | Sequence[Sequence[Target]] | Int[torch.Tensor, " image"] | Int[np.ndarray, " image"]
 )
-"""One target; a list of targets, all of them for every image; a list of lists, one for each image; or a tensor or array
-of whole numbers with one class for each image. A plain list is never one class per image. `"top5"` stands for the five
-classes with the highest scores of each image."""
+"""One target; a list of targets, applied to every image; a list of lists, one per image; or an integer tensor or array
+with one class per image. A plain list never means one class per image. `"top5"` selects the five classes with the
+highest scores of each image."""
 
 _TOP = re.compile(r"top([1-9]\d*)")
 
 
 @dataclass(frozen=True)
 class TopClass:
-    """The class with the highest score of each image, or the one of another rank.
+    """The class with the `rank`-th highest score of each image.
 
     Attributes:
         rank: 0 for the highest score.
-        most: how many such classes were asked for, for messages.
+        most: number of such classes in the target list, for error messages.
     """
 
     rank: int
     most: int
 
     def indices(self, scores: Float[torch.Tensor, "image classes *space"]) -> Int[torch.Tensor, " image"]:
-        """The class of each image.
+        """The class index of each image.
 
         Raises:
-            TargetError: the network has fewer classes.
+            TargetError: the network has too few classes.
         """
         means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
         if self.most > means.shape[1]:
@@ -49,24 +49,24 @@ class TopClass:
         return torch.sort(means, dim=1, descending=True, stable=True).indices[:, self.rank]
 
     def __call__(self, scores: Float[torch.Tensor, "image classes *space"]) -> Float[torch.Tensor, "image classes"]:
-        """The class of each image as weights over classes."""
+        """The class of each image as weights over classes (one-hot)."""
         return torch.zeros_like(scores.flatten(2)[..., 0] if scores.dim() > 2 else scores).scatter_(
             1, self.indices(scores)[:, None], 1
         )
 
 
 def read_targets(targets: Any, images: int) -> list[list[Target]]:
-    """The targets of each image.
+    """Read the targets of each image.
 
     Args:
-        targets: as `Targets` says.
-        images: how many there are.
+        targets: targets in a format described at `Targets`.
+        images: number of images.
 
     Returns:
-        A list for each image; the same object for all of them where they are asked about the same.
+        One list per image. All images share the same list object if they have the same targets.
 
     Raises:
-        TargetError: no target, or lists that do not fit the number of images.
+        TargetError: no target, or lists that do not match the number of images.
     """
     classes = _one_each(targets, images)
     if classes is not None:
@@ -91,7 +91,7 @@ def read_targets(targets: Any, images: int) -> list[list[Target]]:
 
 
 def _one_each(targets: Any, images: int) -> list[int] | None:
-    """Classes given as a tensor or array, one for each image."""
+    """Read classes given as a tensor or array, one per image; `None` if `targets` is neither."""
     if isinstance(targets, torch.Tensor):
         whole = not (targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool)
     else:
@@ -107,16 +107,16 @@ def _one_each(targets: Any, images: int) -> list[int] | None:
 
 
 def _expanded(targets: Sequence[Target]) -> list[Target]:
-    """A list of targets in which `"top5"` has become five."""
-    found: list[Target] = []
+    """Replace `"top5"` in a list of targets by five `TopClass` targets."""
+    expanded: list[Target] = []
     for target in targets:
         top = _TOP.fullmatch(target) if isinstance(target, str) else None
-        found.extend([target] if top is None else [TopClass(rank, int(top[1])) for rank in range(int(top[1]))])
-    return found
+        expanded.extend([target] if top is None else [TopClass(rank, int(top[1])) for rank in range(int(top[1]))])
+    return expanded
 
 
 def has_function(item: object) -> bool:
-    """Whether a target, or one in a list of them, is a function of the scores."""
+    """Whether a target, or any target in a list, is a function of the scores."""
     if isinstance(item, (list, tuple)):
         return any(has_function(part) for part in item)
     top = isinstance(item, str) and _TOP.fullmatch(item) is not None
@@ -129,7 +129,7 @@ def priors(
     class_names: Sequence[str] | None,
     spatial: SpatialWeighting,
 ) -> Float[torch.Tensor, "target image classes *space"]:
-    """The top-down signal of each target; images with fewer targets have zeros at the end."""
+    """The top-down signal of each target. Images with fewer targets are padded with zeros."""
     if all(item is per_image[0] for item in per_image):
         each = [top_down_signal(t, scores, class_names=class_names, spatial=spatial) for t in per_image[0]]
         return torch.stack(each)
@@ -146,8 +146,8 @@ def weights_over_classes(
     scores: Float[torch.Tensor, "image classes *space"],
     class_names: Sequence[str] | None,
 ) -> Float[torch.Tensor, "target image classes"]:
-    """The weight of each class in each target, whatever the class's response."""
-    # Read as a softmax over positions, a class's weights sum to its own.
+    """The weight of each class in each target, independent of the response of the class."""
+    # With a softmax over positions, the weights of a class sum to the weight of the class.
     weights = priors(per_image, scores, class_names, "softmax")
     return weights.flatten(3).sum(3) if weights.dim() > 3 else weights
 
@@ -157,7 +157,7 @@ def target_scores(
     scores: Float[torch.Tensor, "image classes *space"],
     class_names: Sequence[str] | None,
 ) -> Float[torch.Tensor, "image target"]:
-    """Each target's score: its weights times the class scores, averaged over the positions of a score map."""
+    """The score of each target: target weights times class scores, averaged over the positions of a score map."""
     flat = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
     weights = priors(per_image, scores, class_names, "response")
     weights = weights.flatten(3).sum(3) if weights.dim() > 3 else weights
@@ -169,7 +169,7 @@ def target_labels(
     scores: Float[torch.Tensor, "image classes *space"],
     class_names: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], ...]:
-    """What each image's targets are called, for people."""
+    """Human-readable labels of the targets of each image."""
     return tuple(
         tuple(
             _label(int(item.indices(scores[i : i + 1])[0]) if isinstance(item, TopClass) else item, class_names)

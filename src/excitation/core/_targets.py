@@ -1,4 +1,4 @@
-"""Top-down signals: the prior `P(A0)` over output units (Sec. 3.2), and how it is read off a map of scores."""
+"""Top-down signals: the prior `P(A0)` over output units (Sec. 3.2), and its distribution over a score map."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from .._errors import TargetError
 from ..models._class_names import ClassNames
 
 NEAREST = 5
-"""So many names are told when a name is no class."""
+"""Maximum number of names listed in the error for an unknown class."""
 
 Scores = Float[torch.Tensor, "image classes *space"]
 Target: TypeAlias = (
     SupportsIndex | str | Mapping[int | str, float | int] | torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
 )
-"""What to look for: a class by index or name, weights over classes, an explicit signal, or a function of the scores."""
+"""A target: a class index or name, weights over classes, an explicit signal, or a function of the scores."""
 
 Against: TypeAlias = Target | Sequence[int | str] | None
-"""The rival of a contrast: a target, or several classes alike; `None` for no contrast."""
+"""The rival of a contrast: a target, or several classes with equal weights; `None` for no contrast."""
 
 SpatialWeighting: TypeAlias = Literal["response", "softmax", "posterior"]
-"""How a class's signal is spread over the positions of a score map."""
+"""How the signal of a class is distributed over the positions of a score map."""
 
 
 def read_positions(scores: Float[torch.Tensor, "image classes *space"], spatial: SpatialWeighting) -> Scores:
-    """Where in a score map each class's signal starts: non-negative, and one in sum over positions.
+    """Distribute the signal of each class over the positions of a score map.
 
     Args:
-        scores: a network's class scores at each position, before they are pooled.
-        spatial: `"response"`: `max(s, 0) / sum`, which is Eq. 4 through the network's own ReLU and average pooling
-            (a class without positive score anywhere gets no signal); `"softmax"`: `exp(s)` over positions, as the
-            paper's demo, which collapses onto few cells where scores are large; `"posterior"`: the class's posterior
-            among all classes in each cell.
+        scores: class scores at each position, before pooling.
+        spatial: `"response"`: `max(s, 0) / sum`, which equals Eq. 4 through the network's own ReLU and average pooling
+            (a class without a positive score gets no signal). `"softmax"`: `exp(s)` normalised over positions, as in
+            the paper's demo; large scores concentrate it on few cells. `"posterior"`: the posterior of the class among
+            all classes at each position.
 
     Returns:
-        Weights of the positions, for each image and class; one where there is only one position.
+        Non-negative weights, shaped like the scores, that sum to one over positions for each image and class. One if
+        there is only one position.
     """
     if spatial not in get_args(SpatialWeighting):
         raise TargetError(f"spatial is {spatial!r}; choose one of {', '.join(map(repr, get_args(SpatialWeighting)))}.")
@@ -64,20 +65,21 @@ def rivals_signal(
     scores: Float[torch.Tensor, "image classes *space"],
     spatial: SpatialWeighting = "response",
 ) -> Float[torch.Tensor, "target image classes *space"]:
-    """The signal of targets with their rivals' subtracted: where r-MWP starts (beyond the paper).
+    """The signal of each target minus the signal of its rivals: the start of r-MWP (beyond the paper).
 
-    `P_K - P_notK` with `P_S(j, x) = [j in S] y_j r_j(x) / sum over S and positions`: `K` are a target's classes, `y`
-    is the softmax of the scores averaged over positions, `r_j` where the class's signal starts (`read_positions`). On
-    pooled scores this is the derivative of `log y(K) / y(not K)`, the log-odds of the target. It does not change when
-    all scores rise by the same amount, and each side has mass one unless none of its classes answers anywhere.
+    `P_K - P_notK` with `P_S(j, x) = [j in S] y_j r_j(x) / sum over S and positions`. `K` is the set of the target's
+    classes, `y` the softmax of the scores averaged over positions, and `r_j` the distribution of class `j` over
+    positions (`read_positions`). For pooled scores this is the derivative of `log y(K) / y(not K)`, the log-odds of the
+    target. It does not change if the same number is added to all scores. Each side has mass one, unless none of its
+    classes has a response.
 
     Args:
-        own: whether a class is one of the target's; a target without any gets no signal.
-        scores: the network's output.
-        spatial: how classes spread over a score map's positions.
+        own: whether a class belongs to the target, `(target, image, classes)`. A target without classes gets no signal.
+        scores: the network output, `(image, classes, *space)`.
+        spatial: how the signal of a class is distributed over the positions of a score map.
 
     Returns:
-        Signed mass on each output unit.
+        Signed mass on each output unit, `(target, image, classes, *space)`.
     """
     places = read_positions(scores, spatial)
     means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
@@ -90,24 +92,24 @@ def rivals_weights(
     scores: Float[torch.Tensor, "image classes"],
     masses: Float[torch.Tensor, "image classes"],
 ) -> Float[torch.Tensor, "target image classes"]:
-    """The factor each class's own signal has in `rivals_signal`: positive for a target's classes, negative for others.
+    """The factor of each class's own signal in `rivals_signal`: positive for the target's classes, else negative.
 
     Args:
-        own: whether a class is one of the target's.
-        scores: class scores, averaged over positions.
-        masses: of the classes' own signals: one, or zero where a class answers nowhere.
+        own: whether a class belongs to the target, `(target, image, classes)`.
+        scores: class scores, averaged over positions, `(image, classes)`.
+        masses: mass of each class's own signal, `(image, classes)`: one, or zero for a class without a response.
 
     Returns:
-        Weights over classes.
+        Weights over classes, `(target, image, classes)`.
     """
     both = _shares(own, scores, masses) - _shares(~own, scores, masses)
     return torch.where(own.any(2, keepdim=True), both, 0)
 
 
 def _shares(side: torch.Tensor, scores: torch.Tensor, masses: torch.Tensor) -> torch.Tensor:
-    """The probability of each class given that it is one of a side's, for signals of these masses: mass one in all."""
+    """The probability of each class within one side, for signals of these masses. The total mass is one."""
     chosen = torch.where(side, scores, -math.inf)
-    # The softmax within a side, which cannot underflow as a quotient of two probabilities would.
+    # Softmax within a side. Unlike a quotient of two probabilities, it cannot underflow.
     y = torch.where(chosen.isneginf(), 0, (chosen - chosen.amax(2, keepdim=True).clamp(min=-1e30)).exp())
     mass = (y * masses).sum(2, keepdim=True)
     return y / torch.where(mass > 0, mass, math.inf)
@@ -123,17 +125,18 @@ def top_down_signal(
     """The top-down signal of one target for a batch.
 
     Args:
-        target: class index; class name; weights by class; a tensor over classes `(classes,)`, or over the units of
-            one image or of all of them; or a function from the scores to such a tensor.
-        scores: the network's output.
-        class_names: one per class, needed for targets by name.
-        spatial: how classes spread over a score map's positions; ignored where the signal says it all.
+        target: class index; class name; weights by class; a tensor over classes `(classes,)`, over the units of one
+            image, or over the units of the batch; or a function from the scores to such a tensor.
+        scores: the network output, `(image, classes, *space)`.
+        class_names: one name per class; required for targets given by name.
+        spatial: how the signal of a class is distributed over the positions of a score map. Ignored if the target
+            specifies the positions.
 
     Returns:
         Mass on each output unit, shaped like the scores.
 
     Raises:
-        TargetError: no such class, no names given, or a signal of the wrong shape.
+        TargetError: an unknown class, missing class names, or a signal of the wrong shape.
     """
     target = plain(target)
     if callable(target) and not isinstance(target, torch.Tensor):
@@ -143,12 +146,12 @@ def top_down_signal(
     if isinstance(target, torch.Tensor):
         return _explicit(target, scores, spatial)
     weights = class_weights(target, scores.shape[1], class_names)
-    # Without `non_blocking` the host would wait until a device has done all it was given before.
+    # `non_blocking` avoids a wait of the host for all pending work of the device.
     return _explicit(weights.to(scores.device, scores.dtype, non_blocking=True), scores, spatial)
 
 
 def plain(target: Any) -> Any:
-    """A class index as an `int`, if it is a whole number of NumPy's or a tensor of one; any other target as it is."""
+    """Convert NumPy integers and integer tensors with one element to `int`. Other targets are returned unchanged."""
     if isinstance(target, torch.Tensor):
         kind = target.dtype
         whole = target.dim() == 0 and not (kind.is_floating_point or kind.is_complex or kind == torch.bool)
@@ -158,10 +161,10 @@ def plain(target: Any) -> Any:
 
 
 def read_against(against: Any, read: Callable[[Target], torch.Tensor]) -> torch.Tensor:
-    """What `read` makes of the rival of a contrast; several classes count alike.
+    """Apply `read` to the rival of a contrast. Several classes get equal weights.
 
     Raises:
-        TargetError: as `read`, saying that it is about `against`; or there is no class in a list of them.
+        TargetError: an error of `read`, with a reference to `against`; or an empty list of classes.
     """
     if isinstance(against, (list, tuple, set, frozenset)):
         if not against:
@@ -182,9 +185,9 @@ def read_against(against: Any, read: Callable[[Target], torch.Tensor]) -> torch.
 def class_weights(
     target: SupportsIndex | str | Mapping[int | str, float | int], classes: int, class_names: Sequence[str] | None
 ) -> Float[torch.Tensor, " classes"]:
-    """Weights over classes of a target given by index, name, or weights; double precision.
+    """Weights over classes, `(classes,)`, of a target given by index, name, or weights, in double precision.
 
-    The classes of a group (`ClassNames`) have equal shares of its weight.
+    The weight of a class group (`ClassNames`) is divided equally among its classes.
     """
     weights = torch.zeros(classes, dtype=torch.float64)
     if isinstance(target, Mapping):
@@ -209,10 +212,10 @@ def _weight(weight: Any, target: object) -> float:
 
 
 def class_indices(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> tuple[int, ...]:
-    """The output units of a class or a group of classes; a class's name comes before a group's.
+    """The output units of a class or class group. The name of a class takes precedence over the name of a group.
 
     Raises:
-        TargetError: with the nearest names, if there is neither.
+        TargetError: no class and no group has this name; the message lists the closest names.
     """
     target = plain(target)
     if isinstance(target, str) and isinstance(class_names, ClassNames) and len(class_names) == classes:
@@ -225,10 +228,10 @@ def class_indices(target: SupportsIndex | str, classes: int, class_names: Sequen
 def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence[str] | None) -> int:
     """The output unit of a class given by index or name.
 
-    Names match whole or by one of their comma-separated synonyms, upper or lower case.
+    A name matches the full class name or one of its comma-separated synonyms; upper and lower case are equivalent.
 
     Raises:
-        TargetError: with the nearest names, if there is no such class, or with the classes, if there are several.
+        TargetError: no class matches (the message lists the closest names), or several classes match.
     """
     target = plain(target)
     if isinstance(target, bool) or not isinstance(target, (int, str)):
@@ -246,20 +249,20 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
     class_names = check_names("class_names", class_names)
     if len(class_names) != classes:
         raise TargetError(f"{len(class_names)} class names were given for a network with {classes} classes.")
-    found = _named(target, class_names)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        places = ", ".join(map(str, found))
+    matches = _named(target, class_names)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        places = ", ".join(map(str, matches))
         raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
     raise TargetError(f"{target!r} is no class of this network.{_nearest(target, class_names, groups)}")
 
 
 def _named(target: str, class_names: Sequence[str]) -> list[int]:
-    """Classes of exactly this name, else those with this synonym."""
-    wanted = target.strip().casefold()
-    whole = [i for i, name in enumerate(class_names) if name.strip().casefold() == wanted]
-    return whole or [i for i, name in enumerate(class_names) if wanted in _synonyms(name)]
+    """Classes with exactly this name; if there are none, classes with this synonym."""
+    folded = target.strip().casefold()
+    whole = [i for i, name in enumerate(class_names) if name.strip().casefold() == folded]
+    return whole or [i for i, name in enumerate(class_names) if folded in _synonyms(name)]
 
 
 def _synonyms(name: str) -> list[str]:
@@ -267,18 +270,18 @@ def _synonyms(name: str) -> list[str]:
 
 
 def _nearest(target: str, class_names: Sequence[str], groups: Mapping[str, tuple[int, ...]]) -> str:
-    """Names that hold the word, then names and groups spelled alike."""
-    wanted = target.strip().casefold()
+    """Names that contain the word, followed by names and groups with a similar spelling."""
+    folded = target.strip().casefold()
     every = dict.fromkeys((*(part for name in class_names for part in (name.casefold(), *_synonyms(name))), *groups))
-    word = re.compile(rf"\b{re.escape(wanted)}s?\b")
-    holding = [name for name in every if wanted and word.search(name)]
-    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(wanted, every, n=3)]))
+    word = re.compile(rf"\b{re.escape(folded)}s?\b")
+    holding = [name for name in every if folded and word.search(name)]
+    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(folded, every, n=3)]))
     more = f" and {len(near) - NEAREST} more" if len(near) > NEAREST else ""
     return f" Nearest: {', '.join(repr(name) for name in near[:NEAREST])}{more}." if near else ""
 
 
 def _explicit(target: torch.Tensor, scores: torch.Tensor, spatial: SpatialWeighting) -> torch.Tensor:
-    """A given tensor as a signal on the scores' units."""
+    """Convert a tensor to a signal on the units of the scores."""
     if target.is_complex():
         raise TargetError(f"a top-down signal of {target.dtype} was given; real numbers are expected.")
     target = target.detach().to(scores)

@@ -1,4 +1,4 @@
-"""Pictures and annotated data sets: image files, readers of published formats, and the symbol world."""
+"""Pictures and annotated datasets: image files, readers of published formats, and the symbol world."""
 
 from ._annotations import AnnotatedImage, DataError, Instance, Problem, Problems
 from ._coco import read_coco

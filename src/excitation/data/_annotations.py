@@ -1,4 +1,4 @@
-"""An annotated image, whatever format it came in, and the list of what was wrong with the others."""
+"""Annotated images, independent of the file format, and the list of problems of unusable images."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Box = tuple[float | int, float | int, float | int, float | int]
 """`(x0, y0, x1, y1)` in pixels, half open."""
 
 PixelBox = tuple[int, int, int, int]
-"""The same in whole pixels: columns `x0` to `x1 - 1`, rows `y0` to `y1 - 1`."""
+"""A box in integer pixels: columns `x0` to `x1 - 1`, rows `y0` to `y1 - 1`."""
 
 
 class DataError(ExcitationError):
-    """A data set as a whole cannot be read. What is wrong with single images goes to its list of problems."""
+    """A dataset as a whole cannot be read. Problems of single images are added to its list of problems."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out, and why.
+    """An item of a dataset that was skipped or corrected, and the reason.
 
     Attributes:
-        path: the file at fault.
-        sentence: what is wrong with it, and what was done about it.
+        path: the affected file.
+        sentence: the problem and its treatment.
     """
 
     path: str
@@ -41,13 +41,13 @@ class Problem:
 
 
 class Problems(Collection[Problem]):
-    """What was wrong with a data set, in the order it was met, each once however often the data are read."""
+    """The problems of a dataset, in order of detection. Each is listed once, even if the data are read repeatedly."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
 
     def report(self, path: str | Path, sentence: str) -> None:
-        """Add a problem unless it is listed already."""
+        """Add a problem if it is not in the list."""
         self._found[Problem(str(path), sentence)] = None
 
     def __len__(self) -> int:
@@ -62,14 +62,14 @@ class Problems(Collection[Problem]):
 
 @dataclass(frozen=True)
 class Instance:
-    """One annotated object, or a crowd of them.
+    """One annotated object, or a crowd.
 
     Attributes:
-        category: its name.
-        box: around it, within the image.
-        segmentation: its outline, decoded when `mask` asks for it; `None` if only the box is known.
-        crowd: whether this is a region full of objects of the category rather than one of them (COCO).
-        flagged: VOC's `difficult` flag: the annotator found it hard to recognise. Not the difficult subset.
+        category: name of its category.
+        box: bounding box, within the image.
+        segmentation: its segmentation, decoded by `mask`; `None` if only the box is known.
+        crowd: whether this is a region with many objects of the category (COCO) instead of a single object.
+        flagged: VOC's `difficult` flag: the annotator found it hard to recognise. Unrelated to the difficult subset.
     """
 
     category: str
@@ -79,12 +79,15 @@ class Instance:
     flagged: bool = False
 
     def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-        """Its pixels: the segmentation's, or the box's where there is none.
+        """The pixels of the segmentation, or of the box if there is no segmentation.
 
-        A segment so thin that it holds the centre of no pixel counts by its box.
+        If a segmentation is too thin to contain any pixel centre, the box is used.
 
         Args:
             size: `(height, width)` of the image.
+
+        Returns:
+            A boolean mask `(height, width)`.
         """
         if self.segmentation is not None:
             pixels = self.segmentation.decode()
@@ -98,14 +101,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """An image and what is known to be in it.
+    """An image with its annotations.
 
     Attributes:
-        id: unique in its data set.
-        path: the picture's file.
+        id: unique within the dataset.
+        path: the image file.
         size: `(height, width)` in pixels, as annotated.
-        instances: what is in it, and where.
-        labels: categories known to be in it without a place.
+        instances: the annotated objects.
+        labels: categories that are present without a known position.
     """
 
     id: str
@@ -116,7 +119,7 @@ class AnnotatedImage:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """All categories in it, each once, those of instances first."""
+        """All categories in the image, without duplicates, those of instances first."""
         return tuple(dict.fromkeys([*(item.category for item in self.instances), *self.labels]))
 
     def of(self, category: str) -> tuple[Instance, ...]:
@@ -125,16 +128,16 @@ class AnnotatedImage:
 
 
 def box_area(box: Box) -> float:
-    """Square pixels."""
+    """The area of a box in square pixels."""
     x0, y0, x1, y1 = box
     return float((x1 - x0) * (y1 - y0))
 
 
 def box_pixels(box: Box, size: tuple[int, int]) -> PixelBox:
-    """The pixels whose centres lie in a box; at least the one nearest to its centre.
+    """The pixels with centres in a box; at least the pixel closest to its centre.
 
     Args:
-        box: within the image.
+        box: a box within the image.
         size: `(height, width)` of the image.
     """
     (x0, x1), (y0, y1) = (_centres(*ends, side) for ends, side in ((box[::2], size[1]), (box[1::2], size[0])))
@@ -142,10 +145,10 @@ def box_pixels(box: Box, size: tuple[int, int]) -> PixelBox:
 
 
 def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, float]:
-    """The part of a box within the image.
+    """Clip a box to the image.
 
     Returns:
-        The part, or `None` if it has no area, and how many pixels the box reached beyond the image.
+        The clipped box, or `None` if it has no area, and the distance in pixels by which the box exceeded the image.
     """
     height, width = size
     x0, y0, x1, y1 = box
@@ -157,7 +160,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box | None, float]:
 
 
 def _centres(start: float | int, end: float | int, side: int) -> tuple[int, int]:
-    # Pixel i has its centre at i + 1/2.
+    # The centre of pixel i is at i + 1/2.
     first, last = math.ceil(start - 0.5), math.ceil(end - 0.5)
     if first >= last:
         first = math.floor((start + end) / 2)

@@ -1,4 +1,4 @@
-"""COCO: instances of a whole split in one JSON file, with polygons, run lengths and crowds."""
+"""COCO: the instances of a split in one JSON file, with polygons, run lengths and crowds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._segmentation import Segmentation, SegmentationError, read_segmentation
 
 
 class CocoImages(AnnotatedImages):
-    """Images of a COCO split. The JSON file is read at once, as its format demands; masks are decoded on demand."""
+    """Images of a COCO split. The JSON file is read at construction; masks are decoded on demand."""
 
     truth: ClassVar[Truth] = "segments"
 
@@ -52,10 +52,10 @@ class CocoImages(AnnotatedImages):
                 home.append(item)
 
     def image(self, image_id: str) -> AnnotatedImage | None:
-        """One image by its id; `None` if it cannot be used, which `problems` then tells.
+        """Return an image by its id, or `None` if it is unusable; `problems` then contains the reason.
 
         Raises:
-            DataError: no such id.
+            DataError: an unknown id.
         """
         self._check_id(image_id)
         entry = self._images[image_id]
@@ -70,7 +70,9 @@ class CocoImages(AnnotatedImages):
             )
             return None
         instances = [
-            found for item in self._annotations[image_id] for found in self._instances(item, image_id, (height, width))
+            instance
+            for item in self._annotations[image_id]
+            for instance in self._instances(item, image_id, (height, width))
         ]
         return AnnotatedImage(image_id, path, (height, width), tuple(instances))
 
@@ -95,7 +97,8 @@ class CocoImages(AnnotatedImages):
                 return []
         boxed = self._boxed(self._names[item["category_id"]], box, size, self._file, what)
         return [
-            Instance(found.category, found.box, segmentation, crowd=bool(item.get("iscrowd", 0))) for found in boxed
+            Instance(instance.category, instance.box, segmentation, crowd=bool(item.get("iscrowd", 0)))
+            for instance in boxed
         ]
 
     def _find_categories(self) -> Iterable[str]:
@@ -113,26 +116,26 @@ class CocoImages(AnnotatedImages):
 
 
 def read_coco(root: str | os.PathLike[str], split: str | None = None) -> CocoImages:
-    """Read a data set in the layout of COCO.
+    """Read a dataset in COCO's layout.
 
     Args:
-        root: the folder with `annotations/instances_SPLIT.json` (or `annotations/instances.json`) and the pictures in
+        root: folder with `annotations/instances_SPLIT.json` (or `annotations/instances.json`), and the pictures in
             `SPLIT`, `images/SPLIT` or `images`.
-        split: such as `"val2014"`; may be left out if there is only one.
+        split: name of the split, such as `"val2014"`; optional if there is only one.
 
     Returns:
-        Images, read as they are asked for. A category's objects are its instances and its crowds.
+        The dataset, whose images are read on demand. The objects of a category are its instances and crowds.
 
     Raises:
-        DataError: no such folder, file or split, or a file that is no COCO instances file as a whole.
+        DataError: the folder, file or split is missing, or the file is not a COCO instances file.
     """
     place = existing_folder(root, "COCO")
     folder = place / "annotations"
     files = {file.stem.removeprefix("instances").removeprefix("_"): file for file in folder.glob("instances*.json")}
     if not files:
         raise DataError(f"{folder}: has no file instances_SPLIT.json or instances.json.")
-    found = one_of(sorted(files), split, folder, "split") if split is not None or len(files) > 1 else next(iter(files))
-    return CocoImages(place, files[found], found)
+    name = one_of(sorted(files), split, folder, "split") if split is not None or len(files) > 1 else next(iter(files))
+    return CocoImages(place, files[name], name)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def _is_id(value: object) -> bool:
 
 
 def _box(stored: object) -> Box | None:
-    """COCO's `[x, y, width, height]`."""
+    """Convert COCO's `[x, y, width, height]` to a box; `None` if invalid."""
     if not isinstance(stored, list) or len(stored) != 4:
         return None
     if not all(map(is_finite_number, stored)):

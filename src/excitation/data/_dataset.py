@@ -1,4 +1,4 @@
-"""What all data sets of annotated images have in common."""
+"""The common interface of all datasets of annotated images."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from ._annotations import AnnotatedImage, Box, DataError, Instance, Problems, cl
 from ._pictures import PictureError, read_picture
 
 Truth = Literal["segments", "boxes"]
-"""What counts as an instance's place: its segment (COCO) or its box (VOC, ImageNet)."""
+"""The region of an instance: its segmentation (COCO) or its box (VOC, ImageNet)."""
 
 LONGEST_NAME = 255
-"""Bytes of a file's name, as file systems allow."""
+"""Maximum length of a file name in bytes."""
 
 ROUNDING = 1.0
-"""Pixels that a box may reach beyond its image without mention: formats differ in where they begin to count."""
+"""Number of pixels by which a box can exceed its image without a problem report: formats differ in the origin."""
 
 
 class AnnotatedImages(ABC):
-    """Annotated images, read one at a time. Iterating skips what cannot be read, and lists it.
+    """Annotated images, read one at a time. Iteration skips unusable images and lists them in `problems`.
 
     Attributes:
-        name: of the data set with its split, for tables.
+        name: name of the dataset and split, for tables.
         root: its folder.
-        ids: all images it names, readable or not.
-        truth: whether segments or boxes say where instances are.
-        classes: of each category where the data set's own files say them, else empty.
-        order: categories in the order of the classes of a network that was trained on the data set, where it is known,
-            else empty.
-        problems: what was wrong so far, by path. Reading an image adds to it.
+        ids: ids of all listed images, readable or not.
+        truth: whether segmentations or boxes define the regions of instances.
+        classes: class index of each category, if the files of the dataset define it, else empty.
+        order: categories in the class order of networks trained on the dataset, if known, else empty.
+        problems: problems found so far, by path. Reading an image can add problems.
     """
 
     truth: ClassVar[Truth]
@@ -58,23 +57,23 @@ class AnnotatedImages(ABC):
 
     @abstractmethod
     def image(self, image_id: str) -> AnnotatedImage | None:
-        """One image by its id; `None` if it cannot be used, which `problems` then tells.
+        """Return an image by its id, or `None` if it is unusable; `problems` then contains the reason.
 
         Raises:
-            DataError: no such id.
+            DataError: an unknown id.
         """
 
     @abstractmethod
     def _find_categories(self) -> Iterable[str]:
-        """All categories, in the data set's own order."""
+        """All categories, in the order of the dataset."""
 
     @abstractmethod
     def _annotation_files(self) -> Iterable[Path]:
-        """All files that hold annotations, in a fixed order."""
+        """All annotation files, in a fixed order."""
 
     @abstractmethod
     def _picture_path(self, image_id: str) -> Path | None:
-        """Where an image's picture should be."""
+        """The expected path of an image's picture."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,13 +86,13 @@ class AnnotatedImages(ABC):
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """All categories, in the data set's own order; sorted by name where it has none."""
+        """All categories, in the order of the dataset; sorted by name if it defines no order."""
         if self._categories is None:
             self._categories = tuple(dict.fromkeys(self._find_categories()))
         return self._categories
 
     def read(self, image: AnnotatedImage) -> Image.Image | None:
-        """The picture of an image, mode `"RGB"`; `None` if it cannot be used, which `problems` then tells."""
+        """Read the picture of an image, mode `"RGB"`; `None` if it is unusable, with the reason in `problems`."""
         try:
             picture = read_picture(image.path)
         except PictureError as error:
@@ -112,11 +111,11 @@ class AnnotatedImages(ABC):
         return picture
 
     def fingerprint(self) -> str:
-        """A hash that changes with the annotations, the choice of images, and their pictures' names and sizes.
+        """A hash of the annotations, the list of images, and the names and sizes of the picture files.
 
-        Annotations are read byte by byte. Of pictures only the file's path below the root and its size in bytes are
-        taken, not its contents, as reading a whole data set would take longer than many a run: a picture that was
-        replaced by another of the same name and size leaves the hash as it is.
+        Annotation files contribute their content. Picture files contribute only their path below the root and their
+        size in bytes, because reading all pictures takes too long. Replacing a picture by another with the same name
+        and size does not change the hash.
         """
         whole = hashlib.sha256()
         for file in self._annotation_files():
@@ -136,7 +135,7 @@ class AnnotatedImages(ABC):
     def _boxed(
         self, category: str, box: Box, size: tuple[int, int], path: Path, what: str, *, flagged: bool = False
     ) -> list[Instance]:
-        """An instance with a box, or none and a problem."""
+        """Return an instance with the clipped box, or report a problem and return an empty list."""
         inside, beyond = clip_box(box, size)
         if inside is None:
             numbers = ", ".join(f"{side:g}" for side in box)
@@ -148,10 +147,10 @@ class AnnotatedImages(ABC):
 
 
 def safe_below(folder: Path, name: str) -> Path | None:
-    """A file below a folder; `None` if the name leads out of it, or can be no file's name (a NUL, too long)."""
+    """A file below a folder; `None` if the name leads out of the folder or is invalid (NUL, too long)."""
     try:
         parts = os.fsencode(name).split(b"/")
-    except UnicodeEncodeError:  # half a character, as JSON can hold it
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain
         return None
     if "\0" in name or max(map(len, parts)) > LONGEST_NAME:
         return None
@@ -160,11 +159,11 @@ def safe_below(folder: Path, name: str) -> Path | None:
 
 
 def existing_folder(root: str | os.PathLike[str], what: str) -> Path:
-    """The root of a data set.
+    """Check the root folder of a dataset.
 
     Raises:
-        ExcitationError: it is no path.
-        DataError: it is no folder.
+        ExcitationError: `root` is not a path.
+        DataError: the path is not a folder.
     """
     check_path(f"the root of a {what} data set", root)
     place = Path(root)
@@ -174,10 +173,10 @@ def existing_folder(root: str | os.PathLike[str], what: str) -> Path:
 
 
 def one_of(found: Sequence[str], wanted: str | None, where: Path, what: str) -> str:
-    """The split that is meant.
+    """Select a split.
 
     Raises:
-        DataError: none or several fit, with their names.
+        DataError: no split or several splits match; the message lists the names.
     """
     names = ", ".join(found) or "none"
     if wanted is not None:

@@ -14,21 +14,21 @@ from ._annotations import AnnotatedImage, DataError, box_area
 from ._dataset import Truth
 
 LARGEST = 0.25
-"""A difficult pair's category covers less than this part of the image."""
+"""Maximum fraction of the image that the category of a difficult pair covers."""
 
 
 def is_difficult(image: AnnotatedImage, category: str, truth: Truth) -> bool:
-    """Whether a pair of image and category is in the difficult subset.
+    """Whether a pair of image and category belongs to the difficult subset.
 
-    It is when the category's instances together cover less than a quarter of the image and another category is
-    present. Areas are added, so what two boxes share counts twice; crowds and objects that VOC flags as difficult
-    count like all others, also where crowds are no instances that a point can hit: the rule is about the picture, and
-    the subset stays the same however hits are judged.
+    A pair is difficult if the instances of the category cover less than a quarter of the image and another category is
+    present. The areas are added, so an intersection of two boxes counts twice. Crowds and objects with VOC's
+    difficult flag count like all others, even where crowds are not valid targets of a point: the rule describes the
+    image, so the subset does not depend on the definition of a hit.
 
     Args:
         image: the image.
-        category: one that is in it.
-        truth: areas of segments (COCO) or of boxes (VOC).
+        category: a category in the image.
+        truth: whether to use areas of segmentations (COCO) or of boxes (VOC).
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
@@ -44,19 +44,19 @@ def is_difficult(image: AnnotatedImage, category: str, truth: Truth) -> bool:
 
 
 def read_difficult_list(path: str | os.PathLike[str], categories: Sequence[str]) -> dict[str, frozenset[str]]:
-    """A list of difficult pairs: a line per image with its id and one 0 or 1 for each category.
+    """Read a list of difficult pairs: one line per image with its id and one 0 or 1 per category.
 
-    Values stand apart by commas or by space. A first line with the categories' names puts them in its own order.
+    Values are separated by commas or white space. A first line with category names defines the order of the columns.
 
     Args:
         path: the file.
-        categories: the data set's, in the order of the columns where the file does not name them.
+        categories: categories of the dataset, in the order of the columns if the file does not name them.
 
     Returns:
-        For each image in the list, its categories that are difficult.
+        The difficult categories of each image in the list.
 
     Raises:
-        DataError: missing, malformed, with line number.
+        DataError: the file is missing or malformed; with the line number.
     """
     check_path("the list of difficult images", path)
     place = Path(path)
@@ -67,7 +67,7 @@ def read_difficult_list(path: str | os.PathLike[str], categories: Sequence[str])
     columns = list(categories)
     listed: dict[str, frozenset[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        # Categories of two words can only be told apart by commas.
+        # Category names of two words require commas.
         words = [word.strip() for word in next(csv.reader([line]))] if "," in line else line.split()
         if not words:
             continue

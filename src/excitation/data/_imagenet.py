@@ -1,4 +1,4 @@
-"""ImageNet's localization pictures: XML boxes, the challenge's CSV of boxes, or a CSV of labels alone."""
+"""ImageNet localisation images: XML boxes, the challenge's CSV of boxes, or a CSV of labels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ._sizes import picture_size
 from ._xml import XmlError, read_xml
 
 PICTURES = ("Data/CLS-LOC/val", "val", "images", "")
-"""Where pictures may lie below the root; the first folder that exists."""
+"""Possible folders of pictures below the root; the first existing one is used."""
 
 BOXES = ("Annotations/CLS-LOC/val", "Annotations", "bbox_val", "bbox")
-"""Where XML files may lie."""
+"""Possible folders of XML files."""
 
 TABLES = ("LOC_val_solution.csv", "labels.csv")
 ORDERS = ("LOC_synset_mapping.txt", "synset_words.txt", "synsets.txt")
-"""Files whose lines begin with the WordNet ids of all classes, in the classes' order: Kaggle's and Caffe's."""
+"""Files whose lines start with the WordNet ids of all classes in order, as distributed by Kaggle and Caffe."""
 
 ENDINGS = (".JPEG", ".jpg", ".jpeg", ".png")
 
 
 @dataclass
 class _Row:
-    """What is known of one image beside its picture: boxes as `(category, box, what)`, and labels."""
+    """The annotations of one image: boxes as `(category, box, what)`, and labels."""
 
     picture: str
     boxes: list[tuple[str, Box, str]] = field(default_factory=list)
@@ -37,7 +37,7 @@ class _Row:
 
 
 class ImageNetImages(AnnotatedImages):
-    """ImageNet pictures with the category's boxes. Coordinates are taken as written: from 0, half open."""
+    """ImageNet images with boxes of their category. Coordinates are used as written: from 0, half open."""
 
     truth: ClassVar[Truth] = "boxes"
 
@@ -48,10 +48,10 @@ class ImageNetImages(AnnotatedImages):
         self._listed_in = listed_in
 
     def image(self, image_id: str) -> AnnotatedImage | None:
-        """One image by its id; `None` if it cannot be used, which `problems` then tells.
+        """Return an image by its id, or `None` if it is unusable; `problems` then contains the reason.
 
         Raises:
-            DataError: no such id.
+            DataError: an unknown id.
         """
         self._check_id(image_id)
         row = self._rows[image_id]
@@ -80,7 +80,7 @@ class ImageNetImages(AnnotatedImages):
         if size is None:
             return None
         instances = [
-            found for category, box, what in row.boxes for found in self._boxed(category, box, size, source, what)
+            instance for category, box, what in row.boxes for instance in self._boxed(category, box, size, source, what)
         ]
         return AnnotatedImage(image_id, path, size, tuple(instances), tuple(row.labels))
 
@@ -97,30 +97,30 @@ class ImageNetImages(AnnotatedImages):
         row = self._rows[image_id]
         if isinstance(row, Path):
             places = [safe_below(self._pictures, f"{image_id}{ending}") for ending in ENDINGS]
-        else:  # people write tables with names from the root on, too
+        else:  # some tables contain names relative to the root
             places = [safe_below(folder, row.picture) for folder in (self._pictures, self.root)]
         return next((place for place in places if place is not None and place.is_file()), None)
 
 
 def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
-    """Read ImageNet pictures with boxes or labels.
+    """Read ImageNet images with boxes or labels.
 
-    Categories are WordNet ids such as `n02123394`. A `labels.csv` says their classes itself (`classes`); else `order`
-    is that of `LOC_synset_mapping.txt`, as Kaggle lays ImageNet out, or of Caffe's `synset_words.txt` or `synsets.txt`,
-    if the root has one of these.
+    Categories are WordNet ids such as `n02123394`. A `labels.csv` file defines their class indices (`classes`).
+    Otherwise `order` is that of `LOC_synset_mapping.txt` (Kaggle's layout of ImageNet), `synset_words.txt` or
+    `synsets.txt` (Caffe), if the root contains one of these.
 
     Args:
-        root: a folder with pictures (`Data/CLS-LOC/val`, `val`, `images` or the folder itself) and one of: XML files
+        root: a folder with pictures (in `Data/CLS-LOC/val`, `val`, `images` or the folder itself) and one of: XML files
             (`Annotations/CLS-LOC/val`, `Annotations`, `bbox_val`, `bbox`); `LOC_val_solution.csv` (columns `ImageId`
             and `PredictionString`, the latter `wnid x0 y0 x1 y1 ...`); `labels.csv` (columns `file`, `class_index`,
-            `wnid`, and `x0`, `y0`, `x1`, `y1` if places are known; one line per object; files below the pictures'
-            folder or the root).
+            `wnid`, and optionally `x0`, `y0`, `x1`, `y1`; one line per object; files relative to the folder of the
+            pictures or to the root).
 
     Returns:
-        Images, read as they are asked for. Without boxes, categories are labels of the image.
+        The dataset, whose images are read on demand. Without boxes, categories are labels of the image.
 
     Raises:
-        DataError: no such folder, or none of these in it.
+        DataError: the folder is missing, or contains none of these.
     """
     place = existing_folder(root, "ImageNet")
     pictures = next(folder for name in PICTURES if (folder := place / name).is_dir())
@@ -142,7 +142,7 @@ def read_imagenet(root: str | os.PathLike[str]) -> ImageNetImages:
 
 
 def _with_order(data: ImageNetImages) -> ImageNetImages:
-    """The same with the order of its categories, if the root has a file that says it."""
+    """Add the order of the categories, if the root contains a file with it."""
     file = next((place for name in ORDERS if (place := data.root / name).is_file()), None)
     if file is not None:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -151,17 +151,17 @@ def _with_order(data: ImageNetImages) -> ImageNetImages:
 
 
 def _categories_of(row: _Row | Path) -> list[str]:
-    """The categories of an image, from its annotation alone."""
+    """The categories of an image, read only from its annotation."""
     if isinstance(row, _Row):
         return [*(category for category, _, _ in row.boxes), *row.labels]
     try:
         return [item.name for item in read_xml(row).objects]
-    except XmlError:  # told when the image is asked for
+    except XmlError:  # reported when the image is read
         return []
 
 
 def _read_table(table: Path, problems: list[str]) -> tuple[dict[str, _Row], dict[str, int]]:
-    """Rows by image id, and classes by category, of either CSV form."""
+    """Rows by image id, and class indices by category, from either CSV format."""
     rows: dict[str, _Row] = {}
     classes: dict[str, int] = {}
     with table.open(newline="", encoding="utf-8", errors="replace") as file:

@@ -1,14 +1,14 @@
-"""ImageNet's 1000 classes (ILSVRC 2012), and which of them the categories of COCO and PASCAL VOC are.
+"""ImageNet's 1000 classes (ILSVRC 2012), and the classes that correspond to categories of COCO and PASCAL VOC.
 
-`imagenet_classes.txt` holds a line for each class, in the order of the output units of networks trained on ImageNet:
+`imagenet_classes.txt` contains one line per class, in the order of the output units of networks trained on ImageNet:
 its WordNet id and the first name of its synset.
 
-The table of categories follows one rule. A class belongs to a category if its synset is the category's own or lies
-below it in WordNet, or if it is what the data set's annotators draw as the category: streetcars as trains, ships as
+The table of categories follows one rule. A class belongs to a category if its synset is that of the category or a
+descendant in WordNet, or if annotators of the dataset label it as the category: streetcars as trains, ships as
 boats, mugs and beer glasses as cups, screens as televisions. Classes that show only a part (car wheel, wing), a place
-(bookshop), or what is in something (red wine) do not belong, with two exceptions whose pictures show the whole: the
+(bookshop), or a content (red wine) do not belong, with two exceptions whose images show the full object: the
 toilet seat and the flower pot. A category without such a class (person, giraffe, fork, ...) is not in the table.
-WordNet numbers animals along its tree, so that birds, dogs and others are ranges.
+WordNet numbers animals along its tree, so that birds, dogs and other groups are ranges.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from importlib.resources import files
 CLASSES = 1000
 
 ALIKE = 900
-"""So many of a network's class names must be ImageNet's, in its order, to take the network for one of ImageNet.
-Publishers of weights rewrote some names ("crane bird", "maillot tank suit")."""
+"""Minimum number of class names that must match ImageNet's, in order, to identify an ImageNet network. Publishers of
+weights changed some names ("crane bird", "maillot tank suit")."""
 
 _BIRDS = (*range(7, 25), *range(80, 101), *range(127, 147))
 _AIRPLANES = (404, 895)
@@ -105,7 +105,7 @@ CATEGORIES: dict[str, tuple[int, ...]] = {
     "wine glass": (572,),
     "zebra": (340,),
 }
-"""Classes of each category of COCO and VOC, by its name there."""
+"""Classes of each category of COCO and VOC, by category name."""
 
 GROUPS: dict[str, tuple[int, ...]] = {
     **CATEGORIES,
@@ -146,13 +146,13 @@ GROUPS: dict[str, tuple[int, ...]] = {
     "whale": (147, 148),
     "wolf": tuple(range(269, 272)),
 }
-"""Words that stand for several classes, or for one that is called otherwise: the categories, and groups above
-ImageNet's classes in WordNet by their everyday names."""
+"""Names of groups of classes, and alternative names of single classes: the categories, and hypernyms of ImageNet's
+classes in WordNet by their common names."""
 
 
 @cache
 def imagenet_classes() -> dict[str, str]:
-    """The name of each class by its WordNet id, in the order of the classes."""
+    """Class names by WordNet id, in the order of the classes."""
     lines = (files(__package__) / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
 
@@ -163,16 +163,16 @@ def _places() -> dict[str, int]:
 
 
 def classes_of_category(category: str) -> tuple[int, ...]:
-    """ImageNet's classes of a category, a WordNet id such as `n02123045` or a name in `CATEGORIES`; none if unknown."""
+    """ImageNet classes of a category: a WordNet id such as `n02123045`, or a name in `CATEGORIES`; empty if unknown."""
     place = _places().get(category)
     return CATEGORIES.get(category, ()) if place is None else (place,)
 
 
 def are_imagenet_names(names: Sequence[str]) -> bool:
-    """Whether a network's class names are ImageNet's, in its order: 900 of the 1000 hold the class's name.
+    """Whether the class names of a network are ImageNet's, in order: at least 900 of 1000 must contain the class name.
 
     Args:
-        names: one per output unit, each a name or several with commas between.
+        names: one entry per output unit: a name, or several names separated by commas.
     """
     if len(names) != CLASSES:
         return False

@@ -1,4 +1,4 @@
-"""JSON files that others wrote."""
+"""Reading untrusted JSON files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ._annotations import DataError
 
 
 def read_json(file: Path) -> Any:
-    """What a file holds.
+    """Read a JSON file.
 
     Raises:
-        DataError: it cannot be read, or is no JSON.
+        DataError: the file cannot be read, or is not valid JSON.
     """
     try:
         return json.loads(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Which classes of a network a data set's category stands for."""
+"""Maps from dataset categories to network classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ._annotations import DataError
 
 
 def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Read a JSON file that gives each category a list of class indices.
+    """Read a JSON file with a list of class indices for each category.
 
     Args:
-        path: `{"dog": [151, 152], ...}`. A category with an empty list, or one that is absent, has no classes.
+        path: `{"dog": [151, 152], ...}`. A category that is absent or has an empty list has no classes.
 
     Returns:
-        Class indices by category, each once, categories without classes left out.
+        Unique class indices by category, without categories that have no classes.
 
     Raises:
-        DataError: missing or malformed.
+        DataError: the file is missing or malformed.
     """
     check_path("mapping", path)
     place = Path(path)
@@ -44,10 +44,10 @@ def read_mapping(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
 
 
 def category_target(classes: tuple[int, ...]) -> int | dict[int | str, float | int]:
-    """What a method is asked for a category: its class, or a mixture of its classes in equal parts.
+    """The target for a category: its class, or a mixture of its classes with equal weights.
 
     Raises:
-        DataError: there is none.
+        DataError: the category has no class.
     """
     if not classes:
         raise DataError("a category without classes has no target; leave it out.")

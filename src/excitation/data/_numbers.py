@@ -1,4 +1,4 @@
-"""Numbers in JSON files that others wrote."""
+"""Numbers in untrusted JSON files."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a number that a float can hold: JSON allows whole numbers of any length."""
+    """Whether a JSON value is a number that a float can represent: JSON allows integers of any length."""
     return type(value) in (int, float) and abs(value) <= 1e300 and math.isfinite(value)

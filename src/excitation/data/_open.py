@@ -1,4 +1,4 @@
-"""Data sets by a short text, as `--data` takes it."""
+"""Datasets by a short text, the value of `--data`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ FORM = "coco:ROOT[@SPLIT], voc:ROOT[@SPLIT] or imagenet:ROOT"
 
 
 def open_data(spec: str) -> AnnotatedImages:
-    """Open a data set.
+    """Open a dataset.
 
     Args:
-        spec: `coco:ROOT`, `voc:ROOT` or `imagenet:ROOT`; the first two with `@SPLIT` where there are several.
+        spec: `coco:ROOT`, `voc:ROOT` or `imagenet:ROOT`; for the first two, `@SPLIT` is appended if there are several
+            splits.
 
     Raises:
-        DataError: no such format, folder or split.
+        DataError: an unknown format, folder or split.
     """
     check_text("data", spec, FORM)
     kind, _, rest = spec.partition(":")
@@ -32,7 +33,7 @@ def open_data(spec: str) -> AnnotatedImages:
     if kind == "imagenet":
         return read_imagenet(rest)
     root, at, split = rest.rpartition("@")
-    # A folder may have an @ in its name.
+    # A folder name can contain an @.
     if not at or Path(rest).is_dir():
         return readers[kind](rest, None)
     return readers[kind](root, split)

@@ -1,4 +1,4 @@
-"""Reading picture files as a classifier should see them, and finding them in folders."""
+"""Reading picture files for classification, and finding them in folders."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from .._errors import ExcitationError
 from .._files import write_whole
 
 MAX_PIXELS = 89_478_485
-"""Pillow's own mark for suspicious sizes: a quarter of a gigabyte as RGB, more than any camera of today writes."""
+"""Pillow's threshold for suspicious sizes: a quarter of a gigabyte as RGB, more than current cameras produce."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are read. Pillow knows more; some start other programs (EPS) or have no use here."""
+"""Supported formats. Pillow supports more; some of these start other programs (EPS) or are not useful here."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 )
-"""What a picture's name ends in, in lower case; decides what is taken from a folder."""
+"""File name extensions of pictures, in lower case, for the search in folders."""
 
 
 class PictureError(ExcitationError):
-    """A file is not a picture that can be read without guessing. The message begins with its path."""
+    """A file is not a picture with an unambiguous RGB conversion. The message begins with its path."""
 
 
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read a picture file as 8-bit RGB, the right way up.
+    """Read a picture file as upright 8-bit RGB.
 
-    What is stored otherwise is converted: grey, palette and CMYK to RGB (embedded colour profiles are not applied),
-    16 bits to 8 (divided by 257 and rounded, where Pillow keeps them; its own reading of 16-bit colour keeps the
-    upper 8 bits), transparency laid over white, EXIF orientation applied. Of a camera's MPO file the first picture is
-    taken, which is the one that viewers show.
+    Other formats are converted: grey, palette and CMYK to RGB (embedded colour profiles are not applied); 16 bits to 8
+    bits (divided by 257 and rounded if Pillow preserves them; for 16-bit colour, Pillow itself keeps the upper 8 bits);
+    transparency on white background; EXIF orientation applied. Of an MPO file, the first picture is used, which is the
+    one that viewers show.
 
     Args:
-        path: the file; its content, not its name, decides the format.
-        max_pixels: refuse pictures with more, before they are unpacked.
+        path: the file; its content, not its name, determines the format.
+        max_pixels: maximum number of pixels, checked before decoding.
 
     Returns:
         A picture in mode `"RGB"`, of any size from 1 x 1.
 
     Raises:
-        PictureError: no such file, not a picture, truncated or damaged, animated or of several pages, 32-bit integer
-            or floating-point values (which have no agreed white), or more pixels than allowed.
+        PictureError: the file is missing, not a picture, truncated or damaged, animated or of several pages; has 32-bit
+            integer or floating-point values (which have no standard white), or more pixels than allowed.
     """
     place = Path(path)
     if not place.exists():
@@ -59,9 +59,9 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         raise PictureError(f"{place}: is not a file; give a picture.")
     try:
         with warnings.catch_warnings():
-            # The size is checked below, against a limit the caller chooses.
+            # The size is checked below, with a limit chosen by the caller.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Where EXIF cannot be read, no orientation is known, and the picture stands as it is stored.
+            # If EXIF cannot be read, the orientation is unknown and the picture is used as stored.
             warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
             with Image.open(place, formats=_known_formats()) as stored:
                 _check(stored, place, max_pixels)
@@ -75,18 +75,18 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     except Image.DecompressionBombError as error:
         raise PictureError(f"{place}: would unpack to more pixels than is safe: {_sentence(error)}") from error
     except Exception as error:
-        # Pillow's decoders raise whatever they stumble over in damaged data: OSError, SyntaxError, struct.error, ...
+        # Pillow's decoders raise many types of errors for damaged data: OSError, SyntaxError, struct.error, ...
         raise PictureError(f"{place}: is truncated or damaged: {_sentence(error)}") from error
 
 
 @dataclass(frozen=True)
 class FoundPictures:
-    """What a search for pictures found.
+    """The result of a search for pictures.
 
     Attributes:
-        pictures: files to read, in the order given, those of one folder sorted by path; each with a name for what is
-            made of it: a path without an ending, relative to the folder it was found in.
-        others: files in folders that are no pictures by their names, for the caller to report.
+        pictures: files to read, in the given order; files of one folder are sorted by path. The value is a name for
+            results: a path without extension, relative to the searched folder.
+        others: other files in the folders, for a report by the caller.
     """
 
     pictures: dict[Path, Path]
@@ -96,24 +96,24 @@ class FoundPictures:
 def find_pictures(
     places: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
 ) -> FoundPictures:
-    """Pictures among files and folders.
+    """Find pictures among files and folders.
 
-    A file that is named is taken whatever it is called. Of a folder and all its subfolders, the files that end like
-    pictures are taken; hidden files and hidden folders are passed over.
+    A file given directly is used with any name. In a folder and its subfolders, files with an extension of pictures are
+    used; hidden files and folders are skipped.
 
-    The name of a picture in a folder is its path below that folder (`birds/3.jpg` has the name `birds/3`); where
-    several folders are given, the folder's own name stands first. A picture that was given as a file has its own name.
-    Pictures of the same name in other respects (`3.jpg`, `3.png`) keep their endings (`3.jpg`, `3.png`).
+    The name of a picture in a folder is its path below that folder (`birds/3.jpg` has the name `birds/3`). With
+    several folders, the name of the folder is prepended. A picture given as a file has its file name.
+    Names that differ only in the extension (`3.jpg`, `3.png`) keep it (`3.jpg`, `3.png`).
 
     Args:
         places: files and folders.
-        out: where results go; it is not searched, so that figures of an earlier run are not taken for pictures.
+        out: output folder; it is not searched, so that figures of an earlier run are not read as pictures.
 
     Returns:
-        Pictures, each once, with their names; and what else lay in the folders.
+        Unique pictures with their names, and the other files in the folders.
 
     Raises:
-        PictureError: a place does not exist, a folder holds no picture, or `out` is one of the folders.
+        PictureError: a path does not exist, a folder contains no picture, or `out` is one of the folders.
     """
     pictures: dict[Path, Path] = {}
     others: dict[Path, None] = {}
@@ -131,27 +131,27 @@ def find_pictures(
                 " another one for the results."
             )
         files = sorted(_visible_files(place, set() if results is None else {results}))
-        found = [file for file in files if file.suffix.lower() in SUFFIXES]
-        if not found:
+        inside = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not inside:
             raise PictureError(
                 f"{place}: neither this folder nor its subfolders hold a picture (names ending in .jpg, .png, ...)."
             )
         above = Path(place.resolve().name if several else "")
-        for file in found:
+        for file in inside:
             pictures.setdefault(file, above / file.relative_to(place))
         others.update(dict.fromkeys(file for file in files if file.suffix.lower() not in SUFFIXES))
     return FoundPictures(_named(pictures), tuple(others))
 
 
 def _named(pictures: dict[Path, Path]) -> dict[Path, Path]:
-    """Names without endings, except where that makes two of them alike (some file systems know no case)."""
+    """Names without extensions, unless two of them would be equal (some file systems ignore case)."""
     plain = {picture: name.with_suffix("") for picture, name in pictures.items()}
     uses = Counter(str(name).casefold() for name in plain.values())
     return {picture: name if uses[str(name).casefold()] == 1 else pictures[picture] for picture, name in plain.items()}
 
 
 def _visible_files(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Files of a folder and its subfolders, each folder once even if links lead to it again."""
+    """Files of a folder and its subfolders; each folder is visited once, even if links lead to it again."""
     seen.add(folder.resolve())
     for item in folder.iterdir():
         if item.name.startswith("."):
@@ -185,7 +185,7 @@ def _check(stored: Image.Image, place: Path, max_pixels: int) -> None:
 
 
 def _as_rgb(picture: Image.Image, stored_format: str | None, place: Path) -> Image.Image:
-    # Some readers give 16-bit grey as 32-bit integers; in these two formats they are never more than 16 bits.
+    # Some readers return 16-bit grey as 32-bit integers; in these two formats the values never exceed 16 bits.
     if picture.mode.startswith("I;16") or (picture.mode == "I" and stored_format in {"PNG", "PPM"}):
         return _from_16_bits(picture)
     if picture.mode in {"I", "F"}:
@@ -208,10 +208,10 @@ def _from_16_bits(picture: Image.Image) -> Image.Image:
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG file that appears whole.
+    """Write a PNG file atomically.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

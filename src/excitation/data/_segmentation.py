@@ -1,4 +1,4 @@
-"""Segmentations as COCO stores them: polygons, and run lengths, plain or compressed. Decoded on demand."""
+"""Segmentations in COCO's formats: polygons, and plain or compressed run lengths. Decoded on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._numbers import is_finite_number
 
 
 class SegmentationError(ExcitationError):
-    """A segmentation that cannot be what it says. The message is the end of a sentence about it."""
+    """An invalid segmentation. The message is the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Polygons:
     """The union of polygons.
 
     Attributes:
-        rings: `x, y, x, y, ...` of each, in pixels, from the image's upper left corner.
+        rings: `x, y, x, y, ...` of each polygon, in pixels from the upper left corner of the image.
         size: `(height, width)` of the image.
     """
 
@@ -29,7 +29,7 @@ class Polygons:
     size: tuple[int, int]
 
     def decode(self) -> Bool[np.ndarray, "height width"]:
-        """The pixels, by pycocotools' rules.
+        """Decode the mask `(height, width)` with pycocotools' rules.
 
         Raises:
             ExcitationError: pycocotools is not installed.
@@ -47,10 +47,10 @@ class Polygons:
 
 @dataclass(frozen=True)
 class RunLengths:
-    """Pixels by the lengths of runs outside and inside in turn, column after column.
+    """A mask as alternating run lengths of outside and inside pixels, in column-major order.
 
     Attributes:
-        counts: beginning with pixels outside; they sum to the number of pixels.
+        counts: run lengths, starting with outside pixels; they sum to the number of pixels.
         size: `(height, width)` of the image.
     """
 
@@ -58,7 +58,7 @@ class RunLengths:
     size: tuple[int, int]
 
     def decode(self) -> Bool[np.ndarray, "height width"]:
-        """The pixels."""
+        """Decode the mask, `(height, width)`."""
         inside = np.arange(len(self.counts)) % 2 == 1
         columns = np.repeat(inside, self.counts).reshape(self.size[::-1])
         return np.ascontiguousarray(columns.T)
@@ -68,14 +68,14 @@ Segmentation = Polygons | RunLengths
 
 
 def read_segmentation(stored: object, size: tuple[int, int]) -> Segmentation:
-    """A segmentation from a COCO annotation, checked without decoding it.
+    """Read a segmentation from a COCO annotation and validate it without decoding.
 
     Args:
-        stored: the annotation's `segmentation`.
-        size: `(height, width)` of its image.
+        stored: the `segmentation` of the annotation.
+        size: `(height, width)` of the image.
 
     Returns:
-        Something that covers at least a part of the image.
+        A segmentation that covers at least a part of the image.
 
     Raises:
         SegmentationError: malformed, of another size, or outside the image.
@@ -97,7 +97,7 @@ def _polygons(stored: list[Any], size: tuple[int, int]) -> Polygons:
             raise SegmentationError("has a polygon that is no list of at least three points x, y")
         if not all(map(is_finite_number, ring)):
             raise SegmentationError("has a polygon with coordinates that are no finite numbers")
-        # Drawing far outside the image takes memory by the distance.
+        # The memory of drawing outside the image grows with the distance.
         if min(ring) < -max(size) or max(ring) > 2 * max(size):
             raise SegmentationError("has a polygon far outside the image")
         rings.append(tuple(map(float, ring)))
@@ -122,10 +122,11 @@ def _run_lengths(stored: dict[str, Any], size: tuple[int, int]) -> RunLengths:
 
 
 def _uncompressed(text: str, pixels: int) -> list[int]:
-    """Counts from COCO's compressed form.
+    """Decode COCO's compressed run lengths.
 
-    Each character carries 5 bits of a number, lowest first, above them a bit that says whether more follow; the
-    number is in two's complement. From the fourth on, a number is the difference to the count two before.
+    Each character holds 5 bits of a number, lowest bits first, and a bit that states whether more characters follow.
+    The number is in two's complement. From the fourth on, each number is the difference to the count two positions
+    before.
     """
     counts: list[int] = []
     value = shift = 0

@@ -1,4 +1,4 @@
-"""Pictures with the tags of those who uploaded them, from JSON lines or Parquet, in parts of bounded size."""
+"""Pictures with the tags of their uploaders, from JSON lines or Parquet, in parts of limited size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .._checks import check_number, check_path
 from ._annotations import DataError
 
 PART = 64 * 2**20
-"""Bytes of JSON lines in one part; a part of Parquet is one of its row groups."""
+"""Size of one part of JSON lines in bytes; a part of Parquet is one row group."""
 
 LONGEST = 2**20
-"""Bytes of a line; a longer one is not read."""
+"""Maximum length of a line in bytes; longer lines are skipped."""
 
 COLUMNS = ("image", "user", "tags")
-"""What a line's object or a Parquet file holds; more is ignored."""
+"""Fields of a line's object or columns of a Parquet file; others are ignored."""
 
 SUFFIXES = {".jsonl": "lines", ".ndjson": "lines", ".parquet": "parquet"}
 
@@ -29,9 +29,9 @@ class TaggedImage:
     """One upload.
 
     Attributes:
-        image: the picture's path, below a folder that the caller knows, or any other name of it.
-        user: who uploaded it.
-        tags: in the user's order, in lower case, without blanks around them, each once.
+        image: path of the picture relative to a folder known to the caller, or another identifier.
+        user: the uploader.
+        tags: unique tags in the user's order, in lower case, without surrounding blanks.
     """
 
     image: str
@@ -41,13 +41,13 @@ class TaggedImage:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a file of uploads that can be read alone.
+    """A part of a file of uploads that can be read independently.
 
     Attributes:
         path: the file.
         kind: JSON lines or Parquet.
-        start: first byte, or the row group.
-        stop: the byte after the last, or the row group after it. A line belongs where its first byte lies.
+        start: first byte, or row group.
+        stop: byte after the last, or next row group. A line belongs to the part that contains its first byte.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Bad:
-    """A line that holds nothing."""
+    """A line without a valid upload."""
 
     sentence: str
 
@@ -67,11 +67,12 @@ def find_parts(sources: Sequence[str | os.PathLike[str]], size: int = PART) -> l
     """The parts of files of uploads, in order.
 
     Args:
-        sources: `.jsonl`, `.ndjson` or `.parquet` files, or folders of them, which are taken in order of name.
-        size: bytes in a part of JSON lines.
+        sources: `.jsonl`, `.ndjson` or `.parquet` files, or folders of them, read in order of name.
+        size: size of a part of JSON lines in bytes.
 
     Raises:
-        DataError: no such file, no file of uploads, or one of no known kind; Parquet without pyarrow (extra `tags`).
+        DataError: a missing file, a folder without files of uploads, or an unknown type; Parquet without pyarrow (extra
+            `tags`).
     """
     check_number("size", size, "a whole number of bytes from 1 on", least=1, whole=True)
     parts: list[Part] = []
@@ -93,15 +94,15 @@ def read_part(part: Part, refused: Callable[[str], None]) -> Iterator[TaggedImag
     """Read the uploads of a part, one at a time.
 
     Args:
-        part: as `find_parts` gives it.
-        refused: is told in a sentence of each upload that cannot be read; it is left out.
+        part: a part from `find_parts`.
+        refused: called with one sentence for each upload that cannot be read and is skipped.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        for place, found in _lines(part) if part.kind == "lines" else _rows(part):
-            upload = found.sentence if isinstance(found, _Bad) else _upload(found)
+        for place, content in _lines(part) if part.kind == "lines" else _rows(part):
+            upload = content.sentence if isinstance(content, _Bad) else _upload(content)
             if isinstance(upload, str):
                 refused(f"{part.path}: {place} {upload}; left out.")
             else:
@@ -111,7 +112,7 @@ def read_part(part: Part, refused: Callable[[str], None]) -> Iterator[TaggedImag
 
 
 def clean_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags in lower case with single blanks, each once, in order; empty ones are dropped."""
+    """Unique tags in lower case with single blanks, in order, without empty ones."""
     unique = dict.fromkeys([" ".join(tag.lower().split()) for tag in tags])
     unique.pop("", None)
     return tuple(unique)
@@ -128,7 +129,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def _lines(part: Part) -> Iterator[tuple[str, Any]]:
-    """What each line holds, or what is wrong with it; with the place of the line."""
+    """The object in each line, or the problem of the line; with the position of the line."""
     with part.path.open("rb") as file:
         if part.start:
             file.seek(part.start - 1)
@@ -159,8 +160,8 @@ def _rows(part: Part) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{part.path}: has no column {missing[0]!r}; expected {', '.join(COLUMNS)}.")
     row = 0
     for batch in file.iter_batches(4096, row_groups=list(range(part.start, part.stop)), columns=list(COLUMNS)):
-        for found in batch.to_pylist():
-            yield f"row {row} of row group {part.start}", found
+        for entry in batch.to_pylist():
+            yield f"row {row} of row group {part.start}", entry
             row += 1
 
 
@@ -176,11 +177,11 @@ def _parquet(path: Path) -> Any:
         raise DataError(f"{path}: is not Parquet that can be read: {' '.join(str(error).split())[:200]}.") from error
 
 
-def _upload(found: Any) -> TaggedImage | str:
-    """The upload in an object, or what is wrong with it."""
-    if not isinstance(found, dict):
+def _upload(content: Any) -> TaggedImage | str:
+    """Convert an object to an upload, or return the problem."""
+    if not isinstance(content, dict):
         return "holds no object"
-    image, user, tags = (found.get(name) for name in COLUMNS)
+    image, user, tags = (content.get(name) for name in COLUMNS)
     if not isinstance(image, str) or not image:
         return "names no image"
     if type(user) is int:

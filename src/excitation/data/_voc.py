@@ -16,21 +16,21 @@ ENDINGS = (".jpg", ".jpeg", ".JPEG", ".JPG", ".png")
 
 
 class VocImages(AnnotatedImages):
-    """Images of a PASCAL VOC split. Coordinates count from 1 and include both ends, as VOC defines them."""
+    """Images of a PASCAL VOC split. Coordinates start at 1 and are inclusive at both ends, as VOC defines them."""
 
     truth: ClassVar[Truth] = "boxes"
 
     def __init__(self, root: Path, split: str) -> None:
         self._list = root / "ImageSets" / "Main" / f"{split}.txt"
-        # The lists of a single category have a second column, 1, 0 or -1; all their images are in the split.
+        # Lists of a single category have a second column, 1, 0 or -1; all their images belong to the split.
         lines = self._list.read_text(encoding="utf-8", errors="replace").splitlines()
         super().__init__(f"{root.name}-{split}", root, (line.split()[0] for line in lines if line.strip()), self._list)
 
     def image(self, image_id: str) -> AnnotatedImage | None:
-        """One image by its id; `None` if it cannot be used, which `problems` then tells.
+        """Return an image by its id, or `None` if it is unusable; `problems` then contains the reason.
 
         Raises:
-            DataError: no such id.
+            DataError: an unknown id.
         """
         self._check_id(image_id)
         path = self._xml_path(image_id)
@@ -87,21 +87,21 @@ class VocImages(AnnotatedImages):
 
 
 def read_voc(root: str | os.PathLike[str], split: str | None = None) -> VocImages:
-    """Read a data set in the layout of PASCAL VOC.
+    """Read a dataset in the layout of PASCAL VOC.
 
     Args:
-        root: the folder with `Annotations`, `JPEGImages` and `ImageSets/Main` (`VOC2007` in the original).
-        split: a list in `ImageSets/Main` without its ending, such as `"test"`; may be left out if there is only one.
+        root: folder with `Annotations`, `JPEGImages` and `ImageSets/Main` (`VOC2007` in the original).
+        split: name of a list in `ImageSets/Main` without extension, such as `"test"`; optional if there is only one.
 
     Returns:
-        Images, read as they are asked for. Objects with the `difficult` flag are instances like all others.
+        The dataset, whose images are read on demand. Objects with the `difficult` flag are included as instances.
 
     Raises:
-        DataError: no such folder or split.
+        DataError: an unknown folder or split.
     """
     place = existing_folder(root, "PASCAL VOC")
     lists = place / "ImageSets" / "Main"
     if not lists.is_dir():
         raise DataError(f"{place}: has no folder ImageSets/Main with lists of images, as PASCAL VOC has.")
-    found = sorted(file.stem for file in lists.glob("*.txt"))
-    return VocImages(place, one_of(found, split, lists, "split"))
+    splits = sorted(file.stem for file in lists.glob("*.txt"))
+    return VocImages(place, one_of(splits, split, lists, "split"))

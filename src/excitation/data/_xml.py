@@ -1,4 +1,4 @@
-"""XML annotations in PASCAL VOC's form, read without trust."""
+"""Untrusted XML annotations in the format of PASCAL VOC."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MAX_DEPTH = 32
 
 
 class XmlError(ExcitationError):
-    """A file is no annotation that can be read. The message is a sentence about the file."""
+    """A file is not a readable annotation. The message is a sentence about the file."""
 
 
 @dataclass(frozen=True)
 class XmlObject:
-    """One object as written.
+    """One object in an annotation.
 
     Attributes:
         name: its category.
-        box: xmin, ymin, xmax, ymax as they stand in the file; `None` if they are missing or no numbers.
-        difficult: the flag.
+        box: xmin, ymin, xmax, ymax as in the file; `None` if missing or invalid.
+        difficult: the `difficult` flag.
     """
 
     name: str
@@ -37,13 +37,13 @@ class XmlObject:
 
 @dataclass(frozen=True)
 class XmlAnnotation:
-    """One file.
+    """The content of one annotation file.
 
     Attributes:
-        filename: the picture's name as written, or `""`.
-        size: `(height, width)`; `None` if not written or zero.
-        objects: all with a name, and the number of those without.
-        nameless: how many objects had no name.
+        filename: file name of the picture, or `""`.
+        size: `(height, width)`; `None` if missing or zero.
+        objects: all objects with a name.
+        nameless: number of objects without a name.
     """
 
     filename: str
@@ -53,10 +53,10 @@ class XmlAnnotation:
 
 
 def read_xml(path: Path) -> XmlAnnotation:
-    """Read one annotation, as `xml_root` does.
+    """Read one annotation with `xml_root`.
 
     Raises:
-        XmlError: missing, malformed, too large, or no annotation.
+        XmlError: the file is missing, malformed, too large, or not an annotation.
     """
     root = xml_root(path)
     objects = root.findall("object")
@@ -75,13 +75,13 @@ def read_xml(path: Path) -> XmlAnnotation:
 
 
 def xml_root(path: Path) -> Element:
-    """The outermost element of an annotation.
+    """Parse an annotation and return its root element.
 
-    Document type declarations are refused, and with them entities and all that is made of them; so are files above
-    4 MiB and deep nesting. Nothing outside the file is read.
+    Document type declarations, and therefore entities, are rejected, as are files larger than 4 MiB and deep nesting.
+    The parser reads no other files.
 
     Raises:
-        XmlError: missing, malformed, too large, or no annotation.
+        XmlError: the file is missing, malformed, too large, or not an annotation.
     """
     builder = TreeBuilder()
     depth = 0
@@ -125,7 +125,7 @@ def xml_root(path: Path) -> Element:
 
 
 def xml_text(element: Element, tag: str) -> str:
-    """The text of the first child with this tag, without space around it; `""` if there is none."""
+    """The text of the first child with this tag, without surrounding white space; `""` if there is none."""
     return (element.findtext(tag) or "").strip()
 
 
@@ -138,7 +138,7 @@ def _number(element: Element, tag: str) -> float | None:
 
 
 def xml_size(element: Element | None) -> tuple[int, int] | None:
-    """`(height, width)` of a `<size>`; `None` if it is missing or not above zero."""
+    """`(height, width)` from a `<size>` element; `None` if missing or not positive."""
     if element is None:
         return None
     height, width = _number(element, "height"), _number(element, "width")
@@ -146,7 +146,7 @@ def xml_size(element: Element | None) -> tuple[int, int] | None:
 
 
 def xml_box(element: Element | None) -> Box | None:
-    """xmin, ymin, xmax, ymax of a `<bndbox>` as they stand in the file; `None` if one is missing or no number."""
+    """xmin, ymin, xmax, ymax from a `<bndbox>` element as in the file; `None` if one is missing or invalid."""
     if element is None:
         return None
     x0, y0, x1, y1 = (_number(element, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))

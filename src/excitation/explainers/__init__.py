@@ -1,4 +1,4 @@
-"""The one way in: `Explainer` and its shortcuts."""
+"""The user interface for explanations: `Explainer` and its shortcuts."""
 
 from ._all_classes import Strategy
 from ._class_maps import ClassMaps

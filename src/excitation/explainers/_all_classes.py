@@ -1,4 +1,4 @@
-"""Every class of an image at once, by whichever of three strategies costs fewest passes."""
+"""Maps of all classes at once, with the cheapest of three strategies."""
 
 from __future__ import annotations
 
@@ -45,26 +45,25 @@ def find_all_classes(
     strategy: Strategy | None,
     memory: int,
 ) -> ClassMaps:
-    """The maps of all classes, from which any target, mixture or contrast is a small product.
+    """Compute the maps of all classes. Any target, mixture or contrast is then a small matrix product.
 
-    Excitation Backprop is linear in the top-down signal, so the maps of all classes are one matrix. It is found from
-    above, one downward sweep for each class, or from below, one transposed sweep for each position, for all classes.
-    Where the network ends in a linear layer on pooled features, only the matrix below that layer is found in
-    this way,
-    and the layer mixes it by Eq. 4 (for the contrast too: the pair is formed there).
+    Excitation Backprop is linear in the top-down signal, so one matrix holds the maps of all classes. It is computed
+    either by one downward sweep per class, or by one transposed sweep per position, which covers all classes. If the
+    network ends in a linear layer on pooled features, only the matrix below that layer needs sweeps. Eq. 4 then applies
+    the linear layer to this matrix; a contrast is formed in the same step.
 
-    Arguments as in `Explainer.all_classes`.
+    The arguments are those of `Explainer.all_classes`.
 
     Returns:
-        The maps; float32, or float64 if the network computes in it.
+        The maps; float32, or float64 if the network computes in float64.
 
     Raises:
-        ExcitationError: as `explain`; or the strategy does not apply, or `memory` is too small for one pass.
+        ExcitationError: an error of `explain`; or the strategy does not apply, or `memory` is too small for one pass.
 
     Warns:
-        BypassWarning: the layer is only one arm of the network.
+        BypassWarning: some paths bypass the layer.
 
-    Source: Zhang et al., ECCV 2016, Eq. 4, 8 and 10; the transposed sweep is this project's.
+    Source: Zhang et al., ECCV 2016, Eq. 4, 8 and 10; the transposed sweep is specific to this package.
     """
     if strategy is not None:
         check_choice("strategy", strategy, get_args(Strategy))
@@ -130,12 +129,12 @@ def find_all_classes(
 
 
 def _names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Class names that do not change with the caller's list; `ClassNames` keep their groups."""
+    """Copy the class names, because the caller may change its list later. `ClassNames` keep their groups."""
     return class_names if class_names is None or isinstance(class_names, tuple) else tuple(class_names)
 
 
 def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | None, *, dual: bool) -> Strategy:
-    """The strategy with the fewest passes through the upper part."""
+    """The strategy with the fewest passes through the upper part of the network."""
     twice = 2 if dual else 1
     passes: dict[Strategy, int] = {
         "classes": twice * scores.shape[1],
@@ -148,7 +147,7 @@ def _cheapest(scores: torch.Tensor, features: Value | None, positions: int | Non
 
 
 def _pooled_features(record: Record, layer: Value) -> Value | None:
-    """The input of a single linear layer that all signals pass first, if it lies above the map's layer."""
+    """The input of a linear layer that all signals pass through first, if it lies above the layer of the map."""
     assert record.top is not None
     value = record.top
     for entry in reversed(record.entries):
@@ -169,11 +168,11 @@ def _pooled_features(record: Record, layer: Value) -> Value | None:
 def _mixed(
     record: Record, features: Value, scores: torch.Tensor, below: FeatureMaps, rules: ExcitationRules, *, dual: bool
 ) -> tuple[UnitMaps, UnitMaps | None]:
-    """The classes' maps from those of the pooled features: Eq. 4 at the layer between."""
+    """Compute the maps of the classes from those of the pooled features, with Eq. 4 at the linear layer."""
 
     def product(*, contrast: bool) -> UnitMaps:
         p = last_layer(record, features, rules, scores, contrast=contrast)
-        # A lowered feature's maps are not asked for: pooled features and their like are not negative.
+        # Pooled features are not negative, so maps of their lowered neurons are not needed.
         if p.shape[0] == 2:
             p, maps = torch.cat([p[0], p[1]], 2), below
         else:

@@ -1,4 +1,4 @@
-"""The maps of all classes of some images, and what can be asked of them."""
+"""The maps of all classes for a batch of images."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..core import Against, Target, class_weights, plain, read_against, read_tar
 from ..methods import find_method
 
 METHODS = ("mwp", "c-mwp", "r-mwp")
-"""Methods whose maps are products of weights over classes with the maps of all classes."""
+"""Methods whose maps are products of class weights with the maps of all classes."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMaps:
-    """Attention maps of every class, as `all_classes` gives them.
+    """Attention maps of every class, the result of `all_classes`.
 
     Attributes:
-        layer: where the maps were taken.
-        classes: MWP of each class: `(image, class, height, width)`; mass.
-        contrasts: signed c-MWP of each class, not cut at zero; `None` if it was not asked for.
-        scores: the network's class scores (averaged over positions).
-        strategy: how they were found.
-        method: which of the three methods `maps` gives if none is named.
-        class_names: for targets by name.
-        masses: of each class's signal on a score map: one, or zero where the class answers nowhere; `None` if all are
-            one.
+        layer: name of the layer of the maps.
+        classes: MWP of each class, `(image, class, height, width)`, in units of mass.
+        contrasts: signed c-MWP of each class, with negative values; `None` if not requested.
+        scores: the class scores, averaged over positions, `(image, class)`.
+        strategy: the strategy that computed the maps.
+        method: the default method of `maps`.
+        class_names: names for targets given by name.
+        masses: mass of the signal of each class on a score map, `(image, class)`: one, or zero for a class without a
+            response. `None` if all masses are one.
     """
 
     layer: str
@@ -51,21 +51,21 @@ class ClassMaps:
         against: Against = None,
         signed: bool = False,
     ) -> Float[torch.Tensor, "image target *space"]:
-        """Maps of targets: products of their weights over classes with the classes' maps.
+        """Maps of targets: products of target weights over classes with the maps of the classes.
 
         Args:
-            targets: classes by index or name, weights by class, or tensors `(classes,)` or `(image, classes)`; one, or
-                a list.
-            method: `"mwp"`, `"c-mwp"` or `"r-mwp"`; the method the maps were made for if not given.
-            against: for MWP: another target, or a list of classes, whose MWP is subtracted.
-            signed: keep negative values of a contrast.
+            targets: classes by index or name, weights by class, or tensors `(classes,)` or `(image, classes)`; a single
+                target or a list.
+            method: `"mwp"`, `"c-mwp"` or `"r-mwp"`; the default method of this object if not given.
+            against: for MWP, the target or list of classes whose MWP is subtracted.
+            signed: whether to keep negative values of a contrast.
 
         Returns:
-            What `explain` gives for the same images, layer and targets.
+            `(image, target, height, width)`: the result of `explain` for the same images, layer and targets.
 
         Raises:
-            TargetError: no such class, or a signal that is no weighting of classes.
-            ExcitationError: another method, or the dual's maps were not made.
+            TargetError: an unknown class, or a signal that is not a weighting of classes.
+            ExcitationError: an unsupported method, or the maps of the dual were not computed.
         """
         name = self.method if method is None else find_method(method).name
         check_choice("method", name, METHODS)
@@ -84,12 +84,12 @@ class ClassMaps:
         elif against is not None:
             weights = weights - read_against(against, self._weights)[:, None]
         with own_precision(source):
-            found = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
+            maps = torch.bmm(weights, source.flatten(2)).reshape(*weights.shape[:2], *source.shape[2:])
         contrasted = name != "mwp" or against is not None
-        return found.clamp(min=0) if contrasted and not signed else found
+        return maps.clamp(min=0) if contrasted and not signed else maps
 
     def __repr__(self) -> str:
-        """How many classes of how many images, where, and how they were found."""
+        """Summarise the numbers of classes and images, the layer and the strategy."""
         images, classes, *space = self.classes.shape
         dual = "MWP" if self.contrasts is None else "MWP and c-MWP"
         return (
@@ -98,7 +98,7 @@ class ClassMaps:
         )
 
     def _weights(self, target: Target) -> Float[torch.Tensor, "image class"]:
-        """A target as weights over classes, for each image."""
+        """Convert a target to weights over classes for each image."""
         count, target = self.scores.shape[1], plain(target)
         if callable(target) and not isinstance(target, torch.Tensor):
             target = target(self.scores)

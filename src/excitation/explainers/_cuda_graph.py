@@ -1,4 +1,4 @@
-"""One call of an explainer, recorded as a CUDA graph and repeated for many batches of one size."""
+"""One call of an explainer, captured as a CUDA graph and replayed for many batches of the same shape."""
 
 from __future__ import annotations
 
@@ -31,46 +31,46 @@ from ..methods import UncheckedResult, find_method
 from ..models import LoadedModel
 
 WARM_UP = 3
-"""Calls before the capture, in which libraries choose their algorithms and make what they keep."""
+"""Number of calls before the capture, in which libraries select algorithms and allocate workspaces."""
 
 
 class CudaGraph:
-    """A call of an explainer, recorded as a CUDA graph to be repeated for other images and targets.
+    """A call of an explainer, captured as a CUDA graph and replayed for other images and targets.
 
-    For an eager call the host prepares each of a network's hundreds of small steps, which on a fast device takes
-    longer than the steps themselves. A recorded call runs the same steps with the same results, as one. On the CPU,
-    which knows no graphs, it runs the steps anew each time.
+    In an eager call, the host launches hundreds of small kernels. On a fast device, the launches take longer than the
+    kernels. A captured call runs the same kernels with the same results in one launch. On the CPU, which has no graphs,
+    each call runs the steps again.
 
-    Images, weights over classes and maps have fixed places, and a graph leads from the first two to the last. It holds
-    the memory of one call for as long as it lives. To be used by one thread at a time.
+    Images, weights over classes and maps have fixed memory addresses. The graph holds the memory of one call during its
+    lifetime. An instance must be used by one thread at a time.
 
-    The network's weights may change in place afterwards; a layer or weight that is replaced is noticed. What else its
-    `forward` decides in Python, its hooks among it, and whether products may be rounded to TF32, stays as it was.
+    The weights of the network may change in place after the capture. Replacing a layer or weight raises an error. Other
+    decisions of `forward` in Python, including hooks, and the TF32 setting stay as they were during the capture.
 
     Args:
         model: the network in evaluation mode, or a loaded model.
-        images: an example of the batches to come: their shape, precision and device are kept.
-        targets: an example of the targets to come, as many for each image.
-        settings: those of the explainer; its method must be a sweep of the engine.
+        images: an example batch, `(image, channels, *pixels)`; it fixes the shape, precision and device.
+        targets: example targets; they fix the number of targets per image.
+        settings: the settings of the explainer; its method must be a sweep of the engine.
 
     Raises:
-        ExcitationError: as `Explainer.cuda_graph`.
+        ExcitationError: an error of `Explainer.cuda_graph`.
 
     Warns:
-        BypassWarning: a layer is only one arm of the network; now, and not again when the call is repeated.
+        BypassWarning: some paths bypass a layer. Issued during the capture only.
     """
 
     def __init__(
         self, model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Any, settings: Settings
     ) -> None:
-        # The caller's own lists and tensors may change.
+        # Copy the targets: the caller may change its lists and tensors later.
         self._targets = _copied(targets)
         self._model = model
         self._method = find_method(settings.method)
         against = settings.options.get("against")
         if has_function(against):
             raise TargetError("against is a function of the scores; a recorded call takes classes, weights or signals.")
-        # What `explain` would refuse is refused as there, and its warnings are given.
+        # Validate the arguments as `explain` does, with the same errors and warnings.
         request = make_request(model, images, targets, settings)
         network = request.model
         unchecked = self._method.sweep(request, settings.options)
@@ -94,19 +94,19 @@ class CudaGraph:
             self._graph, self._unchecked = self._recorded()
 
     def __call__(self, images: Float[torch.Tensor, "image channels *pixels"], targets: Any = None) -> Explanation:
-        """Maps of other images.
+        """Compute the maps of other images.
 
         Args:
-            images: shaped as the example was, on the same device.
-            targets: classes or weights over classes, as many for each image as the example had; that itself if not
-                given.
+            images: a batch with the shape, precision and device of the example.
+            targets: classes or weights over classes, with the same number per image as in the example; the example
+                targets if not given.
 
         Returns:
-            What the explainer gives for them.
+            The same result as the explainer.
 
         Raises:
-            ExcitationError: images, targets, autocast or the network's layers, weights or mode are not those the call
-                was recorded with, or scores or maps are not finite.
+            ExcitationError: images, targets, autocast, layers, weights or mode differ from the capture, or scores or
+                maps are not finite.
         """
         self._check(images)
         targets = self._targets if targets is None else targets
@@ -132,11 +132,11 @@ class CudaGraph:
             )
 
     def __repr__(self) -> str:
-        """What the recorded call takes."""
+        """Summarise the arguments that the captured call takes."""
         return f"CudaGraph({self._method.name}, images {_kind(self._images)}, {len(self._weights)} targets for each)"
 
     def _check(self, images: object) -> None:
-        """Refuse what the recorded steps are not for."""
+        """Raise an error if the captured steps do not apply to these images or to the current state of the network."""
         if not isinstance(images, torch.Tensor):
             raise ExcitationError(
                 f"images are a {type(images).__name__}; a tensor (image, channel, height, width) is expected."
@@ -162,7 +162,7 @@ class CudaGraph:
             )
 
     def _weighted(self, targets: Any) -> tuple[Float[torch.Tensor, "target image classes"], list[list[Target]]]:
-        """Targets as weights over classes, and the targets of each image."""
+        """Convert targets to weights over classes, and return them with the targets of each image."""
         per_image = read_targets(targets, len(self._images))
         counts = tuple(map(len, per_image))
         if len(set(counts)) > 1:
@@ -195,22 +195,22 @@ class CudaGraph:
                 with torch.cuda.stream(aside):
                     for _ in range(WARM_UP):
                         self._run()
-                    # A capture that fails leaves PyTorch's random numbers on the device broken: found out before it.
+                    # A failed capture breaks PyTorch's random numbers on the device, so detect waits before it.
                     _without_waits(self._run)
 
                 def record() -> UncheckedResult:
-                    # A stream of this device: PyTorch's own for captures is of whichever device was captured on first.
+                    # Use a stream of this device. PyTorch's default stream belongs to the device of the first capture.
                     with torch.cuda.graph(graph, stream=aside):
                         return self._run()
 
-                found = _without_waits(record, watched=False)
+                result = _without_waits(record, watched=False)
             finally:
                 here.wait_stream(aside)
-        return graph, found
+        return graph, result
 
 
 class _Anew:
-    """Where there are no graphs: a replay runs the steps anew."""
+    """A replacement for a graph on devices without graphs: a replay runs the steps again."""
 
     def __init__(self, call: CudaGraph) -> None:
         self._call = call
@@ -223,10 +223,10 @@ T = TypeVar("T")
 
 
 def _without_waits(run: Callable[[], T], *, watched: bool = True) -> T:
-    """What a call gives that must not make the host wait for the device.
+    """Run a call during which the host must not wait for the device.
 
     Raises:
-        ExcitationError: it does. Errors of other causes, such as too little memory, are passed on as they are.
+        ExcitationError: the host waits. Other errors, such as insufficient memory, are raised unchanged.
     """
     before = torch.cuda.get_sync_debug_mode()
     if watched:  # PyTorch raises an error where it notices that the host is about to wait
@@ -246,7 +246,7 @@ def _without_waits(run: Callable[[], T], *, watched: bool = True) -> T:
 
 @contextmanager
 def _no_autocast_cache() -> Iterator[None]:
-    """Under autocast, weights are converted within the call: converted before, changes of them would not be seen."""
+    """Disable the autocast weight cache: each call converts the weights again, so that changed weights take effect."""
     before = torch.is_autocast_cache_enabled()
     torch.clear_autocast_cache()
     torch.set_autocast_cache_enabled(False)
@@ -261,7 +261,7 @@ Held = tuple[Callable[[], object], object, int]
 
 
 def _held(network: torch.nn.Module, constants: Sequence[str]) -> list[Held]:
-    """Layers, weights and constants as they are now, the empty places among them."""
+    """The current layers, weights and constants, including `None` entries."""
     readers: list[Callable[[], object]] = [
         partial(group.get, name)
         for module in network.modules()
@@ -277,12 +277,12 @@ def _address(item: object) -> int:
 
 
 def _autocast(device: str) -> str:
-    """The precision of autocast on a kind of device; empty where it is off."""
+    """The precision of autocast for a device type; empty if autocast is disabled."""
     return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else ""
 
 
 def _copied(targets: Any) -> Any:
-    """Targets that do not change with the caller's."""
+    """Copy targets, so that later changes by the caller have no effect."""
     if isinstance(targets, torch.Tensor):
         return targets.clone()
     if isinstance(targets, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`Explainer`, the one way from a network, images and targets to an explanation, and its shortcuts."""
+"""`Explainer`, which computes explanations from a network, images and targets, and its shortcuts."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from ._mass_balance import MassBalance, measure_balance
 from ._pictures import Picture, explain_pictures, is_pictures, one_batch
 
 Given = Images | Picture | Sequence[Picture]
-"""A batch as the network takes it; or, for a loaded model, one picture or a list of them."""
+"""A batch in the format that the network takes; for a loaded model also one picture or a list of pictures."""
 
 
 class Explainer:
-    """A network with all settings of its explanations: validate them once, explain any number of batches.
+    """A network with all settings of its explanations: validated once, applied to any number of batches.
 
     Args:
-        model: the network in evaluation mode, untouched by all calls.
-        layer: where to take the maps (a name or module, see `Layer`); several give maps of each from one sweep. None
-            given: the default of the loaded model, else the last layer at stride 16 that all evidence passes through;
-            methods other than Excitation Backprop may choose otherwise.
-        method: a name out of `list_methods()`: `"mwp"` (Eq. 2), `"c-mwp"` (Sec. 3.3: unit minus dual unit, formed at
-            the last weighted layer), `"r-mwp"` (beyond the paper: all other classes are subtracted, each as probable
-            as the network finds it), `"grad-cam"` and others.
-        spatial: how a class's signal is spread over a score map, for networks that return one.
-        class_names: for targets by name; the loaded model's if not given.
-        output: which part of the network's output holds the class scores: key, index or function.
-        constants: dotted names of constant tensors the network keeps outside parameters and buffers.
-        **options: the method's own, as `list_methods()` has them. Those of MWP: `against`, a rival whose MWP is
-            subtracted (a target, or a list of classes that count alike); `signed=True` keeps the negative values of a
-            contrast, which are cut at zero otherwise (Sec. 3.3); `policies` for choices the paper leaves open.
+        model: the network in evaluation mode; no call changes it.
+        layer: layer of the maps (a name or module, see `Layer`). Several layers get their maps from one sweep. The
+            default is the layer of the loaded model, else the last layer at stride 16 that every path passes through.
+            Methods other than Excitation Backprop can have other defaults.
+        method: a name from `list_methods()`: `"mwp"` (Eq. 2); `"c-mwp"` (Sec. 3.3: unit minus dual unit, formed at the
+            last weighted layer); `"r-mwp"` (beyond the paper: subtracts all other classes, weighted by their predicted
+            probability); `"grad-cam"` and others.
+        spatial: how the signal of a class is distributed over a score map, for networks that return one.
+        class_names: names for targets given by name; those of the loaded model if not given.
+        output: which part of the network output holds the class scores: key, index or function.
+        constants: dotted names of constant tensors that are neither parameters nor buffers.
+        **options: options of the method, as listed by `list_methods()`. Options of MWP: `against`, a rival whose MWP is
+            subtracted (a target, or a list of classes with equal weights); `signed=True` keeps the negative values of a
+            contrast, which are set to zero by default (Sec. 3.3); `policies` for choices that the paper leaves open.
 
     Raises:
-        ExcitationError: a setting that makes no sense, or an option that the method does not have.
+        ExcitationError: an invalid setting, or an option that the method does not have.
     """
 
     def __init__(
@@ -79,30 +79,31 @@ class Explainer:
         )
 
     def __call__(self, images: Given, targets: Targets) -> Explanation:
-        """Attention maps: where the evidence for each target lies.
+        """Compute attention maps, which show the location of the evidence for each target.
 
         Args:
-            images: a tensor (image, channel, height, width) as the network takes it; a tuple or dictionary of tensors
-                for a network with several inputs, `model(*images)` or `model(**images)` (`layer="input"` then gives
-                maps of each, `input[0]` or `input[name]`). A loaded model, which knows its preprocessing, also takes a
-                PIL picture, a path, an array (height, width, 3) of whole numbers from 0 to 255, or a list of these,
-                whose sizes may differ; results are in the pixels of each picture.
-            targets: what to look for. One target for all images; a list: **every target for every image**, also where
-                the list is as long as the batch (Captum and torch-cam read it as one target per image); a tensor or
-                array of whole numbers, one class per image; a list of lists, one list per image. `"top5"` are the five
-                classes with the highest scores of each image. A target is a class index or name, weights by class, a
-                top-down signal (a tensor over the network's outputs), or a function of the scores that gives one.
+            images: a tensor `(image, channel, height, width)` as the network takes it. For a network with several
+                inputs, a tuple or dictionary of tensors, passed as `model(*images)` or `model(**images)`;
+                `layer="input"` then gives maps of each input, `input[0]` or `input[name]` of one. A loaded model, which
+                includes its preprocessing, also takes a PIL picture, a path, an array `(height, width, 3)` of integers
+                from 0 to 255, or a list of these with equal or different sizes; results are in pixels of each picture.
+            targets: what to explain. One target applies to all images. In a list, **every target applies to every
+                image**, even if the list is as long as the batch (Captum and torch-cam interpret it as one target per
+                image). An integer tensor or array gives one class per image. A list of lists gives one list per image.
+                `"top5"` selects the five classes with the highest scores of each image. A target is a class index or
+                name, weights by class, a top-down signal (a tensor over the network outputs), or a function from the
+                scores to a signal.
 
         Returns:
             Maps, scores and masses.
 
         Raises:
-            ExcitationError: one of its kinds, with a sentence on what was wrong and what to do.
+            ExcitationError: an invalid argument or an unsupported network; the message states the problem and a remedy.
 
         Warns:
-            BypassWarning: a layer is only one arm of the network.
-            EmptyMapWarning: a map has next to no mass (at most 1e-6 of what its signal put in).
-            MassLossWarning: more than half of the mass on top was lost on the way to a layer.
+            BypassWarning: some paths bypass a layer.
+            EmptyMapWarning: a map has almost no mass (at most 1e-6 of the mass of its signal).
+            MassLossWarning: more than half of the mass on top was lost above a layer.
 
         Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, Sec. 3.
         """
@@ -113,18 +114,18 @@ class Explainer:
     def balance(self, images: Given, targets: Targets) -> MassBalance:
         """The balance of probability mass, operation by operation, from the top to one layer.
 
-        Costs one sweep with all branches followed. What is lost is measured where it is lost, so that the balance can
-        fail to close.
+        This costs one sweep through all branches. Losses are measured at the operations where they occur, so the
+        balance is an independent check and can fail.
 
         Returns:
-            In double precision; printing it gives a table.
+            The balance in double precision; printing it gives a table.
 
         Raises:
-            BalanceError: it does not close beyond rounding, at an operation or over all.
-            ExcitationError: several layers, a method without mass; or as a call of the explainer.
+            BalanceError: the balance does not close within rounding, at an operation or in total.
+            ExcitationError: several layers, or a method without mass; or an error of `__call__`.
 
         Warns:
-            As a call of the explainer.
+            The warnings of `__call__`.
         """
         return measure_balance(self.model, one_batch(self.model, images), targets, self.settings)
 
@@ -136,39 +137,42 @@ class Explainer:
         strategy: Strategy | None = None,
         memory: int = 1 << 30,
     ) -> ClassMaps:
-        """The maps of all classes, from which any target, mixture or contrast is a small product.
+        """Compute the maps of all classes. Any target, mixture or contrast is then a small matrix product.
 
         Args:
-            images: as a call of the explainer takes them, of one size.
-            dual: whether c-MWP will be asked for.
-            strategy: `"classes"`, `"features"` or `"positions"`; the one with fewest passes if not given.
-            memory: bytes that the signals of one chunk may hold, beside the record, the normalisers and the result; an
-                estimate.
+            images: images as `__call__` takes them, all of the same size.
+            dual: whether to compute the maps needed for c-MWP.
+            strategy: `"classes"`, `"features"` or `"positions"`; the one with the fewest passes if not given.
+            memory: maximum size of the signals of one chunk in bytes; an estimate. The record, the normalisers and the
+                result need additional memory.
+
+        Returns:
+            The maps of all classes.
 
         Raises:
-            ExcitationError: as a call of the explainer; or the strategy does not apply, or `memory` is too small for
-                one pass.
+            ExcitationError: an error of `__call__`; or the strategy does not apply, or `memory` is too small for one
+                pass.
 
         Warns:
-            BypassWarning: the layer is only one arm of the network.
+            BypassWarning: some paths bypass the layer.
         """
         return find_all_classes(
             self.model, one_batch(self.model, images), self.settings, dual=dual, strategy=strategy, memory=memory
         )
 
     def cuda_graph(self, images: torch.Tensor, targets: Targets) -> CudaGraph:
-        """Record a call on a CUDA device, to be repeated for other images and targets without Python's part.
+        """Capture a call on a CUDA device. Replays for other images and targets have no Python overhead.
 
         Args:
-            images: an example of the batches to come: their shape, precision and device are kept.
-            targets: an example of the targets to come: classes or weights over classes, as many for each image.
+            images: an example batch; it fixes the shape, precision and device.
+            targets: example targets, as classes or weights over classes; they fix the number of targets per image.
 
         Returns:
-            What takes further images and targets and gives what the explainer would.
+            A callable that takes images and targets and returns the same result as the explainer.
 
         Raises:
-            ExcitationError: as a call of the explainer; or targets are more than weights over classes, or differ in
-                number; or the network makes the host wait for the device, which cannot be captured.
+            ExcitationError: an error of `__call__`; or targets that are not weights over classes, or that differ in
+                number between images; or a network that makes the host wait for the device, which cannot be captured.
         """
         return CudaGraph(self.model, images, targets, self.settings)
 
@@ -180,7 +184,7 @@ class Explainer:
         return replace(made, measure=lambda: self.balance(images, targets))
 
     def __repr__(self) -> str:
-        """The network's name and the settings that are not the default."""
+        """The name of the network and all settings that differ from their defaults."""
         name = self.model.spec if isinstance(self.model, LoadedModel) else type(self.model).__name__
         plain = Settings()
         changed = {
@@ -201,30 +205,30 @@ def explain(
     method: str = "mwp",
     **settings: Any,
 ) -> Explanation:
-    """Attention maps of some images: `Explainer(model, ...)(images, targets)`.
+    """Compute attention maps of a batch of images: `Explainer(model, ...)(images, targets)`.
 
     Args:
         model: the network in evaluation mode, or a loaded model.
-        images: a batch as the network takes it, or pictures; as `Explainer.__call__` takes them.
-        targets: what to look for; a list holds for **every** image, a tensor of whole numbers is one class per image.
-        layer: where to take the maps; several give maps of each.
-        method: `"mwp"`, `"c-mwp"`, `"r-mwp"` or another name out of `list_methods()`.
-        **settings: all others of `Explainer`.
+        images: a batch in the format that the network takes, or pictures, as in `Explainer.__call__`.
+        targets: what to explain. A list applies to **every** image; an integer tensor gives one class per image.
+        layer: layer of the maps; several give maps of each.
+        method: `"mwp"`, `"c-mwp"`, `"r-mwp"` or another name from `list_methods()`.
+        **settings: the other settings of `Explainer`.
 
     Returns:
-        Maps (`.maps`: image, target, height, width), scores and masses.
+        Maps (`.maps`: `(image, target, height, width)`), scores and masses.
 
     Raises:
-        ExcitationError: one of its kinds, with a sentence on what was wrong and what to do.
+        ExcitationError: an invalid argument or an unsupported network; the message states the problem and a remedy.
 
     Warns:
-        As `Explainer.__call__`.
+        The warnings of `Explainer.__call__`.
     """
     return Explainer(model, layer=layer, method=method, **settings)(images, targets)
 
 
 def balance(model: torch.nn.Module | LoadedModel, images: Given, targets: Targets, **settings: Any) -> MassBalance:
-    """The balance of probability mass on the way to one layer: `Explainer(model, ...).balance(images, targets)`."""
+    """The balance of probability mass from the top to one layer: `Explainer(model, ...).balance(images, targets)`."""
     return Explainer(model, **settings).balance(images, targets)
 
 
@@ -244,5 +248,5 @@ def all_classes(
 def cuda_graph(
     model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Targets, **settings: Any
 ) -> CudaGraph:
-    """A call of `explain` recorded as a CUDA graph: `Explainer(model, ...).cuda_graph(images, targets)`."""
+    """Capture a call of `explain` as a CUDA graph: `Explainer(model, ...).cuda_graph(images, targets)`."""
     return Explainer(model, **settings).cuda_graph(images, targets)

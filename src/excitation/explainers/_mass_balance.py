@@ -1,4 +1,4 @@
-"""The balance of probability mass on the way from the top to a layer."""
+"""The balance of probability mass from the top to a layer."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Mass = Float64[torch.Tensor, "image target"]
 
 @dataclass(frozen=True)
 class MassBalance:
-    """Where the mass of each image and target went.
+    """The balance of the mass of each image and target.
 
-    `top = arrived + lost + bypassed` up to rounding: at any cut of the network, what arrived there and what was lost
-    above it make up the mass on top.
+    `top = arrived + lost + bypassed` within rounding: at any cut of the network, the mass at the cut and the mass lost
+    above it sum to the mass on top.
 
     Attributes:
-        layer: where the map was taken.
+        layer: name of the layer of the map.
         rows: operations from the top down, each with `entered = passed + lost + bypassed + residue`.
-        top: mass of the top-down signal (zero for contrasts).
-        arrived: mass on the layer.
-        lost: mass that ended above it, at winners without a normaliser, in padding or on constants.
-        bypassed: mass that passed it by on other branches.
-        negative: the part of the mass on the layer that is below zero.
-        is_cut: whether all evidence passes the layer.
+        top: mass of the top-down signal, `(image, target)`; zero for contrasts.
+        arrived: mass at the layer.
+        lost: mass that ended above the layer, at winners without a normaliser, in padding or in constants.
+        bypassed: mass on branches that bypass the layer.
+        negative: the negative part of the mass at the layer.
+        is_cut: whether every path from the images to the scores passes through the layer.
     """
 
     layer: str
@@ -48,16 +48,16 @@ class MassBalance:
 
     @property
     def share(self) -> Mass:
-        """The layer's part of the mass on top; 1 where everything arrives, NaN where the mass on top is zero."""
+        """Mass at the layer divided by the mass on top: 1 if no mass was lost, NaN if the mass on top is zero."""
         return self.arrived / torch.where(self.top == 0, torch.nan, self.top)
 
     @property
     def residue(self) -> Mass:
-        """What does not balance: rounding errors."""
+        """Difference between the two sides of the balance, caused by rounding."""
         return self.top - self.arrived - self.lost - self.bypassed
 
     def __str__(self) -> str:
-        """The balance as a table; with several images and targets, the mean over them."""
+        """The balance as a table, averaged over images and targets."""
         columns = ("in", "out", "negative", "lost", "bypassed", "residue")
         table = Table("operation", "rule", *columns, box=None, pad_edge=False)
         for column in table.columns[2:]:
@@ -79,10 +79,10 @@ class MassBalance:
 def measure_balance(
     model: torch.nn.Module | LoadedModel, images: Images, targets: Targets, settings: Settings
 ) -> MassBalance:
-    """The balance of mass for one layer, as `Explainer.balance` describes it.
+    """Measure the balance of mass for one layer, as described at `Explainer.balance`.
 
     Raises:
-        BalanceError: it does not close beyond rounding.
+        BalanceError: the balance does not close within rounding.
         ExcitationError: several layers, or a method without mass.
     """
     if settings.layers is not None and len(settings.layers) > 1:
@@ -102,7 +102,7 @@ def measure_balance(
     zero = torch.zeros_like(result.top)
     arrived = result.maps.double().flatten(2).sum(2)
     contrast = unchecked.checks[0].contrast
-    # What is lost before a contrast with the dual is formed is no part of it.
+    # Losses before the contrast with the dual is formed are not part of the contrast.
     counted = [row for row in rows if not row.pending]
     made = MassBalance(
         layer=result.layer,

@@ -1,4 +1,4 @@
-"""The passes that compute maps of all classes: downward sweeps from units, transposed sweeps from positions."""
+"""Passes for the maps of all classes: downward sweeps from units, transposed sweeps from positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FeatureMaps = Float[torch.Tensor, "image feature position"]
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes between units above and positions of a layer, a chunk at a time."""
+    """Passes between upper units and positions of a layer, computed in chunks."""
 
     record: Record
     layer: Value
@@ -25,32 +25,32 @@ class Passes:
     memory: int
 
     def from_above(self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False) -> UnitMaps:
-        """Maps of unit signals, one sweep each.
+        """Maps of unit signals, with one downward sweep each.
 
         Args:
-            base: where the signals start; the class scores if not given.
-            weights: of the positions of a score map, for signals from the class scores.
-            dual: less the dual's maps.
+            base: the value at which the signals start; the class scores if not given.
+            weights: weights of the positions of a score map, for signals that start at the class scores.
+            dual: whether to subtract the maps of the dual.
 
         Returns:
-            One map per unit of the base (raised, then lowered), or per class.
+            One map per unit of the base (raised units, then lowered units), or one per class.
         """
         record, start = self._start(base, weights)
         polarities, _, *shape = start.shape
         units = polarities * shape[1]
-        found = []
+        parts = []
         for chunk in _chunks(units, self.memory // self._each()):
             signal = start.repeat(1, len(chunk), *(1,) * len(shape))
             for k, unit in enumerate(chunk):
                 signal[unit // shape[1], k, :, unit % shape[1]] = 1 if weights is None else weights[:, unit]
             (maps,) = attention_maps(record, signal, [self.layer], self.rules.policies, contrast=dual)
-            found.append(maps.flatten(2))
-        return torch.cat(found, 1)
+            parts.append(maps.flatten(2))
+        return torch.cat(parts, 1)
 
     def from_below(
         self, base: Value | None, weights: torch.Tensor | None = None, *, dual: bool = False
     ) -> tuple[UnitMaps, UnitMaps | None]:
-        """The same by transposed sweeps from each position; with `dual`, also the maps less the dual's."""
+        """The same maps by transposed sweeps from each position; with `dual`, also the maps minus those of the dual."""
         record, start = self._start(base, weights)
         self._each()
         transposed = TransposedSweep(record, self.layer, self.rules, start, polarities=len(start), contrast=dual)
@@ -66,7 +66,7 @@ class Passes:
         return plain, contrast
 
     def _start(self, base: Value | None, weights: torch.Tensor | None) -> tuple[Record, torch.Tensor]:
-        """The record up to the base, and a signal of zeros there."""
+        """The record up to the base, and a signal of zeros at the base."""
         record = self.record if base is None else replace(self.record, top=base)
         assert self.record.scores is not None
         like = self.record.scores if weights is None else weights
@@ -76,7 +76,7 @@ class Passes:
         return record, torch.zeros((polarities, 1, *shape), dtype=dtype, device=like.device)
 
     def _each(self) -> int:
-        """Bytes of one signal on its way."""
+        """Size in bytes of one signal during a sweep."""
         assert self.record.scores is not None
         size = 8 if self.record.scores.dtype == torch.float64 else 4
         each = LIVE * self.record.largest([self.layer]) * size
@@ -88,7 +88,7 @@ class Passes:
 
 
 def _rows(p: torch.Tensor, weights: torch.Tensor | None) -> Float[torch.Tensor, "image unit chosen"]:
-    """What positions have to do with units: the positions of a score map added up as they are weighted."""
+    """Contributions of units to the chosen positions; the positions of a score map are summed with their weights."""
     p = p if weights is None else p * weights
     p = p.flatten(4).sum(4) if p.dim() > 4 else p
     return p.permute(2, 0, 3, 1).flatten(1, 2)
@@ -97,7 +97,7 @@ def _rows(p: torch.Tensor, weights: torch.Tensor | None) -> Float[torch.Tensor, 
 def _entered(
     maps: UnitMaps | None, at: list[int], rows: Float[torch.Tensor, "image unit chosen"], images: int, positions: int
 ) -> UnitMaps:
-    """The maps with some of their positions filled."""
+    """Write rows into the maps at some positions; allocate the maps if needed."""
     if maps is None:
         maps = rows.new_zeros((images, rows.shape[1], positions))
     maps[:, :, at] = rows

@@ -1,4 +1,4 @@
-"""Pictures in place of tensors: read, prepared by the model's own preprocessing, batched by size, put back in order."""
+"""Pictures as inputs: reading, preprocessing by the model, batching by size, and restoring the order."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..data._pictures import read_picture
 from ..models import LoadedModel
 
 Picture: TypeAlias = Image.Image | str | os.PathLike[str] | UInt8[np.ndarray, "height width 3"]
-"""A picture as its users have it."""
+"""A picture in one of the supported formats."""
 
 
 def is_pictures(images: object) -> bool:
-    """Whether images are given as pictures rather than tensors."""
+    """Whether the images are pictures rather than tensors."""
     if isinstance(images, list):
         return bool(images) and not isinstance(images[0], torch.Tensor)
     return isinstance(images, (Image.Image, str, os.PathLike)) or (
@@ -31,10 +31,10 @@ def is_pictures(images: object) -> bool:
 
 
 def read_pictures(images: Any) -> list[Image.Image]:
-    """Pictures in mode `"RGB"`.
+    """Read pictures and convert them to mode `"RGB"`.
 
     Raises:
-        ExcitationError: a file cannot be read, or something is no picture.
+        ExcitationError: a file cannot be read, or an item is not a picture.
     """
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
@@ -65,10 +65,10 @@ def _loaded(model: torch.nn.Module | LoadedModel) -> LoadedModel:
 
 
 def one_batch(model: torch.nn.Module | LoadedModel, images: Any) -> Any:
-    """Tensors as they are, pictures as one batch.
+    """Return tensors unchanged, and pictures as one preprocessed batch.
 
     Raises:
-        ExcitationError: the pictures' inputs have different sizes, or the model has no preprocessing.
+        ExcitationError: the preprocessed pictures have different sizes, or the model has no preprocessing.
     """
     if not is_pictures(images):
         return images
@@ -92,10 +92,10 @@ def explain_pictures(
     images: Any,
     targets: Targets,
 ) -> Explanation:
-    """An explanation of pictures, a batch for each size of their inputs, in the order given.
+    """Explain pictures in one batch per preprocessed size; the result has the order of the pictures.
 
     Raises:
-        ExcitationError: as `explain`; or the model has no preprocessing, or a picture cannot be read.
+        ExcitationError: an error of `explain`; or the model has no preprocessing, or a picture cannot be read.
     """
     loaded = _loaded(model)
     pictures = read_pictures(images)
@@ -106,12 +106,12 @@ def explain_pictures(
     batches: dict[tuple[int, ...], list[int]] = {}
     for i, item in enumerate(values):
         batches.setdefault(tuple(item.shape), []).append(i)
-    found = [
+    explanations = [
         explain(torch.stack([values[i] for i in members]), each[0] if alike else [each[i] for i in members])
         for members in batches.values()
     ]
     order = [i for members in batches.values() for i in members]
-    whole = found[0] if len(found) == 1 else _joined(found, order)
+    whole = explanations[0] if len(explanations) == 1 else _joined(explanations, order)
     return replace(whole, frames=tuple(frames))
 
 
@@ -121,11 +121,11 @@ def _frame(loaded: LoadedModel, picture: Image.Image) -> Frame:
     return Frame(size, None if box == (0.0, 0.0, float(size[1]), float(size[0])) else box)
 
 
-def _joined(found: Sequence[Explanation], order: Sequence[int]) -> Explanation:
-    """Explanations of several batches as one, their images in the order of the pictures."""
-    first = found[0]
+def _joined(explanations: Sequence[Explanation], order: Sequence[int]) -> Explanation:
+    """Join the explanations of several batches, with the images in the order of the pictures."""
+    first = explanations[0]
     back = sorted(range(len(order)), key=order.__getitem__)
-    most = max(len(names) for item in found for names in item.targets)
+    most = max(len(names) for item in explanations for names in item.targets)
 
     def rows(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         every = [
@@ -135,20 +135,22 @@ def _joined(found: Sequence[Explanation], order: Sequence[int]) -> Explanation:
 
     by_layer: dict[str, Any] = {}
     for k, name in enumerate(first.by_layer):
-        # The default layer has one name at one size, and may have another at another.
-        maps = rows([list(item.by_layer.values())[k] for item in found])  # type: ignore[misc]
+        # The name of the default layer can depend on the size of the images.
+        maps = rows([list(item.by_layer.values())[k] for item in explanations])  # type: ignore[misc]
         by_layer[name] = torch.stack(maps) if len({item.shape for item in maps}) == 1 else maps
-    names = [row for item in found for row in item.targets]
+    names = [row for item in explanations for row in item.targets]
     return replace(
         first,
         by_layer=by_layer,
         targets=tuple(names[i] for i in back),
-        scores=torch.stack(rows([item.scores for item in found])),
-        top=None if first.top is None else torch.stack(rows([item.top for item in found])),  # type: ignore[misc]
+        scores=torch.stack(rows([item.scores for item in explanations])),
+        top=None if first.top is None else torch.stack(rows([item.top for item in explanations])),  # type: ignore[misc]
         share={
-            name: torch.stack(rows([list(item.share.values())[k] for item in found]))
+            name: torch.stack(rows([list(item.share.values())[k] for item in explanations]))
             for k, name in enumerate(first.share)
         },
-        is_cut={name: all(list(item.is_cut.values())[k] for item in found) for k, name in enumerate(first.is_cut)},
+        is_cut={
+            name: all(list(item.is_cut.values())[k] for item in explanations) for k, name in enumerate(first.is_cut)
+        },
         measure=None,
     )

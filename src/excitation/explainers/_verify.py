@@ -1,4 +1,4 @@
-"""`verify`: whether the record of a network holds all that the network does, to be asked first of one's own."""
+"""`verify`: tests whether the record of a network contains everything that the network computes."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from ..models._loaded import LoadedModel
 from ._mass_balance import measure_balance
 
 ROUNDING = 1000
-"""How far two ways to compute the same may differ, in units of the precision's rounding."""
+"""Allowed difference between two computations of the same value, in units of the rounding error of the precision."""
 
 SCORES = "the class scores"
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether a network's record, run again on other pictures, gives what the network itself gives for them.
+    """Result of `verify`: whether the replayed record and the network give the same outputs for other pictures.
 
     Attributes:
-        agrees: whether it does, at the class scores and at the output of every module.
+        agrees: whether class scores and the outputs of all modules agree.
         difference: largest absolute difference.
-        relative: largest difference over the largest absolute value of the same tensor.
-        first: the first layer that differs, in the order of the forward pass; empty if none does.
-        reason: what differs and what that means; empty if nothing does.
-        tolerance: relative differences up to this are rounding.
-        pictures: the kinds of pictures it was tried on, made from the given ones.
-        layers: how many outputs of modules were compared on each.
-        rules: how many operations ran, by family of rules and by name.
-        without_rule: operations without a rule, by address, on some way from the images to the class scores.
-        steering: where the network asked truth values of tensors made from the images: its control flow may differ
-            for other images; a map is one of the path its own images take.
-        layer: where `mass` was measured.
-        mass: mean share of the highest class's mass that arrives there; `None` if none can.
-        lost: mean share that ended above, at winners without a normaliser; `None` likewise.
-        refused: why no signal arrives; empty if one does.
-        choices: what is more than the paper's rules, by policy in force, with the number of operations.
+        relative: largest difference divided by the largest absolute value of the same tensor.
+        first: the first layer that differs, in the order of the forward pass; empty if none differs.
+        reason: what differs and what this means; empty if nothing differs.
+        tolerance: relative differences up to this value count as rounding.
+        pictures: the kinds of test pictures, derived from the given ones.
+        layers: number of module outputs compared for each kind.
+        rules: number of executed operations, by family of rules and by name.
+        without_rule: addresses of operations without a rule on a path from the images to the class scores.
+        steering: addresses at which the network branches on values computed from the images. The control flow can
+            differ for other images; a map describes the path of its own images.
+        layer: the layer at which `mass` is measured.
+        mass: mean share of the mass of the highest-scoring class at the layer; `None` if no signal can reach it.
+        lost: mean share lost above the layer, at winners without a normaliser; `None` like `mass`.
+        refused: why no signal reaches the layer; empty if one does.
+        choices: number of operations that need more than the paper's rules, by active policy.
     """
 
     agrees: bool
@@ -78,16 +78,16 @@ class Verification:
     choices: Mapping[str, int]
 
     def check(self) -> None:
-        """Go on only if the record agrees.
+        """Raise an error unless the record agrees with the network.
 
         Raises:
-            ExcitationError: it does not, with the reason.
+            ExcitationError: the record disagrees; the message states the reason.
         """
         if not self.agrees:
             raise ExcitationError(self.reason)
 
     def __str__(self) -> str:
-        """The findings as a table."""
+        """The result as a table."""
         table = Table("family", "operations", box=None, pad_edge=False)
         for family, names in self.rules.items():
             counts = [f"{name} x {count}" if count > 1 else name for name, count in names.items()]
@@ -106,8 +106,8 @@ class Verification:
         else:
             console.print(f"layer {self.layer}: no map. {self.refused}")
         tried = f"on {', '.join(self.pictures)} pictures, at {self.layers} layers and the scores"
-        found = f"largest relative difference {self.relative:.1e}, rounding is {self.tolerance:.0e}"
-        console.print(f"{'agrees' if self.agrees else 'DIFFERS'} {tried} ({found})")
+        difference = f"largest relative difference {self.relative:.1e}, rounding is {self.tolerance:.0e}"
+        console.print(f"{'agrees' if self.agrees else 'DIFFERS'} {tried} ({difference})")
         if self.reason:
             console.print(self.reason)
         return text.getvalue().rstrip()
@@ -123,27 +123,28 @@ def verify(
     constants: Sequence[str] = (),
     seed: int = 0,
 ) -> Verification:
-    """Replay a network's record on other pictures and compare with the network's own answers.
+    """Replay the record of a network for other pictures and compare the results with the network's own outputs.
 
-    What escapes a recording without a trace (numbers that went through NumPy, threads or text and came back as
-    constants) is the same for all pictures in the record, but not in the network. The other pictures are made from
-    the given ones: flipped, with pixels in random order, with noise, negated. Keeps all activations of one forward
-    pass; costs about ten forward passes and a mass balance.
+    Values that pass through NumPy, threads or text leave the recording without a trace and come back as constants. In
+    the record they are the same for all pictures, but not in the network. The test pictures are derived from the given
+    ones: flipped, with pixels in random order, with noise, and negated. The function keeps all activations of one
+    forward pass. It costs about ten forward passes and one mass balance.
 
     Args:
         model: the network, in evaluation mode.
-        images: a batch, as the network takes it.
-        layer: where the mass is measured; the images if not given.
-        policies: choices the paper leaves open; `Policies()` if not given.
-        output: which part of the network's output holds the class scores, as in `explain`.
-        constants: names of constant tensors the network keeps outside its modules, as in `explain`.
-        seed: of the random order, the noise, and the network's own random numbers.
+        images: a batch `(image, channels, *pixels)` in the format that the network takes.
+        layer: the layer at which the mass is measured; the images if not given.
+        policies: choices that the paper leaves open; `Policies()` if not given.
+        output: which part of the network output holds the class scores, as in `explain`.
+        constants: names of constant tensors that are neither parameters nor buffers, as in `explain`.
+        seed: random seed of the pixel order, the noise, and the random numbers of the network.
 
     Returns:
-        The findings; nothing is raised where they disagree (`Verification.check` does). Printing it gives a table.
+        The result of the comparison; printing it gives a table. A disagreement raises no error here, only in
+        `Verification.check`.
 
     Raises:
-        ExcitationError: the network cannot be recorded at all, as in `explain`.
+        ExcitationError: the network cannot be recorded, as in `explain`.
     """
     if isinstance(model, LoadedModel):
         output = model.output if output is None else output
@@ -151,12 +152,12 @@ def verify(
     check_model(model)
     check_images(model, images)
     policies = policies or Policies()
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     count = len(images)
     tape = Tape(model, constants)
     with _seeded(seed, images):
-        record = tape.run(images, lambda result: found.append(pick_scores(result, count, output)))
-    recorded, record.top = tape.final(found[-1], rules=False)
+        record = tape.run(images, lambda result: outputs.append(pick_scores(result, count, output)))
+    recorded, record.top = tape.final(outputs[-1], rules=False)
     if record.top is None or record.top.kind is not Kind.TRACKED:
         raise ExcitationError(
             "the class scores were made by no recorded operation, or do not depend on the images; replace what makes"
@@ -201,7 +202,7 @@ def verify(
 
 
 class _Comparison:
-    """The largest differences so far, and the first beyond rounding."""
+    """The largest differences so far, and the first layer with a difference beyond rounding."""
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
@@ -209,7 +210,7 @@ class _Comparison:
         self.first = self.reason = ""
 
     def add(self, name: str, replayed: torch.Tensor, own: torch.Tensor) -> None:
-        """Compare a layer's output in the replay with the network's own."""
+        """Compare the output of a layer in the replay with the output in the network."""
         if replayed.shape != own.shape:
             apart, relative = float("inf"), float("inf")
         elif torch.equal(replayed, own):
@@ -236,7 +237,7 @@ def _compare(
     constants: Sequence[str],
     comparison: _Comparison,
 ) -> None:
-    """Replay and network on one kind of pictures."""
+    """Compare the replay and the network for one kind of pictures."""
     try:
         replay = tape.replay(pictures)
     except ReplayError as error:
@@ -260,7 +261,7 @@ def _own_scores(
     seed: int,
     comparison: _Comparison,
 ) -> torch.Tensor:
-    """The network's own forward pass; each module's output is compared before anything can change it in place."""
+    """Run the network and compare the output of each module immediately, before an in-place operation can change it."""
     state, replayed = NetworkState(model), dict(replay.layers())
     calls: dict[str, int] = {}
     thread = threading.get_ident()
@@ -287,7 +288,7 @@ def _reason(
     constants: Sequence[str],
     what: str,
 ) -> str:
-    """What a difference means: another path through the network, or information that escaped."""
+    """Explain a difference: another path through the network, or information that escaped the recording."""
     other = Tape(model, constants)
     with _seeded(seed, pictures):
         other.run(pictures, lambda result: result)
@@ -312,7 +313,7 @@ def _reason(
 
 
 def _pictures(images: torch.Tensor, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """The given pictures and others of the same shape, by kind."""
+    """The given pictures and modified pictures of the same shape, with the name of each kind."""
     images = images.detach()
     generator = torch.Generator().manual_seed(seed)
     pixels = images.flatten(2)
@@ -328,7 +329,7 @@ def _pictures(images: torch.Tensor, seed: int) -> Iterator[tuple[str, torch.Tens
 
 @contextmanager
 def _seeded(seed: int, images: torch.Tensor) -> Iterator[None]:
-    """A block with the same random numbers each time; the caller's go on afterwards as if it had not been."""
+    """A context with fixed random numbers. Afterwards the caller's random state is restored."""
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
         yield
@@ -343,7 +344,7 @@ def _mass(
     output: OutputChoice,
     constants: Sequence[str],
 ) -> tuple[float | None, float | None, str]:
-    """Mean shares of the highest class's mass: at the layer, and lost above it; or why there is none."""
+    """Mean shares of the mass of the highest-scoring class: at the layer, and lost above it; or why there is none."""
     classes = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
     targets: list[list[Any]] = [[index] for index in classes.argmax(1).tolist()]
     try:
@@ -355,7 +356,7 @@ def _mass(
 
 
 def _choices(record: Record, policies: Policies) -> dict[str, int]:
-    """Operations that need more than the paper's rules, counted by the policy that decides."""
+    """Count the operations that need more than the paper's rules, by the policy that applies."""
     tests: dict[str, Callable[[Any], bool]] = {
         f"residual={policies.residual!r}": lambda entry: isinstance(entry.operation, Sum),
         f"batch_norm={policies.batch_norm!r}": lambda entry: isinstance(entry.operation, Scaled),

@@ -1,4 +1,4 @@
-"""Phrases point to regions: phrase data sets, region proposals, their scores by attention maps, and what is right."""
+"""Phrase grounding: phrase datasets, region proposals, their scores by attention maps, and the evaluation."""
 
 from ._boxes import box_areas, box_overlaps, suppress
 from ._detections import read_detections

@@ -1,4 +1,4 @@
-"""Detections of anybody's model from a file, to be judged by the same code (the paper's row CCA*)."""
+"""Detections of other models from a file, for evaluation with the same code (CCA* in the paper)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LONGEST_LINE = 2**22
 def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str], Detections], Problems]:
     """Read ranked boxes for phrases from JSON lines.
 
-    Each line is an object with `image` (the id), `caption` (its number from 0), `span` (positions of the first word and
-    after the last), `boxes` (`[x0, y0, x1, y1]` each, in pixels, half open) and `scores`. Boxes need
-    not be in order of their scores.
+    Each line is an object with `image` (the id), `caption` (its index), `span` (index of the first word, and index
+    after the last word), `boxes` (`[x0, y0, x1, y1]` each, in pixels, half open) and `scores`. Boxes can have any
+    order.
 
     Returns:
-        Detections by image and `Phrase.key`, and what is wrong with lines that were left out. A phrase without a line
-        counts as missed when its judgement takes `Detections.none()`.
+        Detections by image and `Phrase.key`, and the problems of skipped lines. A phrase without a line counts as
+        missed if it is judged with `Detections.none()`.
 
     Raises:
         DataError: the file cannot be read.
     """
     check_path("the file of detections", path)
     place = Path(path)
-    found: dict[tuple[str, str], Detections] = {}
+    detections: dict[tuple[str, str], Detections] = {}
     problems = Problems()
     try:
         with place.open("rb") as file:
@@ -46,16 +46,16 @@ def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str],
                     continue
                 try:
                     key, own = _line(line)
-                except (ValueError, RecursionError) as error:  # also those of `_line` and `Detections`
+                except (ValueError, RecursionError) as error:  # includes errors of `_line` and `Detections`
                     problems.report(place, f"line {number}: {error} Left out.")
                     continue
-                if key in found:
+                if key in detections:
                     problems.report(place, f"line {number} is for a phrase that an earlier line has; left out.")
                     continue
-                found[key] = own
+                detections[key] = own
     except OSError as error:
         raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
-    return found, problems
+    return detections, problems
 
 
 def _line(line: bytes) -> tuple[tuple[str, str], Detections]:

@@ -18,7 +18,7 @@ from ._sentences import SentenceError, read_sentences
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 MOST_BOXES = 10_000
-"""Boxes of one image, counted once for each entity they serve. Real files have some dozens."""
+"""Maximum number of boxes per image, counted once per entity. Files of the dataset contain some dozens."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class EntityBoxes:
     """The boxes of one image.
 
     Attributes:
-        size: `(height, width)`; `None` if not written.
-        boxes: of each entity, as they stand in the file: xmin, ymin, xmax, ymax, the last pixels inside.
-        scenes: entities that are the whole scene.
-        unboxed: entities that were marked as having no box.
-        broken: how many objects had no name, or neither a box nor a flag.
+        size: `(height, width)`; `None` if missing.
+        boxes: boxes of each entity as in the file: xmin, ymin, xmax, ymax, inclusive.
+        scenes: entities that refer to the full scene.
+        unboxed: entities marked as having no box.
+        broken: number of objects without a name, or with neither a box nor a flag.
     """
 
     size: tuple[int, int] | None
@@ -43,10 +43,10 @@ class EntityBoxes:
 def read_entity_boxes(path: Path) -> EntityBoxes:
     """Read one file of `Annotations`.
 
-    An object can have several names, each an entity's id, and an entity can have several objects.
+    An object can have several names, each the id of an entity. An entity can have several objects.
 
     Raises:
-        XmlError: missing, malformed, too large, or no annotation.
+        XmlError: the file is missing, malformed, too large, or not an annotation.
     """
     root = xml_root(path)
     boxes: dict[str, list[Box]] = {}
@@ -83,26 +83,25 @@ def read_flickr30k(
     unrelated: bool = True,
     unrelated_from: int = 0,
 ) -> PhraseDataset:
-    """Read a data set in the layout of Flickr30k Entities.
+    """Read a dataset in the layout of Flickr30k Entities.
 
-    Coordinates name the first and the last pixel inside a box. Whether they count from 0 or from 1 the data set does
-    not say, and published readers differ; `offset` makes the choice explicit. Phrases without a box are kept, without
-    boxes.
+    Coordinates are inclusive. The dataset does not specify whether they start at 0 or 1, and published readers differ;
+    `offset` selects the convention. Phrases without boxes are kept, with an empty list of boxes.
 
     Args:
-        root: the folder with `Sentences` and `Annotations`, and lists of images such as `test.txt`.
-        split: a list without its ending, such as `"test"`; without it, all images that have sentences.
-        images: the folder of the pictures; `images` below the root without it. Pictures need not be there.
-        offset: added to all coordinates: 0, or -1 where they count from 1.
-        unrelated: whether captions listed in `UNRELATED_CAPTIONS` are kept. They are left out with `False`.
-        unrelated_from: the number of an image's first caption in that list, 0 or 1.
+        root: folder with `Sentences`, `Annotations`, and lists of images such as `test.txt`.
+        split: name of a list without extension, such as `"test"`; all images with sentences if not given.
+        images: folder of the pictures; `images` below the root if not given. The pictures are optional.
+        offset: number added to all coordinates: 0, or -1 if they start at 1.
+        unrelated: whether to keep captions listed in `UNRELATED_CAPTIONS`.
+        unrelated_from: index of the first caption of an image in that list, 0 or 1.
 
     Returns:
-        Images, read as they are asked for. A sentence that breaks the format is left out and listed.
+        The dataset, whose images are read on demand. Malformed sentences are skipped and listed in `problems`.
 
     Raises:
-        DataError: no such folder or list.
-        ExcitationError: another offset, or a wrong argument.
+        DataError: a missing folder or list.
+        ExcitationError: an invalid offset or argument.
     """
     check_choice("offset", offset, (0, -1))
     check_choice("unrelated_from", unrelated_from, (0, 1))
@@ -180,8 +179,8 @@ class _Reader:
         return CaptionedImage(image_id, path, size, tuple(captions), tuple(phrases))
 
     def _placed(self, boxes: tuple[Box, ...], size: tuple[int, int], path: Path, entity: str) -> tuple[Box, ...]:
-        """Half-open boxes. One pixel beyond the image stays, as boxes that count from 1 have it."""
-        found: list[Box] = []
+        """Convert to half-open boxes. One pixel beyond the image is allowed, for boxes with coordinates from 1."""
+        placed: list[Box] = []
         for x0, y0, x1, y1 in boxes:
             first, after = float(self._offset), float(self._offset + 1)
             box = (x0 + first, y0 + first, x1 + after, y1 + after)
@@ -194,8 +193,8 @@ class _Reader:
                 self._problems.report(
                     path, f"entity {entity:.40} has a box that reaches {beyond:g} pixels beyond the image; cut off."
                 )
-            found.append(inside if beyond > ROUNDING else box)
-        return tuple(found)
+            placed.append(inside if beyond > ROUNDING else box)
+        return tuple(placed)
 
     def _picture(self, image_id: str) -> Path | None:
         places = (safe_below(self._images, f"{image_id}{ending}") for ending in ENDINGS)
@@ -205,30 +204,30 @@ class _Reader:
 def _ids(root: Path, split: str | None, problems: Problems) -> list[str]:
     if split is None:
         return sorted(file.stem for file in (root / "Sentences").glob("*.txt"))
-    found = safe_below(root, f"{split}.txt")
-    if found is None or not found.is_file():
+    listed = safe_below(root, f"{split}.txt")
+    if listed is None or not listed.is_file():
         lists = ", ".join(sorted(file.stem for file in root.glob("*.txt"))) or "none"
         raise DataError(f"{root}: has no list {split!r:.80}.txt of images; there is: {lists}.")
-    names = [line.strip() for line in found.read_text(encoding="utf-8", errors="replace").splitlines()]
+    names = [line.strip() for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()]
     names = [name for name in names if name]
     if len(set(names)) < len(names):
-        problems.report(found, "names images more than once; each is taken once.")
+        problems.report(listed, "names images more than once; each is taken once.")
     return names
 
 
 def _unrelated(path: Path, first: int, problems: Problems) -> set[tuple[str, int]]:
-    """Pairs of image and caption, counted from 0."""
+    """Pairs of image and caption index, from 0."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}; unrelated captions are unknown."
         ) from error
-    found: set[tuple[str, int]] = set()
+    pairs: set[tuple[str, int]] = set()
     for number, line in enumerate(lines, start=1):
         parts = [part for part in re.split(r"[\s,#]+", line) if part]
         if len(parts) == 2 and re.fullmatch(r"\d{1,6}", parts[1], re.ASCII) and int(parts[1]) >= first:
-            found.add((re.sub(r"\.(jpe?g|txt|xml)$", "", parts[0]), int(parts[1]) - first))
-        elif parts and number > 1:  # the first line can name the columns
+            pairs.add((re.sub(r"\.(jpe?g|txt|xml)$", "", parts[0]), int(parts[1]) - first))
+        elif parts and number > 1:  # the first line can contain column names
             problems.report(path, f"line {number} is {line!r:.60}; an image and a caption's number are expected.")
-    return found
+    return pairs

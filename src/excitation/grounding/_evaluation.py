@@ -1,4 +1,4 @@
-"""Recall, average precision, and how sure they are (Tables 4 and 5)."""
+"""Recall and average precision with confidence intervals (Tables 4 and 5)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ AP_DEFINITION = (
     " precision is the sum over hits of precision, divided by the number of phrases. mAP (group) is the mean over the"
     " eight groups, a phrase with several types counts in each; mAP (phrase) is the mean over distinct phrases."
 )
-"""To be printed below tables; the code of 2015 was not found."""
+"""Definition for table notes; the original code of 2015 is not available."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One row of Tables 4 and 5; all figures from 0 to 1.
+    """One row of Tables 4 and 5; all values in [0, 1].
 
     Attributes:
-        phrases: how many were judged.
-        recall: at 1, 5 and 10, of all phrases.
-        group_recall: at 5, by group; only groups that occur.
-        group_mean: of `group_recall`.
+        phrases: number of judged phrases.
+        recall: recall at 1, 5 and 10 over all phrases.
+        group_recall: recall at 5 by group, for groups that occur.
+        group_mean: mean of `group_recall`.
         group_ap: average precision by group.
-        phrase_ap: by distinct phrase.
+        phrase_ap: average precision by distinct phrase.
     """
 
     phrases: int
@@ -47,7 +47,7 @@ class Scores:
 
     @property
     def map_group(self) -> float:
-        """Mean average precision over groups; `nan` if no phrase has one of the eight types."""
+        """Mean average precision over groups; NaN if no phrase has one of the eight types."""
         return _mean(self.group_ap)
 
     @property
@@ -57,43 +57,43 @@ class Scores:
 
 
 def small_only(judged: Sequence[Judgement]) -> list[Judgement]:
-    """The subset of Table 4: phrases whose box is below a quarter of the image."""
+    """The subset of Table 4: phrases whose box covers less than a quarter of the image."""
     return [item for item in judged if item.small]
 
 
 def recall_at(judged: Sequence[Judgement], rank: int) -> float:
-    """The share of phrases that have a right box among their first `rank`, 0 to 1.
+    """The fraction of phrases with a correct box among the first `rank` boxes, in [0, 1].
 
     Raises:
-        ExcitationError: no phrase, or a rank below 1.
+        ExcitationError: no phrases, or a rank below 1.
     """
     _check(judged, rank)
     return sum(_hit(item, rank) for item in judged) / len(judged)
 
 
 def average_precision(judged: Sequence[Judgement]) -> float:
-    """Average precision of some phrases together, 0 to 1; see `AP_DEFINITION`.
+    """Average precision of a set of phrases, in [0, 1]; see `AP_DEFINITION`.
 
-    Of equal scores, boxes of earlier phrases come first, and of one phrase the better ranked.
+    Boxes with equal scores are ordered by phrase, and within a phrase by rank.
 
     Raises:
-        ExcitationError: no phrase.
+        ExcitationError: no phrases.
     """
     _check(judged)
     scores = np.concatenate([item.scores for item in judged])
     hits = np.concatenate([_first_only(item) for item in judged])
-    found = hits[np.argsort(-scores, kind="stable")]
-    positions = np.flatnonzero(found) + 1
+    correct = hits[np.argsort(-scores, kind="stable")]
+    positions = np.flatnonzero(correct) + 1
     precision = np.arange(1, len(positions) + 1) / positions
     raised = np.maximum.accumulate(precision[::-1])
     return float(raised.sum() / len(judged))
 
 
 def evaluate(judged: Sequence[Judgement]) -> Scores:
-    """All figures of Tables 4 and 5 for one method.
+    """All values of Tables 4 and 5 for one method.
 
     Raises:
-        ExcitationError: no phrase.
+        ExcitationError: no phrases.
     """
     _check(judged)
     groups = {name: [item for item in judged if name in item.types] for name in GROUPS}
@@ -113,16 +113,16 @@ def evaluate(judged: Sequence[Judgement]) -> Scores:
 
 
 def recall_interval(judged: Sequence[Judgement], rank: int, *, by_group: bool = False, seed: int = 0) -> Interval:
-    """A 95 % interval of recall, by drawing images with replacement.
+    """A 95 % confidence interval of recall, by bootstrap over images.
 
     Args:
-        judged: of one method.
+        judged: judgements of one method.
         rank: 1 or more.
-        by_group: of the mean over groups (Table 5) in place of the overall recall.
-        seed: same seed, same interval.
+        by_group: whether to use the mean over groups (Table 5) instead of the overall recall.
+        seed: random seed.
 
     Raises:
-        ExcitationError: no phrase (of a group), or a rank below 1.
+        ExcitationError: no phrases (of any group), or a rank below 1.
     """
     _check(judged, rank)
     rows = [
@@ -134,12 +134,12 @@ def recall_interval(judged: Sequence[Judgement], rank: int, *, by_group: bool = 
 
 
 def compare_recall(first: Sequence[Judgement], second: Sequence[Judgement], rank: int, *, seed: int = 0) -> Comparison:
-    """The difference of two methods' recall on the phrases that both have: paired, by images.
+    """The difference in recall of two methods on their common phrases, paired by image.
 
-    For one group, or for small boxes, give the judgements of these phrases alone.
+    To compare one group, or small boxes, pass only the judgements of these phrases.
 
     Raises:
-        ExcitationError: no phrase in common, a phrase that occurs twice, or a rank below 1.
+        ExcitationError: no common phrases, a duplicate phrase, or a rank below 1.
     """
     sides: list[Outcomes] = []
     for judged in (first, second):
@@ -159,19 +159,19 @@ def bootstrap(
     level: float | int = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """An interval of any figure, such as mean average precision, by drawing images with replacement.
+    """A confidence interval of any statistic, such as mean average precision, by bootstrap over images.
 
-    The figure is computed anew for each draw, which takes its time; for recall, `recall_interval` is quicker.
+    The statistic is recomputed for each sample, which is slow. For recall, `recall_interval` is faster.
 
     Args:
-        judged: of one method.
-        figure: made of judgements; an image that was drawn twice gives its judgements twice.
-        samples: how many draws.
-        level: how much of the drawn values lies within, 0 to 1.
-        seed: same seed, same interval.
+        judged: judgements of one method.
+        figure: function from judgements to the statistic; an image drawn twice contributes its judgements twice.
+        samples: number of bootstrap samples.
+        level: coverage of the interval, in [0, 1].
+        seed: random seed.
 
     Raises:
-        ExcitationError: no phrase, or a number out of range.
+        ExcitationError: no phrases, or a number out of range.
     """
     _check(judged)
     check_number("samples", samples, "a number of draws from 1 on", least=1, whole=True)
@@ -195,10 +195,10 @@ def _hit(item: Judgement, rank: int) -> bool:
 
 
 def _first_only(item: Judgement) -> np.ndarray:
-    found = np.zeros(len(item.correct), dtype=np.bool_)
+    first = np.zeros(len(item.correct), dtype=np.bool_)
     if item.first is not None:
-        found[item.first] = True
-    return found
+        first[item.first] = True
+    return first
 
 
 def _mean(values: dict[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""Region proposals of a picture, made here: from merged superpixels, or by OpenCV's contributed modules."""
+"""Computation of region proposals: by merging superpixels, or with OpenCV's contributed modules."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ._proposals import COUNT, ProposalError, Proposals, Segments
 
 SUPERPIXELS = 256
 SIZE_WEIGHTS = (0.0, 1.0)
-"""How strongly small regions are merged first, one hierarchy each."""
+"""Weights of region size in the merge order; each defines one hierarchy."""
 
 
 def superpixel_proposals(
     image: UInt8[np.ndarray, "height width 3"], count: int = COUNT, *, superpixels: int = SUPERPIXELS
 ) -> Proposals:
-    """Segment proposals by merging superpixels (SLIC, from scikit-image), neighbours of similar colour first.
+    """Segment proposals by merging superpixels (SLIC, from scikit-image), in order of colour similarity of neighbours.
 
-    Two hierarchies are built: one merges by distance in colour (CIELAB) alone, the other small regions first. Each
-    region that a merge makes is a proposal, then the superpixels themselves; what occurs twice is taken once. The score
-    is the mean distance in colour to the neighbours, by length of the common border: regions that stand out are better.
-    Proposals are in the order of this score; those of merges are preferred over single superpixels.
+    Two hierarchies are built: one merges by colour distance (CIELAB) only, the other merges small regions first. Every
+    merged region is a proposal, followed by the superpixels; duplicates are removed. The score is the mean colour
+    distance to the neighbours, weighted by the length of the common border: regions with high contrast are better.
+    Proposals are ordered by this score, merged regions before single superpixels.
 
     Args:
-        image: red, green, blue.
-        count: the largest number of proposals. Small or plain pictures can have fewer.
-        superpixels: about how many.
+        image: RGB values, `(height, width, 3)`, uint8.
+        count: maximum number of proposals. Small or uniform images can have fewer.
+        superpixels: approximate number of superpixels.
 
     Raises:
-        ProposalError: scikit-image is missing, or the picture has another type or shape.
+        ProposalError: scikit-image is missing, or the image has another type or shape.
     """
     _check_image(image)
     check_number("count", count, "a number of proposals from 1 on", least=1, whole=True)
@@ -63,14 +63,14 @@ def superpixel_proposals(
 
 
 def selective_search(image: UInt8[np.ndarray, "height width 3"], count: int = COUNT) -> Proposals:
-    """Boxes of selective search in its fast form, from OpenCV's contributed modules, in its own order.
+    """Boxes of selective search in its fast mode, from OpenCV's contributed modules, in its own order.
 
     Args:
-        image: red, green, blue.
-        count: the first so many are kept.
+        image: RGB values, `(height, width, 3)`, uint8.
+        count: maximum number of boxes; the first ones are kept.
 
     Raises:
-        ProposalError: the module is missing, or the picture has another type or shape.
+        ProposalError: the module is missing, or the image has another type or shape.
 
     Source: Uijlings et al., "Selective Search for Object Recognition", IJCV 2013.
     """
@@ -78,8 +78,8 @@ def selective_search(image: UInt8[np.ndarray, "height width 3"], count: int = CO
     search = _opencv().ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))
     search.switchToSelectiveSearchFast()
-    found = np.asarray(search.process(), dtype=np.float64).reshape(-1, 4)
-    return _from_corners(found[:, :2], found[:, 2:], None, image).best(count)
+    corners = np.asarray(search.process(), dtype=np.float64).reshape(-1, 4)
+    return _from_corners(corners[:, :2], corners[:, 2:], None, image).best(count)
 
 
 def edge_boxes(
@@ -92,14 +92,14 @@ def edge_boxes(
     """Boxes of EdgeBoxes, from OpenCV's contributed modules, best first.
 
     Args:
-        image: red, green, blue.
-        count: the most boxes.
-        model: the file of the structured forest that finds edges (`model.yml.gz`). It is not part of OpenCV.
-        edges: in place of a model, the strength of the edge at each pixel, 0 to 1, by any other detector.
+        image: RGB values, `(height, width, 3)`, uint8.
+        count: maximum number of boxes.
+        model: file of the structured forest for edge detection (`model.yml.gz`), which is not part of OpenCV.
+        edges: alternative to a model: edge strength at each pixel, `(height, width)`, in [0, 1].
 
     Raises:
-        ProposalError: the module or the model is missing, both or none of `model` and `edges` are given, or the picture
-            or the edges have another type or shape.
+        ProposalError: the module or the model is missing, both or neither of `model` and `edges` are given, or the
+            image or the edges have another type or shape.
 
     Source: Zitnick and Dollár, "Edge Boxes: Locating Object Proposals from Edges", ECCV 2014.
     """
@@ -132,7 +132,7 @@ def _boxes_of_edges(processing: Any, strength: np.ndarray, count: int) -> tuple[
 
 
 def _orientation(strength: np.ndarray) -> np.ndarray:
-    """The direction across each edge, 0 to pi, from second derivatives of the smoothed edge map."""
+    """The direction across each edge, in [0, pi], from second derivatives of the smoothed edge map."""
     smooth = _opencv().GaussianBlur(strength, (9, 9), 2.0)
     dy, dx = np.gradient(smooth)
     dxy, dxx = np.gradient(dx)
@@ -169,7 +169,7 @@ def _from_corners(first: np.ndarray, sides: np.ndarray, scores: np.ndarray | Non
 
 
 def _borders(labels: np.ndarray, number: int) -> np.ndarray:
-    """How many pairs of neighbouring pixels each pair of superpixels shares."""
+    """The number of adjacent pixel pairs between each pair of superpixels."""
     borders = np.zeros((number, number))
     for one, two in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         np.add.at(borders, (one.flatten(), two.flatten()), 1.0)
@@ -179,20 +179,20 @@ def _borders(labels: np.ndarray, number: int) -> np.ndarray:
 
 
 def _merge(colours: np.ndarray, pixels: np.ndarray, borders: np.ndarray, size_weight: float) -> np.ndarray:
-    """The regions that greedy merging of neighbours makes, the last ones first."""
+    """The regions created by greedy merging of neighbours, last ones first."""
     number = len(pixels)
     colours, pixels, borders = colours.copy(), pixels.copy(), borders.copy()
     members = np.eye(number, dtype=np.bool_)
     total = pixels.sum()
 
     def costs(one: int) -> np.ndarray:
-        """Of merging a region with each other; infinite where they are no neighbours."""
+        """The cost of merging a region with each other region; infinite if they are not adjacent."""
         distance = np.linalg.norm(colours - colours[one], axis=1) / 100
         cost = distance + size_weight * (pixels + pixels[one]) / total
         return np.where(borders[one] > 0, cost, np.inf)
 
     table = np.stack([costs(one) for one in range(number)]) if number else np.zeros((0, 0))
-    found = []
+    regions = []
     for _ in range(number - 1):
         one, two = divmod(int(table.argmin()), number)
         if not np.isfinite(table[one, two]):
@@ -201,20 +201,20 @@ def _merge(colours: np.ndarray, pixels: np.ndarray, borders: np.ndarray, size_we
         colours[one] = (colours[[one, two]] * sizes[:, None]).sum(0) / sizes.sum()
         pixels[one] = sizes.sum()
         members[one] |= members[two]
-        found.append(members[one].copy())
+        regions.append(members[one].copy())
         borders[one] += borders[two]
         borders[:, one] += borders[:, two]
         borders[two] = borders[:, two] = 0
         borders[one, one] = 0
         table[two] = table[:, two] = np.inf
         table[one] = table[:, one] = costs(one)
-    return np.array(found[::-1], dtype=np.bool_).reshape(-1, number)
+    return np.array(regions[::-1], dtype=np.bool_).reshape(-1, number)
 
 
 def _contrast(
     members: np.ndarray, colours: np.ndarray, pixels: np.ndarray, borders: np.ndarray
 ) -> Float[np.ndarray, " region"]:
-    """Mean distance in colour between a region and what lies across its border; 0 for the whole picture."""
+    """Mean colour distance between a region and the pixels across its border; 0 for the full image."""
     weights = members * pixels
     means = weights @ colours / weights.sum(1, keepdims=True)
     outside = (members @ borders) * ~members

@@ -1,4 +1,4 @@
-"""Phrases in JSON: a list of phrases with boxes, and the references of RefCOCO."""
+"""Phrases in JSON: a list of phrases with boxes, and the referring expressions of RefCOCO."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def read_phrases_json(
 ) -> PhraseDataset:
     """Read a list of phrases with boxes.
 
-    The file holds a list of objects: `file` (the picture's name), `caption`, `phrase` (words of the caption),
-    `boxes_xywh` (`[x, y, width, height]` each, in pixels from 0), and if known `split`, `types` (of the eight groups),
-    `entity`, `start` (position of the phrase's first word in the caption), `height` and `width` of the picture. Without
-    `start`, the phrase stands where its words first occur and no earlier phrase of the same words stands.
+    The file contains a list of objects with the fields `file` (name of the picture), `caption`, `phrase` (words of the
+    caption) and `boxes_xywh` (`[x, y, width, height]` each, in pixels from 0). Optional fields are `split`, `types` (of
+    the eight groups), `entity`, `start` (index of the phrase's first word in the caption), and `height` and `width` of
+    the picture. Without `start`, the first occurrence of the words that no earlier phrase occupies is used.
 
     Args:
         file: the JSON file.
-        images: the folder of the pictures.
-        split: only phrases of this split.
+        images: folder of the pictures.
+        split: only phrases of this split are read, if given.
 
     Returns:
-        Images, by name of file. Entries that cannot be used are left out and listed.
+        The dataset; the id of an image is its file name. Invalid entries are skipped and listed in `problems`.
 
     Raises:
-        DataError: the file cannot be read, is no such list, or has no phrase of the split.
+        DataError: the file cannot be read, is not such a list, or contains no phrase of the split.
     """
     place = _path("file", file)
     entries = _entries(read_json(place), place, "phrases")
     folder = _path("images", images)
-    wanted = [item for item in entries if split is None or item.get("split") == split]
-    if not wanted:
+    selected = [item for item in entries if split is None or item.get("split") == split]
+    if not selected:
         raise DataError(f"{place}: has no phrase of split {split!r}.")
     problems = Problems()
     by_image: dict[str, list[dict[str, Any]]] = {}
-    for item in wanted:
+    for item in selected:
         if isinstance(item.get("file"), str) and safe_below(folder, item["file"]) is not None:
             by_image.setdefault(item["file"], []).append(item)
         else:
@@ -83,22 +83,23 @@ def read_refcoco(
     images: str | os.PathLike[str],
     split: str | None = None,
 ) -> PhraseDataset:
-    """Read references to single objects, as RefCOCO, RefCOCO+ and RefCOCOg have them.
+    """Read referring expressions in the format of RefCOCO, RefCOCO+ and RefCOCOg.
 
-    The published `refs(...).p` is a pickle, which can run any program when it is read, and is refused. Convert one that
-    you trust with `json.dump(pickle.load(open("refs(unc).p", "rb"), encoding="latin1"), open("refs.json", "w"))`.
+    The published `refs(...).p` file is a pickle, which can run any code when it is loaded, and is rejected. Convert a
+    trusted file with `json.dump(pickle.load(open("refs(unc).p", "rb"), encoding="latin1"), open("refs.json", "w"))`.
 
     Args:
-        refs: the references as JSON: a list of objects with `ref_id`, `ann_id`, `image_id`, `split` and `sentences`.
+        refs: the expressions as JSON: a list of objects with `ref_id`, `ann_id`, `image_id`, `split` and `sentences`.
         instances: the objects in COCO's format, `instances.json`.
-        images: the folder of the pictures.
-        split: such as `"val"` or `"testA"`; without it, all.
+        images: folder of the pictures.
+        split: such as `"val"` or `"testA"`; all splits if not given.
 
     Returns:
-        Images by id. Each sentence is a caption that is one phrase as a whole, without types; its entity is the object.
+        The dataset, with images by id. Each sentence is a caption with a single phrase, without types. Its entity is
+        the object.
 
     Raises:
-        DataError: a pickle, or a file that cannot be read or holds something else.
+        DataError: a pickle, or a file that cannot be read or has another content.
     """
     place = _path("refs", refs)
     if place.suffix in PICKLES:
@@ -135,12 +136,12 @@ def read_refcoco(
         for row in by_image[image_id]:
             number = row.get("ann_id")
             item = objects.get(number, {}) if isinstance(number, int) else {}
-            found = _xywh([item.get("bbox")], size)
-            if isinstance(found, str):
-                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}: {found}.")
+            boxes = _xywh([item.get("bbox")], size)
+            if isinstance(boxes, str):
+                problems.report(place, f"reference {row.get('ref_id')!r:.40} is to object {number!r:.40}: {boxes}.")
                 continue
             for words in _sentences(row.get("sentences")):
-                phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), found))
+                phrases.append(Phrase(image_id, len(captions), words, (0, len(words)), (), str(number), boxes))
                 captions.append(words)
         return CaptionedImage(
             image_id, path if path is not None and path.is_file() else None, size, tuple(captions), tuple(phrases)
@@ -152,7 +153,7 @@ def read_refcoco(
 def _phrase(
     row: dict[str, Any], image_id: str, size: tuple[int, int], captions: dict[str, int], taken: set[tuple[int, int]]
 ) -> Phrase | str:
-    """A phrase, or what is wrong with it."""
+    """Convert an entry to a phrase, or return the problem."""
     caption, text = row.get("caption"), row.get("phrase")
     if not isinstance(caption, str) or not isinstance(text, str) or not text.split():
         return "a caption, or words of the phrase, are missing"
@@ -190,8 +191,8 @@ def _sentences(stored: object) -> Iterable[tuple[str, ...]]:
 
 
 def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
-    """Boxes within the picture, or what is wrong with them."""
-    found: list[Box] = []
+    """Convert boxes to boxes within the picture, or return the problem."""
+    boxes: list[Box] = []
     for item in stored if isinstance(stored, list) else [None]:
         if not isinstance(item, list) or len(item) != 4 or not all(map(is_finite_number, item)):
             return "no boxes of four finite numbers are given"
@@ -199,8 +200,8 @@ def _xywh(stored: object, size: tuple[int, int]) -> tuple[Box, ...] | str:
         inside, _ = clip_box((x, y, x + width, y + height), size)
         if inside is None:
             return "a box has no area in the picture"
-        found.append(inside)
-    return tuple(found)
+        boxes.append(inside)
+    return tuple(boxes)
 
 
 def _written_size(row: dict[str, Any]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Whether ranked boxes are right for a phrase, by the protocol of one paper or another."""
+"""Evaluation of ranked boxes for a phrase, with the protocol of one of several papers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._phrases import Phrase, is_small
 from ._rescoring import Detections
 
 LEAST = 0.5
-"""Intersection over union from which a box is right."""
+"""Minimum intersection over union of a correct box."""
 
 Protocol = Literal["merged-inclusive", "any", "merged"]
 
@@ -30,21 +30,21 @@ PROTOCOLS: dict[str, str] = {
     "merged": "a box is right if its intersection over union with the smallest box around all boxes of the phrase's"
     " entity is 0.5 or more; lengths are xmax - xmin",
 }
-"""What each protocol means, for the notes of a table. Phrases without boxes are not judged."""
+"""Description of each protocol, for table notes. Phrases without boxes are not judged."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How the ranked boxes of one phrase did.
+    """The evaluation of the ranked boxes of one phrase.
 
     Attributes:
-        image: the image's id.
-        key: tells the phrase from all others of its image.
+        image: id of the image.
+        key: identifies the phrase within its image.
         text: its words in lower case.
         types: its groups.
-        small: whether its merged box is below a quarter of the image.
-        scores: of its boxes, descending.
-        correct: whether each box is right.
+        small: whether its merged box covers less than a quarter of the image.
+        scores: scores of the boxes, descending.
+        correct: whether each box is correct.
     """
 
     image: str
@@ -57,7 +57,7 @@ class Judgement:
 
     @property
     def first(self) -> int | None:
-        """Position of the first right box, from 0; `None` if none is right."""
+        """Index of the first correct box; `None` if no box is correct."""
         return int(self.correct.argmax()) if self.correct.any() else None
 
 
@@ -67,13 +67,13 @@ def judge_phrase(
     """Judge the ranked boxes of one phrase.
 
     Args:
-        phrase: with at least one box.
+        phrase: a phrase with at least one box.
         size: `(height, width)` of the image in pixels.
-        detections: anybody's; none counts as missed.
-        protocol: one of `PROTOCOLS`.
+        detections: ranked boxes of any model; an empty list counts as missed.
+        protocol: a name in `PROTOCOLS`.
 
     Raises:
-        ExcitationError: the phrase has no box, or there is no such protocol.
+        ExcitationError: a phrase without boxes, or an unknown protocol.
     """
     check_choice("protocol", protocol, tuple(PROTOCOLS))
     target = phrase.target
@@ -99,31 +99,31 @@ def judge_phrases(
     detections: Sequence[Detections],
     protocol: Protocol = "merged-inclusive",
 ) -> list[Judgement]:
-    """Judge all phrases of one image that have boxes; others are passed over.
+    """Judge all phrases of one image that have boxes; other phrases are skipped.
 
     Args:
-        phrases: of one image.
+        phrases: phrases of one image.
         size: `(height, width)` of the image in pixels.
-        detections: of each phrase.
-        protocol: one of `PROTOCOLS`.
+        detections: detections of each phrase.
+        protocol: a name in `PROTOCOLS`.
 
     Raises:
-        ExcitationError: another number of detections, or no such protocol.
+        ExcitationError: different numbers of phrases and detections, or an unknown protocol.
     """
     if len(phrases) != len(detections):
         raise ExcitationError(f"{len(phrases)} phrases have {len(detections)} lists of boxes; one each is expected.")
     pairs = zip(phrases, detections, strict=True)
-    return [judge_phrase(phrase, size, found, protocol) for phrase, found in pairs if phrase.boxes]
+    return [judge_phrase(phrase, size, ranked, protocol) for phrase, ranked in pairs if phrase.boxes]
 
 
 def _is_correct(
     boxes: Float[torch.Tensor, "box 4"], targets: Iterable[Box], protocol: Protocol
 ) -> Bool[np.ndarray, " box"]:
-    wanted = torch.tensor([tuple(map(float, box)) for box in targets], dtype=torch.float64)
-    found = boxes.to(torch.float64).cpu()
+    truth = torch.tensor([tuple(map(float, box)) for box in targets], dtype=torch.float64)
+    candidates = boxes.to(torch.float64).cpu()
     if protocol != "merged-inclusive":
-        # Half-open boxes end one pixel after the last one inside.
+        # Half-open boxes end one pixel after the last pixel inside.
         last = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
-        wanted, found = wanted - last, found - last
-    best = box_overlaps(found, wanted).amax(1)
+        truth, candidates = truth - last, candidates - last
+    best = box_overlaps(candidates, truth).amax(1)
     return np.asarray((best >= LEAST).numpy())

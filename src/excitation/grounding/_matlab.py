@@ -1,7 +1,7 @@
-"""MATLAB files with arrays of numbers and cells of such arrays, read without trust.
+"""Untrusted MATLAB files with numeric arrays and cell arrays of them.
 
-Version 5 is read here: SciPy's reader follows cells inside cells without limit, and a file of 5 MB that nests them
-ends the process. Version 7.3 is HDF5, which h5py reads.
+This module parses version 5 itself: SciPy's reader follows nested cells without limit, and a file of 5 MB with deep
+nesting crashes the process. h5py reads version 7.3, which is HDF5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .._files import read_at_most
 from ._proposals import ProposalError
 
 MAX_BYTES = 2**28
-"""Of a file, and of all that its compressed parts unpack to."""
+"""Maximum size of a file, and of its decompressed parts together."""
 
 MAX_CELLS = 200_000
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -34,36 +34,37 @@ Value = np.ndarray | list[np.ndarray]
 
 
 def read_matlab(path: Path, names: Iterable[str]) -> dict[str, Value]:
-    """Read some variables of a `.mat` file.
+    """Read selected variables of a `.mat` file.
 
     Args:
-        path: of version 5 (`save -v6` and `-v7`) or 7.3.
-        names: the variables wanted.
+        path: a file of version 5 (`save -v6` and `-v7`) or 7.3.
+        names: names of the variables.
 
     Returns:
-        Those that are there: arrays as MATLAB shows them, cells as lists in MATLAB's order.
+        The variables that are present: arrays as in MATLAB, cell arrays as lists in MATLAB's order.
 
     Raises:
-        ProposalError: missing, no such file, broken, too large, or a wanted variable that holds no numbers.
+        ProposalError: a missing package, or a file that is missing, damaged, too large, or with a selected variable
+            that is not numeric.
     """
-    wanted = frozenset(names)
+    selected = frozenset(names)
     try:
         content = read_at_most(path, MAX_BYTES)
     except OSError as error:
         raise ProposalError(f"{path}: cannot be read: {error.strerror or error}.") from error
     if content is None:
         raise ProposalError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, too large for a file of proposals.")
-    # Version 7.3 begins with a header of MATLAB's own; other writers of HDF5 have none.
+    # Version 7.3 files of MATLAB begin with MATLAB's header; files of other HDF5 writers do not.
     if any(content[place : place + 8] == HDF5_MAGIC for place in (0, 512)):
-        return _read_hdf5(path, wanted)
+        return _read_hdf5(path, selected)
     try:
-        return dict(_Version5(content).variables(wanted))
+        return dict(_Version5(content).variables(selected))
     except (_BrokenError, struct.error, zlib.error, ValueError, OverflowError) as error:
         raise ProposalError(f"{path}: is no MATLAB file that can be read: {error}") from error
 
 
 class _BrokenError(Exception):
-    """What is wrong with a file of version 5."""
+    """The problem of a file of version 5."""
 
 
 class _Version5:
@@ -75,7 +76,7 @@ class _Version5:
         self._content = memoryview(content)
         self._budget = MAX_BYTES
 
-    def variables(self, wanted: frozenset[str]) -> Iterator[tuple[str, Value]]:
+    def variables(self, selected: frozenset[str]) -> Iterator[tuple[str, Value]]:
         for kind, data in self._elements(self._content[HEADER:], aligned=False):
             if kind == COMPRESSED:
                 inner = list(self._elements(self._unpacked(data)))
@@ -84,7 +85,7 @@ class _Version5:
                 kind, data = inner[0]
             if kind != MATRIX:
                 raise _BrokenError(f"an element of type {kind} stands where a variable is expected.")
-            name, value = self._matrix(data, wanted, cells=True)
+            name, value = self._matrix(data, selected, cells=True)
             if value is not None:
                 yield name, value
 
@@ -99,28 +100,28 @@ class _Version5:
         return memoryview(plain)
 
     def _elements(self, data: memoryview, *, aligned: bool = True) -> Iterator[tuple[int, memoryview]]:
-        """Type and content of one element after the other."""
+        """Iterate over elements: type and content."""
         place = 0
         while place < len(data):
             if len(data) - place < 8:
                 raise _BrokenError("it ends within an element's head.")
             kind, size = struct.unpack_from(f"{self._order}II", data, place)
             start = place + 8
-            if kind >> 16:  # the short form: type and size in one word, content in the other
+            if kind >> 16:  # short form: type and size in one word, content in the next
                 kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
                 if size > 4:
                     raise _BrokenError(f"an element of the short form claims {size} bytes.")
                 place += 8
             else:
-                # What is compressed is followed at once by the next element.
+                # Compressed data are followed by the next element without padding.
                 place = start + (size if kind == COMPRESSED and not aligned else -(-size // 8) * 8)
             if start + size > len(data):
                 raise _BrokenError(f"an element claims {size} bytes, {len(data) - start} are left.")
             yield kind, data[start : start + size]
 
-    def _matrix(self, data: memoryview, wanted: frozenset[str], *, cells: bool) -> tuple[str, Value | None]:
-        """Name and value; `None` for what is not wanted. Cells inside cells are refused."""
-        if not len(data):  # MATLAB's way to write an empty array inside a cell
+    def _matrix(self, data: memoryview, selected: frozenset[str], *, cells: bool) -> tuple[str, Value | None]:
+        """Read name and value of a matrix; `None` if not selected. Nested cells are rejected."""
+        if not len(data):  # MATLAB's encoding of an empty array inside a cell
             return "", np.zeros((0, 0))
         parts = self._elements(data)
         flags = self._numbers(next(parts, None), "flags")
@@ -129,7 +130,7 @@ class _Version5:
         if flags.size != 2 or kind != 1 or len(shape) < 2 or min(shape) < 0:
             raise _BrokenError("a variable's head is broken.")
         name = bytes(word).decode("latin-1")
-        if name not in wanted:
+        if name not in selected:
             return name, None
         what, count = int(flags[0]) & 0xFF, math.prod(shape)
         if what == CELL and cells:
@@ -140,10 +141,10 @@ class _Version5:
                 if kind != MATRIX:
                     raise _BrokenError(f"a cell of {name:.40} holds an element of type {kind}.")
                 inner.append(self._matrix(cell, frozenset({""}), cells=False)[1])
-            found = [item for item in inner if isinstance(item, np.ndarray)]
-            if len(inner) != count or len(found) != count:
-                raise _BrokenError(f"variable {name:.40} should have {count} cells of numbers; it has {len(found)}.")
-            return name, found
+            arrays = [item for item in inner if isinstance(item, np.ndarray)]
+            if len(inner) != count or len(arrays) != count:
+                raise _BrokenError(f"variable {name:.40} should have {count} cells of numbers; it has {len(arrays)}.")
+            return name, arrays
         if not FIRST_NUMERIC <= what <= LAST_NUMERIC or int(flags[0]) & COMPLEX:
             raise _BrokenError(f"variable {name:.40} holds no real numbers.")
         values = self._numbers(next(parts, None), "numbers")
@@ -158,7 +159,7 @@ class _Version5:
         return np.frombuffer(data, dtype=f"{self._order}{NUMBERS[kind]}")
 
 
-def _read_hdf5(path: Path, wanted: frozenset[str]) -> dict[str, Value]:
+def _read_hdf5(path: Path, selected: frozenset[str]) -> dict[str, Value]:
     try:
         import h5py
     except ImportError as error:
@@ -167,8 +168,8 @@ def _read_hdf5(path: Path, wanted: frozenset[str]) -> dict[str, Value]:
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            return {name: _hdf5_value(h5py, file, name) for name in sorted(wanted) if name in file}
-    # What h5py raises for broken files: the library's own errors come as OSError or RuntimeError.
+            return {name: _hdf5_value(h5py, file, name) for name in sorted(selected) if name in file}
+    # h5py raises these errors for damaged files; errors of the HDF5 library appear as OSError or RuntimeError.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         if isinstance(error, ProposalError):
             raise ProposalError(f"{path}: {error}") from error
@@ -179,31 +180,31 @@ def _hdf5_value(h5py: Any, file: Any, name: str) -> Value:
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ProposalError(f"variable {name} is a link; only what stands in the file itself is read.")
     budget = MAX_BYTES
-    found = _hdf5_dataset(h5py, file[name], name)
-    if found.dtype != h5py.ref_dtype:
-        return _hdf5_numbers(found, name, budget)
-    if found.size > MAX_CELLS:
-        raise ProposalError(f"variable {name} has {found.size} cells; {MAX_CELLS} are read at most.")
+    dataset = _hdf5_dataset(h5py, file[name], name)
+    if dataset.dtype != h5py.ref_dtype:
+        return _hdf5_numbers(dataset, name, budget)
+    if dataset.size > MAX_CELLS:
+        raise ProposalError(f"variable {name} has {dataset.size} cells; {MAX_CELLS} are read at most.")
     cells = []
-    for reference in found[()].T.flatten(order="F"):
+    for reference in dataset[()].T.flatten(order="F"):
         cells.append(_hdf5_numbers(_hdf5_dataset(h5py, file[reference], name), name, budget))
         budget -= cells[-1].nbytes
     return cells
 
 
-def _hdf5_dataset(h5py: Any, found: Any, name: str) -> Any:
-    if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
+def _hdf5_dataset(h5py: Any, item: Any, name: str) -> Any:
+    if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
         raise ProposalError(f"variable {name} is no array in the file itself.")
-    return found
+    return item
 
 
-def _hdf5_numbers(found: Any, name: str, budget: int) -> np.ndarray:
-    if found.dtype.kind not in "iufb":
+def _hdf5_numbers(dataset: Any, name: str, budget: int) -> np.ndarray:
+    if dataset.dtype.kind not in "iufb":
         raise ProposalError(f"variable {name} holds no real numbers.")
-    if found.size * found.dtype.itemsize > budget:
+    if dataset.size * dataset.dtype.itemsize > budget:
         raise ProposalError(f"variable {name} is larger than {MAX_BYTES // 2**20} MiB, too large for proposals.")
-    if found.attrs.get("MATLAB_empty", 0):
+    if dataset.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
-    # HDF5 counts rows first, MATLAB columns.
-    values: np.ndarray = np.asarray(found[()]).T
+    # HDF5 is row-major, MATLAB column-major.
+    values: np.ndarray = np.asarray(dataset[()]).T
     return values

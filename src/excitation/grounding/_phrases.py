@@ -1,4 +1,4 @@
-"""Noun phrases of captions with the boxes they point to, whatever format they came in."""
+"""Noun phrases of captions with their boxes, independent of the file format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUPS = ("people", "clothing", "bodyparts", "animals", "vehicles", "instruments
 """The eight types of phrases for which results are reported (Table 5)."""
 
 NOT_VISUAL = "notvisual"
-"""The type of phrases that cannot be seen, such as "each other". They never have boxes."""
+"""The type of phrases without a visible referent, such as "each other". They never have boxes."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class Phrase:
     """A noun phrase of a caption.
 
     Attributes:
-        image: the image's id.
-        caption: the caption's number among the image's, from 0.
-        words: as written, in order.
-        span: positions of the first word and of the word after the last, in the caption.
-        types: of `GROUPS`, or `"notvisual"`. A phrase can have several; it has none where the data set knows no types.
-        entity: id of what it means. Phrases of one image with the same entity mean the same. `"0"` for `"notvisual"`.
-        boxes: where that is, `(x0, y0, x1, y1)` in pixels, half open; none where nobody has drawn any.
+        image: id of the image.
+        caption: index of the caption in the image.
+        words: words in order, as written.
+        span: index of the first word and index after the last word, in the caption.
+        types: types in `GROUPS`, or `"notvisual"`. A phrase can have several types, or none if the dataset defines
+            none.
+        entity: id of its referent. Phrases of one image with the same entity refer to the same thing. `"0"` for
+            `"notvisual"`.
+        boxes: boxes of the referent, `(x0, y0, x1, y1)` in pixels, half open; empty if not annotated.
     """
 
     image: str
@@ -41,17 +43,17 @@ class Phrase:
 
     @property
     def text(self) -> str:
-        """Its words with a space between."""
+        """The words, separated by spaces."""
         return " ".join(self.words)
 
     @property
     def key(self) -> str:
-        """Tells it from all other phrases of its image: caption and span."""
+        """Caption and span, which identify the phrase within its image."""
         return f"{self.caption}:{self.span[0]}-{self.span[1]}"
 
     @property
     def target(self) -> Box | None:
-        """The smallest box around all its boxes; `None` if it has none."""
+        """The smallest box around all boxes; `None` if there are none."""
         return merge_boxes(self.boxes) if self.boxes else None
 
 
@@ -60,11 +62,11 @@ class CaptionedImage:
     """An image with its captions and their phrases.
 
     Attributes:
-        id: unique in its data set.
-        path: the picture's file; `None` if it is not there. Boxes can be judged without it.
+        id: unique within the dataset.
+        path: the picture file; `None` if missing. Boxes can be judged without it.
         size: `(height, width)` in pixels.
-        captions: the words of each; none for a caption that could not be read or was left out.
-        phrases: of all captions, in order.
+        captions: words of each caption; empty for a caption that is unreadable or was skipped.
+        phrases: phrases of all captions, in order.
     """
 
     id: str
@@ -75,12 +77,12 @@ class CaptionedImage:
 
 
 class PhraseDataset:
-    """Captioned images, read one at a time. Iterating skips what cannot be read, and lists it.
+    """Captioned images, read one at a time. Iteration skips unusable images and lists them in `problems`.
 
     Attributes:
-        name: of the data set with its split, for tables.
-        ids: all images it names, readable or not, each once.
-        problems: what was wrong so far, by path. Reading an image adds to it.
+        name: name of the dataset and split, for tables.
+        ids: unique ids of all listed images, readable or not.
+        problems: problems found so far, by path. Reading an image can add problems.
     """
 
     def __init__(
@@ -102,26 +104,26 @@ class PhraseDataset:
                 yield image
 
     def image(self, image_id: str) -> CaptionedImage | None:
-        """One image by its id; `None` if it cannot be used, which `problems` then tells.
+        """Return an image by its id, or `None` if it is unusable; `problems` then contains the reason.
 
         Raises:
-            DataError: no such id.
+            DataError: an unknown id.
         """
         if image_id not in self._known:
             raise DataError(f"{self.name} has no image {image_id!r}.")
         return self._load(image_id)
 
     def phrases(self) -> Iterator[Phrase]:
-        """All phrases of all images that can be read, in order."""
+        """All phrases of all readable images, in order."""
         for image in self:
             yield from image.phrases
 
 
 def merge_boxes(boxes: Iterable[Box]) -> Box:
-    """The smallest box around all.
+    """The smallest box around all boxes.
 
     Raises:
-        DataError: there is none.
+        DataError: there are no boxes.
     """
     sides = list(zip(*boxes, strict=True))
     if not sides:
@@ -130,15 +132,15 @@ def merge_boxes(boxes: Iterable[Box]) -> Box:
 
 
 def is_small(phrase: Phrase, size: tuple[int, int], largest: float | int = 0.25) -> bool:
-    """Whether a phrase is one of the small instances of Table 4.
+    """Whether a phrase belongs to the small instances of Table 4.
 
     Args:
-        phrase: with boxes; one without is not small.
+        phrase: a phrase with boxes; a phrase without boxes is not small.
         size: `(height, width)` of the image in pixels.
-        largest: part of the image's area, 0 to 1, that the box around all its boxes has to stay under.
+        largest: upper limit, as a fraction of the image area in [0, 1], of the box around all its boxes.
 
     Raises:
-        ExcitationError: `largest` is no such number.
+        ExcitationError: `largest` is not such a number.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.3.
     """

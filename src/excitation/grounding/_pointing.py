@@ -1,4 +1,4 @@
-"""Pointing with phrases, as later papers have it: no boxes are proposed, the map's maximum is the answer."""
+"""The pointing game with phrases, as in later papers: the result is the maximum of the map, without proposals."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ POINTING: dict[str, str] = {
     " smallest box around all its boxes, ends included; entities whose first box covers less than 5 % of the image are"
     " left out",
 }
-"""What each protocol means. The point is the first maximum, row by row; no tolerance."""
+"""Description of each protocol. The point is the first maximum in row-major order; there is no tolerance."""
 
 
 @dataclass(frozen=True)
 class Pointed:
-    """The answer to one question.
+    """The result for one phrase or entity.
 
     Attributes:
-        image: the image's id.
-        key: the phrase's key, or the entity.
-        types: groups.
+        image: id of the image.
+        key: key of the phrase, or the entity.
+        types: its groups.
         point: `(x, y)` in pixels from 0.
-        hit: whether it is right.
+        hit: whether the point is correct.
     """
 
     image: str
@@ -53,16 +53,15 @@ def point_phrases(
     """Point for all phrases of one image that have boxes.
 
     Args:
-        phrases: of one image.
-        maps: of each phrase, at the image's size, finite.
-        protocol: one of `POINTING`.
+        phrases: phrases of one image.
+        maps: the map of each phrase, `(phrase, height, width)`, at the size of the image, finite.
+        protocol: a name in `POINTING`.
 
     Returns:
-        One answer per phrase, or per entity.
+        One result per phrase, or per entity.
 
     Raises:
-        ExcitationError: another number of maps, values that are not finite, phrases of several images, or no such
-            protocol.
+        ExcitationError: a wrong number of maps, non-finite values, phrases of several images, or an unknown protocol.
     """
     check_choice("protocol", protocol, tuple(POINTING))
     if len(phrases) != len(maps) or len({phrase.image for phrase in phrases}) > 1:
@@ -77,7 +76,7 @@ def point_phrases(
     for row in boxed:
         entities.setdefault(phrases[row].entity, []).append(row)
     height, width = maps.shape[1:]
-    found = []
+    pointed = []
     for entity, rows in entities.items():
         first = phrases[rows[0]]
         x0, y0, x1, y1 = first.boxes[0]
@@ -86,8 +85,8 @@ def point_phrases(
         x, y = _maximum(maps[rows].to(torch.float64).mean(0))
         x0, y0, x1, y1 = first.target
         types = tuple(dict.fromkeys(name for row in rows for name in phrases[row].types))
-        found.append(Pointed(first.image, entity, types, (x, y), x0 <= x <= x1 - 1 and y0 <= y <= y1 - 1))
-    return found
+        pointed.append(Pointed(first.image, entity, types, (x, y), x0 <= x <= x1 - 1 and y0 <= y <= y1 - 1))
+    return pointed
 
 
 def _by_phrase(phrase: Phrase, point: tuple[int, int]) -> Pointed:
@@ -97,10 +96,10 @@ def _by_phrase(phrase: Phrase, point: tuple[int, int]) -> Pointed:
 
 
 def _maximum(attention: Float[torch.Tensor, "height width"]) -> tuple[int, int]:
-    """`(x, y)` of the first maximum, row by row."""
+    """`(x, y)` of the first maximum in row-major order."""
     if not torch.isfinite(attention).all():
         raise ExcitationError("an attention map holds values that are not finite, so that it points nowhere.")
-    # `argmax` does not promise the first of several.
+    # `argmax` on tensors does not guarantee the first of several maxima.
     best = int((attention == attention.max()).flatten().to(torch.uint8).cpu().numpy().argmax())
     y, x = divmod(best, attention.shape[1])
     return x, y

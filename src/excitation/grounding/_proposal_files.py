@@ -24,7 +24,7 @@ from ._matlab import MAX_BYTES, read_matlab
 from ._proposals import COUNT, ProposalError, Proposals, Segments
 
 MAX_MEMBERS = 2**28
-"""Proposals times superpixels of one picture."""
+"""Maximum number of proposals times superpixels of one picture."""
 
 BROKEN_NPZ = (
     OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError, OverflowError, SyntaxError,
@@ -35,21 +35,21 @@ BROKEN_NPZ = (
 def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
     """Read segment proposals of Multiscale Combinatorial Grouping.
 
-    Boxes are those around the segments. The file's own `bboxes` are not used: they were reduced separately and do not
-    stand in the order of `scores` and `labels`.
+    Boxes are the bounding boxes of the segments. The `bboxes` in the file are not used: they were reduced separately,
+    and their order differs from that of `scores` and `labels`.
 
     Args:
-        path: a `.mat` file with `superpixels` (a number for each pixel), `labels` (the superpixels of each proposal)
-            and, if known, `scores`.
-        count: the best so many by score are kept, best first; the first ones if there are no scores.
+        path: a `.mat` file with `superpixels` (a label per pixel), `labels` (the superpixels of each proposal) and,
+            optionally, `scores`.
+        count: maximum number of proposals, best first; the first ones if there are no scores.
 
     Raises:
-        ProposalError: the file cannot be read, or its parts do not fit together.
+        ProposalError: the file cannot be read, or its parts do not match.
     """
     place = _path(path)
     check_number("count", count, "a number of proposals from 1 on", least=1, whole=True)
-    found = read_matlab(place, ("superpixels", "labels", "scores"))
-    plane, labels, scores = found.get("superpixels"), found.get("labels"), found.get("scores")
+    variables = read_matlab(place, ("superpixels", "labels", "scores"))
+    plane, labels, scores = variables.get("superpixels"), variables.get("labels"), variables.get("scores")
     if not isinstance(plane, np.ndarray) or plane.ndim != 2 or not 0 < plane.size <= MAX_PIXELS:
         raise ProposalError(f"{place}: has no superpixels, one number for each pixel of a picture.")
     if not isinstance(labels, list) or not labels:
@@ -66,9 +66,9 @@ def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
         raise ProposalError(f"{place}: has {len(names)} superpixels, too many for {len(chosen)} proposals.")
     members = np.zeros((len(chosen), len(names)), dtype=np.bool_)
     for row, position in enumerate(chosen):
-        wanted = labels[position].flatten()
-        known = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-        if not wanted.size or (names[known] != wanted).any():
+        labelled = labels[position].flatten()
+        known = np.minimum(np.searchsorted(names, labelled), len(names) - 1)
+        if not labelled.size or (names[known] != labelled).any():
             raise ProposalError(f"{place}: proposal {position + 1} is empty, or names a superpixel that is not there.")
         members[row, known] = True
     segments = Segments(torch.from_numpy(superpixels.reshape(plane.shape).astype(np.int64)), torch.from_numpy(members))
@@ -78,16 +78,16 @@ def read_mcg(path: str | os.PathLike[str], count: int = COUNT) -> Proposals:
 def read_edge_boxes(
     path: str | os.PathLike[str], size: tuple[int, int], count: int = COUNT, *, variable: str = "bbs"
 ) -> Proposals:
-    """Read EdgeBoxes: rows of `x y width height score`, counted from 1.
+    """Read EdgeBoxes: rows of `x y width height score`, with coordinates from 1.
 
     Args:
-        path: a `.mat` file, or a text file with one row a line.
-        size: `(height, width)` of the picture. What reaches beyond is cut off.
-        count: the best so many are kept, best first.
-        variable: the name in a `.mat` file.
+        path: a `.mat` file, or a text file with one box per line.
+        size: `(height, width)` of the picture. Boxes are clipped to it.
+        count: maximum number of boxes, best first.
+        variable: name of the variable in a `.mat` file.
 
     Raises:
-        ProposalError: the file cannot be read or holds something else.
+        ProposalError: the file cannot be read or has another content.
     """
     place = _path(path)
     check_size("size", size)
@@ -100,16 +100,16 @@ def read_edge_boxes(
 
 
 def read_npz_proposals(path: str | os.PathLike[str], size: tuple[int, int], count: int = COUNT) -> Proposals:
-    """Read proposals that `write_npz_proposals`, or anybody, has written.
+    """Read proposals from an NPZ file, for example of `write_npz_proposals`.
 
     Args:
-        path: an NPZ file with `boxes` (`x0, y0, x1, y1`, half open) and, if known, `scores`, or with `superpixels` and
-            `members` in place of boxes. Pickled arrays are refused.
-        size: `(height, width)` of the picture. What reaches beyond is cut off.
-        count: the best so many are kept, best first.
+        path: an NPZ file with `boxes` (`x0, y0, x1, y1`, half open), or with `superpixels` and `members`; optionally
+            with `scores`. Pickled arrays are rejected.
+        size: `(height, width)` of the picture. Boxes are clipped to it.
+        count: maximum number of proposals, best first.
 
     Raises:
-        ProposalError: the file cannot be read or holds something else.
+        ProposalError: the file cannot be read or has another content.
     """
     place = _path(path)
     check_size("size", size)
@@ -137,7 +137,7 @@ def read_npz_proposals(path: str | os.PathLike[str], size: tuple[int, int], coun
 
 
 def write_npz_proposals(path: str | os.PathLike[str], proposals: Proposals) -> None:
-    """Keep proposals for later: boxes, or segments, and scores, as `read_npz_proposals` takes them.
+    """Write proposals to an NPZ file in the format of `read_npz_proposals`: boxes or segments, and scores.
 
     Raises:
         OSError: the file cannot be written.
@@ -149,25 +149,25 @@ def write_npz_proposals(path: str | os.PathLike[str], proposals: Proposals) -> N
         arrays["superpixels"] = proposals.segments.superpixels.cpu().numpy()
         arrays["members"] = proposals.segments.members.cpu().numpy()
     with whole_file(_path(path)) as file:
-        # NumPy's declaration knows only one keyword of this function, whose names are free.
+        # NumPy's type hints declare one named keyword argument, but the other names are free.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_coco_results(
     path: str | os.PathLike[str], sizes: Mapping[str, tuple[int, int]], count: int = COUNT
 ) -> tuple[dict[str, Proposals], Problems]:
-    """Read boxes in COCO's format of results: `image_id`, `bbox` (`[x, y, width, height]`), `score`.
+    """Read boxes in COCO's results format: `image_id`, `bbox` (`[x, y, width, height]`), `score`.
 
     Args:
         path: the JSON file, a list.
-        sizes: `(height, width)` of each picture, by id as text. Pictures that are not in it are left out.
-        count: the best so many per picture are kept, best first.
+        sizes: `(height, width)` of each picture, by id as text. Other pictures are skipped.
+        count: maximum number of boxes per picture, best first.
 
     Returns:
-        Proposals by picture, and the entries that were left out.
+        Proposals by picture, and the problems of skipped entries.
 
     Raises:
-        ProposalError: the file cannot be read or is no list.
+        ProposalError: the file cannot be read or is not a list.
     """
     place = _path(path)
     try:
@@ -184,15 +184,15 @@ def read_coco_results(
             problems.report(place, f"result {number} {row}; left out.")
         else:
             rows.setdefault(str(item["image_id"]), []).append(row)
-    found = {}
+    proposals = {}
     for image, own in rows.items():
         table = torch.tensor(own, dtype=torch.float64)
-        found[image] = Proposals(sizes[image], table[:, :4], table[:, 4]).best(count)
-    return found, problems
+        proposals[image] = Proposals(sizes[image], table[:, :4], table[:, 4]).best(count)
+    return proposals, problems
 
 
 def _result(item: object, sizes: Mapping[str, tuple[int, int]]) -> list[float] | str:
-    """Corners and score, or what is wrong."""
+    """Corners and score of an entry, or its problem."""
     if not isinstance(item, dict) or str(item.get("image_id")) not in sizes:
         return "is for no picture that was asked for"
     box, score = item.get("bbox"), item.get("score")
@@ -205,7 +205,7 @@ def _result(item: object, sizes: Mapping[str, tuple[int, int]]) -> list[float] |
 
 
 def _boxed(place: Path, corners: np.ndarray, scores: np.ndarray | None, size: tuple[int, int]) -> Proposals:
-    """Boxes cut off at the picture's edges; none may be empty."""
+    """Clip boxes to the picture; no box may become empty."""
     height, width = size
     if not np.isfinite(corners).all() or (scores is not None and not np.isfinite(scores).all()):
         raise ProposalError(f"{place}: holds numbers that are not finite.")
@@ -237,7 +237,7 @@ def _text_rows(place: Path) -> np.ndarray:
         raise ProposalError(f"{place}: cannot be read: {error.strerror or error}.") from error
     except ProposalError:
         raise
-    except ValueError as error:  # no ASCII, no number, or rows of different lengths
+    except ValueError as error:  # not ASCII, not a number, or rows of different lengths
         raise ProposalError(f"{place}: holds no rows of five numbers: {error}.") from error
 
 
@@ -246,11 +246,11 @@ def _npz(place: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(place) as archive:
             _check_bytes(place, sum(item.file_size for item in archive.infolist()))
         with np.load(place, allow_pickle=False) as stored:
-            wanted = [name for name in ("boxes", "scores", "superpixels", "members") if name in stored.files]
-            return {name: np.asarray(stored[name]) for name in wanted}
+            selected = [name for name in ("boxes", "scores", "superpixels", "members") if name in stored.files]
+            return {name: np.asarray(stored[name]) for name in selected}
     except ProposalError:
         raise
-    # Others than these, `zipfile` and NumPy's reader of headers do not raise for broken files.
+    # The errors that `zipfile` and NumPy's header reader raise for damaged files.
     except BROKEN_NPZ as error:
         raise ProposalError(f"{place}: is no NPZ file that can be read: {' '.join(str(error).split())}.") from error
 

@@ -11,20 +11,20 @@ from .._checks import check_number
 from .._errors import ExcitationError
 
 COUNT = 500
-"""Proposals per picture (Sec. 4.3)."""
+"""Maximum number of proposals per picture (Sec. 4.3)."""
 
 
 class ProposalError(ExcitationError):
-    """Proposals do not fit together, or a file of them cannot be read."""
+    """Proposals are inconsistent, or a file of proposals cannot be read."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Regions that are unions of superpixels.
+    """Regions as unions of superpixels.
 
     Attributes:
-        superpixels: the number of each pixel's superpixel, from 0.
-        members: whether a superpixel belongs to a region. Each region has one at least.
+        superpixels: superpixel label of each pixel, from 0, `(height, width)`.
+        members: whether a superpixel belongs to a region, `(proposal, superpixel)`. Each region has at least one.
     """
 
     superpixels: Int64[torch.Tensor, "height width"]
@@ -44,7 +44,7 @@ class Segments:
             raise ProposalError(f"region {int(empty[0])} has no pixel; each needs one at least.")
 
     def boxes(self) -> Float[torch.Tensor, "proposal 4"]:
-        """The smallest box around each region: `(x0, y0, x1, y1)`, half open."""
+        """The bounding box of each region, `(proposal, 4)`: `(x0, y0, x1, y1)`, half open."""
         height, width = self.superpixels.shape
         labels, number = self.superpixels.flatten(), self.members.shape[1]
         y = torch.arange(height, dtype=torch.float64, device=labels.device).repeat_interleave(width)
@@ -59,19 +59,19 @@ class Segments:
         return torch.stack(sides, 1)
 
     def mask(self, region: int) -> Bool[torch.Tensor, "height width"]:
-        """The pixels of one region."""
+        """The mask of one region, `(height, width)`."""
         return self.members[region][self.superpixels]
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """Regions of one picture in which something may be.
+    """Candidate object regions of one picture.
 
     Attributes:
         size: `(height, width)` of the picture in pixels.
-        boxes: `(x0, y0, x1, y1)` each, half open.
-        scores: how likely each is an object, by whoever proposed it; higher is better. `None` if unknown.
-        segments: the regions themselves; `None` if only boxes are known.
+        boxes: half-open boxes `(x0, y0, x1, y1)`, `(proposal, 4)`.
+        scores: objectness of each proposal, `(proposal,)`; higher is better. `None` if unknown.
+        segments: the regions; `None` if only boxes are known.
     """
 
     size: tuple[int, int]
@@ -96,7 +96,7 @@ class Proposals:
 
     @classmethod
     def from_segments(cls, segments: Segments, scores: Float[torch.Tensor, " proposal"] | None = None) -> Proposals:
-        """Proposals whose boxes are those around the segments."""
+        """Create proposals with the bounding boxes of the segments."""
         height, width = segments.superpixels.shape
         return cls((height, width), segments.boxes(), scores, segments)
 
@@ -104,10 +104,10 @@ class Proposals:
         return len(self.boxes)
 
     def best(self, count: int = COUNT) -> Proposals:
-        """The best by their own score, best first; the first ones if they have none.
+        """The best `count` proposals by score, best first; the first ones if there are no scores.
 
         Raises:
-            ExcitationError: `count` is no number from 1 on.
+            ExcitationError: `count` is not a positive integer.
         """
         check_number("count", count, "a number of proposals from 1 on", least=1, whole=True)
         if self.scores is None:

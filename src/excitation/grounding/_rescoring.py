@@ -1,4 +1,4 @@
-"""Proposals in the order of a phrase's attention map: `f(R) = S_R / A_R^gamma` (Sec. 4.3)."""
+"""Ranking of proposals by the attention map of a phrase: `f(R) = S_R / A_R^gamma` (Sec. 4.3)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ._boxes import suppress
 from ._proposals import Proposals
 
 GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The penalties of area that are tried."""
+"""The candidate exponents of the area."""
 
 OVERLAP = 0.7
-"""Intersection over union above which the worse of two boxes is dropped."""
+"""Maximum intersection over union of kept boxes in non-maximum suppression."""
 
 Region = Literal["segments", "boxes"]
 
@@ -29,8 +29,8 @@ class Detections:
     """Ranked boxes for one phrase.
 
     Attributes:
-        boxes: `(x0, y0, x1, y1)` in pixels, half open, best first.
-        scores: descending.
+        boxes: half-open boxes `(x0, y0, x1, y1)` in pixels, best first, `(box, 4)`.
+        scores: scores in descending order, `(box,)`.
     """
 
     boxes: Float[torch.Tensor, "box 4"]
@@ -44,10 +44,10 @@ class Detections:
 
     @classmethod
     def ranked(cls, boxes: Float[torch.Tensor, "box 4"], scores: Float[torch.Tensor, " box"]) -> Detections:
-        """Sort by score. Of equal scores the earlier box comes first.
+        """Sort boxes by score. Boxes with equal scores keep their order.
 
         Raises:
-            ExcitationError: another number of scores, or one that is not finite.
+            ExcitationError: a wrong number of scores, or a score that is not finite.
         """
         if len(boxes) != len(scores) or not torch.isfinite(scores).all():
             raise ExcitationError(f"{len(boxes)} boxes have {len(scores)} scores; one finite score each is expected.")
@@ -56,27 +56,27 @@ class Detections:
 
     @classmethod
     def none(cls) -> Detections:
-        """For a phrase of which no word is known: it counts as missed."""
+        """No boxes, for a phrase without known words: it counts as missed."""
         return cls(torch.zeros(0, 4, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
 class RegionSums:
-    """What all scores are computed from, whatever gamma is.
+    """The sums from which the scores for any gamma are computed.
 
     Attributes:
-        sums: of the map's values over each region, float64.
-        areas: of each region, in pixels.
+        sums: sum of the map over each region, `(phrase, proposal)`, float64.
+        areas: area of each region in pixels, `(proposal,)`.
     """
 
     sums: Float[torch.Tensor, "phrase proposal"]
     areas: Float[torch.Tensor, " proposal"]
 
     def scores(self, gamma: float | int) -> Float[torch.Tensor, "phrase proposal"]:
-        """`S_R / A_R^gamma`.
+        """The scores `S_R / A_R^gamma`, `(phrase, proposal)`.
 
         Raises:
-            ExcitationError: gamma is not from 0 to 1.
+            ExcitationError: gamma is not in [0, 1].
         """
         check_number("gamma", gamma, "a number from 0 to 1", least=0, most=1)
         return self.sums / self.areas.pow(gamma)
@@ -87,15 +87,15 @@ def region_sums(
 ) -> RegionSums:
     """Sum maps over proposals.
 
-    Segments: sums over superpixels, added up. Boxes: integral images, over the pixels whose centres lie in the box.
+    Segments use sums over superpixels. Boxes use integral images, over the pixels with centres in the box.
 
     Args:
-        maps: one per phrase, at the picture's size; finite.
-        proposals: of that picture.
-        region: `"segments"` or `"boxes"`; without it, segments where they are known.
+        maps: one map per phrase, `(phrase, height, width)`, at the size of the picture; finite.
+        proposals: proposals of that picture.
+        region: `"segments"` or `"boxes"`; by default segments if known.
 
     Raises:
-        ExcitationError: maps of another size or that are not finite, or segments asked for where only boxes are known.
+        ExcitationError: maps of another size or with non-finite values, or unknown segments.
     """
     chosen = region if region is not None else "boxes" if proposals.segments is None else "segments"
     check_choice("region", chosen, ("segments", "boxes"))
@@ -123,17 +123,17 @@ def rescore(
     region: Region | None = None,
     overlap: float | int = OVERLAP,
 ) -> list[Detections]:
-    """Rank proposals for each phrase: score, take the boxes around segments, drop redundant ones.
+    """Rank proposals for each phrase: compute scores, take the boxes of segments, suppress overlapping boxes.
 
     Args:
-        maps: one per phrase, at the picture's size; finite.
-        proposals: of that picture.
-        gamma: penalty of area, 0 to 1.
+        maps: one map per phrase, `(phrase, height, width)`, at the size of the picture; finite.
+        proposals: proposals of that picture.
+        gamma: exponent of the area, in [0, 1].
         region: as in `region_sums`.
-        overlap: of non-maximum suppression, 0 to 1.
+        overlap: threshold of non-maximum suppression, in [0, 1].
 
     Raises:
-        ExcitationError: as `region_sums`; gamma or overlap out of range.
+        ExcitationError: an error of `region_sums`; or gamma or overlap out of range.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.3.
     """
@@ -143,7 +143,7 @@ def rescore(
 def rank_regions(
     proposals: Proposals, scores: Float[torch.Tensor, "phrase proposal"], overlap: float | int = OVERLAP
 ) -> list[Detections]:
-    """Boxes of proposals by score, without those that overlap a better one more than `overlap`.
+    """Boxes of proposals by score, without boxes that overlap a better box by more than `overlap`.
 
     Raises:
         ExcitationError: overlap out of range, or a score that is not finite.
@@ -154,10 +154,10 @@ def rank_regions(
 
 
 def own_ranking(proposals: Proposals, overlap: float | int = OVERLAP) -> Detections:
-    """Boxes by the proposals' own scores, whatever is asked for: the baseline MCG_base.
+    """Boxes ranked by the proposals' own scores, for any phrase: the baseline MCG_base.
 
     Raises:
-        ExcitationError: they have no scores, or overlap is out of range.
+        ExcitationError: the proposals have no scores, or overlap is out of range.
     """
     if proposals.scores is None:
         raise ExcitationError("these proposals have no scores of their own; the baseline needs them.")
@@ -166,12 +166,12 @@ def own_ranking(proposals: Proposals, overlap: float | int = OVERLAP) -> Detecti
 
 @dataclass(frozen=True)
 class GammaSearch:
-    """The penalty of area chosen on the validation split.
+    """The exponent of the area chosen on the validation split.
 
     Attributes:
-        gamma: with the highest value; the smallest of several.
+        gamma: the gamma with the highest value; the smallest if several have it.
         value: its value.
-        values: of all that were tried, by gamma.
+        values: the values of all candidates, by gamma.
     """
 
     gamma: float
@@ -180,14 +180,13 @@ class GammaSearch:
 
 
 def choose_gamma(values: Mapping[float, float]) -> GammaSearch:
-    """Choose one method's gamma by its results on the validation split.
+    """Choose the gamma of one method by its results on the validation split.
 
     Args:
-        values: for each gamma tried a figure, higher is better, such as recall at 1. The paper does not say which
-            figure it took.
+        values: a metric for each gamma, higher is better, such as recall at 1. The paper does not state its metric.
 
     Raises:
-        ExcitationError: none was tried, or a figure that is not a finite number.
+        ExcitationError: no candidates, or a value that is not a finite number.
     """
     if not values:
         raise ExcitationError("no gamma was tried; give the result of one at least.")
@@ -199,7 +198,7 @@ def choose_gamma(values: Mapping[float, float]) -> GammaSearch:
 
 
 def _check_finite(sums: Float[torch.Tensor, "phrase part"]) -> None:
-    """Refuse maps by sums that take in every pixel: looking at each pixel would take longer than all the rest."""
+    """Check maps for non-finite values through sums over all pixels, which is faster than a check of each pixel."""
     if not torch.isfinite(sums).all():
         raise ExcitationError("an attention map holds values that are not finite, so that nothing can be scored by it.")
 
@@ -220,7 +219,7 @@ def _box_sums(maps: Float[torch.Tensor, "phrase height width"], proposals: Propo
     corners = [row * (width + 1) + column for row, column in ((y1, x1), (y0, x1), (y1, x0), (y0, x0))]
     sums = torch.zeros(len(maps), len(pixels), dtype=torch.float64, device=maps.device)
     wholes = torch.zeros(len(maps), 1, dtype=torch.float64, device=maps.device)
-    # One map at a time: its integral image stays in the processor's cache.
+    # Process one map at a time: its integral image fits in the processor cache.
     table = torch.zeros(height + 1, width + 1, dtype=torch.float64, device=maps.device)
     flat = table.flatten()
     for row, whole, own in zip(sums, wholes, maps, strict=True):

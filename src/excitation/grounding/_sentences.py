@@ -10,24 +10,24 @@ from .._files import read_at_most
 from ._phrases import GROUPS, NOT_VISUAL
 
 MAX_BYTES = 2**20
-"""Of a file of sentences: five lines of some hundred characters."""
+"""Maximum size of a file of sentences in bytes; typical files have five lines of some hundred characters."""
 
 MARK = "[/EN#"
 LONGEST_ID = 20
 
 
 class SentenceError(ExcitationError):
-    """A sentence or a file of sentences breaks the format. The message is a sentence about it."""
+    """A sentence or a file of sentences is malformed. The message is a sentence about it."""
 
 
 @dataclass(frozen=True)
 class MarkedPhrase:
-    """One phrase as marked.
+    """One marked phrase.
 
     Attributes:
-        entity: the chain's id.
-        types: one or more.
-        span: positions of its first word and of the word after its last.
+        entity: id of the coreference chain.
+        types: one or more types.
+        span: index of its first word, and index after its last word.
     """
 
     entity: str
@@ -37,20 +37,21 @@ class MarkedPhrase:
 
 @dataclass(frozen=True)
 class MarkedSentence:
-    """One caption: all its words, and the phrases among them."""
+    """One caption: all its words, and its phrases."""
 
     words: tuple[str, ...]
     phrases: tuple[MarkedPhrase, ...]
 
 
 def parse_sentence(line: str) -> MarkedSentence:
-    """Read one marked sentence. The time is proportional to its length.
+    """Parse one marked sentence, in linear time.
 
     Args:
-        line: words with space between, phrases as `[/EN#id/type/type words]`. Brackets that open no phrase are words.
+        line: words separated by spaces, with phrases as `[/EN#id/type/type words]`. Brackets that do not start a phrase
+            are words.
 
     Raises:
-        SentenceError: a phrase without end, words, id or a known type, or one inside another.
+        SentenceError: a phrase without end, words, id or known type, or a nested phrase.
     """
     words: list[str] = []
     phrases: list[MarkedPhrase] = []
@@ -76,13 +77,13 @@ def parse_sentence(line: str) -> MarkedSentence:
 
 
 def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
-    """Read a file with one marked caption a line.
+    """Read a file with one marked caption per line.
 
     Returns:
-        For each line that is not empty its sentence, or what is wrong with it.
+        For each non-empty line, its sentence or its problem.
 
     Raises:
-        SentenceError: the file cannot be read, is too large, or is no UTF-8 text.
+        SentenceError: the file cannot be read, is too large, or is not UTF-8 text.
     """
     try:
         content = read_at_most(path, MAX_BYTES)
@@ -93,15 +94,15 @@ def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
         raise SentenceError(f"cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise SentenceError(f"is no UTF-8 text: byte {error.start} cannot be read.") from error
-    found: list[MarkedSentence | SentenceError] = []
-    # Not `splitlines`, which also parts lines at characters that captions can hold.
+    sentences: list[MarkedSentence | SentenceError] = []
+    # `splitlines` also splits at characters that captions can contain.
     for line in text.split("\n"):
         if line.strip():
             try:
-                found.append(parse_sentence(line))
+                sentences.append(parse_sentence(line))
             except SentenceError as error:
-                found.append(error)
-    return found
+                sentences.append(error)
+    return sentences
 
 
 def _check(phrase: str, entity: str, types: list[str], words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The symbol world's captions as a data set of phrases, without files."""
+"""The captions of the symbol world as a phrase dataset, without files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ._phrases import CaptionedImage, Phrase, PhraseDataset
 
 
 def symbol_phrases(count: int, seed: int = 0, split: str = "test") -> PhraseDataset:
-    """Captions and phrases of the first scenes of a split. Scenes are drawn as they are asked for.
+    """Captions and phrases of the first scenes of a split. Scenes are drawn on demand.
 
-    Exported scenes (`excitation symbols`) are read by `read_flickr30k(FOLDER / "entities")`, with the same phrases.
+    `read_flickr30k(FOLDER / "entities")` reads the same phrases from exported scenes (`excitation symbols`).
 
     Args:
         count: number of scenes.
-        seed: the world's.
-        split: as `make_scene` takes it.
+        seed: seed of the symbol world.
+        split: name of the split, as in `make_scene`.
 
     Raises:
-        ExcitationError: no such split, a negative seed, or no scene.
+        ExcitationError: an unknown split, a negative seed, or no scenes.
     """
     check_number("count", count, "a number of scenes from 1 on", least=1, whole=True)
-    make_scene(0, seed, split)  # refuses a wrong seed or split now, not at the first scene
+    make_scene(0, seed, split)  # validates seed and split before the first scene is read
 
     def load(image_id: str) -> CaptionedImage:
         scene = make_scene(int(image_id), seed, split)

@@ -16,12 +16,12 @@ def association_table(
     protocol: Protocol,
     gammas: Mapping[str, float] | None = None,
 ) -> Table:
-    """Table 4: recall at 1, 5 and 10 with 95 % intervals, and mAP, of all phrases and of small ones, in percent.
+    """Table 4: recall at 1, 5 and 10 with 95 % confidence intervals, and mAP, for all and small phrases, in percent.
 
     Args:
         methods: judgements of each row.
-        protocol: by which they were judged, for the notes.
-        gammas: chosen for each row; rows without one show none.
+        protocol: the protocol of the judgements, for the notes.
+        gammas: the chosen gamma of each row; rows without an entry show none.
 
     Raises:
         ExcitationError: a row without judgements.
@@ -49,11 +49,11 @@ def association_table(
 
 
 def group_table(methods: Mapping[str, Sequence[Judgement]], protocol: Protocol) -> Table:
-    """Table 5: recall at 5 by group, and its mean over groups with a 95 % interval, in percent.
+    """Table 5: recall at 5 by group, and its mean over groups with a 95 % confidence interval, in percent.
 
     Args:
         methods: judgements of each row.
-        protocol: by which they were judged, for the notes.
+        protocol: the protocol of the judgements, for the notes.
 
     Raises:
         ExcitationError: a row without judgements, or without a phrase of any group.

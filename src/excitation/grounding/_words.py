@@ -1,4 +1,4 @@
-"""From the words of a phrase to entries of a classifier's dictionary, and from word maps to one map."""
+"""Matching of phrase words with a classifier's dictionary, and fusion of word maps to one map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._checks import check_choice, check_names, check_number
 from .._errors import ExcitationError
 
 Lookup = Literal["exact", "case", "lemma"]
-"""How a word may differ from an entry: not at all; in case, punctuation around it and a possessive 's; in its form."""
+"""Allowed difference between word and entry: none; case, surrounding punctuation and a possessive 's; inflection."""
 
 Fusion = Literal["mean", "product", "minimum", "noun-weighted"]
 
@@ -33,19 +33,19 @@ class Dictionary:
     """The words that a classifier knows.
 
     Attributes:
-        entries: names of its classes, in order.
-        lookup: how a word may differ from an entry.
+        entries: class names, in order.
+        lookup: allowed difference between word and entry.
     """
 
     def __init__(self, entries: Sequence[str], lookup: Lookup = "lemma") -> None:
-        """Prepare look-ups.
+        """Prepare the lookup tables.
 
         Args:
-            entries: single words; an entry of several words is never found by a word. Of equal ones the first counts.
-            lookup: `"lemma"` needs simplemma (extra `grounding`).
+            entries: single words; an entry of several words never matches. Of equal entries, the first is used.
+            lookup: `"lemma"` requires simplemma (extra `grounding`).
 
         Raises:
-            ExcitationError: entries that are no names, no such look-up, or simplemma is missing.
+            ExcitationError: entries that are not names, an unknown lookup, or simplemma is missing.
         """
         self.entries = check_names("entries", entries)
         check_choice("lookup", lookup, ("exact", "case", "lemma"))
@@ -57,7 +57,7 @@ class Dictionary:
                 level.setdefault(form, index)
 
     def find(self, word: str) -> int | None:
-        """The entry of a word: as written first, then in lower case, then by lemma; `None` if there is none."""
+        """The index of a word's entry: as written, else in lower case, else by lemma; `None` if there is none."""
         for level, form in zip(self._levels, self._forms(word), strict=True):
             if form and form in level:
                 return level[form]
@@ -75,14 +75,14 @@ class Dictionary:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of some phrases a dictionary knows.
+    """How many words of a set of phrases a dictionary contains.
 
     Attributes:
-        words: how many words there were.
-        known: how many of them are in the dictionary.
-        phrases: how many phrases there were.
-        silent: how many of them have no known word; they get no map.
-        skipped: words that are not in the dictionary, in lower case, with their numbers, most frequent first.
+        words: number of words.
+        known: number of words in the dictionary.
+        phrases: number of phrases.
+        silent: number of phrases without a known word; they get no map.
+        skipped: words that are not in the dictionary, in lower case, with their counts, most frequent first.
     """
 
     words: int
@@ -93,7 +93,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Known words among all, 0 to 1."""
+        """The fraction of known words, in [0, 1]."""
         return self.known / self.words if self.words else float("nan")
 
     def __str__(self) -> str:
@@ -102,11 +102,11 @@ class Coverage:
 
 
 def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Coverage:
-    """Count the words of phrases that a dictionary knows.
+    """Count the words of phrases that a dictionary contains.
 
     Args:
-        dictionary: of the classifier.
-        phrases: the words of each.
+        dictionary: the dictionary of the classifier.
+        phrases: the words of each phrase.
     """
     skipped: Counter[str] = Counter()
     words = count = silent = 0
@@ -123,19 +123,19 @@ def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Covera
 def fuse_maps(
     maps: Float[torch.Tensor, "word height width"], fusion: Fusion = "mean", *, noun: float | int = 0.5
 ) -> Float[torch.Tensor, "height width"]:
-    """One map for a phrase from the maps of its known words, in their order.
+    """Fuse the maps of the known words of a phrase, in order, to one map.
 
     Args:
-        maps: one per word, finite.
-        fusion: one of `FUSIONS`.
-        noun: for `"noun-weighted"`, the last word's part of the weight, 0 to 1; a single word has all.
+        maps: one map per word, `(word, height, width)`, finite.
+        fusion: a name in `FUSIONS`.
+        noun: for `"noun-weighted"`, the weight of the last word, in [0, 1]; a single word has weight one.
 
     Returns:
-        The phrase's map, in the word maps' type. A product or minimum of maps that do not meet is zero throughout, and
-        so is that of a map without positive values.
+        The map of the phrase, `(height, width)`, in the type of the word maps. A product or minimum is zero everywhere
+        if the word maps do not overlap, or if one of them has no positive values.
 
     Raises:
-        ExcitationError: no map, no such fusion, values that are not finite, or a weight out of range.
+        ExcitationError: no maps, an unknown fusion, non-finite values, or a weight out of range.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.3, for the mean.
     """

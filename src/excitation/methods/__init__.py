@@ -1,6 +1,6 @@
-"""Attention methods, all called alike: Excitation Backprop and what it is compared with.
+"""Attention methods with a common interface: Excitation Backprop and the methods it is compared with.
 
-Each is a rule set on the engine's record, or a small function on gradients through the untouched network.
+Each method is either a set of rules applied to the engine's record, or a function of gradients of the network.
 """
 
 from .._errors import NotApplicableError
@@ -43,5 +43,5 @@ __all__ = [
     "post_process",
 ]
 
-# The modules are imported for the methods they register.
+# Importing the modules registers their methods.
 del _cam, _centre, _contrast, _excitation, _feedback, _gradcam, _gradient, _guided, _lrp, _masks, _rivals, _winners

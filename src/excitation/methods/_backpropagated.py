@@ -1,4 +1,4 @@
-"""The signals behind maps: what a method carries down, neuron by neuron, at several layers of one pass."""
+"""The signals behind maps: the backpropagated signal of a method for each neuron, at several layers of one pass."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Backpropagation = Callable[[Request, Layers], list[Signal]]
 
 
 def _values(record: Record, layers: Layers) -> list[Value]:
-    found = []
+    values = []
     for name in layers:
         place = record.places.get(name)
         if place is None or place.value is None:
             raise LayerError(f"layer {name!r} holds no single tensor of this forward pass; choose another.")
-        found.append(place.value)
-    return found
+        values.append(place.value)
+    return values
 
 
 def _excitation(*, contrast: bool = False, rivals: bool = False, normalised: bool = True) -> Backpropagation:
@@ -73,27 +73,27 @@ BACKPROPAGATED: dict[str, Backpropagation] = {
     "deconvnet": _derivative(deconvolving),
     **{name: _relevance(Relevance(**options)) for name, options in NAMED.items()},
 }
-"""Methods that carry a signal from layer to layer, with their default options, by name."""
+"""Methods that propagate a signal from layer to layer, with their default options, by name."""
 
 
 def backpropagated(
     method: str, model: torch.nn.Module | LoadedModel, images: torch.Tensor, targets: Sequence[Target], layers: Layers
 ) -> list[Signal]:
-    """The signals of a method at several layers, before channels are summed and negative parts cut.
+    """The signals of a method at several layers, before the sum over channels and before negative values are removed.
 
     Args:
-        method: one of `BACKPROPAGATED`.
-        model: the network in evaluation mode, untouched by the call.
+        method: a name in `BACKPROPAGATED`.
+        model: the network in evaluation mode; no call changes it.
         images: `(image, channel, *space)`, preprocessed.
-        targets: for all images.
-        layers: names of layers or operations; they may lie above one another and need no space.
+        targets: the targets of all images.
+        layers: names of layers or operations. They may lie on the same path and need no spatial dimensions.
 
     Returns:
-        `(polarity, target, image, *neurons)` at each layer. Polarity as the engine has it; one where there is no
-        second. Zero throughout where a class has no response of its own (r-MWP).
+        `(polarity, target, image, *neurons)` at each layer. The polarity axis follows the engine's convention and has
+        length one if there is no second polarity. Zero for a class without a response (r-MWP).
 
     Raises:
-        ExcitationError: the method carries no signal, or does not apply; a layer is none of this network.
+        ExcitationError: the method propagates no signal or does not apply, or the network has no such layer.
     """
     if method not in BACKPROPAGATED:
         raise ExcitationError(

@@ -1,4 +1,4 @@
-"""A record that also keeps the calls: what each operation was given and what came out, to be asked again."""
+"""A record that also keeps the calls: the arguments and results of each operation, so that it can be replayed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Call:
     """One recorded call.
 
     Attributes:
-        function: as it was run.
+        function: the function that ran.
         args: its arguments.
         kwargs: its keyword arguments.
         results: the tensors it returned.
@@ -32,7 +32,7 @@ class Call:
     results: tuple[torch.Tensor, ...]
 
     def replay(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        """The first result of the same call with one tensor in another's place."""
+        """Repeat the call with one tensor replaced, and return the first result."""
 
         def swap(item: Any) -> Any:
             if item is old:
@@ -45,18 +45,18 @@ class Call:
         return next(tensors_in(result))
 
     def bias(self, x: torch.Tensor, *, whole: bool = False) -> torch.Tensor:
-        """What an affine call adds: its result for an input of zeros, for one image or the whole batch."""
+        """The bias of an affine call: its result for an input of zeros, for one image or for the whole batch."""
         return self.replay(x, torch.zeros_like(x if whole else x[:1]))
 
     def slope(self, x: torch.Tensor) -> torch.Tensor:
-        """The factors of a call that scales its input `x` neuron by neuron, for one image."""
+        """The factors of a call that scales its input `x` elementwise, for one image."""
         with torch.inference_mode(False), torch.enable_grad():
             probe = torch.zeros_like(x[:1]).clone().requires_grad_(True)
             return torch.autograd.grad(self.replay(x, probe).sum(), probe)[0]
 
 
 class CallRecorder(Recorder):
-    """Records a forward pass and keeps the call behind each entry, by the entry's identity."""
+    """Records a forward pass and stores the call of each entry."""
 
     def __init__(
         self, model: torch.nn.Module, roots: Sequence[str] | None = None, constants: Sequence[str] = ()
@@ -70,35 +70,38 @@ class CallRecorder(Recorder):
         known = len(self._record.entries)
         result = super()._information(how, args, kwargs, tensors, kind)
         for entry in self._record.entries[known:]:
-            # Those that are part of this call have calls of their own.
+            # Nested operations have their own calls.
             self.calls.setdefault(entry, Call(how.twin, args, kwargs, tuple(tensors_in(result))))
         return result
 
     def _stand_in(self, result: torch.Tensor, value: Value) -> None:
         super()._stand_in(result, value)
-        # What comes next is given the network's own result.
+        # The next operation receives the network's own result.
         entry = next((entry for entry in reversed(self._record.entries) if entry.outputs[0] is value), None)
         if entry is not None:
             self.calls[entry] = replace(self.calls[entry], results=(result,))
 
 
 def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record, dict[Entry, Call]]:
-    """One forward pass, recorded with its calls.
+    """Record one forward pass with its calls.
 
     Args:
-        request: what is asked.
-        roots: layers the record begins at; `None` records everything.
+        request: settings, network, images and targets.
+        roots: layers at which the record starts; `None` records the full pass.
+
+    Returns:
+        The record, and the call of each of its entries.
 
     Raises:
-        ExcitationError: for operations without a rule and outputs that are no class scores.
+        ExcitationError: an operation without a rule, or an output without class scores.
     """
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
     def run(recorder: CallRecorder) -> Record:
-        found.clear()
+        outputs.clear()
         count = len(request.images)
         return recorder.run(
-            request.images, lambda result: found.append(pick_scores(result, count, request.output))
+            request.images, lambda result: outputs.append(pick_scores(result, count, request.output))
         )  # fmt: skip
 
     recorder = CallRecorder(request.model, roots, request.constants)
@@ -107,7 +110,7 @@ def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record,
     except LateRootError:
         recorder = CallRecorder(request.model, None, request.constants)
         record = run(recorder)
-    scores, value = recorder.final(found[-1])
+    scores, value = recorder.final(outputs[-1])
     if value is None or value.kind is not Kind.TRACKED:
         raise ExcitationError(
             "the class scores do not depend on the chosen layer, or were made by no recorded operation (a script"
@@ -125,14 +128,14 @@ def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record,
 
 
 def topmost_weighted(record: Record) -> list[Entry]:
-    """The weighted operations from which some path leads to the top without another one."""
+    """The weighted operations with a path to the top that contains no other weighted operation."""
     assert record.top is not None
     open_values = {record.top.serial}
-    found = []
+    entries = []
     for entry in reversed(record.entries):
         if any(value.serial in open_values for value in entry.outputs):
             if entry.operation.weighted:
-                found.append(entry)
+                entries.append(entry)
             else:
                 open_values.update(value.serial for value in entry.carriers)
-    return found
+    return entries

@@ -1,4 +1,4 @@
-"""Class activation maps: what a linear classifier on pooled features says at each position."""
+"""Class activation maps: the scores of a linear classifier on pooled features, evaluated at each position."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _refuse(found: str) -> NotApplicableError:
 
 
 def classifier(record: Record) -> tuple[Entry, Value]:
-    """The classifying operation of a network that CAM applies to, and the value its features have before pooling.
+    """Find the classifying operation of a network for CAM, and the value of its features before pooling.
 
     Raises:
-        NotApplicableError: the network ends in another way.
+        NotApplicableError: the network does not end in a linear classifier on pooled features.
     """
     makers = {value.serial: entry for entry in record.entries for value in entry.outputs}
     assert record.top is not None
@@ -62,14 +62,14 @@ def classifier(record: Record) -> tuple[Entry, Value]:
 
 
 def features_layer(record: Record, features: Value) -> str:
-    """The name of the layer whose output the features are."""
-    # The last name of several: a module's reads better than that of the operation inside it, which finishes first.
+    """The name of the layer that outputs the features."""
+    # Use the last of several names: prefer a module to the operation inside it, which finishes first.
     names = [name for name, place in record.places.items() if place.value is features]
     return names[-1] if names else features.address
 
 
 def _passes(entry: Entry, names: frozenset[str]) -> bool:
-    """Whether an operation keeps neurons apart and in order: reshaping, or a function of single neurons by name."""
+    """Whether an operation keeps neurons separate and in order: reshaping, or a named elementwise function."""
     if isinstance(entry.operation, Arrangement):
         return len(entry.inputs) == 1 and entry.name in {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
     return isinstance(entry.operation, Activation) and entry.name in names
@@ -80,16 +80,16 @@ def _positions(value: Value) -> int:
 
 
 def require_classifier(request: Request) -> None:
-    """Refuse networks without a classifier on pooled features, and other layers than its features.
+    """Raise an error for networks without a classifier on pooled features, and for other layers than its features.
 
     Raises:
-        NotApplicableError: the network ends in another way, or another layer was asked for.
+        NotApplicableError: the network does not end in such a classifier, or another layer is requested.
     """
     _at_features(request, request.first)
 
 
 def _at_features(request: Request, record: Record) -> tuple[Entry, Value]:
-    """`classifier`, for the layer that was asked for."""
+    """Find the classifier (`classifier`) and check that the requested layer is that of its features."""
     entry, features = classifier(record)
     if request.layer is not None and find_place(record, request.layer).value is not features:
         name = next((name for name, place in record.places.items() if place.value is features), features.address)
@@ -110,7 +110,7 @@ def _at_features(request: Request, record: Record) -> tuple[Entry, Value]:
     applies=require_classifier,
 )
 def cam(request: Request) -> Maps:
-    """Signed maps without the bias; for networks that score positions, the score map itself."""
+    """Signed maps without the bias. For networks that score positions, the score map itself."""
     record = request.record(None)
     entry, features = _at_features(request, record)
     request.seen.layer = features_layer(record, features)
@@ -143,6 +143,6 @@ def cam(request: Request) -> Maps:
     applies=require_classifier,
 )
 def contrastive_cam(request: Request, *, signed: bool = False) -> Maps:
-    """The dual's weights have the other sign, and so does its map."""
+    """The weights of the dual have the opposite sign, and so does its map."""
     maps = cam(request)
     return contrasted(maps, -maps, signed=signed)

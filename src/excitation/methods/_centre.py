@@ -1,4 +1,4 @@
-"""The control that looks at nothing: always the centre."""
+"""A control method that ignores the image: a peak at the centre."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._registry import method
     aliases=("center",),
 )
 def centre(request: Request) -> Maps:
-    """Falls linearly from the cell that contains the centre, with sum one; in the image's or a layer's size."""
+    """A cone around the central cell with sum one, at the size of the image or of a layer."""
     size = request.images.shape[2:]
     if request.layer is not None:
         value = find_place(request.record([request.layer]), request.layer).value

@@ -1,4 +1,4 @@
-"""The contrast of Table 2 for any method: the dual unit's map subtracted after both are normalised."""
+"""The contrast of Table 2 for any method: the map of the unit minus the map of the dual, both normalised."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ._requirements import require_all_rules, require_rules_and_rectifiers
 
 
 def normalised(maps: Maps) -> Maps:
-    """Maps divided by their sum of absolute values; empty maps stay empty."""
+    """Divide each map by its absolute sum. Empty maps are not changed."""
     size = maps.flatten(2).abs().sum(2)
     return maps / torch.where(size > 0, size, 1).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
 
 
 def contrasted(unit: Maps, dual: Maps, *, signed: bool) -> Maps:
-    """The unit's map minus the dual's, each of absolute sum one; cut at zero unless `signed`."""
+    """The map of the unit minus that of the dual, each with absolute sum one. Clamped at zero unless `signed`."""
     difference = normalised(unit) - normalised(dual)
     return difference if signed else difference.clamp(min=0)
 
@@ -32,10 +32,10 @@ def contrasted(unit: Maps, dual: Maps, *, signed: bool) -> Maps:
 def _contrast_of_gradients(
     request: Request, rectifier: Rectifier | None, reduced: Callable[[torch.Tensor], torch.Tensor], *, signed: bool
 ) -> Maps:
-    """Unit and dual unit, whose weights at the last weighted layer have the other sign, back to a layer.
+    """Backpropagate the unit and the dual unit to a layer and subtract their maps.
 
-    The dual's signal is the unit's until it reaches the output of the last weighted operation, and goes on from
-    there with the other sign, as it comes out of weights of the other sign.
+    The weights of the dual unit at the last weighted layer have the opposite sign. Its signal equals that of the unit
+    down to the output of this layer. Below the layer it has the opposite sign.
     """
     layer = request.layer or INPUT
     passed = record_gradients(request, None, rectifier=rectifier, rules=True)
@@ -74,7 +74,7 @@ def _contrast_of_gradients(
     steps=("blur",),
 )
 def contrastive_gradient(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:
-    """A control: gradients of unit and dual differ in sign alone."""
+    """A control: the gradients of unit and dual differ only in sign."""
     return _contrast_of_gradients(request, None, lambda g: magnitude(g, channels), signed=signed)
 
 
@@ -89,5 +89,5 @@ def contrastive_gradient(request: Request, *, channels: Channels = "max", signed
     steps=("blur",),
 )
 def contrastive_deconv(request: Request, *, channels: Channels = "max", signed: bool = False) -> Maps:
-    """The paper's Deconv of the unit, less that of the dual."""
+    """The paper's Deconv of the unit minus that of the dual."""
     return _contrast_of_gradients(request, guided, lambda g: magnitude(g, channels), signed=signed)

@@ -1,4 +1,4 @@
-"""Excitation Backprop, and what is left of it without its normalisation (Table 2 of the paper)."""
+"""Excitation Backprop, and its variants without normalisation (Table 2 of the paper)."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def mwp(
 ) -> UncheckedResult:
     """Marginal winning probability.
 
-    `against` makes it a contrast with a rival: another target, or several classes alike, whose MWP is subtracted.
-    `signed` keeps the negative values of that contrast, which are cut at zero otherwise.
+    `against` defines a contrast: the MWP of another target, or of several classes with equal weights, is subtracted.
+    `signed` keeps the negative values of the contrast, which are set to zero by default.
     """
     if against is None:
         return sweep_down(request, "mwp", "", policies=policies, balance=balance)
@@ -104,8 +104,8 @@ def c_mwp(
 ) -> UncheckedResult:
     """Contrastive MWP (Eq. 8): unit minus dual unit.
 
-    `dual="own"` is for networks that score positions before they pool, where unit and dual carry the same mass at each
-    position: the dual then starts where it responds itself, at `max(-s, 0)` (beyond the paper).
+    `dual="own"` is for networks that score positions before pooling. In such networks, unit and dual have equal mass at
+    each position. With `"own"`, the dual starts at its own response `max(-s, 0)` instead (beyond the paper).
     """
     if dual == "same":
         return sweep_down(request, "c-mwp", "dual", signed=signed, policies=policies, balance=balance)
@@ -136,9 +136,9 @@ def c_mwp(
 
 
 class UnnormalisedRules(ExcitationRules):
-    """Excitation Backprop with `Z = 1` throughout: `a * W+^T p` in place of Eq. 4, for sums of branches as well.
+    """Excitation Backprop with `Z = 1`: `a * W+^T p` replaces Eq. 4, including sums of branches.
 
-    Nothing keeps the numbers from growing with every layer: sweep in double precision.
+    The values can grow with every layer, so the sweep must use double precision.
     """
 
     @rule_for(Sum)
@@ -163,7 +163,7 @@ class UnnormalisedRules(ExcitationRules):
 
 
 def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tensor:
-    """Signals `(target, *input)` that reach one polarity of the inputs: through `W+` from the same, else `W-`."""
+    """Signals `(target, *input)` to one polarity of the inputs: through `W+` for the same polarity, else `W-`."""
     result: torch.Tensor | None = None
     for above, part in enumerate(p):
         flat = part.reshape(-1, *part.shape[2:])
@@ -183,16 +183,16 @@ def _links(p: Signal, polarity: int, operation: Affine | Average) -> torch.Tenso
 def unnormalised(
     request: Request, record: Record, values: Sequence[Value], *contrasts: bool
 ) -> list[list[Float[torch.Tensor, "image target *space"]]]:
-    """Channel sums of unnormalised sweeps, for each of `contrasts` at each place, in double precision."""
+    """Channel sums of unnormalised sweeps, for each of `contrasts` and each value, in double precision."""
     assert record.scores is not None
     start = request.priors(working(record.scores))[None].double()
     rules = UnnormalisedRules(Policies())
     swept = [sweep(record, start, list(values), rules, contrast=contrast) for contrast in contrasts]
-    return [[attention_map(p, value) for p, value in zip(found, values, strict=True)] for found in swept]
+    return [[attention_map(p, value) for p, value in zip(signals, values, strict=True)] for signals in swept]
 
 
 def alone(maps: Maps, *, signed: bool) -> Maps:
-    """A contrast without normalisers, of absolute sum one, as its numbers grow without bounds; no maximum moves."""
+    """Scale a contrast without normalisers to absolute sum one, since its values are unbounded; maxima do not move."""
     size = maps.flatten(2).abs().amax(2).reshape(*maps.shape[:2], *(1,) * (maps.dim() - 2))
     maps = maps / torch.where(size > 0, size, 1)
     return contrasted(maps, torch.zeros_like(maps), signed=signed)
@@ -201,9 +201,9 @@ def alone(maps: Maps, *, signed: bool) -> Maps:
 def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch.dtype]:
     layer = request.engine_layer()
     record = request.record([layer])
-    found = unnormalised(request, record, [swept_layer(record, layer)], *contrasts)
+    maps_of = unnormalised(request, record, [swept_layer(record, layer)], *contrasts)
     assert record.scores is not None
-    return [maps for (maps,) in found], working(record.scores).dtype
+    return [maps for (maps,) in maps_of], working(record.scores).dtype
 
 
 @method(
@@ -217,7 +217,7 @@ def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch
     applies=require_rules_above,
 )
 def without_norm(request: Request, *, signed: bool = False) -> Maps:
-    """`alone` says how the map is scaled."""
+    """The map is scaled as described at `alone`."""
     (maps,), dtype = _at_one_layer(request, True)
     return alone(maps, signed=signed).to(dtype)
 
@@ -233,6 +233,6 @@ def without_norm(request: Request, *, signed: bool = False) -> Maps:
     applies=require_rules_above,
 )
 def post_norm(request: Request, *, signed: bool = False) -> Maps:
-    """The dual's sweep is the unit's less the contrast's: without normalisers all are linear in their signals."""
+    """Without normalisers, sweeps are linear in the signal: the dual's sweep is the unit's minus the contrast."""
     (unit, difference), dtype = _at_one_layer(request, False, True)
     return contrasted(unit, unit - difference, signed=signed).to(dtype)

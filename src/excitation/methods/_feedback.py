@@ -1,4 +1,4 @@
-"""Feedback networks: gates on rectifiers, opened and closed until the class's score is high."""
+"""Feedback networks: gates on rectifiers, optimised to maximise the class score."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from ._requirements import require_rectifiers
 
 @dataclass(frozen=True)
 class FeedbackResult:
-    """What feedback found.
+    """Result of the feedback method.
 
     Attributes:
         maps: absolute derivative of the gated score at the layer, for the best gates.
-        scores: of each target after each number of updates, the plain network's first.
-        best: the number of updates with the highest score.
-        closed: part of the gates below one half, for the best gates.
-        shut: the same after each number of updates.
+        scores: score of each target after each number of updates, `(image, target, iterate)`; the first entry is the
+            score of the network without gates.
+        best: number of updates with the highest score, `(image, target)`.
+        closed: fraction of gates below 0.5 for the best gates, `(image, target)`.
+        shut: the same fraction after each number of updates, `(image, target, iterate)`.
     """
 
     maps: Maps
@@ -40,7 +41,7 @@ class FeedbackResult:
 
 
 class _Gates:
-    """Multiplies each rectifier's output, in the order of the calls, with a gate for each neuron."""
+    """Multiplies the output of each rectifier, in call order, by one gate per neuron."""
 
     def __init__(self, values: list[torch.Tensor] | None) -> None:
         self._start = values
@@ -56,7 +57,7 @@ class _Gates:
 def _optimised(
     request: Request, index: int, layer: str, iterations: int, rate: float, sparsity: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gates for one target: derivatives at the best, the scores of all iterates, the best, parts closed in all."""
+    """Optimise the gates of one target: derivatives at the best gates, all scores, best iterate, closed fractions."""
     values: list[torch.Tensor] | None = None
     prior: torch.Tensor | None = None
     best: torch.Tensor | None = None
@@ -89,7 +90,7 @@ def _optimised(
 
 
 def _moved(gate: torch.Tensor, slope: torch.Tensor | None, rate: float, sparsity: float) -> torch.Tensor:
-    """Gates after one step uphill, between closed and open; the step is `rate` where the score rises fastest."""
+    """Gates after one ascent step, clamped to [0, 1]; the largest step is `rate`, where the slope is steepest."""
     if slope is None:
         return gate
     largest = slope.flatten(1).abs().amax(1).reshape(-1, *(1,) * (slope.dim() - 1))
@@ -134,10 +135,10 @@ def feedback(
     sparsity: float = 0.0,
     channels: Channels = "max",
 ) -> Maps:
-    """Projected gradient ascent on the gates from all open, each between zero and one; the best iterate counts.
+    """Projected gradient ascent on the gates, from all open, each in [0, 1]; the best iterate determines the map.
 
-    The method's authors use 10 to 50 iterations. `sparsity` is the price of an open gate, as a part of the steepest
-    slope in its layer.
+    The authors of the method use 10 to 50 iterations. `sparsity` is the penalty of an open gate, as a fraction of the
+    steepest slope in its layer.
     """
     return _feedback(request, iterations=iterations, rate=rate, sparsity=sparsity, channels=channels).maps
 
@@ -153,23 +154,24 @@ def feedback_full(
     channels: Channels = "max",
     **settings: Any,
 ) -> FeedbackResult:
-    """Method `feedback` with its trajectory.
+    """The method `feedback` with the scores and gates of all iterations.
 
     Args:
         model: the network in evaluation mode.
         images: `(image, channel, height, width)`, as the network takes them.
-        targets: what to look for.
+        targets: what to explain.
         iterations: number of updates of the gates.
         rate: largest change of a gate in one update.
-        sparsity: the price of an open gate.
-        channels: how absolute derivatives of several channels become one number.
-        **settings: others, as in `Settings`.
+        sparsity: penalty of an open gate.
+        channels: how absolute derivatives are reduced over channels.
+        **settings: other settings, as in `Settings`.
 
     Returns:
-        Maps, and each target's score after each number of updates; `scores[..., best]` is never below the first.
+        Maps, and the score of each target after each number of updates. `scores[..., best]` is at least the first
+        score.
 
     Raises:
-        ExcitationError: the network has no rectifier (seen on the first image), or an argument does not fit.
+        ExcitationError: the network has no rectifier (checked on the first image), or an argument is invalid.
     """
     request = make_request(model, images, targets, Settings(**settings))
     if len(images) > 1:

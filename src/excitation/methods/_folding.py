@@ -1,4 +1,4 @@
-"""Weighted operations with their biases, and with the batch normalisation behind them multiplied in."""
+"""Weighted operations with their biases, folded with the batch normalisation that follows them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ._lrp_rules import Weighted
 
 
 def weighted_operations(record: Record, calls: Mapping[Entry, Call]) -> dict[Entry, Weighted]:
-    """Every weighted operation of a record as relevance sees it.
+    """Collect the weighted operations of a record in the form that relevance propagation uses.
 
-    A batch normalisation (or another scaling) that alone takes in the output of a convolution or fully connected
-    layer becomes part of its weights and bias, as in the folded network.
+    If a batch normalisation (or another scaling) is the only consumer of the output of a convolution or fully connected
+    layer, it is folded into the weights and bias of the layer.
     """
     takers: dict[int, list[Entry]] = {}
     for entry in record.entries:
@@ -51,11 +51,11 @@ def _weighted(
 
 
 def _by_output_channel(entry: Entry, slope: torch.Tensor, weight: torch.Tensor) -> torch.Tensor | None:
-    """Factors of an output as factors of the weights that make it; `None` if they are not one per channel."""
+    """Convert factors of an output to factors of its weights; `None` if they are not constant within each channel."""
     if entry.name.startswith("conv"):
         out, axis = 1, int("transpose" in entry.name)
         if axis == 1 and weight.shape[1] != slope.shape[1]:
-            return None  # grouped: the groups' channels lie along the other axis
+            return None  # grouped convolution: the channels of the groups lie along the other axis
     elif entry.name == "linear":
         out, axis = slope.dim() - 1, 0
     else:

@@ -14,12 +14,12 @@ Activations = Float[torch.Tensor, "image channel *space"]
 
 
 def _asked(request: Request) -> tuple[Gradients, Activations]:
-    """Derivatives at the asked or last layer, and its activations."""
+    """Derivatives and activations at the requested layer, or at the last spatial layer by default."""
     return derivatives(request, request.last_layer())
 
 
 def _over_space(x: torch.Tensor) -> torch.Tensor:
-    """The mean over positions, kept as dimensions of one."""
+    """The mean over positions, with singleton spatial dimensions."""
     return x.flatten(3).mean(3).reshape(*x.shape[:3], *(1,) * (x.dim() - 3))
 
 
@@ -29,12 +29,12 @@ def _map(weighted: Gradients, *, signed: bool) -> Maps:
 
 
 def by_mean(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
-    """Grad-CAM from derivatives and activations."""
+    """Grad-CAM from derivatives `g` and activations `a`."""
     return _map(_over_space(working(g)) * working(a)[None], signed=signed)
 
 
 def by_positive_parts(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
-    """Grad-CAM++ from derivatives and activations."""
+    """Grad-CAM++ from derivatives `g` and activations `a`."""
     g, a = working(g), working(a)[None]
     below = 2 * g**2 + g**3 * _over_space(a) * a.shape[3:].numel()
     alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1), 0)
@@ -43,7 +43,7 @@ def by_positive_parts(g: Gradients, a: Activations, *, signed: bool = False) -> 
 
 
 def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
-    """LayerCAM from derivatives and activations."""
+    """LayerCAM from derivatives `g` and activations `a`."""
     return _map(working(g).clamp(min=0) * working(a)[None], signed=signed)
 
 
@@ -56,11 +56,11 @@ def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
 def grad_cam(request: Request, *, signed: bool = False) -> Maps:
-    """At the last layer with space unless one is asked for.
+    """The default layer is the last spatial layer.
 
-    The mean over positions is the weight of a feature where the score depends on the mean of each feature map, as at
-    the last layer before a global average. Lower down it mixes places that speak for the class with places that speak
-    against it, and the map can be worse than the middle of the picture (docs/results/real.md).
+    The mean of the gradient over positions is a suitable weight if the score depends only on the mean of each feature
+    map, as at the last layer before global average pooling. At lower layers the mean mixes positions with positive and
+    negative influence. The map can then be worse than a fixed peak at the image centre (docs/results/real.md).
     """
     return by_mean(*_asked(request), signed=signed)
 
@@ -74,10 +74,10 @@ def grad_cam(request: Request, *, signed: bool = False) -> Maps:
     cost="1 F + T B above the layer, 1 F of one image where no layer is named",
 )
 def grad_cam_plus_plus(request: Request, *, signed: bool = False) -> Maps:
-    """Weights `sum alpha max(g, 0)` with `alpha = g^2 / (2 g^2 + g^3 sum A)` (its Eq. 19).
+    """Weights `sum alpha max(g, 0)` with `alpha = g^2 / (2 g^2 + g^3 sum A)` (Eq. 19 of its paper).
 
-    Its score is the exponential of the network's, whose derivative has a factor `exp s` more, the same for all
-    neurons: it is left out, as it overflows and changes a map by a factor only.
+    The method's score is the exponential of the network's score. Its derivative contains an additional factor `exp s`,
+    equal for all neurons. This factor is omitted: it can overflow, and it only scales the map.
     """
     return by_positive_parts(*_asked(request), signed=signed)
 
@@ -92,5 +92,5 @@ def grad_cam_plus_plus(request: Request, *, signed: bool = False) -> Maps:
     aliases=("layercam",),
 )
 def layer_cam(request: Request, *, signed: bool = False) -> Maps:
-    """At the last layer with space unless one is asked for; made for lower ones."""
+    """The default layer is the last spatial layer; the method was designed for lower layers."""
     return by_place(*_asked(request), signed=signed)

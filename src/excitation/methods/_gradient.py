@@ -1,4 +1,4 @@
-"""The gradient of a class score, and what is made of it: input times gradient, integrated and smoothed gradients."""
+"""The gradient of a class score and derived methods: input times gradient, integrated and smoothed gradients."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ._gradient_recorder import Rectifier, gradients, record_gradients
 from ._registry import method
 
 Channels = Literal["max", "mean"]
-"""How absolute derivatives of several channels become one number."""
+"""How absolute derivatives are reduced over channels."""
 
 SIMONYAN = "Simonyan et al., ICLR Workshop 2014"
 
 
 def magnitude(g: Float[torch.Tensor, "target image channel *space"], channels: Channels) -> Maps:
-    """Maps of the largest (or mean) absolute value over channels."""
+    """Maps `(image, target, *space)` of the largest (or mean) absolute value over channels."""
     size = working(g).abs()
     return (size.amax(2) if channels == "max" else size.mean(2)).transpose(0, 1)
 
@@ -30,28 +30,28 @@ def magnitude(g: Float[torch.Tensor, "target image channel *space"], channels: C
 def products(
     g: Float[torch.Tensor, "target image channel *space"], a: Float[torch.Tensor, "image channel *space"]
 ) -> Maps:
-    """Maps of activation times derivative, summed over channels."""
+    """Maps `(image, target, *space)` of activation times derivative, summed over channels."""
     return working(g * a).sum(2).transpose(0, 1)
 
 
 def derivatives(
     request: Request, layer: str, rectifier: Rectifier | None = None
 ) -> tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]:
-    """Derivatives of the targets' scores by a layer's activations, and these."""
+    """Derivatives of the target scores with respect to the activations of a layer, and these activations."""
     return derivatives_at(request, [layer], rectifier)[layer]
 
 
 def derivatives_at(
     request: Request, layers: Sequence[str], rectifier: Rectifier | None = None
 ) -> dict[str, tuple[Float[torch.Tensor, "target image channel *space"], Float[torch.Tensor, "image channel *space"]]]:
-    """`derivatives` at several layers, from one forward pass and one backward pass per target."""
+    """Like `derivatives` for several layers, with one forward pass and one backward pass per target."""
     passed = record_gradients(request, layers, rectifier=rectifier)
     priors = request.priors(working(passed.scores.detach()))
     tensors = {layer: passed.tensor(layer) for layer in layers}
-    found = gradients(passed, priors, tensors)
+    slopes = gradients(passed, priors, tensors)
     return {
         layer: (passed.arranged(layer, g, lead=1), passed.arranged(layer, tensors[layer].detach()))
-        for layer, g in zip(layers, found, strict=True)
+        for layer, g in zip(layers, slopes, strict=True)
     }
 
 
@@ -65,7 +65,7 @@ def derivatives_at(
     aliases=("grad", "saliency"),
 )
 def gradient(request: Request, *, channels: Channels = "max") -> Maps:
-    """Absolute derivative, maximum or mean over channels; at the image unless a layer is asked for."""
+    """Absolute derivative, reduced over channels by maximum or mean. The default layer is the image."""
     return magnitude(derivatives(request, request.layer or INPUT)[0], channels)
 
 
@@ -78,7 +78,7 @@ def gradient(request: Request, *, channels: Channels = "max") -> Maps:
     steps=("blur",),
 )
 def input_times_gradient(request: Request) -> Maps:
-    """Signed products with the derivative; at the image unless a layer is asked for."""
+    """Signed product of input and derivative. The default layer is the image."""
     return products(*derivatives(request, request.layer or INPUT))
 
 
@@ -93,9 +93,9 @@ def input_times_gradient(request: Request) -> Maps:
 def integrated_gradients(
     request: Request, *, samples: int = 50, baseline: float | torch.Tensor = 0.0
 ) -> Maps:  # fmt: skip
-    """Gauss-Legendre quadrature with `samples` nodes; the map's sum is the score's rise over the baseline's.
+    """Gauss-Legendre quadrature with `samples` nodes. The map sums to the score minus the score of the baseline.
 
-    The targets' signals are those of the image itself along the whole path.
+    The signals of the targets are computed for the image itself and held fixed along the path.
     """
     only_at_input(request, "integrated gradients")
     _check_count(samples)
@@ -131,10 +131,10 @@ def smooth_gradient(
     channels: Channels = "max",
     average: Literal["signed", "absolute"] = "signed",
 ) -> Maps:
-    """The average derivative under Gaussian noise of `noise` times each image's range of values.
+    """The mean derivative under Gaussian noise with standard deviation `noise` times the value range of each image.
 
-    All images of a batch get the same draws, scaled to their range, so that a batch gives the maps of its images
-    alone. `average`: derivatives with their signs, or their absolute values.
+    All images of a batch use the same noise, scaled to their ranges, so results do not depend on the batch. `average`
+    selects signed derivatives or absolute values.
     """
     only_at_input(request, "SmoothGrad")
     _check_count(samples)
@@ -154,7 +154,7 @@ def smooth_gradient(
 
 
 def _own_priors(request: Request) -> torch.Tensor:
-    """The targets' signals on the image itself."""
+    """The signals of the targets for the unmodified images."""
     passed = record_gradients(request, ())
     return request.priors(working(passed.scores.detach()))
 

@@ -1,7 +1,7 @@
-"""Gradients through the untouched network: a recorded forward pass that keeps autograd's graph.
+"""Gradients of the network: a recorded forward pass that keeps the autograd graph.
 
-The recording finds layers and undoes operations in place; autograd, which needs no rules, differentiates. Rectifiers
-can be given another derivative or a gate of their own on the way.
+The recorder finds layers and replaces in-place operations. Autograd, which needs no rules, computes the derivatives.
+Rectifiers can have a different derivative or a gate.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ..engine._values import tensors_in
 from ..engine.operations import CallContext, Read
 
 Rectifier = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From a rectifier's input and its output to what is put in the output's place."""
+"""Function from the input and output of a rectifier to the tensor that replaces the output."""
 
 
 class GradientRecorder(Recorder):
-    """Records a forward pass with gradients and keeps layers' tensors.
+    """Records a forward pass with gradients and keeps the tensors of layers.
 
     Args:
         model: the network.
         keep: names of layers whose tensors are kept; `None` keeps all.
-        rectifier: stands in for every rectified linear unit.
-        constants: names of tensors the network keeps outside its parameters and buffers.
-        rules: whether the record needs rules; without, it has no entries and refuses no operation.
-        grad: whether autograd's graph is kept.
+        rectifier: replaces every rectified linear unit.
+        constants: names of constant tensors that are neither parameters nor buffers.
+        rules: whether the record needs rules. Otherwise it has no entries, and every operation is allowed.
+        grad: whether to keep the autograd graph.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class GradientRecorder(Recorder):
 
     def _stand_in(self, result: torch.Tensor, value: Value) -> None:
         super()._stand_in(result, value)
-        if value.serial in self.tensors:  # autograd knows the network's own tensor, not the part's
+        if value.serial in self.tensors:  # the autograd graph contains `result`, not the tensor stored for its part
             self.tensors[value.serial] = result
 
     def _place(self, name: str, output: object, kind: str) -> None:
@@ -116,7 +116,7 @@ class GradientRecorder(Recorder):
 
 
 def rectifies(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call cuts negative activations off and keeps the others (up to a ceiling): ReLU and its spellings."""
+    """Whether a call is a ReLU or an equivalent, such as a clamp at zero, with or without an upper limit."""
     if name in {"relu", "relu6"}:
         return True
     if name in {"clamp", "clip", "clamp_min"}:
@@ -136,12 +136,12 @@ def _is_zero(number: object) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GradientPass:
-    """A forward pass autograd can go back through.
+    """A forward pass with its autograd graph.
 
     Attributes:
-        record: its record.
-        scores: the class scores, part of autograd's graph.
-        tensors: kept tensors by the serial of their value.
+        record: the record of the pass.
+        scores: the class scores, part of the autograd graph.
+        tensors: kept tensors, by the serial number of their value.
     """
 
     record: Record
@@ -149,20 +149,20 @@ class GradientPass:
     tensors: dict[int, torch.Tensor]
 
     def tensor(self, name: str) -> torch.Tensor:
-        """A layer's output.
+        """The output of a layer.
 
         Raises:
-            LayerError: it did not run or has no space.
+            LayerError: the layer did not run or has no spatial dimensions.
         """
         value = find_place(self.record, name).value
         assert value is not None
         return self.tensors[value.serial]
 
     def arranged(self, name: str, x: torch.Tensor, *, lead: int = 0) -> torch.Tensor:
-        """A layer's output, or what is shaped like it, as `(*lead, image, channel, *space)`.
+        """Rearrange a tensor shaped like the output of a layer to `(*lead, image, channel, *space)`.
 
         Raises:
-            LayerError: the layer did not run or has no space.
+            LayerError: the layer did not run or has no spatial dimensions.
         """
         value = find_place(self.record, name).value
         assert value is not None
@@ -180,32 +180,32 @@ def record_gradients(
     rules: bool = False,
     grad: bool = True,
 ) -> GradientPass:
-    """Run the network with autograd's graph.
+    """Run the network and keep the autograd graph.
 
     Args:
-        request: what is asked.
-        layers: whose outputs are kept; `None` keeps all.
-        images: in place of the request's.
-        rectifier: stands in for every rectified linear unit.
+        request: settings, network, images and targets.
+        layers: layers whose outputs are kept; `None` keeps all.
+        images: images that replace those of the request.
+        rectifier: replaces every rectified linear unit.
         rules: whether the record needs entries.
-        grad: whether autograd's graph is kept.
+        grad: whether to keep the autograd graph.
 
     Raises:
-        NotApplicableError: a `rectifier` is given, and the network has none it could stand in for.
-        ExcitationError: for outputs that are no class scores.
+        NotApplicableError: a `rectifier` is given, but the network has no rectified linear unit.
+        ExcitationError: the network output does not contain class scores.
     """
     with torch.inference_mode(False):
         pixels = (request.images if images is None else images).detach().clone()
         recorder = GradientRecorder(request.model, layers, rectifier, request.constants, rules=rules, grad=grad)
-        found: list[torch.Tensor] = []
+        outputs: list[torch.Tensor] = []
         count = len(pixels)
-        record = recorder.run(pixels, lambda result: found.append(pick_scores(result, count, request.output)))
+        record = recorder.run(pixels, lambda result: outputs.append(pick_scores(result, count, request.output)))
         if rectifier is not None and not recorder.rectified:
             raise NotApplicableError(
                 "the network has no rectified linear unit (ReLU in any spelling), where this method does all it does;"
                 " choose another, such as gradient or c-mwp."
             )
-        scores, value = recorder.final(found[-1])
+        scores, value = recorder.final(outputs[-1])
     if value is None:
         raise ExcitationError(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
@@ -224,21 +224,21 @@ def record_gradients(
 
 
 def gradients(passed: GradientPass, priors: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-    """Derivatives of each target's score, its signal held fixed.
+    """Derivatives of the score of each target, with its signal held fixed.
 
     Args:
         passed: the forward pass.
         priors: signals `(target, *scores)`.
-        tensors: with respect to what, by the layer's name; all of them by one backward pass per target.
+        tensors: tensors to differentiate with respect to, by layer name; one backward pass per target serves all.
 
     Returns:
         For each tensor: `(target, *tensor)`.
 
     Raises:
-        LayerError: the scores do not depend on it.
+        LayerError: the scores do not depend on a layer.
     """
     with torch.inference_mode(False):
-        # A copy outside inference mode can take part in a backward pass.
+        # Tensors created in inference mode need a copy before a backward pass.
         signals = priors.to(passed.scores.dtype).clone()
         every: list[Sequence[torch.Tensor | None]] = [[None] * len(tensors)] * len(signals)
         if passed.scores.requires_grad:
@@ -247,17 +247,17 @@ def gradients(passed: GradientPass, priors: torch.Tensor, tensors: Mapping[str, 
                 torch.autograd.grad(passed.scores, at, signal, retain_graph=True, allow_unused=True)
                 for signal in signals
             ]
-    found = []
+    stacked = []
     for name, results in zip(tensors, zip(*every, strict=True), strict=True):
         parts = [part for part in results if part is not None]
         if len(parts) < len(results):
             raise LayerError(f"the class scores do not depend on layer {name!r}; choose another.")
-        found.append(torch.stack(parts))
-    return found
+        stacked.append(torch.stack(parts))
+    return stacked
 
 
 def scores_at(request: Request, images: torch.Tensor, batch: int) -> torch.Tensor:
-    """Class scores of any number of images, `batch` of them at a time, without gradients."""
+    """Class scores of any number of images, in batches of size `batch`, without gradients."""
     if batch < 1:
         raise ExcitationError(f"batch is {batch}; at least one image at a time is needed.")
     parts = [

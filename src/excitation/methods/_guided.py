@@ -1,4 +1,4 @@
-"""Backward passes with another rule at rectifiers: guided backpropagation (the paper's "Deconv") and deconvolution."""
+"""Backward passes with modified rectifiers: guided backpropagation (the paper's "Deconv") and deconvolution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._requirements import require_rectifiers
 
 
 class _RectifiedBackward(torch.autograd.Function):
-    """Stands for `y`; passes the positive part of its signal back to `x`."""
+    """Returns `y`; its backward pass sends the positive part of the signal to `x`."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -28,14 +28,14 @@ class _RectifiedBackward(torch.autograd.Function):
 
 
 def guided(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """A rectifier of guided backpropagation: the derivative's own gate (through `y`), and one on the signal's sign."""
+    """The rectifier of guided backpropagation: the derivative's gate (through `y`) and a gate on the signal's sign."""
     del x
     result: torch.Tensor = _RectifiedBackward.apply(y, y.detach())  # type: ignore[no-untyped-call]
     return result
 
 
 def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """A rectifier of a deconvolution network: the signal is rectified as activations were."""
+    """The rectifier of a deconvolution network: the backward signal is rectified like the activations."""
     result: torch.Tensor = _RectifiedBackward.apply(x, y.detach())  # type: ignore[no-untyped-call]
     return result
 
@@ -52,7 +52,7 @@ def deconvolving(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     aliases=("guided-backprop",),
 )
 def deconv(request: Request, *, channels: Channels = "max") -> Maps:
-    """What the paper and its program call Deconv: gates on both signs, absolute values over channels."""
+    """The method that the paper calls Deconv: gates on both signs, absolute values reduced over channels."""
     g, _ = derivatives(request, request.layer or INPUT, guided)
     return magnitude(g, channels)
 
@@ -69,6 +69,6 @@ def deconv(request: Request, *, channels: Channels = "max") -> Maps:
     aliases=("zeiler-fergus",),
 )
 def deconvnet(request: Request, *, channels: Channels = "max") -> Maps:
-    """Zeiler and Fergus's deconvolution network: filters transposed, pooling switches, the signal rectified."""
+    """Deconvolution network of Zeiler and Fergus: transposed filters, pooling switches, rectified signal."""
     g, _ = derivatives(request, request.layer or INPUT, deconvolving)
     return magnitude(g, channels)

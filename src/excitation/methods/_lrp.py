@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: one method with options, and the rules people name."""
+"""Layer-wise relevance propagation: one method with options, and its named rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "clrp": {"rule": "z-plus", "contrast": "others", "biases": False},
     "sglrp": {"rule": "z-plus", "contrast": "softmax", "biases": False},
 }
-"""The options each name stands for."""
+"""The options of each named rule."""
 
 
 def lrp(
@@ -43,7 +43,7 @@ def lrp(
     beta: float = Relevance.beta,
     biases: bool = Relevance.biases,
 ) -> Maps:
-    """Relevance summed over channels; its options as `Relevance` has them. `signed`: keep negative relevance."""
+    """Relevance summed over channels, with the options of `Relevance`. `signed` keeps negative relevance."""
     layer = request.layer or INPUT
 
     layers: list[Value] = []

@@ -1,6 +1,7 @@
-"""Layer-wise relevance propagation's rules for one weighted operation `z = w x + b`.
+"""Rules of layer-wise relevance propagation for one weighted operation `z = w x + b`.
 
-All share one form: relevance `R` on the outputs goes to the inputs in proportion to their contributions to some `z`.
+All rules share one form: the inputs receive the relevance `R` of an output in proportion to their contributions to a
+pre-activation `z`, whose definition depends on the rule.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from ..engine.operations import Affine, Average
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """A weighted operation with the numbers relevance needs.
+    """A weighted operation with the tensors that relevance propagation needs.
 
     Attributes:
-        operation: as recorded.
+        operation: the recorded operation.
         x: its input, `(image, *input)`.
-        weight: in the operation's layout; the weights of a batch normalisation after it multiplied in.
-        bias: what it adds, broadcastable to its output; likewise.
+        weight: its weights in the operation's layout, folded with a following batch normalisation.
+        bias: its bias, folded likewise; broadcastable to the output.
     """
 
     operation: Affine
@@ -34,20 +35,20 @@ class Weighted:
         return self.operation.forward(x, w)
 
     def back(self, q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`w^T q` on `(target, *output)`."""
+        """`w^T q`, for `q` of shape `(target, *output)`."""
         return self.operation.adjoint(q.reshape(-1, *q.shape[2:]), w).reshape(len(q), -1, *self.x.shape[1:])
 
     def negated(self) -> Weighted:
-        """The dual: weights and bias of the other sign."""
+        """The dual operation: weights and bias with the opposite sign."""
         return Weighted(self.operation, self.x, -self.weight, -self.bias)
 
 
 Rule = Callable[[torch.Tensor, Weighted], torch.Tensor]
-"""From relevance on the outputs `(target, *output)` to relevance on the inputs."""
+"""Function from relevance at the outputs, `(target, *output)`, to relevance at the inputs."""
 
 
 def stable(z: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """`z` moved away from zero by `epsilon`; zero itself counts as positive."""
+    """Move `z` away from zero by `epsilon`; zero itself counts as positive."""
     return z + torch.where(z < 0, -epsilon, epsilon)
 
 
@@ -62,10 +63,10 @@ def epsilon_rule(epsilon: float) -> Rule:
 
 
 def alpha_beta_rule(alpha: float, beta: float, epsilon: float) -> Rule:
-    """LRP-alpha-beta: `alpha` times shares in what raised the output less `beta` times shares in what lowered it.
+    """LRP-alpha-beta: `alpha` times the shares of positive contributions minus `beta` times those of negative ones.
 
-    `alpha - beta = 1` conserves relevance (Bach et al. 2015, Eq. 60). With `(1, 0)` this is z+ for inputs of both
-    signs; without biases on non-negative inputs it is Excitation Backprop.
+    Relevance is conserved if `alpha - beta = 1` (Bach et al. 2015, Eq. 60). With `(1, 0)` this is the z+ rule for
+    inputs of both signs. Without biases and for non-negative inputs, it equals Excitation Backprop.
     """
 
     def rule(p: torch.Tensor, op: Weighted) -> torch.Tensor:
@@ -85,10 +86,10 @@ def alpha_beta_rule(alpha: float, beta: float, epsilon: float) -> Rule:
 
 
 def gamma_rule(gamma: float, epsilon: float) -> Rule:
-    """LRP-gamma: contributions of the output's own sign count `1 + gamma` times.
+    """LRP-gamma: contributions with the sign of the output are multiplied by `1 + gamma`.
 
-    For non-negative inputs and outputs this is `w + gamma w+` (Montavon et al. 2019, Sec. 10.2.3); for other signs its
-    generalisation (Andéol et al. 2021), under which an output below zero favours what lowered it.
+    For non-negative inputs and outputs this is `w + gamma w+` (Montavon et al. 2019, Sec. 10.2.3). For other signs it
+    is the generalisation of Andéol et al. (2021), in which a negative output favours negative contributions.
     """
 
     def rule(p: torch.Tensor, op: Weighted) -> torch.Tensor:
@@ -106,7 +107,7 @@ def gamma_rule(gamma: float, epsilon: float) -> Rule:
 
 
 def flat_rule(epsilon: float) -> Rule:
-    """LRP-flat: evenly to all inputs an output is connected with (Lapuschkin et al. 2019)."""
+    """LRP-flat: equal relevance to all inputs connected to an output (Lapuschkin et al. 2019)."""
 
     def rule(p: torch.Tensor, op: Weighted) -> torch.Tensor:
         ones, even = torch.ones_like(op.x[:1] if op.operation.apart else op.x), torch.ones_like(op.weight)
@@ -116,7 +117,7 @@ def flat_rule(epsilon: float) -> Rule:
 
 
 def average_rule(p: torch.Tensor, operation: Average, epsilon: float) -> torch.Tensor:
-    """Averages: LRP-epsilon with their own weights."""
+    """LRP-epsilon for averages, with the weights of the average."""
     x = operation.input.to(p.dtype)
     q = p / stable(operation.forward(x), epsilon)
     return x * operation.adjoint(q.reshape(-1, *q.shape[2:])).reshape(len(p), *x.shape)

@@ -15,11 +15,11 @@ from ._gradient_recorder import record_gradients, scores_at
 from ._registry import method
 
 Of = Literal["score", "probability"]
-"""What is measured: the class scores as they are, or their softmax over classes."""
+"""The measured quantity: class scores, or their softmax over classes."""
 
 
 def _measured(priors: torch.Tensor, scores: torch.Tensor, of: Of) -> Float[torch.Tensor, "image target"]:
-    """Targets' scores or probabilities, their signals held fixed."""
+    """Scores or probabilities of the targets, with their signals held fixed."""
     values = scores.softmax(1) if of == "probability" else scores
     return (priors * values).flatten(2).sum(2).transpose(0, 1)
 
@@ -43,9 +43,9 @@ def _two_dimensional(request: Request, name: str) -> tuple[int, int]:
     cost="(1 + channels) F",
 )
 def score_cam(request: Request, *, of: Of = "score", batch: int = 32, signed: bool = False) -> Maps:
-    """Masks are the channels enlarged to the image and stretched to 0..1; weights a softmax over the channels' scores.
+    """Masks are the channels of a layer, resized to the image and scaled to [0, 1]; a softmax of scores weights them.
 
-    At the last layer with space unless one is asked for. A channel without contrast is no mask: it gets no weight.
+    The default layer is the last spatial layer. A constant channel has no mask and gets weight zero.
     """
     size = _two_dimensional(request, "Score-CAM")
     layer = request.last_layer()
@@ -86,10 +86,11 @@ def rise(
     batch: int = 32,
     seed: int = 0,
 ) -> Maps:
-    """At the image. All images of a batch are seen through the same masks.
+    """Maps at the image. All images of a batch use the same masks.
 
-    `samples` masks of `cells` by `cells`, each kept with probability `kept`, enlarged and shifted at random; the
-    result is the estimate of the probability given that a pixel is kept (its Eq. 6).
+    The method draws `samples` masks of `cells` by `cells`, keeps each cell with probability `kept`, and resizes and
+    shifts the masks at random. The result estimates the mean measured value given that a pixel is kept (Eq. 6 of its
+    paper).
     """
     only_at_input(request, "RISE")
     size = _two_dimensional(request, "RISE")
@@ -115,7 +116,7 @@ def rise(
 def random_mask(
     size: tuple[int, int], cells: int, kept: float, generator: torch.Generator
 ) -> Float[torch.Tensor, "height width"]:
-    """One smooth random mask: a coarse binary grid, enlarged bilinearly by one cell too many, cut at a random shift."""
+    """One smooth random mask: a coarse binary grid with one extra cell, resized bilinearly and cropped at random."""
     step = [-(-side // cells) for side in size]
     grid = (torch.rand((1, 1, cells, cells), generator=generator, dtype=torch.float64) < kept).double()
     large = F.interpolate(grid, [(cells + 1) * s for s in step], mode="bilinear", align_corners=False)[0, 0]

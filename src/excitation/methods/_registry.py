@@ -1,4 +1,4 @@
-"""The methods by name: what each does, where it comes from, what it costs and needs."""
+"""The registry of methods: name, description, source, cost and requirements of each."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ from ..models._loaded import LoadedModel
 from ._sweeps import UncheckedResult
 
 FAMILIES = ("excitation", "gradient", "relevance", "class activation", "perturbation", "selection", "control")
-"""Kinds of methods, in the order of the documentation."""
+"""Families of methods, in the order of the documentation."""
 
 OwnPlace = Literal["engine", "last", "features", "input"]
-"""Where a method takes its map if no layer is named: the model's own layer, else the engine's; the last with space;
-what is pooled for the classifier; the image."""
+"""The default layer of a method: `"engine"` is the model's own layer, else the engine's default; `"last"` the last
+spatial layer; `"features"` the features pooled for the classifier; `"input"` the image."""
 
 Function = Callable[..., Any]
-"""`function(request, **options)`: maps, with room for the longest list of targets, or an `UncheckedResult`."""
+"""`function(request, **options)`: returns maps, padded to the longest list of targets, or an `UncheckedResult`."""
 
 COMMON = ("layer", "spatial", "class_names", "output", "constants")
-"""Settings that all methods have."""
+"""Settings shared by all methods."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """An attention method. Call it as a function of network, images and targets.
+    """An attention method. It can be called as a function of network, images and targets.
 
     Attributes:
-        name: as `method=` takes it.
-        family: one of `FAMILIES`.
-        sentence: what it does.
-        source: where it is described.
-        cost: passes through the network; `T` stands for the number of targets, `F` for a forward and `B` for a
-            backward pass or sweep.
-        needs: what a network must have for it.
-        place: where it takes its map if no layer is named; `None` if it looks at no layer at all.
-        function: computes the maps from a checked request.
-        steps: post-processing the paper gives it, by name (`methods.post_process`).
+        name: the value for `method=`.
+        family: a name in `FAMILIES`.
+        sentence: one-sentence description.
+        source: reference.
+        cost: passes through the network; `T` is the number of targets, `F` a forward pass, `B` a backward pass or
+            sweep.
+        needs: requirements on the network.
+        place: default layer; `None` if the method uses no layer.
+        function: computes the maps of a validated request.
+        steps: post-processing steps in the paper, by name (`methods.post_process`).
         aliases: other names.
-        options: names and defaults of its own keyword arguments.
-        choices: the values an option can have, where they are few.
-        applies: raises an error for networks the method does not apply to, with one forward pass of the first image.
-        sweeps: whether it is one sweep of the engine, which serves several layers and knows the mass.
+        options: names and defaults of the method's own keyword arguments.
+        choices: allowed values of options with few values.
+        applies: raises an error if the method does not apply to a network; runs one forward pass of the first image.
+        sweeps: whether the method is a single sweep of the engine, which serves several layers and measures the mass.
     """
 
     name: str
@@ -84,20 +84,20 @@ class Method:
     sweeps: bool = False
 
     def __call__(self, model: torch.nn.Module | LoadedModel, images: Images, targets: Targets, **settings: Any) -> Maps:
-        """Maps of each target on each image at one layer.
+        """Compute the maps of each target on each image at one layer.
 
         Args:
-            model: the network in evaluation mode, untouched by the call.
+            model: the network in evaluation mode; no call changes it.
             images: `(image, channel, height, width)`, preprocessed as the network takes them.
-            targets: what to look for, as `explain` takes them.
-            **settings: as in `explain`: `layer`, `spatial`, `class_names`, `output`, `constants`, and the method's own
-                options.
+            targets: what to explain, as in `explain`.
+            **settings: `layer`, `spatial`, `class_names`, `output` and `constants` as in `explain`, and the options of
+                the method.
 
         Returns:
-            `(image, target, height, width)`; zeros where an image has fewer targets than another.
+            `(image, target, height, width)`; zeros if an image has fewer targets than others.
 
         Raises:
-            ExcitationError: the network, the layer, a target or an option does not fit.
+            ExcitationError: an unsupported network, or an invalid layer, target or option.
         """
         common = {key: settings.pop(key) for key in COMMON if key in settings}
         asked = Settings(**common, method=self.name, options=self.check_options(settings))
@@ -108,10 +108,10 @@ class Method:
         return maps
 
     def check_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The options as they are, if the method has them.
+        """Validate options and return them unchanged.
 
         Raises:
-            ExcitationError: an option is none of the method's, or its value is of another kind.
+            ExcitationError: an option that the method does not have, or a value of the wrong type.
         """
         unknown = sorted(set(options) - set(self.options))
         if unknown:
@@ -127,16 +127,16 @@ class Method:
         return options
 
     def explain(self, request: Request, options: Mapping[str, Any]) -> Explanation:
-        """Maps of a request, at each of its layers.
+        """Compute the maps of a request at each of its layers.
 
-        Whether the method applies to the network is seen on the first image, before a batch of several runs.
+        For a batch of several images, the first image alone decides whether the method applies to the network.
 
         Args:
-            request: what is asked.
-            options: the method's own, checked by `check_options`.
+            request: settings, network, images and targets.
+            options: options of the method, validated by `check_options`.
 
         Raises:
-            ExcitationError: the network or the layer does not fit, or a map is not finite.
+            ExcitationError: an unsupported network or layer, or a map that is not finite.
         """
         if self.sweeps:
             return self.sweep(request, options).validate()
@@ -152,20 +152,20 @@ class Method:
     def sweep(
         self, request: Request, options: Mapping[str, Any], balance: MassRecorder | None = None
     ) -> UncheckedResult:
-        """Maps of a request that are not checked yet, of a method that is one sweep of the engine.
+        """Compute unchecked maps of a request, for a method that is a single sweep of the engine.
 
         Args:
-            request: what is asked.
-            options: the method's own, checked by `check_options`.
-            balance: takes the rows of the mass balance.
+            request: settings, network, images and targets.
+            options: options of the method, validated by `check_options`.
+            balance: receives the rows of the mass balance.
 
         Raises:
-            ExcitationError: the method is no sweep; or as `explain`.
+            ExcitationError: the method is not a sweep; or an error of `explain`.
         """
         if not self.sweeps:
             names = ", ".join(item.name for item in list_methods() if item.sweeps)
             raise ExcitationError(f"method {self.name!r} has no mass to follow; those that have: {names}.")
-        # Gradients are not needed: the caller's modes do not reach in.
+        # A sweep needs no gradients, so the caller's grad and inference modes are overridden.
         with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
             result: UncheckedResult = self.function(request, balance=balance, **options)
         if result.explanation.method != self.name:
@@ -180,10 +180,10 @@ class Method:
         return {INPUT if request.seen.layer is None else request.seen.layer: maps}
 
     def _maps(self, request: Request, options: Mapping[str, Any]) -> Maps:
-        """Maps at one layer."""
-        # Gradients, where a method needs them, are its own: the caller's modes do not reach in, no graph gets out.
+        """Compute the maps at one layer."""
+        # Methods enable gradients themselves. The caller's modes are overridden, and no graph is returned.
         with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
-            # Of one image the method itself says so as early.
+            # For a single image, the method raises the same error equally early.
             if self.applies is not None and len(request.images) > 1:
                 self.applies(request)
             maps: Maps = self.function(request, **options)
@@ -201,7 +201,7 @@ class Method:
 
 @contextmanager
 def _rules_needed(method: Method) -> Iterator[None]:
-    """Say of an operation without a rule which methods do without."""
+    """Extend the error for an operation without a rule by the methods that need no rule."""
     try:
         yield
     except UnsupportedOperationError as error:
@@ -231,18 +231,18 @@ def method(
     """Register a function as a method.
 
     Args:
-        name: as `method=` takes it.
-        sentence: what it does.
-        family: one of `FAMILIES`.
-        source: where it is described.
-        cost: in passes.
-        needs: what a network must have for it.
-        place: where it takes its map if no layer is named; `None` if it looks at no layer at all.
-        steps: post-processing by name.
+        name: the value for `method=`.
+        sentence: one-sentence description.
+        family: a name in `FAMILIES`.
+        source: reference.
+        cost: number of passes.
+        needs: requirements on the network.
+        place: default layer; `None` if the method uses no layer.
+        steps: post-processing steps by name.
         aliases: other names.
-        fixed: options this name stands for; they can no longer be given.
-        hidden: options without a meaning under this name.
-        applies: looks at the first image and refuses networks without what the method `needs`.
+        fixed: options with fixed values under this name; they cannot be passed.
+        hidden: options without effect under this name.
+        applies: checks on the first image that the network has what the method `needs`.
     """
     assert (applies is None) == (needs == "any network"), name
     assert family in FAMILIES, family
@@ -259,7 +259,7 @@ def method(
             assert key not in _METHODS, f"two methods are called {key}"
         hints = get_type_hints(function)
         choices = {key: _choices(hints[key]) for key in options if _choices(hints[key])}
-        found = Method(
+        registered = Method(
             name,
             family,
             sentence,
@@ -275,7 +275,7 @@ def method(
             applies,
             sweeps,
         )
-        _METHODS.update(dict.fromkeys((name, *aliases), found))
+        _METHODS.update(dict.fromkeys((name, *aliases), registered))
         return function
 
     return register
@@ -288,7 +288,7 @@ def list_methods() -> list[Method]:
 
 
 def _choices(hint: object) -> tuple[Any, ...]:
-    """The values of an annotation by literals, with `None` if that is one of them."""
+    """The values of a `Literal` annotation, with `None` if the annotation includes it."""
     if get_origin(hint) is Literal:
         return get_args(hint)
     parts = [(None,) if part is type(None) else _choices(part) for part in get_args(hint)]
@@ -296,7 +296,7 @@ def _choices(hint: object) -> tuple[Any, ...]:
 
 
 def _check_kind(key: str, value: object, usual: object) -> None:
-    """Refuse a value of another kind than the default: a whole number, a finite number, a truth value, policies."""
+    """Raise an error for a value of another type than the default: integer, finite number, bool or policies."""
     fits = True
     if isinstance(usual, bool):
         fits, kind = isinstance(value, bool), "True or False is"
@@ -312,10 +312,10 @@ def _check_kind(key: str, value: object, usual: object) -> None:
 
 
 def find_method(name: str) -> Method:
-    """A method by its name or an alias; hyphens, underscores, spaces and upper case do not matter.
+    """Find a method by name or alias. Hyphens, underscores, spaces and case are ignored.
 
     Raises:
-        ExcitationError: there is none, with the nearest names.
+        ExcitationError: an unknown method; the message lists the closest names.
     """
     check_text("method", name, "the name of a method")
     if name in _METHODS:
@@ -331,12 +331,12 @@ def find_method(name: str) -> Method:
 
 
 def _plain(name: str) -> str:
-    """A method's name without what does not matter in it."""
+    """The name of a method without hyphens, underscores, spaces and case."""
     return re.sub(r"[-_ ]", "", name).casefold()
 
 
 def methods_table() -> str:
-    """The table of all methods in Markdown, as the documentation shows it."""
+    """The table of all methods in Markdown, for the documentation."""
     rows = ["| method | what it does | source | cost | needs | own options |", "| --- | --- | --- | --- | --- | --- |"]
     for item in list_methods():
         names = ", ".join(f"`{name}`" for name in (item.name, *item.aliases))

@@ -1,4 +1,4 @@
-"""Relevance as rule sets on the engine's record: its options, and the signals at several layers of one pass."""
+"""Relevance propagation as a set of rules on the engine's record: options, and signals at several layers of a pass."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from ._lrp_rules import Rule, Weighted, alpha_beta_rule, average_rule, epsilon_r
 from ._rivals import Start, contrasted_start
 
 Composite = Literal["epsilon", "alpha-beta", "z-plus", "gamma", "flat", "epsilon-plus", "epsilon-plus-flat"]
-"""Which rule weighted operations have; the last two choose by depth and kind."""
+"""The rule of weighted operations; the last two select it by depth and type."""
 
 SIGNED_ON_TOP = frozenset({"epsilon", "gamma", "epsilon-plus", "epsilon-plus-flat"})
-"""Rules under which relevance leaves a unit divided by its own signed value."""
+"""Rules that divide the relevance of a unit by its signed value."""
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """Which relevance is asked for; the one place of its defaults.
+    """Options of relevance propagation, with their defaults.
 
     Attributes:
-        rule: of weighted operations. `"epsilon-plus"`: z+ for convolutions, epsilon for fully connected layers;
-            `"epsilon-plus-flat"`: flat besides, at the lowest weighted operations.
-        contrast: `"dual"`: less the relevance of the unit with negated weights, formed at the last weighted
-            operation; `"odds"`, `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
-        start: `"unit"` starts with the targets' signal, so that a map's sum is the share that arrived; `"score"`
-            multiplies it with the scores, as LRP is most often written. `"auto"`: without a contrast, the scores for
-            rules that divide by the score on top, whose sign would turn the whole map (epsilon, gamma, the composites);
-            else the signal, of which rules that only share what raised a unit keep the sign.
-        epsilon: moves denominators away from zero.
-        gamma: of LRP-gamma.
-        alpha: of LRP-alpha-beta; `alpha - beta` must be one.
-        beta: of LRP-alpha-beta.
-        biases: whether biases take their share of relevance.
+        rule: rule of weighted operations. `"epsilon-plus"`: z+ for convolutions, epsilon for fully connected layers;
+            `"epsilon-plus-flat"`: additionally flat at the lowest weighted operations.
+        contrast: `"dual"` subtracts the relevance of the unit with negated weights, formed at the last weighted
+            operation. `"odds"`, `"rivals"`, `"others"` (CLRP), `"softmax"` (SGLRP): see `r-mwp`.
+        start: `"unit"` starts with the signals of the targets, so that a map sums to the share at the layer. `"score"`
+            multiplies the signals by the scores, as in most LRP papers. `"auto"` without a contrast: the scores for
+            rules that divide by the score on top, whose sign would invert the map (epsilon, gamma, the composites); the
+            signals for rules that use only positive contributions, which keep the sign. With a contrast: the signals.
+        epsilon: offset of denominators from zero.
+        gamma: parameter of LRP-gamma.
+        alpha: parameter of LRP-alpha-beta; `alpha - beta` must be one.
+        beta: parameter of LRP-alpha-beta.
+        biases: whether biases absorb their share of relevance.
 
     Raises:
-        ExcitationError: numbers that do not keep relevance.
+        ExcitationError: parameters that do not conserve relevance.
     """
 
     rule: Composite = "epsilon-plus-flat"
@@ -59,7 +59,7 @@ class Relevance:
     biases: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what does not keep relevance."""
+        """Check that the parameters conserve relevance."""
         if abs(self.alpha - self.beta - 1) > 1e-9 or self.beta < 0:
             raise ExcitationError(
                 f"alpha is {self.alpha}, beta {self.beta}; alpha - beta = 1 and beta >= 0 are needed to keep relevance."
@@ -70,7 +70,7 @@ class Relevance:
             )
 
     def chooser(self) -> Callable[[Entry], Rule]:
-        """From a weighted operation to its rule."""
+        """Return a function from a weighted operation to its rule."""
         simple: dict[str, Rule] = {
             "epsilon": epsilon_rule(self.epsilon),
             "alpha-beta": alpha_beta_rule(self.alpha, self.beta, self.epsilon),
@@ -89,7 +89,7 @@ class Relevance:
         return by_depth
 
     def signal(self, request: Request, scores: torch.Tensor) -> torch.Tensor:
-        """What the sweep starts with at the scores: `(target, *scores)`."""
+        """The signal at the scores with which the sweep starts, `(target, *scores)`."""
         if self.contrast is None or self.contrast == "dual":
             signal = request.priors(scores)
         else:
@@ -101,16 +101,16 @@ class Relevance:
 def relevance(
     request: Request, roots: Sequence[str] | None, places: Callable[[Record], list[Value]], asked: Relevance
 ) -> list[Signal]:
-    """Relevance neuron by neuron at several places of one recorded pass.
+    """Relevance of each neuron at several values of one recorded pass.
 
     Args:
-        request: what is asked.
-        roots: layers from which on the pass is recorded; `None` for all of it.
-        places: from the record to where relevance is wanted.
-        asked: which relevance.
+        request: settings, network, images and targets.
+        roots: layers at which the record starts; `None` for the full pass.
+        places: function from the record to the values at which relevance is returned.
+        asked: the options of relevance propagation.
 
     Returns:
-        `(1, target, image, *neurons)` at each place.
+        `(1, target, image, *neurons)` at each value.
     """
     record, calls = record_calls(request, roots)
     values = places(record)
@@ -122,10 +122,11 @@ def relevance(
 
 
 class RelevanceRules(ExcitationRules):
-    """Relevance through every family of operations.
+    """Rules of relevance propagation for every family of operations.
 
-    Weighted operations by `choose`; averages and sums of branches in proportion to their terms (LRP-epsilon);
-    everything from neuron to neuron unchanged, maxima to the winner, a product with a gate to the gated operand.
+    Weighted operations use the rule of `choose`. Averages and sums of branches share relevance in proportion to their
+    terms (LRP-epsilon). Elementwise operations pass relevance unchanged, maxima pass it to the winner, and a product
+    with a gate passes it to the gated operand.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a network must have for a method, looked at with the first image before a batch runs."""
+"""Requirements of methods on a network, checked on the first image before a batch runs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from ._gradient_recorder import record_gradients
 
 
 def require_rules_above(request: Request) -> None:
-    """Refuse operations without a rule above the layer, or above the default one if none is asked for.
+    """Raise an error for operations without a rule above the requested layer, or above the default layer.
 
     Raises:
-        ExcitationError: there is one, or no such layer.
+        ExcitationError: there is such an operation, or the layer does not exist.
     """
     preferred = None if request.preferred is None else layer_name(request.model, request.preferred)
     _known(request, request.layer or preferred)
 
 
 def require_rules_to_layer(request: Request) -> None:
-    """Refuse operations without a rule above the layer, or anywhere if none is asked for.
+    """Raise an error for operations without a rule above the requested layer, or anywhere if no layer is requested.
 
     Raises:
-        ExcitationError: there is one, or no such layer.
+        ExcitationError: there is such an operation, or the layer does not exist.
     """
     _known(request, request.layer)
 
 
 def require_all_rules(request: Request) -> None:
-    """Refuse operations without a rule, wherever the maps are taken.
+    """Raise an error for operations without a rule anywhere in the network.
 
     Raises:
-        ExcitationError: there is one, or no such layer.
+        ExcitationError: there is such an operation, or the layer does not exist.
     """
     if request.layer is not None:
         find_place(request.first, request.layer)
@@ -39,19 +39,19 @@ def require_all_rules(request: Request) -> None:
 
 
 def require_rectifiers(request: Request) -> None:
-    """Refuse networks without rectified linear units.
+    """Raise an error for networks without rectified linear units.
 
     Raises:
-        NotApplicableError: there is none.
+        NotApplicableError: the network has no rectified linear unit.
     """
     record_gradients(request, (), images=request.images[:1], rectifier=_unchanged, grad=False)
 
 
 def require_rules_and_rectifiers(request: Request) -> None:
-    """Refuse operations without a rule, and networks without rectified linear units; one pass for both.
+    """Raise an error for operations without a rule, and for networks without rectified linear units, with one pass.
 
     Raises:
-        ExcitationError: there is one, or none.
+        ExcitationError: there is an operation without a rule, or no rectified linear unit.
     """
     record_gradients(request, (), images=request.images[:1], rectifier=_unchanged, grad=False, rules=True)
 

@@ -1,4 +1,4 @@
-"""Contrasts that begin at the scores: a class against all others, weighted by odds, responses, or equally."""
+"""Contrasts at the scores: a class against all others, weighted by odds, by responses, or equally."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ Priors = Float[torch.Tensor, "target image classes *space"]
 Scores = Float[torch.Tensor, "image classes *space"]
 
 Start = Literal["odds", "rivals", "others", "softmax"]
-"""What is set against the target at the scores: its rivals by their probability, by their rectified scores, all other
-classes alike (CLRP's first form), or the softmax's derivative (SGLRP)."""
+"""What is subtracted from the target at the scores: rivals weighted by probability (`"odds"`), rivals weighted by
+rectified scores (`"rivals"`), all other classes equally (`"others"`, CLRP's first form); or the derivative of the
+softmax (`"softmax"`, SGLRP)."""
 
 
 def responses(scores: Scores, spatial: SpatialWeighting) -> Scores:
     """Non-negative responses of classes at positions, comparable among the classes and positions of an image.
 
-    `"response"`: `max(s, 0)`; `"softmax"`: `exp s`, up to a factor for each image; `"posterior"`: the class's
-    posterior in each cell.
+    `"response"`: `max(s, 0)`. `"softmax"`: `exp s`, up to a factor for each image. `"posterior"`: the posterior of the
+    class at each position.
     """
     if spatial == "response":
         return scores.clamp(min=0)
@@ -36,13 +37,13 @@ def responses(scores: Scores, spatial: SpatialWeighting) -> Scores:
 
 
 def contrasted_start(request: Request, scores: Scores, start: Start) -> Priors:
-    """The signal of each target with its rivals' subtracted.
+    """The signal of each target minus the signal of its rivals.
 
-    `"odds"`: `rivals_signal`, the derivative of the target's log-odds. `"rivals"`: `R_K - R_notK` with
-    `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without response puts no mass. `"others"`: the
-    target's signal less one of the same mass in equal parts on all other classes. `"softmax"`: the derivative of the
-    target's posterior by the scores, `y_K (1 - y_K)` on a class's own score and `-y_K y_j` on the others'; on pooled
-    scores `"odds"` up to a factor.
+    `"odds"`: `rivals_signal`, the derivative of the log-odds of the target. `"rivals"`: `R_K - R_notK` with
+    `R_S(j, x) = [j in S] r_j(x) / sum over S and positions`; a side without a response has no mass. `"others"`: the
+    target's signal minus a signal of the same mass, distributed equally over all other classes. `"softmax"`: the
+    derivative of the target's posterior with respect to the scores, `y_K (1 - y_K)` for a class's own score and
+    `-y_K y_j` for the others. For pooled scores, `"softmax"` is proportional to `"odds"`.
     """
     own = request.class_weights(scores) > 0
     if start == "odds":
@@ -95,11 +96,11 @@ def r_mwp(
     policies: Policies | None = None,
     balance: MassRecorder | None = None,
 ) -> UncheckedResult:
-    """Contrast with rivals. `start`: how they are weighted; the peers' ways among them.
+    """Contrast with rivals. `start` selects how rivals are weighted, including the variants of related methods.
 
-    `"odds"` sweeps the derivative of the target's log-odds. `"rivals"` reads responses off the scores as `spatial`
-    says, `max(s, 0)` for one: it needs scores of which zero means something, as after a rectifier, and gives an empty
-    map to a class without positive score.
+    `"odds"` sweeps the derivative of the log-odds of the target. `"rivals"` uses responses computed from the scores
+    according to `spatial`, by default `max(s, 0)`. It requires scores with a meaningful zero, as after a rectifier, and
+    gives an empty map for a class without a positive score.
     """
     return sweep_down(
         request, "r-mwp", "rivals", start_of=lambda scores, _: contrasted_start(request, scores, start),

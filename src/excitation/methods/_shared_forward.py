@@ -1,4 +1,4 @@
-"""Several methods and layers from one forward pass: Excitation Backprop's, and those made of gradients."""
+"""Several methods and layers from one forward pass: Excitation Backprop variants and gradient methods."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ._gradient import derivatives_at, magnitude, products
 from ._rivals import Start, contrasted_start
 
 RIVALS: dict[str, Start] = {"r-mwp": "odds", "r-mwp-rectified": "rivals"}
-"""What contrasts with rivals start with."""
+"""The start of each contrast with rivals."""
 
 SWEPT = ("mwp", "c-mwp", *RIVALS)
-"""Methods that differ in their start alone."""
+"""Methods that differ only in their start."""
 
 TOGETHER = (*SWEPT, "eb-without-norm", "eb-post-norm")
-"""Methods that are sweeps over the engine's record, and so can share it."""
+"""Methods that are sweeps over the engine's record and can share it."""
 
 AT_LAST = {"grad-cam": by_mean, "grad-cam++": by_positive_parts, "layer-cam": by_place}
-"""Functions of derivatives and activations, whose methods take the last layer unless one is asked for."""
+"""Functions of derivatives and activations; the default layer of their methods is the last spatial layer."""
 
 GRADIENTS: dict[str, Callable[[torch.Tensor, torch.Tensor], Maps]] = {
     "gradient": lambda g, _: magnitude(g, "max"),
     "input-x-gradient": products,
     **AT_LAST,
 }
-"""Methods made of the plain derivatives at a layer, and so can share them."""
+"""Methods that use the plain derivatives at a layer and can share them."""
 
 
 def maps_from_one_pass(
@@ -43,21 +43,23 @@ def maps_from_one_pass(
     methods: Sequence[tuple[str, SpatialWeighting]],
     layers: Sequence[str | None] | Sequence[Sequence[str | None]],
 ) -> list[list[Maps]]:
-    """What each method gives by itself at each of its layers, from one forward pass for all of them.
+    """Compute the maps of several methods at several layers from one forward pass.
+
+    The result equals that of separate calls.
 
     Args:
         model: the network in evaluation mode.
         images: `(image, channel, height, width)`, as the network takes them.
-        targets: what to look for in all images.
-        methods: names out of `TOGETHER`, with how a class's signal is spread over a score map.
-        layers: where to take the maps: a list for all methods, or a list for each; `None` is the model's or the
-            engine's own choice.
+        targets: the targets of all images.
+        methods: names in `TOGETHER`, each with how the signal of a class is distributed over a score map.
+        layers: layers of the maps: one list for all methods, or one list per method. `None` is the default layer of the
+            model or the engine.
 
     Returns:
-        For each method, at each layer: `(image, target, height, width)`, not negative after a contrast.
+        For each method and layer: `(image, target, height, width)`; non-negative for contrasts.
 
     Raises:
-        ExcitationError: a method that is none of these, not as many lists as methods, or as the methods raise.
+        ExcitationError: an unsupported method, a wrong number of lists, or an error of a method.
     """
     other = [name for name, _ in methods if name not in TOGETHER]
     if other:
@@ -69,10 +71,10 @@ def maps_from_one_pass(
     requests = {
         spatial: make_request(model, images, list(targets), Settings(spatial=spatial)) for _, spatial in methods
     }
-    wanted = list(dict.fromkeys(name for of_method in names for name in of_method))
+    roots = list(dict.fromkeys(name for of_method in names for name in of_method))
     with torch.inference_mode(False), torch.no_grad():
-        record = request.record(wanted)
-        values = {name: swept_layer(record, name) for name in wanted}
+        record = request.record(roots)
+        values = {name: swept_layer(record, name) for name in roots}
         found = _swept(methods, requests, record, [[values[name] for name in of_method] for of_method in names])
     for (name, _), of_method in zip(methods, found, strict=True):
         if not all(bool(torch.isfinite(maps).all()) for maps in of_method):
@@ -81,7 +83,7 @@ def maps_from_one_pass(
 
 
 def _for_each(layers: Sequence[str | None] | Sequence[Sequence[str | None]], count: int) -> list[list[str | None]]:
-    """A list of layers for each of so many methods."""
+    """Return one list of layers per method."""
     lists = [list(item) for item in layers if item is not None and not isinstance(item, str)]
     if not layers:
         raise ExcitationError(
@@ -101,11 +103,11 @@ def _swept(
     record: Record,
     values: Sequence[Sequence[Value]],
 ) -> list[list[Maps]]:
-    """Maps of each method at each of its places; equal kinds of start to equal places go down in one sweep."""
+    """Maps of each method at each of its layers. Methods with equal layers and the same kind of start share a sweep."""
     assert record.scores is not None
     scores = working(record.scores)
-    found: dict[int, list[Maps]] = {}
-    # No further down than a method asks for: below its own layers a sweep costs more than a forward pass.
+    arrived: dict[int, list[Maps]] = {}
+    # Each sweep ends at the layers of its methods: going further down would cost more than a forward pass.
     groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
     for i, (name, _) in enumerate(methods):
         if name in SWEPT:
@@ -116,18 +118,18 @@ def _swept(
         swept = attention_maps(record, signals, list(values[members[0]]), Policies(), contrast=dual)
         each = [torch.split(maps, [len(start) for start in starts], 1) for maps in swept]
         for i, *maps in zip(members, *each, strict=True):
-            found[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
+            arrived[i] = [item if methods[i][0] == "mwp" else item.clamp(min=0) for item in maps]
     for i, (name, spatial) in enumerate(methods):
         if name == "eb-without-norm":
             (contrasts,) = unnormalised(requests[spatial], record, values[i], True)
-            found[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
+            arrived[i] = [alone(maps, signed=False).to(scores.dtype) for maps in contrasts]
         elif name == "eb-post-norm":
             units, contrasts = unnormalised(requests[spatial], record, values[i], False, True)
-            found[i] = [
+            arrived[i] = [
                 contrasted(unit, unit - contrast, signed=False).to(scores.dtype)
                 for unit, contrast in zip(units, contrasts, strict=True)
             ]
-    return [found[i] for i in range(len(methods))]
+    return [arrived[i] for i in range(len(methods))]
 
 
 def _start(name: str, request: Request, scores: torch.Tensor) -> torch.Tensor:
@@ -144,20 +146,22 @@ def gradient_maps_from_one_pass(
     *,
     spatial: SpatialWeighting = "response",
 ) -> list[list[Maps]]:
-    """What each method made of derivatives gives by itself at its layers, from one forward pass for all of them.
+    """Compute the maps of several gradient methods at their layers from one forward pass.
+
+    The result equals that of separate calls.
 
     Args:
         model: the network in evaluation mode.
         images: `(image, channel, height, width)`, as the network takes them.
-        targets: what to look for in all images; one backward pass for each.
-        methods: names out of `GRADIENTS`, with the layers of each; `None` is the method's own choice.
-        spatial: how a class's signal is spread over a score map.
+        targets: the targets of all images; one backward pass each.
+        methods: names in `GRADIENTS`, each with its layers; `None` is the default layer of the method.
+        spatial: how the signal of a class is distributed over a score map.
 
     Returns:
-        For each method, at each layer: `(image, target, height, width)`.
+        For each method and layer: `(image, target, height, width)`.
 
     Raises:
-        ExcitationError: a method that is none of these, or as the methods raise.
+        ExcitationError: an unsupported method, or an error of a method.
     """
     other = [name for name, _ in methods if name not in GRADIENTS]
     if other:

@@ -27,20 +27,20 @@ from ..core import (
 from ..engine import MassRecorder, Place, Policies, Record, attention_maps, policies_or_default, total
 
 StartOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From the class scores and the targets' signals to the signal that is swept down."""
+"""Function from the class scores and the signals of the targets to the signal at the start of the sweep."""
 
 
 @dataclass(frozen=True)
 class UncheckedResult:
-    """An explanation whose numbers are not checked yet, so that the host need not wait for a device.
+    """An explanation whose values are not checked yet, so that the host does not wait for the device.
 
     Attributes:
-        explanation: its numbers may not be finite; its targets have no labels yet.
-        scores: of all classes.
-        checks: what to check of each layer's maps.
-        joins: by layer that is only one arm of the network: where others join.
-        balance: the rows of the mass balance, where one was requested.
-        request: what was asked.
+        explanation: the explanation; its values may be non-finite, and its targets have no labels yet.
+        scores: scores of all classes, `(image, classes, *space)`.
+        checks: data for the checks of the maps of each layer.
+        joins: for each bypassed layer, the operation at which the other branches join.
+        balance: the rows of the mass balance, if requested.
+        request: the request.
     """
 
     explanation: Explanation
@@ -51,16 +51,16 @@ class UncheckedResult:
     request: Request
 
     def validate(self) -> Explanation:
-        """The explanation with finite numbers and labels.
+        """Check the values, issue warnings, and return the explanation with labels.
 
         Raises:
             ExcitationError: scores or maps are not finite.
 
         Warns:
-            BypassWarning: a layer is only one arm of the network.
-            EmptyMapWarning: a map has next to no mass.
-            MassLossWarning: more than half of the mass on top was lost on the way.
-            BalanceWarning: maps hold more mass than was put in.
+            BypassWarning: some paths bypass a layer.
+            EmptyMapWarning: a map has almost no mass.
+            MassLossWarning: more than half of the mass on top was lost above a layer.
+            BalanceWarning: a map holds more mass than the signal on top.
         """
         check_maps(self.scores, self.checks)
         for name, join in self.joins.items():
@@ -80,17 +80,18 @@ def sweep_down(
     policies: Policies | None = None,
     balance: MassRecorder | None = None,
 ) -> UncheckedResult:
-    """Maps of each target at each layer.
+    """Compute the maps of each target at each layer.
 
     Args:
-        request: what is asked.
-        name: of the method.
-        kind: what is subtracted: `""` nothing, `"dual"`, `"rivals"` or `"target"`.
-        start_of: the signal that is swept; the targets' own if not given.
-        functions: what else may hold functions of the scores, which are not called with scores that are not finite.
-        signed: whether negative values of a contrast are kept.
-        policies: choices the paper leaves open.
-        balance: takes the rows of the mass balance.
+        request: settings, network, images and targets.
+        name: name of the method.
+        kind: what is subtracted: `""` for nothing, `"dual"`, `"rivals"` or `"target"`.
+        start_of: the signal at the start of the sweep; the signals of the targets if not given.
+        functions: additional targets that may contain functions of the scores, which are never called with non-finite
+            scores.
+        signed: whether to keep negative values of a contrast.
+        policies: choices that the paper leaves open.
+        balance: receives the rows of the mass balance.
     """
     names = request.layers
     if names is None and request.preferred is not None:
@@ -125,7 +126,7 @@ def unchecked(
     policies: Policies,
     balance: MassRecorder | None = None,
 ) -> UncheckedResult:
-    """Maps that a sweep gave, with their shares of the mass on top and what is to be checked."""
+    """Assemble the maps of a sweep with their shares of the mass on top and the data for later checks."""
     assert record.top is not None
     assert record.scores is not None
     scores = working(record.scores)
@@ -160,7 +161,7 @@ def unchecked(
 
 
 def _views(place: Place) -> int:
-    """How many of a map's axes are views, between targets and space."""
+    """Number of view axes of a map, between the target axis and the spatial axes."""
     assert place.value is not None
     grid = place.value.grid()
     return 0 if isinstance(grid, str) else len(grid.views)

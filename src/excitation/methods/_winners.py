@@ -1,4 +1,4 @@
-"""Single winners in place of probabilities: the deterministic winner-take-all cone, and sampled walks."""
+"""Single winners instead of probabilities: deterministic winner-take-all cones, and sampled walks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from ._registry import method
 from ._requirements import require_rules_above
 
 CHUNK = 2**24
-"""Numbers held at once for the inputs of several winners."""
+"""Maximum number of elements held at once for the inputs of several winners."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some winners of one image, target and polarity, with what excited them.
+    """Winners of one image, target and polarity, with the contributions of their inputs.
 
     Attributes:
         image: index of the image.
         target: index of the target.
-        counts: how many walks stand on each winner.
-        shares: `(winner, polarity * inputs)`: each input's part in a winner's excitation, not normalised.
+        counts: number of walks at each winner, `(winner,)`.
+        shares: contribution of each input to the excitation of each winner, `(winner, polarity * inputs)`, not
+            normalised.
     """
 
     image: int
@@ -39,16 +40,16 @@ class Group:
 
 
 Draw = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From counts `(winner,)` and shares `(winner, inputs)` to the counts of walks on the inputs, summed over winners."""
+"""Function from counts `(winner,)` and shares `(winner, inputs)` to walk counts at the inputs, summed over winners."""
 
 
 class WinnerRules(ExcitationRules):
-    """Excitation Backprop's process with actual winners: signals are counts of walks on neurons.
+    """The process of Excitation Backprop with individual winners: signals are numbers of walks at neurons.
 
     Args:
-        policies: as for probabilities.
-        draw: chooses inputs for the winners of weighted operations and averages.
-        split: divides counts among a sum's branches: counts and each branch's probability to counts for each.
+        policies: the policies, as for probabilities.
+        draw: selects inputs for the winners of weighted operations and averages.
+        split: divides counts among the branches of a sum, given the counts and the probability of each branch.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class WinnerRules(ExcitationRules):
             sides = [pair[polarity] for pair in pairs]
             parts = [torch.zeros_like(counts) if side is None else side.expand(counts.shape) for side in sides]
             whole = sum(parts[1:], parts[0])
-            # Where no term adds anything, the walks end (Eq. 4: Z = 0).
+            # Walks end if no term contributes (Eq. 4: Z = 0).
             counts = torch.where(whole > 0, counts, 0)
             chances = [part / torch.where(whole > 0, whole, 1) for part in parts]
             for result, share in zip(self._split(counts, chances), shares, strict=True):
@@ -123,7 +124,7 @@ def _no_single_winner(entry: Entry) -> UnsupportedOperationError:
 def _groups(
     p: Signal, operation: Affine | Average, value: Value, policies: Policies
 ) -> Iterator[Group]:  # fmt: skip
-    """All winners with their inputs' shares, a manageable number at a time."""
+    """All winners with the shares of their inputs, in groups of limited size."""
     up, down = rectified(operation.input.to(p.dtype), value, policies)
     most = max(1, CHUNK // (2 * operation.input[0].numel()))
     for polarity, over_targets in enumerate(p):
@@ -148,7 +149,7 @@ def _reached(
     below: int,
     a: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Shares `(winner, *input)` of an image's inputs of one polarity in winners of another."""
+    """Shares `(winner, *input)` of the inputs of one polarity in winners of a given polarity, for one image."""
     shape = (len(q), *operation.input.shape[1:])
     if a is None or (isinstance(operation, Average) and above != below):
         return q.new_zeros(shape)
@@ -161,7 +162,7 @@ def _reached(
 def _walked(
     request: Request, rules: ExcitationRules, choose: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[Maps, Signal, torch.Tensor]:
-    """Walks from the top to the layer: counts summed over channels, the walks themselves, and the signals."""
+    """Walks from the top to the layer: counts summed over channels, the walks at each neuron, and the signals."""
     layer = request.engine_layer()
     record = request.record([layer])
     value = swept_layer(record, layer)
@@ -185,10 +186,10 @@ def _walked(
     applies=require_rules_above,
 )
 def selective_tuning(request: Request, *, within: float = 0.0, policies: Policies | None = None) -> Maps:
-    """One where a winner stands in any channel, else zero.
+    """One at positions with a winner in any channel, zero elsewhere.
 
-    `within`: inputs that excite a winner at least `1 - within` times as much as its strongest win as well, as in
-    Selective Tuning's own competition; zero lets one alone win, the first if several tie.
+    `within`: inputs also win if they excite a winner at least `1 - within` times as much as its strongest input, as in
+    the competition of Selective Tuning. With zero, only the strongest input wins; ties go to the first.
     """
     if not 0 <= within < 1:
         raise ExcitationError(
@@ -230,7 +231,7 @@ def selective_tuning(request: Request, *, within: float = 0.0, policies: Policie
 def sampled_winners(
     request: Request, *, walks: int = 100, seed: int = 0, policies: Policies | None = None
 ) -> Maps:  # fmt: skip
-    """Converges to MWP as the number of walks grows; a sum is the part of the walks that arrive, times the signal's."""
+    """Converges to MWP with more walks. A map sums to the signal's mass times the fraction of walks that arrive."""
     if walks < 1:
         raise ExcitationError(f"walks is {walks}; at least one is needed.")
     generator = torch.Generator(device=request.images.device).manual_seed(seed)
@@ -239,8 +240,8 @@ def sampled_winners(
         result = shares.new_zeros(shares.shape[1])
         alive = shares.sum(1) > 0
         for count, chances in zip(counts[alive].tolist(), shares[alive], strict=True):
-            found = torch.multinomial(chances, int(count), replacement=True, generator=generator)
-            result.index_add_(0, found, torch.ones_like(found, dtype=result.dtype))
+            drawn = torch.multinomial(chances, int(count), replacement=True, generator=generator)
+            result.index_add_(0, drawn, torch.ones_like(drawn, dtype=result.dtype))
         return result
 
     def split(counts: torch.Tensor, chances: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -256,8 +257,8 @@ def sampled_winners(
         counts = torch.zeros_like(flat)
         for row, weights in zip(counts, flat, strict=True):
             if bool(weights.sum() > 0):
-                found = torch.multinomial(weights, walks, replacement=True, generator=generator)
-                row.index_add_(0, found, torch.ones_like(found, dtype=row.dtype))
+                drawn = torch.multinomial(weights, walks, replacement=True, generator=generator)
+                row.index_add_(0, drawn, torch.ones_like(drawn, dtype=row.dtype))
         return counts
 
     rules = WinnerRules(policies_or_default(policies), draw, split)

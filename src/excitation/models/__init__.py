@@ -1,4 +1,4 @@
-"""Networks and where they come from."""
+"""Networks, and the functions that load them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def load_caffe(
     *,
     mean_file: str | os.PathLike[str] | None = None,
 ) -> LoadedModel:
-    """Load a Caffe network; see `models.caffe.load_caffe`. Needs the extra `caffe`.
+    """Load a Caffe network; see `models.caffe.load_caffe`. Requires the extra `caffe`.
 
     Raises:
-        ModelError: protobuf is missing, or a file cannot be read or does not fit.
+        ModelError: protobuf is not installed, or a file cannot be read or does not match.
     """
     from .caffe import load_caffe as load  # protobuf is optional
 

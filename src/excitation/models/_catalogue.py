@@ -1,4 +1,4 @@
-"""Where models come from: `load_model` and the schemes its specs begin with."""
+"""Sources of models: `load_model`, and the schemes with which its specs begin."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Scheme:
     """A source of models.
 
     Attributes:
-        load: from what follows `scheme:` to the model. Imports what it needs when it is called, since most runs use
-            one scheme only. `load_model` puts in the whole spec.
-        form: what a spec of this kind looks like, for help and errors.
-        files: from the same text to the files the model is read from, so that results can tell whether they changed.
+        load: function from the text after `scheme:` to the model. It imports its dependencies when called, because most
+            programs use one scheme only. `load_model` adds the full spec to the result.
+        form: the form of such a spec, for help and error messages.
+        files: function from the same text to the files of the model, used to detect changes.
     """
 
     load: Callable[[str], LoadedModel]
@@ -37,14 +37,14 @@ class Scheme:
 
 
 SCHEMES: dict[str, Scheme] = {}
-"""By name, without the colon. Any other text that holds a colon is a Python factory."""
+"""Schemes by name, without the colon. Any other text with a colon is a Python factory."""
 
 
 def register_scheme(name: str, scheme: Scheme) -> None:
     """Add a source of models.
 
     Raises:
-        ExcitationError: the name is taken, or what was given is no `Scheme`.
+        ExcitationError: the name is already registered, or `scheme` is not a `Scheme`.
     """
     check_text("the scheme's name", name, "a text")
     if not isinstance(scheme, Scheme):
@@ -55,33 +55,33 @@ def register_scheme(name: str, scheme: Scheme) -> None:
 
 
 def load_model(spec: str) -> LoadedModel:
-    """Load a model by its spec, as `--model` takes it.
+    """Load a model by its spec, the value of `--model`.
 
     Args:
-        spec: `SCHEME:REST` for one of the registered schemes (`SCHEME` alone where it needs no more), or
-            `package.module:factory@weights.safetensors`; a package that is called like a scheme can be reached with
-            `python:` before it.
+        spec: `SCHEME:REST` for a registered scheme (`SCHEME` alone if it takes no more), or
+            `package.module:factory@weights.safetensors`. A `python:` prefix selects a package with the name of a
+            scheme.
 
     Returns:
-        The model in evaluation mode, with its preprocessing and class names where they are known.
+        The model in evaluation mode, with its preprocessing and class names if known.
 
     Raises:
-        ModelError: no such source, or it fails; says what was expected.
+        ModelError: an unknown source, or a failure of the source; the message states what is expected.
     """
     scheme, rest = _resolve(spec)
     return dataclasses.replace(scheme.load(rest), spec=spec)
 
 
 def list_models() -> list[str]:
-    """The forms of the specs that `load_model` takes, such as `"lite"` or `"torchvision:NAME[@WEIGHTS]"`."""
+    """The forms of the specs that `load_model` accepts, such as `"lite"` or `"torchvision:NAME[@WEIGHTS]"`."""
     return [scheme.form for scheme in SCHEMES.values()]
 
 
 def model_files(spec: str) -> list[Path]:
-    """The files a model is read from.
+    """The files from which a model is read.
 
     Raises:
-        ModelError: no such source.
+        ModelError: an unknown source.
     """
     scheme, rest = _resolve(spec)
     return scheme.files(rest)
@@ -106,7 +106,7 @@ def _resolve(spec: str) -> tuple[Scheme, str]:
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # a package above it is missing, or it is no name of a module
+    except (ImportError, ValueError):  # a parent package is missing, or the name is not a module name
         return False
 
 
@@ -122,7 +122,7 @@ def _load_symbols(rest: str) -> LoadedModel:
 
 
 def _no_files(rest: str) -> list[Path]:
-    del rest  # the weights come with the package, whose version results carry
+    del rest  # the weights are part of this package, whose version is stored with results
     return []
 
 

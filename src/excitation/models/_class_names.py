@@ -1,4 +1,4 @@
-"""Names of a network's classes, with words that stand for several of them."""
+"""Class names of a network, with names for groups of classes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from .._errors import TargetError
 
 
 class ClassNames(tuple[str, ...]):
-    """Names of classes, one per output unit, with words that stand for several classes each.
+    """Names of classes, one per output unit, and names of groups of classes.
 
-    A `LoadedModel` with ImageNet's class names has its groups: `"dog"` stands for 118 breeds. As a target, a group is
-    the distribution that gives each of its classes the same share.
+    A `LoadedModel` with ImageNet class names includes its groups: `"dog"` stands for 118 breeds. As a target, a group
+    has equal weights on its classes.
 
     Attributes:
-        groups: indices of the classes by the group's name, in lower case.
+        groups: class indices by group name, in lower case.
 
     Raises:
-        TargetError: a group has no class, or one that the names do not have.
+        TargetError: a group is empty, or contains an index without a class name.
     """
 
     groups: dict[str, tuple[int, ...]]
 
     def __new__(cls, names: Iterable[str], groups: Mapping[str, Sequence[int]]) -> ClassNames:
-        """Check names and groups."""
+        """Validate names and groups."""
         made = super().__new__(cls, check_names("class_names", names))
         made.groups = {name.strip().casefold(): tuple(places) for name, places in groups.items()}
         for name, places in made.groups.items():

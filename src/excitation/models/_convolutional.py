@@ -1,4 +1,4 @@
-"""Classifiers that take pictures of any size and give a score for each position (Sec. 4.1)."""
+"""Classifiers for images of any size, with one score per position (Sec. 4.1)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ ScoreMap = Float[torch.Tensor, "image class rows columns"]
 
 
 class Convolutional(torch.nn.Module):
-    """A classifier whose head slides over its feature map: `to_fully_convolutional` makes it.
+    """A classifier whose head is applied convolutionally; the result of `to_fully_convolutional`.
 
-    Its layers are those of `model`, under the names `model.LAYER`; it shares their weights.
+    Its layers are those of `model`, under the names `model.LAYER`, with shared weights.
     """
 
     def __init__(self, model: torch.nn.Module, head: dict[CallId, Replacement], size: tuple[int, int]) -> None:
@@ -42,10 +42,10 @@ class Convolutional(torch.nn.Module):
         self._size = size
 
     def forward(self, images: Float[torch.Tensor, "image channels height width"]) -> ScoreMap:
-        """Class scores for every position of a window of the original size.
+        """Class scores at every position of a window of the original size, `(image, class, height, width)`.
 
         Raises:
-            ModelError: images smaller than the original size.
+            ModelError: the images are smaller than the original size.
         """
         height, width = images.shape[-2:]
         if height < self._size[0] or width < self._size[1]:
@@ -56,7 +56,7 @@ class Convolutional(torch.nn.Module):
             return self.model(images)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
-        """The window's size."""
+        """The size of the window."""
         return f"window={self._size}"
 
 
@@ -69,23 +69,23 @@ def to_fully_convolutional(model: torch.nn.Module, size: tuple[int, int] | None 
 def to_fully_convolutional(
     model: torch.nn.Module | LoadedModel, size: tuple[int, int] | None = None
 ) -> Convolutional | LoadedModel:
-    """Turn a classifier with a fully connected or globally pooled head into one with a score map.
+    """Convert a classifier with a fully connected or globally pooled head to one with a score map.
 
-    Linear layers become convolutions with the same weights, global pooling a window of the size it has at the original
-    input. At that size the scores are the original's; a larger picture gives one score per position and class. The
-    model itself is not changed.
+    Linear layers become convolutions with the same weights. Global pooling becomes pooling over a window of the size
+    that it has at the original input. At the original size the scores do not change. A larger image gives one score per
+    position and class. The given model is not modified.
 
     Args:
-        model: in evaluation mode, with a head of flattening, linear layers, pooling and functions of single neurons.
-        size: `(height, width)` of the input it was trained on; by default that of a loaded model's preprocessing, else
+        model: in evaluation mode; its head consists of flattening, linear layers, pooling and elementwise functions.
+        size: `(height, width)` of the training input; by default the size in a loaded model's preprocessing, else
             224 x 224.
 
     Returns:
-        A module that returns `(image, class, height, width)`; for a `LoadedModel` another one, which keeps pictures'
-        aspect ratio.
+        A module that returns `(image, class, height, width)`; for a `LoadedModel`, a new `LoadedModel` that preserves
+        the aspect ratio of pictures.
 
     Raises:
-        ModelError: its head is of another kind; says where it ends.
+        ModelError: an unsupported head; the message states where it ends.
 
     Source: Zhang et al. 2016, Sec. 4.1, after Long et al., "Fully Convolutional Networks", CVPR 2015.
     """
@@ -105,7 +105,7 @@ def to_fully_convolutional(
 
 
 def _replacements(calls: Sequence[Call]) -> dict[CallId, Replacement]:
-    """What stands for the head's calls on a map of any size, from the scores down; others stay as they are."""
+    """Replacements of the head's calls for maps of any size, from the scores down; other calls do not change."""
     head: dict[CallId, Replacement] = {}
     for call in calls:
         inner, outer = spatial(call.input.shape), spatial(call.result.shape)
@@ -126,7 +126,7 @@ def _replacements(calls: Sequence[Call]) -> dict[CallId, Replacement]:
             head[call.key] = partial(pool, kernel_size=kernel, stride=(1, 1) if outer == (1, 1) else kernel)
         elif call.name in POOLING:
             if outer != (1, 1) or call.input.dim() != 4:
-                break  # not over all of space: below the head
+                break  # pooling over a part of space is below the head
             pool = F.max_pool2d if call.name in {"max_pool2d", "amax"} else F.avg_pool2d
             head[call.key] = partial(pool, kernel_size=inner, stride=(1, 1))
     return head
@@ -137,5 +137,5 @@ def _unchanged(x: torch.Tensor) -> torch.Tensor:
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, window: tuple[int, int]) -> torch.Tensor:
-    """A linear layer as a convolution; over a flattened map, its kernel has that map's size."""
+    """A linear layer as a convolution; after flattening, the kernel has the size of the flattened map."""
     return F.conv2d(x, weight.reshape(len(weight), x.shape[1], *window), bias)

@@ -14,22 +14,22 @@ FORM = "package.module:factory[@weights.safetensors]"
 
 
 def load_factory(spec: str) -> LoadedModel:
-    """Call a factory without arguments and load weights into what it returns.
+    """Call a factory without arguments and load weights into its result.
 
-    This imports the module, and so runs its code, on purpose: it is the one way of loading a model that does. Take such
-    a spec only from people who may run code on this machine.
+    This imports the module and runs its code. It is the only way of loading a model that runs code from the spec.
+    Accept such specs only from trusted sources.
 
     Args:
-        spec: `package.module:factory` or `package.module:factory@weights.safetensors`. The factory returns a module
-            or a `LoadedModel`; the latter says how pictures are prepared and what the classes are called. Every
-            weight must be there and fit.
+        spec: `package.module:factory` or `package.module:factory@weights.safetensors`. The factory returns a module or
+            a `LoadedModel`; a `LoadedModel` defines the preprocessing and the class names. The file must contain every
+            weight with the right shape.
 
     Returns:
-        The model in evaluation mode. A plain module comes with the default preprocessing: shortest side 224, values
-        from 0 to 1, no mean subtracted.
+        The model in evaluation mode. A plain module gets the default preprocessing: shortest side 224, values in
+        [0, 1], no mean subtracted.
 
     Raises:
-        ModelError: the module or factory is missing or fails, returns something else, or the weights do not fit.
+        ModelError: the module or factory is missing or fails, returns another type, or the weights do not match.
     """
     place, _, weights = spec.partition("@")
     module, _, name = place.partition(":")
@@ -46,17 +46,17 @@ def load_factory(spec: str) -> LoadedModel:
 
 
 def weights_file(spec: str) -> Path | None:
-    """The file of weights that a spec names, if it names one."""
+    """The weights file in a spec, or `None`."""
     _, _, weights = spec.partition("@")
     return Path(weights) if weights else None
 
 
 def _call(module: str, name: str) -> object:
     try:
-        found = importlib.import_module(module)
+        item = importlib.import_module(module)
     except ImportError as error:
         raise ModelError(f"module {module!r} cannot be imported: {error}.") from error
-    factory = getattr(found, name, None)
+    factory = getattr(item, name, None)
     if factory is None:
         raise ModelError(f"module {module!r} has no {name!r}; expected {FORM}.")
     if not callable(factory):

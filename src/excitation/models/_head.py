@@ -1,7 +1,7 @@
-"""Finding a classifier's head: the chain of operations, one into the next, that ends in the class scores.
+"""Detection of a classifier's head: the chain of operations that ends in the class scores.
 
-The network is run once under a `TorchFunctionMode`; nothing in it is changed. Calls are known again in later runs by
-their name and number ("the third `linear`"), which the network's own control flow must not change.
+The network runs once under a `TorchFunctionMode` and is not modified. Later runs identify calls by name and number
+("the third `linear`"). The control flow of the network must not change these numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..engine._functions import function
 from ._loaded import ModelError
 
 CallId = tuple[str, int]
-"""Canonical name of a torch function, and its number among the calls of that name in one run."""
+"""Canonical name of a torch function, and its number among the calls with that name in one run."""
 
 FLATTENING = frozenset({"flatten", "reshape", "view", "squeeze"})
 PER_NEURON = frozenset(
@@ -32,17 +32,17 @@ POOLING = frozenset({"adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d",
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One torch call of the network's forward pass.
+    """One torch call in the forward pass of a network.
 
     Attributes:
-        name: canonical.
-        number: among the calls of that name.
-        input: the first tensor it takes.
-        arguments: everything else it was called with, by place.
-        options: the same by name.
-        result: the tensor it made.
-        window: of a linear layer: height and width of the map that was flattened for it.
-        uses: how many calls take its result.
+        name: canonical name.
+        number: number among the calls with that name.
+        input: the first tensor argument.
+        arguments: the other positional arguments.
+        options: the keyword arguments.
+        result: the resulting tensor.
+        window: for a linear layer, height and width of the map that was flattened before it.
+        uses: number of calls that use the result.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Call:
 
     @property
     def key(self) -> CallId:
-        """How it is known again."""
+        """The name and number that identify the call in other runs."""
         return self.name, self.number
 
 
 class _Probe(TorchFunctionMode):
-    """Writes down every call that makes one tensor from a first one."""
+    """Records every call that computes one tensor from a first tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +75,11 @@ class _Probe(TorchFunctionMode):
         del types
         kwargs = dict(kwargs or {})
         if kwargs.get("inplace"):
-            kwargs["inplace"] = False  # else it would give its input back, and be no step
+            kwargs["inplace"] = False  # an in-place call returns its input and would not count as a step
         result = function(func).twin(*args, **kwargs)
         first = args[0] if args else kwargs.get("input")
         name = function(func).name
-        # What gives its input back, as dropout in evaluation mode, is no step of a chain.
+        # A call that returns its input, such as dropout in evaluation mode, is not a step of the chain.
         if isinstance(first, torch.Tensor) and isinstance(result, torch.Tensor) and result is not first:
             self.calls.append(Call(name, self._counts[name], first, args[1:], kwargs, result))
         self._counts[name] += 1
@@ -88,30 +88,30 @@ class _Probe(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Weighted:
-    """What stands for a call with weights; it is given those of the moment, which may have been exchanged since.
+    """The replacement of a call with weights. It receives the current weights, which may have changed since the probe.
 
     Attributes:
-        compute: from the call's first tensor, its weight and its bias.
+        compute: function of the call's first tensor, its weight and its bias.
     """
 
     compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 Replacement = Callable[[torch.Tensor], torch.Tensor] | Weighted
-"""What is called in place of a call, with its first tensor."""
+"""Function that replaces a call; its argument is the first tensor of the call."""
 
 
 def parameters_of(arguments: Sequence[Any], options: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Weight and bias among what a linear or convolutional call was given beside its input."""
+    """Weight and bias from the arguments of a linear or convolution call."""
     given = dict(zip(("weight", "bias"), arguments, strict=False)) | dict(options)
     return given["weight"], given.get("bias")
 
 
 class Replacing(TorchFunctionMode):
-    """Runs a network with some of its calls replaced.
+    """Runs a network with some calls replaced.
 
     Args:
-        replaced: by call.
+        replaced: replacements by call.
     """
 
     def __init__(self, replaced: Mapping[CallId, Replacement]) -> None:
@@ -137,19 +137,19 @@ class Replacing(TorchFunctionMode):
 
 
 def find_head(model: torch.nn.Module, size: tuple[int, int], allowed: Iterable[str]) -> list[Call]:
-    """The calls that lead, one into the next, to the class scores.
+    """Find the chain of calls that leads to the class scores.
 
     Args:
-        model: in evaluation mode; takes images of three channels and returns one tensor.
-        size: `(height, width)` of an input it was made for.
-        allowed: names of the calls that may belong to a head.
+        model: in evaluation mode; takes images with three channels and returns one tensor.
+        size: `(height, width)` of a valid input.
+        allowed: names of calls that can belong to a head.
 
     Returns:
-        From the scores down to the first call that is not allowed, which is included.
+        The calls from the scores down to the first call that is not allowed, inclusive.
 
     Raises:
-        ExcitationError: it is no module, or the size is none.
-        ModelError: it does not run at that size, or returns something else.
+        ExcitationError: `model` is not a module, or `size` is invalid.
+        ModelError: the model does not run at that size, or returns another type.
     """
     check_model(model)
     size = check_size("size", size)  # type: ignore[assignment]
@@ -184,16 +184,16 @@ def find_head(model: torch.nn.Module, size: tuple[int, int], allowed: Iterable[s
 
 
 def _with_windows(head: Sequence[Call]) -> list[Call]:
-    window, found = (1, 1), []
+    window, calls = (1, 1), []
     for call in reversed(head):
         if call.name in FLATTENING and call.input.dim() == 4:
             window = spatial(call.input.shape)
-        found.append(dataclasses.replace(call, window=window) if call.name == "linear" else call)
+        calls.append(dataclasses.replace(call, window=window) if call.name == "linear" else call)
         if call.name == "linear":
             window = (1, 1)
-    return found[::-1]
+    return calls[::-1]
 
 
 def spatial(shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width of an image tensor; 1 x 1 of a flat one."""
+    """Height and width of an image tensor; (1, 1) for a flat tensor."""
     return (shape[-2], shape[-1]) if len(shape) == 4 else (1, 1)

@@ -1,4 +1,4 @@
-"""What a model brings along: the network, its pictures' preprocessing, its class names, its places of interest."""
+"""A loaded model: the network with its preprocessing, class names, and default layers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .._errors import ExcitationError
 from ._class_names import ClassNames
 
 MAX_ASPECT = 16
-"""Longest over shortest side of a picture that `resize="shortest"` takes; beyond it, one thin picture could ask for
-an input of gigabytes."""
+"""Largest aspect ratio of a picture for `resize="shortest"`. Without this limit, a thin picture could require an input
+of several gigabytes."""
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -27,38 +27,39 @@ FILTERS = {
 
 
 Manner = Literal["shortest", "squash", "crop"]
-"""How a picture gets the network's size."""
+"""How a picture is resized to the size of the network input."""
 
 Order = Literal["RGB", "BGR", "L"]
-"""Of the network's input channels."""
+"""Channels of the network input."""
 
 _MANNERS, _ORDERS = get_args(Manner), get_args(Order)
 
 
 class ModelError(ExcitationError):
-    """A model cannot be loaded as asked."""
+    """A model cannot be loaded."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a picture to the network's input, in the order of the fields.
+    """Conversion of a picture to the network input.
 
-    The picture is resized, converted to a tensor, scaled, put in channel order, shifted and divided.
+    The picture is resized, converted to a tensor, scaled, put in channel order, shifted and divided, in this order.
 
     Attributes:
-        size: `(height, width)` in pixels for `resize="squash"` and `"crop"`; for `"shortest"` the shortest side is
-            `min(size)` and the aspect ratio is kept.
-        resize: `"shortest"` keeps the whole picture and its aspect ratio (the pointing game, Sec. 4.1 of the paper);
-            `"squash"` resizes to exactly `size`; `"crop"` resizes the shortest side to `resize_to` and cuts the centre.
+        size: `(height, width)` in pixels for `resize="squash"` and `"crop"`. For `"shortest"`, the shortest side
+            becomes `min(size)` and the aspect ratio is preserved.
+        resize: `"shortest"` uses the full picture and preserves the aspect ratio (the pointing game, Sec. 4.1 of the
+            paper); `"squash"` resizes to exactly `size`; `"crop"` resizes the shortest side to `resize_to` and crops
+            the centre.
         resize_to: shortest side before a centre crop, in pixels; `None` means `min(size)`.
-        scale: factor on 0..255 values: 1/255 for torchvision, 1 for Caffe.
-        channels: `"RGB"`, `"BGR"` (Caffe), or `"L"` for networks of one channel, which take brightness.
-        mean: per channel, in the network's channel order and after scaling; subtracted.
-        std: per channel, likewise; divided by.
-        interpolation: Pillow's filter, by name; smoothed when making smaller.
+        scale: factor for values in [0, 255]: 1/255 for torchvision, 1 for Caffe.
+        channels: `"RGB"`, `"BGR"` (Caffe), or `"L"` (luminance) for networks with one channel.
+        mean: mean per channel, in the channel order of the network; subtracted after scaling.
+        std: standard deviation per channel, likewise; the divisor.
+        interpolation: name of Pillow's filter; with antialiasing for downscaling.
 
     Raises:
-        ExcitationError: a value that makes no sense.
+        ExcitationError: an invalid value.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -71,7 +72,7 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
 
     def __post_init__(self) -> None:
-        """Check what can be checked before there is a picture."""
+        """Validate the values that do not depend on a picture."""
         check_size("size", self.size)
         for name, choices in (("resize", _MANNERS), ("channels", _ORDERS), ("interpolation", tuple(FILTERS))):
             check_choice(name, getattr(self, name), choices)
@@ -94,16 +95,16 @@ class Preprocessing:
             )
 
     def __call__(self, picture: Image.Image) -> Float[torch.Tensor, "channels height width"]:
-        """Turn an RGB picture into one network input, without the batch dimension.
+        """Convert an RGB picture to one network input, without batch dimension.
 
         Args:
-            picture: mode `"RGB"`, as `read_picture` gives it.
+            picture: a picture in mode `"RGB"`, as `read_picture` returns it.
 
         Returns:
-            float32, in the network's channel order.
+            float32, `(channels, height, width)`, in the channel order of the network.
 
         Raises:
-            ExcitationError: no picture, another mode, or a picture too long and thin for `resize="shortest"`.
+            ExcitationError: not a picture, another mode, or too large an aspect ratio for `resize="shortest"`.
         """
         if not isinstance(picture, Image.Image):
             raise ExcitationError(f"a {type(picture).__name__} was given; a PIL.Image.Image in mode 'RGB' is expected.")
@@ -122,13 +123,13 @@ class Preprocessing:
         return ((values * self.scale - mean) / std).contiguous()
 
     def field_of_view(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part of a picture that the network gets to see, and so the part that a map covers.
+        """The crop of a picture that the network receives, which is the region that a map covers.
 
         Args:
             size: `(height, width)` of the picture.
 
         Returns:
-            A box `(x0, y0, x1, y1)` in the picture's pixels, half open; all of it unless `resize="crop"`.
+            A half-open box `(x0, y0, x1, y1)` in pixels of the picture; the full picture unless `resize="crop"`.
         """
         height, width = check_size("size", size)
         if self.resize != "crop":
@@ -151,7 +152,7 @@ class Preprocessing:
                 " use a preprocessing with resize='squash' or 'crop'."
             )
         side = min(self.size) if self.resize == "shortest" else self._shortest
-        # Cut down to whole pixels, as torchvision does, so that the same weights see the same input.
+        # Truncate to integers like torchvision, so that the same weights receive the same input.
         other = int(side * long / short)
         return (side, other) if height <= width else (other, side)
 
@@ -163,18 +164,18 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with what is known about it.
+    """A network with its metadata.
 
     Attributes:
         model: the network, in evaluation mode.
-        spec: the text it was loaded from, as `--model` takes it.
-        preprocessing: from a picture to its input.
-        class_names: one per output unit, or `None`. Where they are ImageNet's, they become `ClassNames` with words for
-            groups of classes: `"dog"` is all breeds.
-        default_layer: where maps are taken when none is named; `None` leaves the choice to `explain`.
-        output: picks the tensor of class scores from what the network returns; `None` if it is the only one.
-        classifier_layer: the layer whose weights make the class scores (the last weighted one), where it is known: the
-            one to exchange for other classes, and the one a map must lie below to be contrasted.
+        spec: the text from which it was loaded, the value of `--model`.
+        preprocessing: conversion of a picture to the network input.
+        class_names: one name per output unit, or `None`. ImageNet class names become `ClassNames` with names for groups
+            of classes: `"dog"` stands for all breeds.
+        default_layer: default layer of maps; with `None`, `explain` chooses.
+        output: selects the class scores from the network output; `None` if the output is a single tensor.
+        classifier_layer: the layer that computes the class scores (the last weighted layer), if known. It is replaced
+            for other classes, and contrasts are formed at it, so maps of contrasts must lie below it.
     """
 
     model: torch.nn.Module
@@ -186,18 +187,18 @@ class LoadedModel:
     classifier_layer: str | None = None
 
     def __post_init__(self) -> None:
-        """Give ImageNet's class names their groups, wherever the names come from."""
+        """Add the groups to ImageNet class names from any source."""
         names = self.class_names
         if names is None or isinstance(names, ClassNames):
             return
-        # The readers of data sets are not needed to explain a network, and take their time to be imported.
+        # The dataset readers are not needed to explain a network, and their import takes time.
         from ..data._imagenet_classes import GROUPS, are_imagenet_names
 
         if are_imagenet_names(names):
             object.__setattr__(self, "class_names", ClassNames(names, GROUPS))
 
     def inside(self, wrapper: torch.nn.Module) -> LoadedModel:
-        """The same, with the network replaced by one that holds it as its part `model`: its layers are called so."""
+        """Replace the network by a wrapper that holds it as `model`; layer names get the prefix `model.`."""
         layers = (None if layer is None else f"model.{layer}" for layer in (self.default_layer, self.classifier_layer))
         default, classifier = layers
         return replace(self, model=wrapper, default_layer=default, classifier_layer=classifier)

@@ -1,4 +1,4 @@
-"""The re-ordered head: pool the features, then classify."""
+"""The reordered head: pool the features, then classify."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ._head import (
 from ._loaded import LoadedModel, ModelError
 
 RECTIFIERS = frozenset({"relu", "dropout", "feature_dropout"})
-"""What may stand between a classifier of positions and its pooling; it falls away."""
+"""Calls that can occur between a position classifier and its pooling; they are removed."""
 
 
 class PoolFirst(torch.nn.Module):
-    """A network with its global average pooling moved before its last convolution: `pool_first` makes it.
+    """A network with global average pooling before instead of after its last convolution; the result of `pool_first`.
 
-    Its layers are those of `model`, under the names `model.LAYER`; it shares their weights.
+    Its layers are those of `model`, under the names `model.LAYER`, with shared weights.
     """
 
     def __init__(self, model: torch.nn.Module, head: dict[CallId, Replacement]) -> None:
@@ -43,7 +43,7 @@ class PoolFirst(torch.nn.Module):
     def forward(
         self, images: Float[torch.Tensor, "image channels height width"]
     ) -> Float[torch.Tensor, "image classes *ones"]:
-        """Class scores in the shape the original gives them."""
+        """Class scores in the shape of the original scores."""
         with Replacing(self._head):
             return self.model(images)  # type: ignore[no-any-return]
 
@@ -55,31 +55,32 @@ def pool_first(model: torch.nn.Module, size: tuple[int, int] | None = None) -> P
 
 
 def pool_first(model: torch.nn.Module | LoadedModel, size: tuple[int, int] | None = None) -> PoolFirst | LoadedModel:
-    """Re-order a head that classifies positions and pools afterwards: pool the features, then classify.
+    """Reorder a head that classifies positions before pooling: pool the features first, then classify.
 
-    Where a network classifies each position with a 1 x 1 convolution and averages the scores, class and dual win the
-    same mass at every position, so c-MWP says little about space. The same weights on averaged features form the pair
-    once for the whole picture, and what is left of it tells places apart.
+    If a network classifies each position with a 1 x 1 convolution and averages the scores, unit and dual unit have the
+    same mass at every position, and c-MWP contains little spatial information. With the same weights on averaged
+    features, unit and dual are formed once for the full image, and their difference varies between positions.
 
-    It is another classifier. Without a ReLU between classifier and pooling the scores differ only by what padding of
-    the classifier adds at the border: averaging and a 1 x 1 convolution commute. A ReLU does not: the original counts
-    positions that speak for a class and none that speak against it, the new one weighs both. SqueezeNet v1.0 on 300
-    ImageNet photos, shortest side 227: top-1 from 62.7 to 55.0 %, top-5 from 86.3 to 77.7 %, and 72.3 % of the photos
-    keep their first class (`make photos`, docs/results/photos.md).
+    The result is a different classifier. Without a ReLU between classifier and pooling, the scores differ only through
+    the padding of the classifier, because averaging commutes with a 1 x 1 convolution. With a ReLU, the original
+    counts only positions with positive evidence, and the new network also counts negative evidence. SqueezeNet v1.0 on
+    300 ImageNet photos, shortest side 227: top-1 accuracy drops from 62.7 to 55.0 %, top-5 from 86.3 to 77.7 %, and
+    the top class is unchanged for 72.3 % of the photos (`make photos`, docs/results/photos.md).
 
     Args:
-        model: in evaluation mode; ends in a 1 x 1 convolution, perhaps a ReLU, and an average over all positions. What
-            follows these, such as a softmax, stays. It is not changed. At any size, all positions are averaged.
-        size: `(height, width)` of an input to look at; by default that of a loaded model's preprocessing, else
-            224 x 224.
+        model: in evaluation mode. It must end in a 1 x 1 convolution, an optional ReLU, and an average over all
+            positions. Later operations, such as a softmax, are kept. The given model is not modified. The new network
+            averages all positions at any image size.
+        size: `(height, width)` of an input for the analysis of the head; by default the size in a loaded model's
+            preprocessing, else 224 x 224.
 
     Returns:
-        A module with the same weights; for a `LoadedModel` another one.
+        A module with the same weights; for a `LoadedModel`, a new `LoadedModel`.
 
     Raises:
-        ModelError: its head is of another kind; says what stands in the way.
+        ModelError: an unsupported head; the message names the operation that is not supported.
 
-    Source: the pair of Zhang et al. 2016, Sec. 3.3, is meant for features that are pooled before they are classified.
+    Source: Zhang et al. 2016, Sec. 3.3, defines unit and dual for features that are pooled before classification.
     """
     if isinstance(model, LoadedModel):
         made = pool_first(model.model, model.preprocessing.size if size is None else size)
@@ -90,7 +91,7 @@ def pool_first(model: torch.nn.Module | LoadedModel, size: tuple[int, int] | Non
 
 
 def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
-    """What stands for the pooling, what lies below it, and the classifier."""
+    """Replacements of the pooling, of the calls between, and of the classifier."""
     place = next((i for i, call in enumerate(calls) if call.name in POOLING), None)
     if place is None:
         what = repr(calls[-1].name) if calls else "its input"
@@ -107,9 +108,11 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
     passed = [call for call in below if call.name in RECTIFIERS]
     last = below[len(passed)] if len(below) > len(passed) else None
     if below[: len(passed)] != passed or last is None or last.name != "conv2d":
-        found = "the input" if last is None else repr(next(call.name for call in below if call.name not in RECTIFIERS))
+        blocker = (
+            "the input" if last is None else repr(next(call.name for call in below if call.name not in RECTIFIERS))
+        )
         raise ModelError(
-            f"the network pools what comes from {found}; a 1 x 1 convolution, with a ReLU or not, is expected there."
+            f"the network pools what comes from {blocker}; a 1 x 1 convolution, with a ReLU or not, is expected there."
         )
     weight, _ = parameters_of(last.arguments, last.options)
     if weight.shape[2:] != (1, 1) or weight.shape[1] != last.input.shape[1]:

@@ -1,4 +1,4 @@
-"""Networks that `excitation train` wrote: `trained:FILE`, a file of safetensors that says what it is."""
+"""Networks written by `excitation train`: `trained:FILE`, a safetensors file with metadata."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from .sources import fit_weights, read_weights
 FORM = "trained:FILE.safetensors[,SPEC]"
 KIND = "excitation.trained.1"
 SAFE = ("symbols", "lite", "lite1", "lite2", "caffe", "paper", "torchvision", "timm", "hf", "onnx")
-"""Sources of networks that a file may name: all but those that run code the file chooses."""
+"""Sources of networks that a file can name: all except those that run code chosen by the file."""
 
 AROUND = ("pool-first:", "convolutional:")
 
 
 def write_trained(path: Path, loaded: LoadedModel, spec: str, about: Mapping[str, Any] | None = None) -> None:
-    """Write a network so that `trained:FILE` loads it.
+    """Write a network to a file that `trained:FILE` can load.
 
     Args:
-        path: of the file, which appears whole.
-        loaded: the trained network with its class names, preprocessing and output layer.
-        spec: of the network it was made from, which says its structure.
-        about: what else the file shall say, as JSON takes it.
+        path: path of the file, which is written atomically.
+        loaded: the trained network with its class names, preprocessing and classifier layer.
+        spec: spec of the original network, which defines the architecture.
+        about: additional metadata, serialisable as JSON.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     weights: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, torch.Size]] = set()
     for name, item in loaded.model.state_dict().items():
         key = (item.data_ptr(), item.shape)
         if item.numel() and key in seen:
-            continue  # a further name of a tensor that modules share
+            continue  # another name of a tensor that several modules share
         seen.add(key)
         weights[name] = item.detach().cpu().contiguous()
     names = list(loaded.class_names or ())
@@ -55,10 +55,10 @@ def write_trained(path: Path, loaded: LoadedModel, spec: str, about: Mapping[str
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """What a file of `write_trained` says of itself.
+    """Read the metadata of a file written by `write_trained`.
 
     Raises:
-        ModelError: it is none.
+        ModelError: the file is not such a file.
     """
     if not path.is_file():
         raise ModelError(f"weights {path}: no such file.")
@@ -73,14 +73,14 @@ def read_about(path: Path) -> dict[str, str]:
 
 
 def load_trained(rest: str) -> LoadedModel:
-    """Load what `excitation train` wrote.
+    """Load a network written by `excitation train`.
 
     Args:
-        rest: `FILE`, or `FILE,SPEC` with the network it was made from, where that has moved or is made by a Python
-            factory: a file may not name code to be run.
+        rest: `FILE`, or `FILE,SPEC` with the spec of the original network. `SPEC` is required if that network was
+            moved, or if a Python factory creates it, because a file must not choose code to run.
 
     Raises:
-        ModelError: no such file, one of another kind, or a network that does not fit.
+        ModelError: the file does not exist or has another format, or the network does not match.
     """
     from ._catalogue import load_model
 
@@ -113,15 +113,15 @@ def load_trained(rest: str) -> LoadedModel:
 
 
 def trained_files(rest: str) -> list[Path]:
-    """The file itself."""
+    """The file in the text after `trained:`."""
     return [split_spec(rest)[0]]
 
 
 def split_spec(rest: str) -> tuple[Path, str | None]:
-    """File and network in what follows `trained:`.
+    """Split the text after `trained:` into file and network spec.
 
     Raises:
-        ModelError: it names no file.
+        ModelError: the text contains no file.
     """
     name, _, spec = rest.partition(",")
     if not name:
@@ -130,7 +130,7 @@ def split_spec(rest: str) -> tuple[Path, str | None]:
 
 
 def _resize(model: torch.nn.Module, layer: str, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Give the output layer the stored number of classes."""
+    """Resize the classifier layer to the stored number of classes."""
     try:
         module = model.get_submodule(layer)
     except AttributeError as error:

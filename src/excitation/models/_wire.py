@@ -1,7 +1,7 @@
-"""Protobuf's binary format, read field by field before a parser sees the file.
+"""A check of protobuf's binary format, field by field, before a parser reads the file.
 
-A parser makes an object of every message, also of an empty one of two bytes, so a hostile file can take forty times its
-size in memory. Counting the fields first costs nothing but time, and the count is bounded.
+A parser creates an object for every message, including empty messages of two bytes. A hostile file can therefore use
+forty times its size in memory. Counting the fields first needs no memory, and the count is limited.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 FIXED = {1: 8, 5: 4}
-"""Bytes of fields with a fixed length, by type."""
+"""Number of bytes of fields with a fixed length, by type."""
 
 
 class WireError(ValueError):
-    """Bytes are not protobuf's format, end within a field, or have more fields than allowed."""
+    """The bytes are not in protobuf's format, end within a field, or contain too many fields."""
 
 
 def fields(content: memoryview, most: int) -> Iterator[tuple[int, memoryview]]:
-    """The fields of one message: number and content, empty unless a text, bytes or a message.
+    """Iterate over the fields of one message: number and content, empty unless the field is length-delimited.
 
     Args:
         content: the message.
-        most: how many fields it may have.
+        most: maximum number of fields.
 
     Raises:
-        WireError: it ends within a field, is not protobuf's format, or has more than `most` fields.
+        WireError: the message ends within a field, is not in protobuf's format, or has more than `most` fields.
     """
     place = count = 0
     while place < len(content):

@@ -1,4 +1,4 @@
-"""Pictures of attention: a map over its picture, figures of many, and charts of numbers."""
+"""Visualisation of attention: overlays of a map on a picture, figures, comparisons, and line charts."""
 
 from .._maps import enlarge_map, find_peak, is_empty, points_nowhere
 from ._chart import Line, LinePanel, line_chart

@@ -1,4 +1,4 @@
-"""Line charts for papers: panels side by side, one line per method, its legend beside it."""
+"""Line charts for papers: panels in a grid, one line per method, with a legend."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from matplotlib.figure import Figure
 from .._checks import check_instances, check_number
 from .._errors import ExcitationError
 
-# Inches and points.
+# Units are inches and points.
 WIDE, TALL = 3.5, 2.7
 LEGEND, LEFT, FOOT, HEAD, BETWEEN = 2.1, 0.62, 0.3, 0.34, 0.16
 TEXT, SMALL = 10.0, 8.5
-LETTER = 0.075  # room for one letter of a slanted label below the lowest panels
+LETTER = 0.075  # height per letter of the slanted labels below the bottom panels
 DPI = 200
 
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b", "#5b3fa8")
-"""Of the lines in order; the first eight are told apart by colour-blind readers (Okabe and Ito)."""
+"""Colours of the lines in order; the first eight are distinguishable with colour blindness (Okabe and Ito)."""
 
 MARKERS = "os^DvPX<>*"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line with the band of its intervals.
+    """A line with a band of confidence intervals.
 
     Attributes:
-        name: in the legend.
-        values: at each tick; NaN where there is none.
+        name: name in the legend.
+        values: one value per tick; NaN for missing values.
         low: lower ends of the intervals, or `None` for no band.
-        high: upper ends.
-        style: which colour and marker it has; by its place in the panel if not given.
-        dashed: whether it rests on less than the others.
+        high: upper ends of the intervals.
+        style: index of the colour and marker; the index of the line in the panel if not given.
+        dashed: whether the line is based on fewer data than the others.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class LinePanel:
-    """Lines that share axes."""
+    """Lines with common axes."""
 
     title: str
     lines: Sequence[Line]
@@ -66,21 +66,21 @@ def line_chart(
     limits: tuple[float, float] = (-0.1, 1.05),
     columns: int = 2,
 ) -> Figure:
-    """Panels in rows, all with the same axes.
+    """Draw panels in rows, all with the same axes.
 
     Args:
-        panels: at least one.
-        ticks: names of the places along the horizontal axis, of every line's values.
-        ylabel: what is measured.
-        xlabel: what the places are.
-        limits: of the vertical axis.
-        columns: panels in a row.
+        panels: at least one panel.
+        ticks: labels of the horizontal axis, one per value of each line.
+        ylabel: label of the vertical axis.
+        xlabel: label of the horizontal axis.
+        limits: limits of the vertical axis.
+        columns: number of panels in a row.
 
     Returns:
-        A figure that belongs to no window; see `save_figure`.
+        A matplotlib figure without a window; see `save_figure`.
 
     Raises:
-        ExcitationError: no panel, more lines in one than can be told apart, or a line of another length.
+        ExcitationError: no panels, more lines in a panel than distinguishable styles, or a line with a wrong length.
     """
     check_instances("panels", panels, LinePanel)
     check_number("columns", columns, "a whole number from 1 on", least=1, whole=True)

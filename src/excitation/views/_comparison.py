@@ -1,4 +1,4 @@
-"""One picture, many methods: the picture on top, a row for each method, a column for each target."""
+"""Comparison of methods on one picture: the picture at the top, one row per method, one column per target."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .._maps import AttentionMap, Box, find_peak
 from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
 from ._overlay import COLOUR_MAP, DARKEST, check_picture, overlay
 
-# Inches and points.
-PANEL = 1.55  # the longer side of a picture
-LABEL = 1.25  # at most, for the methods' names
+# Units are inches and points.
+PANEL = 1.55  # longer side of a picture
+LABEL = 1.25  # maximum width of the method names
 EMPTY = 0.62  # height of a row without maps
 TITLE, NAME, CAPTION = 11.0, 11.0, 8.5
 GREY = "0.4"
 
 
 def _two_sided() -> ListedColormap:
-    """Above zero the colours of maps without a sign, so that rows can be compared; below, blue."""
+    """The colours of non-negative maps for positive values, so that rows are comparable; blue for negative values."""
     steps = np.linspace(0, 1, 256)
     above = matplotlib.colormaps[COLOUR_MAP](DARKEST + (1 - DARKEST) * steps)
     below = matplotlib.colormaps["Blues"](0.35 + 0.55 * steps[::-1])
@@ -43,11 +43,11 @@ class Compared:
     """One method's row in a comparison.
 
     Attributes:
-        name: of the method, at the left.
-        note: below the name, in grey: what it took, say.
-        maps: one per column, of any size; none where the method does not apply.
-        captions: below each map.
-        reason: why there are no maps, shown in their place.
+        name: name of the method, on the left.
+        note: text below the name, in grey, for example the run time.
+        maps: one map per column, of any size; empty if the method does not apply.
+        captions: text below each map.
+        reason: why there are no maps; shown instead of the maps.
     """
 
     name: str
@@ -66,24 +66,24 @@ def comparison(
     box: Box | None = None,
     mark_peaks: bool = True,
 ) -> Figure:
-    """Set methods below each other and targets side by side, as the paper compares methods.
+    """Show methods in rows and targets in columns, like the comparisons in the paper.
 
-    Each map has its own colours, from zero to its largest value; maps with negative values are shown with blue below
-    zero. What maps of different methods sum to differs by orders of magnitude, so a common scale would show one alone.
+    Each map has its own colour scale, from zero to its maximum. Negative values are shown in blue. The sums of maps
+    differ between methods by orders of magnitude, so a common scale would show only one method.
 
     Args:
-        picture: mode `"RGB"`; stands on top of each column.
-        titles: what was looked for, one per column.
+        picture: mode `"RGB"`; shown at the top of each column.
+        titles: the targets, one per column.
         rows: one per method.
-        notes: below the picture in each column, such as the score; none if not given.
-        box: the part of the picture that the maps cover, `(x0, y0, x1, y1)` in its pixels; all of it if not given.
-        mark_peaks: put a ring where each map is largest.
+        notes: text below the picture in each column, such as the score; optional.
+        box: the crop that the maps cover, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
+        mark_peaks: whether to mark the maximum of each map with a ring.
 
     Returns:
-        A matplotlib figure that belongs to no window and no pyplot state; see `save_figure`.
+        A matplotlib figure without a window or pyplot state; see `save_figure`.
 
     Raises:
-        ExcitationError: no titles, rows whose maps or captions are not one per title, or what `overlay` refuses.
+        ExcitationError: no titles, a row without exactly one map or caption per title, or an error of `overlay`.
     """
     check_picture(picture)
     _check(titles, rows, notes)
@@ -139,7 +139,7 @@ def _check(titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]
 
 @dataclass(frozen=True)
 class _Grid:
-    """Sizes in inches: of names, of a picture, of the titles above the columns, of the whole figure."""
+    """Sizes in inches: of labels, of a picture, of the titles above the columns, and of the figure."""
 
     label: float
     wide: float
@@ -170,13 +170,13 @@ class _Grid:
 
 
 def _show(drawn: Figure, grid: _Grid, column: int, top: float, picture: Image.Image, content: Image.Image) -> Axes:
-    """A picture in its cell, with axes in the pixels of the original."""
+    """Draw a picture in its cell, with axes in pixels of the original picture."""
     wide = grid.tall * picture.width / picture.height
     return put_picture(drawn, content, (grid.middle(column) - wide / 2, top, wide, grid.tall), picture.size)
 
 
 def _label(drawn: Figure, grid: _Grid, row: Compared, top: float) -> None:
-    """The method's name, and what it took, at the left of its row and half way down."""
+    """Write the name and note of a method on the left of its row, vertically centred."""
     names, notes = wrapped(row.name, NAME, LABEL), wrapped(row.note, CAPTION, LABEL)
     height = grid.tall if row.maps else EMPTY
     start = top + (height - len(names) * line_height(NAME) - len(notes) * line_height(CAPTION)) / 2
@@ -187,7 +187,7 @@ def _label(drawn: Figure, grid: _Grid, row: Compared, top: float) -> None:
 
 
 def _empty(drawn: Figure, grid: _Grid, top: float, reason: str) -> None:
-    """A light field in place of a row of maps, with the reason in it."""
+    """Draw a light field with the reason instead of a row of maps."""
     left = grid.middle(0) - grid.wide / 2
     wide = grid.columns * (grid.wide + GAP) - GAP
     drawn.add_artist(

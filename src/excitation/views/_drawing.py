@@ -1,4 +1,4 @@
-"""What all figures are drawn with: pictures of a fitting size, wrapped lines of text, rings."""
+"""Common drawing functions of all figures: resized pictures, wrapped text, rings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from PIL import Image
 
 from .._maps import Box
 
-# Sizes are inches, text is in points.
+# Sizes are in inches, text sizes in points.
 GAP = 0.09
 LEADING = 1.3
 DPI = 200
-PIXELS = 480, 1000  # longest side of a picture in a figure: made larger below the first, smaller above the second
+PIXELS = 480, 1000  # longest side of a picture in a figure: smaller ones are enlarged, larger ones reduced
 
 
 def line_height(points: float) -> float:
-    """From one line of text to the next, in inches."""
+    """The distance between two lines of text, in inches."""
     return points * LEADING / 72
 
 
 def wrapped(text: str, points: float, wide: float) -> list[str]:
-    """Text in lines of at most `wide` inches, at most two for each of its own lines."""
-    # DejaVu Sans, which comes with matplotlib, is about 0.62 em wide in running text.
+    """Wrap text to lines of at most `wide` inches; each line of the text becomes at most two lines."""
+    # The mean character width of DejaVu Sans, which is part of matplotlib, is about 0.62 em.
     letters = int(wide * 72 / (0.62 * points))
     lines = []
     for part in text.splitlines():
@@ -37,7 +37,7 @@ def wrapped(text: str, points: float, wide: float) -> list[str]:
 
 
 def _shortened(word: str, letters: int) -> str:
-    # The middle goes, since long words here are file names, which differ at their ends.
+    # Remove the middle: long words are usually file names, which differ at their ends.
     keep = letters - 1
     return word if len(word) <= letters else f"{word[: keep // 2]}…{word[-(keep - keep // 2) :]}"
 
@@ -52,7 +52,7 @@ def write(
     colour: str = "black",
     align: Literal["center", "right"] = "center",
 ) -> None:
-    """Lines below a height, on baselines of their own, so that texts side by side stand level."""
+    """Write lines below a given height, each on its own baseline, so that adjacent texts are aligned."""
     width, height = drawn.get_size_inches()
     for i, line in enumerate(lines):
         y = top + (i + 1) * line_height(points) - 0.3 * points / 72
@@ -63,7 +63,7 @@ def write(
 
 
 def fitted(picture: Image.Image) -> Image.Image:
-    """A picture neither too coarse to draw on nor larger than a figure shows."""
+    """Resize a picture that is too small to draw on or larger than a figure shows."""
     longest = max(picture.size)
     if longest < PIXELS[0]:
         return picture.resize([side * -(-PIXELS[0] // longest) for side in picture.size], Image.Resampling.BICUBIC)
@@ -72,7 +72,7 @@ def fitted(picture: Image.Image) -> Image.Image:
 
 
 def scaled_box(box: Box | None, picture: Image.Image, shown: Image.Image) -> Box | None:
-    """A box of a picture in the pixels of the same picture at another size."""
+    """Convert a box from pixels of a picture to pixels of its resized version."""
     if box is None:
         return None
     x, y = shown.width / picture.width, shown.height / picture.height
@@ -82,16 +82,16 @@ def scaled_box(box: Box | None, picture: Image.Image, shown: Image.Image) -> Box
 def put_picture(
     drawn: Figure, content: Image.Image, place: tuple[float, float, float, float], size: tuple[int, int]
 ) -> Axes:
-    """A picture in a figure.
+    """Draw a picture in a figure.
 
     Args:
         drawn: the figure.
-        content: what is shown.
-        place: left, top, width and height in inches, from the figure's upper left corner.
-        size: `(width, height)` that the axes count, in pixels.
+        content: the picture to show.
+        place: left, top, width and height in inches, from the upper left corner of the figure.
+        size: `(width, height)` of the axes in pixels.
 
     Returns:
-        Its axes, without ticks.
+        The axes, without ticks.
     """
     width, height = drawn.get_size_inches()
     left, top, wide, tall = place
@@ -102,13 +102,13 @@ def put_picture(
 
 
 def mark_empty(axes: Axes) -> None:
-    """The word "empty" in the middle of a picture whose map has no mass."""
+    """Write "empty" in the centre of a picture whose map has no mass."""
     axes.text(0.5, 0.5, "empty", transform=axes.transAxes, ha="center", va="center", fontsize=13, color="black",
               bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 3})  # fmt: skip
 
 
 def ring(axes: Axes, peak: tuple[int, int] | None, points: float = 9.0) -> None:
-    """A ring around a pixel, `points` wide, that shows on dark and on light; none where there is no peak."""
+    """Draw a ring of width `points` around a pixel, visible on dark and light; nothing if there is no peak."""
     if peak is None:
         return
     x, y = peak[0] + 0.5, peak[1] + 0.5

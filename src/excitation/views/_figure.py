@@ -1,4 +1,4 @@
-"""Figures: one row per picture, the picture first, then one map over it per target."""
+"""Figures: one row per picture, with the picture followed by one overlay per target."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .._maps import AttentionMap, Box, find_peak
 from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
 from ._overlay import DARKEST, check_picture, find_colour_map, overlay
 
-# Inches and points. Text is large for the panels' size, so that it can still be read on a telephone's screen.
+# Units are inches and points. The text is large relative to the panels, for small screens.
 PANEL = 2.4
-TALLEST = 1.25  # of the panel's width; taller pictures are shown narrower
+TALLEST = 1.25  # maximum height relative to the panel width; taller pictures are drawn narrower
 TITLE, CAPTION = 13.0, 10.5
 METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
@@ -41,10 +41,10 @@ class Panel:
 
     Attributes:
         attention: the map, of any size.
-        title: above it: what was looked for.
-        caption: below it, of one line or several.
-        empty: whether the map has next to no mass: then the picture is grey, and the word "empty" stands on it. A map
-            of zeros is empty in any case.
+        title: text above the map, usually the target.
+        caption: text below the map, with one or several lines.
+        empty: whether the map has almost no mass. The picture is then grey with the word "empty". A map of zeros always
+            counts as empty.
     """
 
     attention: AttentionMap
@@ -60,8 +60,8 @@ class FigureRow:
     Attributes:
         picture: mode `"RGB"`.
         panels: one per target.
-        caption: below the picture, usually its name.
-        box: the part of the picture that the maps cover, `(x0, y0, x1, y1)` in its pixels; all of it if not given.
+        caption: text below the picture, usually its name.
+        box: the crop that the maps cover, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
     """
 
     picture: Image.Image
@@ -80,25 +80,25 @@ def figure(
     alpha: float = 0.85,
     colour_map: str | None = None,
 ) -> Figure:
-    """Set pictures and maps in rows and columns.
+    """Arrange pictures and maps in rows and columns.
 
-    Titles stand above the first row, and again above each row whose titles differ from those of the row before.
+    Titles are shown above the first row, and above each row with other titles than the row before.
 
     Args:
         rows: one per picture.
-        title: above all.
-        signed: show negative values too, in a diverging colour map.
-        shared_scale: one colour scale for all maps, with a colour bar; otherwise each map has its own, from zero to
-            its largest value.
-        mark_peaks: put a ring where each map is largest.
-        alpha: opacity of the strongest colours.
-        colour_map: a name matplotlib knows; see `overlay`.
+        title: title of the figure.
+        signed: whether to show negative values, with a diverging colour map.
+        shared_scale: whether to use one colour scale with a colour bar for all maps. Otherwise each map has its own,
+            from zero to its maximum.
+        mark_peaks: whether to mark the maximum of each map with a ring.
+        alpha: opacity of the strongest colours, in [0, 1].
+        colour_map: a matplotlib name; see `overlay`.
 
     Returns:
-        A matplotlib figure that belongs to no window and no pyplot state; see `save_figure`.
+        A matplotlib figure without a window or pyplot state; see `save_figure`.
 
     Raises:
-        ExcitationError: no rows, or what `overlay` refuses.
+        ExcitationError: no rows, or an error of `overlay`.
     """
     check_instances("rows", rows, FigureRow)
     if not rows:
@@ -146,15 +146,15 @@ def figure(
 
 
 def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) -> None:
-    """Write a figure to a file that appears whole and depends on nothing but the figure: no dates, no names.
+    """Write a figure to a file, atomically and reproducibly: the file contains no dates or names.
 
     Args:
-        fig: as `figure` makes it.
-        path: ends in .png, .pdf or .svg.
-        dpi: pixels per inch of a PNG, and of the pictures within the others.
+        fig: a figure from `figure`.
+        path: a file name that ends in .png, .pdf or .svg.
+        dpi: pixels per inch of a PNG file, and of the pictures within the other formats.
 
     Raises:
-        ExcitationError: another ending.
+        ExcitationError: another extension.
         OSError: the file cannot be written.
     """
     if not isinstance(fig, Figure):
@@ -170,7 +170,7 @@ def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) 
 
 @dataclass(frozen=True)
 class _Block:
-    """Heights in inches of one row: its titles, its pictures, its captions, and all with the gaps."""
+    """Heights of one row in inches: titles, pictures, and the total with captions and gaps."""
 
     title: float
     picture: float
@@ -211,7 +211,7 @@ def _place(
     title: str,
     caption: str,
 ) -> Axes:
-    """One cell: axes in the pixels of the original picture, its title above and its caption below."""
+    """Draw one cell: axes in pixels of the original picture, with title and caption."""
     middle = GAP + column * (PANEL + GAP) + PANEL / 2
     upper = top + GAP + block.title
     wide = min(PANEL, block.picture * shown.width / shown.height)

@@ -1,4 +1,4 @@
-"""One attention map over its picture."""
+"""An overlay of one attention map on its picture."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .._maps import AttentionMap, Box, enlarge_map, whole_pixels
 
 COLOUR_MAP = "inferno"
 DIVERGING_COLOUR_MAP = "RdBu_r"
-DARKEST = 0.2  # where the sequential colour map starts: below, its colours cannot be told from shadows in a photo
-FULL_COLOUR = 0.5  # share of the largest value from which colours have their full strength
-WASH = 0.2  # how far the picture beneath is moved towards white
+DARKEST = 0.2  # start of the sequential colour map: its darker colours look like shadows in a photo
+FULL_COLOUR = 0.5  # fraction of the maximum from which colours have full opacity
+WASH = 0.2  # fraction by which the picture is blended with white
 
 
 def overlay(
@@ -29,27 +29,27 @@ def overlay(
     limit: float | None = None,
     box: Box | None = None,
 ) -> Image.Image:
-    """Lay a map over its picture: colour by value, see-through where there is little.
+    """Blend a map over its picture: the colour depends on the value, and small values are transparent.
 
-    The picture beneath turns grey and a little lighter, so that all colour seen is the map's.
+    The picture is converted to grey and lightened, so that all colours belong to the map.
 
     Args:
         picture: mode `"RGB"`.
         attention: the map, of any size; non-negative unless `signed`.
-        signed: show values below zero in the other half of a diverging colour map.
-        alpha: opacity of the strongest colours, 0 to 1.
-        colour_map: a colour map, or a name matplotlib knows; by default inferno (perceptually uniform), or RdBu_r for
-            signed maps.
-        limit: the absolute value that gets the strongest colour; by default the map's own largest. Maps that are to
-            be compared need the same.
-        box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
+        signed: whether to show negative values in the other half of a diverging colour map.
+        alpha: opacity of the strongest colours, in [0, 1].
+        colour_map: a colour map or its matplotlib name; by default inferno (perceptually uniform), or RdBu_r for signed
+            maps.
+        limit: the absolute value with the strongest colour; by default the maximum of the map. Use the same limit for
+            maps that are compared.
+        box: the crop that the map covers, `(x0, y0, x1, y1)` in pixels; the full picture if not given.
 
     Returns:
         A new picture of the same size, mode `"RGB"`.
 
     Raises:
-        ExcitationError: negative values in a map that is not `signed`, values that are not finite, an alpha or a limit
-            out of range, a box outside the picture, an unknown colour map.
+        ExcitationError: negative values in a map that is not `signed`, non-finite values, an alpha or a limit out of
+            range, a box outside the picture, or an unknown colour map.
     """
     check_picture(picture)
     check_number("alpha", alpha, "a value from 0 to 1", least=0, most=1)
@@ -77,20 +77,20 @@ def overlay(
 
 
 def check_picture(picture: object) -> None:
-    """Refuse what is no picture.
+    """Raise an error if a value is not a picture in mode `"RGB"`.
 
     Raises:
-        ExcitationError: it is something else.
+        ExcitationError: the value is not such a picture.
     """
     if not isinstance(picture, Image.Image):
         raise ExcitationError(f"the picture is a {type(picture).__name__}; a PIL.Image.Image is expected.")
 
 
 def find_colour_map(name: str | Colormap | None, signed: bool) -> Colormap:
-    """The colour map of this name (or itself), or the default for maps of this kind.
+    """Return the colour map with this name (or the given colour map), or the default for signed or unsigned maps.
 
     Raises:
-        ExcitationError: matplotlib knows no such colour map.
+        ExcitationError: a name unknown to matplotlib.
     """
     if isinstance(name, Colormap):
         return name

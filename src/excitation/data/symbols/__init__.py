@@ -1,4 +1,4 @@
-"""The symbol world: pictures of named symbols in named colours, with exact ground truth for every experiment."""
+"""The symbol world: images of named symbols in named colours, with exact ground truth for every experiment."""
 
 from ._captions import Caption, Phrase, make_captions
 from ._export import export_scenes

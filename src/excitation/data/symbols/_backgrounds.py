@@ -1,4 +1,4 @@
-"""Cluttered backgrounds without any symbol in them."""
+"""Cluttered backgrounds without symbols."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._render import smooth_noise
 
 
 def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Float[np.ndarray, "height width 3"]:
-    """Draw gradients, clouds of noise, surfaces, blobs, polygons and lines over each other.
+    """Draw a background of overlapping gradients, noise, surfaces, blobs, polygons and lines.
 
     Args:
-        rng: where all choices come from.
+        rng: random number generator.
         size: (height, width) in pixels.
 
     Returns:
-        Red, green and blue, 0 to 1.
+        RGB values in [0, 1], `(height, width, 3)`.
     """
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -46,7 +46,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Float[np
 
 
 def _dull(rng: np.random.Generator) -> np.ndarray:
-    """A colour of any hue, less saturated than the named ones as a rule."""
+    """A colour of any hue, usually less saturated than the named colours."""
     grey = rng.uniform(0.12, 0.88)
     colour: np.ndarray = (grey + rng.uniform(-1, 1, 3) * rng.choice([0.06, 0.15, 0.3])).clip(0, 1)
     return colour.astype(np.float32)

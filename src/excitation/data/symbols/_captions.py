@@ -1,4 +1,4 @@
-"""Captions of scenes, whose noun phrases point to boxes as those of Flickr30k Entities do."""
+"""Captions of scenes. Their noun phrases refer to boxes, as in Flickr30k Entities."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Phrase:
 
     Attributes:
         text: such as "a red umbrella" or "two anchors".
-        entity: number of what it means; the same in all captions of a scene, 0 for something that cannot be seen.
+        entity: id of the referent, the same in all captions of a scene; 0 for something invisible.
         kind: Flickr30k's coarse type: `"other"` or `"scene"`.
-        instances: indices of the scene's instances it points to; none for a backdrop.
+        instances: indices of the scene instances to which it refers; empty for a background.
     """
 
     text: str
@@ -37,18 +37,18 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Caption:
-    """One sentence: plain text and phrases by turns."""
+    """One sentence as a sequence of plain text and phrases."""
 
     parts: tuple[str | Phrase, ...]
 
     @property
     def text(self) -> str:
-        """The sentence as a reader sees it."""
+        """The plain text of the sentence."""
         return " ".join(part if isinstance(part, str) else part.text for part in self.parts)
 
     @property
     def phrases(self) -> tuple[Phrase, ...]:
-        """Its noun phrases, in order."""
+        """The noun phrases, in order."""
         return tuple(part for part in self.parts if isinstance(part, Phrase))
 
     def marked(self) -> str:
@@ -59,11 +59,11 @@ class Caption:
 
 
 def make_captions(scene: Scene) -> tuple[Caption, ...]:
-    """Describe a scene five times.
+    """Describe a scene in five captions.
 
     Returns:
-        The same captions for the same scene. Every phrase is true: colours, numbers, sizes, and what lies left of,
-        right of, above or below what. A phrase points to all objects it fits, and to no other.
+        Captions that depend only on the scene. Every phrase is correct in colours, numbers, sizes and spatial
+        relations. A phrase refers to all objects that match it, and to no others.
     """
     rng = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 1])
     return tuple(_caption(rng, scene) for _ in range(CAPTIONS))
@@ -86,8 +86,8 @@ def _caption(rng: np.random.Generator, scene: Scene) -> Caption:
 
 
 def _phrases(rng: np.random.Generator, scene: Scene) -> list[Phrase]:
-    """One way to name everything: kinds together, or colour by colour, or the odd one out by its size."""
-    found = []
+    """One way to name all objects: by symbol, by colour, or a single object by its size."""
+    phrases = []
     kinds = {item.symbol: [i for i, other in enumerate(scene.instances) if other.symbol == item.symbol]
              for item in scene.instances}  # fmt: skip
     for symbol, members in kinds.items():
@@ -95,15 +95,15 @@ def _phrases(rng: np.random.Generator, scene: Scene) -> list[Phrase]:
         colours = {scene.instances[i].colour_name for i in members}
         if len(members) > 1 and (len(colours) == 1 or rng.random() < 0.5):
             shade = f" {next(iter(colours))}" if len(colours) == 1 and rng.random() < 0.5 else ""
-            found.append(_phrase(scene, f"{NUMBERS[len(members)]}{shade} {plural}", members))
+            phrases.append(_phrase(scene, f"{NUMBERS[len(members)]}{shade} {plural}", members))
             continue
         for colour in sorted(colours):
             same = [i for i in members if scene.instances[i].colour_name == colour]
             if len(same) > 1:
-                found.append(_phrase(scene, f"{NUMBERS[len(same)]} {colour} {plural}", same))
+                phrases.append(_phrase(scene, f"{NUMBERS[len(same)]} {colour} {plural}", same))
             else:
-                found.append(_phrase(scene, _single(rng, scene, same[0], members, colour, name), same))
-    return found
+                phrases.append(_phrase(scene, _single(rng, scene, same[0], members, colour, name), same))
+    return phrases
 
 
 def _single(
@@ -113,7 +113,7 @@ def _single(
     shares = [scene.instances[i].share for i in others if i != index]
     share = scene.instances[index].share
     if shares and rng.random() < 0.5:
-        # "the small gear": clearly smaller, or larger, than all it is compared with.
+        # "the small gear": clearly smaller, or larger, than all objects in the comparison.
         if share * 1.8 < min(shares):
             return f"the small {name}"
         if share > 1.8 * max(shares):
@@ -132,7 +132,7 @@ def _phrase(scene: Scene, text: str, members: Sequence[int]) -> Phrase:
 
 
 def _entity(scene: Scene, members: tuple[int, ...]) -> int:
-    """A number for a set of objects: its bits, after the scene's own number."""
+    """A number for a set of objects: its bits, following the number of the scene."""
     return (scene.index + 1) * 1000 + sum(1 << i for i in members)
 
 
@@ -158,7 +158,7 @@ def annotation_xml(scene: Scene, captions: Sequence[Caption], file_name: str) ->
     """The boxes of all phrases, in the format of Flickr30k Entities.
 
     Returns:
-        XML; pixels counted from zero, `xmax` and `ymax` the last ones inside. Backdrops have none.
+        XML with pixel coordinates from zero; `xmax` and `ymax` are inclusive. Backgrounds have no boxes.
     """
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = file_name

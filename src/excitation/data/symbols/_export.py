@@ -1,4 +1,4 @@
-"""Scenes as files, in the formats of the data sets they stand for."""
+"""Export of scenes to files in the formats of published datasets."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from ._scenes import Scene, check_scene, make_scene
 from ._tags import make_uploads, near_duplicate
 
 FORMAT = 3
-"""Raised when the same seed gives other files. 1 had `boxes/` in place of `voc/`, and labels without boxes; up to 2,
-tags had no words such as `pair` and `small`."""
+"""Format version, incremented when the same seed gives other files. Version 1 had `boxes/` instead of `voc/`, and
+labels without boxes; up to version 2, tags had no words such as `pair` and `small`."""
 
 BROKEN_OFF = re.compile(r"\..+\.[0-9a-f]{12}\.part")
-"""What a killed process leaves of a file it was writing (`whole_file`)."""
+"""File name pattern of incomplete files of an interrupted process (`whole_file`)."""
 
 
 class ExportError(ExcitationError):
-    """A folder cannot take these scenes."""
+    """A folder cannot be used for these scenes."""
 
 
 def export_scenes(folder: Path, count: int, seed: int = 0, split: str = "test") -> Iterator[int]:
-    """Write scenes with all their annotations; stopped at any moment, the same call goes on.
+    """Write scenes with all their annotations. An interrupted export can be resumed with the same call.
 
-    `images/` holds the pictures; `annotations/instances.json` their objects in COCO's format, with exact masks;
-    `voc/` the same pictures and boxes in PASCAL VOC's layout; `entities/` captions and boxes as Flickr30k Entities has
-    them; `tags.jsonl` uploads with their users, tags, and which noise is in them; and for the split `"dominant"`,
-    `labels.csv` the label and box of each picture, as `read_imagenet` takes them. `open_data` opens `coco:FOLDER`,
+    `images/` contains the pictures; `annotations/instances.json` the objects in COCO's format, with exact masks;
+    `voc/` the same pictures and boxes in PASCAL VOC's layout; `entities/` captions and boxes in the format of Flickr30k
+    Entities; `tags.jsonl` uploads with users, tags and types of noise; and, for the split `"dominant"`, `labels.csv`
+    the label and box of each picture in the format of `read_imagenet`. `open_data` opens `coco:FOLDER`,
     `voc:FOLDER/voc` and, for `"dominant"`, `imagenet:FOLDER`.
 
     Args:
-        folder: made if it does not exist. Scenes in an earlier release's layout are written again in this one's.
+        folder: output folder, created if missing. Scenes in the layout of an earlier release are rewritten.
         count: number of scenes, from the first of the split.
-        seed: the world's.
-        split: as `make_scene` takes it.
+        seed: seed of the symbol world.
+        split: name of the split, as in `make_scene`.
 
     Yields:
-        The number of scenes finished so far, from those found there on.
+        The number of finished scenes, including those of an earlier call.
 
     Raises:
-        ExportError: the folder holds other scenes, or pycocotools is missing.
-        ExcitationError: no such split, or a negative seed.
+        ExportError: the folder contains other scenes, or pycocotools is missing.
+        ExcitationError: an unknown split, or a negative seed.
     """
     if count < 1:
         raise ExcitationError(f"count is {count}; ask for one scene at least.")
@@ -88,8 +88,8 @@ def _claim(folder: Path, configuration: dict[str, object]) -> None:
             return
         if stored not in {json.dumps({**configuration, "format": earlier}) for earlier in range(1, FORMAT)}:
             raise ExportError(f"{folder} holds other scenes, {stored[:200]}; choose another folder.")
-        # Without these the export counts as unfinished. The name of the format comes last: a kill before it does the
-        # same again.
+        # Without these files the export counts as unfinished. The format name is written last, so that an interruption
+        # before it repeats this step.
         (folder / "annotations" / "instances.json").unlink(missing_ok=True)
         for old in (".parts", "boxes"):
             shutil.rmtree(folder / old, ignore_errors=True)
@@ -97,7 +97,7 @@ def _claim(folder: Path, configuration: dict[str, object]) -> None:
 
 
 def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """The files of one scene, and its rows for the common ones; `masks` in COCO's run lengths."""
+    """Write the files of one scene and return its rows of the common files; `masks` are COCO run lengths."""
     name = f"{scene.index:06d}"
     captions = make_captions(scene)
     files = [f"images/{name}.png"]
@@ -127,7 +127,7 @@ def _write_scene(folder: Path, scene: Scene, masks: Sequence[Mapping[str, Any]])
 
 
 def _second_name(picture: Path, place: Path) -> None:
-    """The same picture in another folder; a copy only where the file system knows no hard links."""
+    """Hard-link a picture into another folder; copy it if the file system does not support hard links."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
     try:
@@ -137,7 +137,7 @@ def _second_name(picture: Path, place: Path) -> None:
 
 
 def _assemble(folder: Path, count: int, split: str) -> None:
-    """Put the common files together; `instances.json` comes last and says that all is there."""
+    """Write the common files; `instances.json` is last and marks the export as complete."""
     rows = [json.loads((folder / ".parts" / f"{index:06d}.json").read_text()) for index in range(count)]
     write_whole(folder / "tags.jsonl", "".join(f"{json.dumps(u)}\n" for row in rows for u in row["uploads"]))
     names = "".join(f"{index:06d}\n" for index in range(count))
@@ -155,7 +155,7 @@ def _assemble(folder: Path, count: int, split: str) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what a finished export needs no more, and what killed ones have left."""
+    """Remove the intermediate files of a finished export, and incomplete files of interrupted ones."""
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     for path in list(folder.rglob(".*.part")):
         if BROKEN_OFF.fullmatch(path.name):

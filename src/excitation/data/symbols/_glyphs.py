@@ -1,4 +1,4 @@
-"""The things of the symbol world: forty named symbols, eight named colours, and which symbols go together."""
+"""The objects of the symbol world: forty named symbols, eight named colours, and pairs of symbols."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 
 @dataclass(frozen=True)
 class Symbol:
-    """One kind of object.
+    """One type of object.
 
     Attributes:
-        name: in English, in the singular.
-        plural: the same for several.
-        code: its Unicode code point in DejaVu Sans.
-        filled: whether what its strokes enclose belongs to the object; a cup drawn in outline has a body.
+        name: English name, singular.
+        plural: English name, plural.
+        code: Unicode code point in DejaVu Sans.
+        filled: whether the area inside its strokes belongs to the object, as for a cup drawn in outline.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Symbol:
 
     @property
     def noun(self) -> str:
-        """The name as it stands after an article: a pair of scissors."""
+        """The name after an article: "pair of scissors"."""
         return f"pair of {self.name}" if self.plural.startswith("pairs of ") else self.name
 
 
@@ -74,10 +74,10 @@ SYMBOLS = (
     Symbol("peace sign", "peace signs", 0x262E),
     Symbol("lily", "lilies", 0x269C),
 )
-"""In the order of the classifier's outputs. The first twelve form the pairs."""
+"""Symbols in the order of the classifier outputs. The first twelve form the pairs."""
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11))
-"""Symbols that nearly always appear together in training, by index: umbrella and cloud, anchor and wheel, ..."""
+"""Pairs of symbols that usually appear together in training, by index: umbrella and cloud, anchor and wheel, ..."""
 
 SYMBOL_NAMES = tuple(symbol.name for symbol in SYMBOLS)
 
@@ -88,8 +88,8 @@ class Colour:
 
     Attributes:
         name: an English adjective.
-        low: smallest red, green and blue, 0 to 255.
-        high: largest red, green and blue, 0 to 255.
+        low: minimum of red, green and blue, in [0, 255].
+        high: maximum of red, green and blue, in [0, 255].
     """
 
     name: str
@@ -110,13 +110,13 @@ COLOURS = (
 COLOUR_NAMES = tuple(colour.name for colour in COLOURS)
 
 FACES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
-"""Both faces draw every symbol above; of all of them only the house looks different."""
+"""Both fonts contain every symbol above; only the house looks different."""
 
 
 @cache
 def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face
-    # The basic layout engine is part of every Pillow; the other one is not, and may place glyphs elsewhere.
+    # Every Pillow contains the basic layout engine. The other engine is optional and may place glyphs differently.
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -127,11 +127,11 @@ def glyph(symbol: int, face: int, extent: int) -> tuple[Image.Image, Image.Image
     Args:
         symbol: index in `SYMBOLS`.
         face: index in `FACES`.
-        extent: longest side of the glyph's own box, in pixels; the square is twice as wide.
+        extent: longest side of the glyph's bounding box, in pixels; the square is twice as wide.
 
     Returns:
-        Two pictures of mode `"L"`: the strokes, and the body (the strokes and, for a filled symbol, all they
-        enclose), 0 to 255.
+        Two pictures of mode `"L"` with values in [0, 255]: the strokes, and the body (the strokes and, for a filled
+        symbol, the enclosed area).
     """
     text = chr(SYMBOLS[symbol].code)
     probe = _font(FACES[face], 200).getbbox(text)

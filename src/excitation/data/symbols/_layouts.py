@@ -1,4 +1,4 @@
-"""How the data sets that scenes stand for write objects down: COCO, PASCAL VOC and ImageNet."""
+"""Object annotations in the formats of COCO, PASCAL VOC and ImageNet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._scenes import Instance, Scene
 
 
 def coco_annotation(scene: Scene, instance: Instance, coded: Mapping[str, Any]) -> dict[str, Any]:
-    """One object as COCO writes it, without its id; `coded` is its mask in COCO's run lengths."""
+    """One object in COCO's format, without its id; `coded` is its mask as COCO run lengths."""
     x0, y0, x1, y1 = instance.box
     return {
         "image_id": scene.index,
@@ -27,7 +27,7 @@ def coco_annotation(scene: Scene, instance: Instance, coded: Mapping[str, Any]) 
 
 
 def voc_xml(scene: Scene, file_name: str) -> bytes:
-    """The objects of a scene as PASCAL VOC writes them."""
+    """The objects of a scene in PASCAL VOC's format."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = file_name
     size = ElementTree.SubElement(root, "size")
@@ -39,7 +39,7 @@ def voc_xml(scene: Scene, file_name: str) -> bytes:
         ElementTree.SubElement(place, "difficult").text = "0"
         box = ElementTree.SubElement(place, "bndbox")
         x0, y0, x1, y1 = instance.box
-        # PASCAL VOC counts pixels from one and includes the last.
+        # PASCAL VOC coordinates start at one and are inclusive.
         for name, value in (("xmin", x0 + 1), ("ymin", y0 + 1), ("xmax", x1), ("ymax", y1)):
             ElementTree.SubElement(box, name).text = str(value)
     ElementTree.indent(root)
@@ -47,14 +47,14 @@ def voc_xml(scene: Scene, file_name: str) -> bytes:
 
 
 def imagenet_labels(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The labels and boxes of pictures, one line per object, as `read_imagenet` takes them.
+    """The labels and boxes of pictures, one line per object, in the format of `read_imagenet`.
 
     Args:
-        rows: of each scene its COCO `image` and `annotations`.
+        rows: COCO `image` and `annotations` of each scene.
 
     Returns:
-        CSV. A symbol's name stands where ImageNet has a WordNet id, its place among the classifier's outputs is the
-        class; boxes count from zero and are half open.
+        CSV. The name of the symbol replaces the WordNet id, and its index in the classifier outputs is the class index.
+        Boxes start at zero and are half open.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

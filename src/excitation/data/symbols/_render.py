@@ -1,4 +1,4 @@
-"""Drawing one warped, shaded, textured object."""
+"""Drawing of one warped, shaded and textured object."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter
 from ._glyphs import COLOURS, FACES, glyph
 
 Floats = Float[np.ndarray, "..."]
-CELLS = 6  # warp grid; fewer cells show their straight edges
-GLYPH = 192  # pixels of a source glyph's longest side
+CELLS = 6  # cells of the warp grid; with fewer cells their straight edges are visible
+GLYPH = 192  # longest side of a source glyph, in pixels
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Sprite:
     """One object before it is placed.
 
     Attributes:
-        colour: red, green and blue, height x width x 3, 0 to 1.
-        alpha: its opacity, height x width, 0 to 1.
-        shadow: what it takes from the light around it, height x width, 0 to 1.
+        colour: RGB values in [0, 1], `(height, width, 3)`.
+        alpha: opacity in [0, 1], `(height, width)`.
+        shadow: fraction of the surrounding light that it removes, in [0, 1], `(height, width)`.
     """
 
     colour: Floats
@@ -35,7 +35,7 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) ->
     """Noise with details of about `max(size) / cells` pixels.
 
     Returns:
-        height x width, -1 to 1.
+        Values in [-1, 1], `(height, width)`.
     """
     height, width = size
     longest = max(size)
@@ -45,14 +45,14 @@ def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) ->
 
 
 def named_colour(rng: np.random.Generator, colour: int) -> Floats:
-    """A shade of a named colour, 0 to 1."""
+    """A random shade of a named colour, RGB values in [0, 1]."""
     chosen = COLOURS[colour]
     shade = np.array([rng.integers(low, high + 1) for low, high in zip(chosen.low, chosen.high, strict=True)])
     return shade.astype(np.float32) / 255
 
 
 def _warp(rng: np.random.Generator, pictures: list[Image.Image], side: int, extent: float) -> list[Floats]:
-    """Rotate, tilt, bend and shrink source glyphs by one common map, at twice the target's resolution."""
+    """Rotate, tilt, bend and shrink source glyphs with a common warp, at twice the target resolution."""
     angle = math.radians(rng.uniform(-40, 40))
     stretch = float(rng.uniform(0.8, 1.25))
     shear = float(rng.uniform(-0.25, 0.25))
@@ -82,25 +82,25 @@ def _warp(rng: np.random.Generator, pictures: list[Image.Image], side: int, exte
         for row in range(CELLS)
         for column in range(CELLS)
     ]
-    found = []
+    layers = []
     for picture in pictures:
-        # A source much larger than its picture would be sampled with gaps.
+        # Smooth a source that is much larger than its target, to avoid aliasing.
         source = picture.filter(ImageFilter.BoxBlur((scale - 1) / 2)) if scale > 1.5 else picture
         warped = source.transform((big, big), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
         small = warped.resize((side, side), Image.Resampling.BOX)
-        found.append(np.asarray(small, dtype=np.float32) / 255)
-    return found
+        layers.append(np.asarray(small, dtype=np.float32) / 255)
+    return layers
 
 
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """A pattern around 1 that multiplies a colour."""
+    """A pattern with values around 1, which multiplies a colour."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     strength = float(rng.uniform(0.08, 0.3))
     kind = int(rng.integers(5))
     if kind == 0:
         pattern = smooth_noise(rng, size, int(rng.integers(4, 16)))
-    elif kind in (1, 2):  # stripes, straight or like wood
+    elif kind in (1, 2):  # straight or wood-like stripes
         angle, period = rng.uniform(0, math.pi), rng.uniform(5, 14)
         phase = (columns * math.cos(angle) + rows * math.sin(angle)) / period
         if kind == 2:
@@ -124,14 +124,14 @@ def draw_object(rng: np.random.Generator, symbol: int, colour: int, extent: floa
     """Draw one object.
 
     Args:
-        rng: where all choices come from.
+        rng: random number generator.
         symbol: index in `SYMBOLS`.
         colour: index in `COLOURS`.
         extent: longest side of the unwarped glyph, in pixels.
-        backdrop: mean brightness behind it, 0 to 1; an object much like it always gets an outline.
+        backdrop: mean brightness of the background, in [0, 1]; an object of similar brightness always gets an outline.
 
     Returns:
-        A square a little larger than the object.
+        A square sprite slightly larger than the object.
     """
     side = int(extent * 1.7) + 12
     strokes, body = glyph(symbol, int(rng.integers(len(FACES))), GLYPH)
@@ -141,7 +141,7 @@ def draw_object(rng: np.random.Generator, symbol: int, colour: int, extent: floa
     shade = named_colour(rng, colour)
     brightness = float(shade.mean())
     fill = np.broadcast_to(shade, (side, side, 3)).copy()
-    if body is not strokes:  # the drawing on the body: darker, on black lighter
+    if body is not strokes:  # strokes on the body: darker, or lighter on black
         ink = shade * float(rng.uniform(0.15, 0.4)) if brightness > 0.2 else shade + float(rng.uniform(0.5, 0.7))
         fill += lines[..., None] * (ink - fill)
     fill *= _texture(rng, (side, side))[..., None]
@@ -149,7 +149,7 @@ def draw_object(rng: np.random.Generator, symbol: int, colour: int, extent: floa
     angle = rng.uniform(0, 2 * math.pi)
     light = columns * math.cos(angle) + rows * math.sin(angle)
     fill *= (1 + float(rng.uniform(0, 0.7)) * light)[..., None]
-    if rng.random() < 0.5:  # rounded edges, lit from one side
+    if rng.random() < 0.5:  # rounded edges with light from one side
         soft = _blurred(alpha, max(extent / 25, 0.8))
         slope = np.gradient(soft)
         fill += (float(rng.uniform(1, 2.5)) * (slope[1] * math.cos(angle) + slope[0] * math.sin(angle)))[..., None]

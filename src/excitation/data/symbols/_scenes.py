@@ -1,4 +1,4 @@
-"""Scenes of the symbol world: what is in them, where, and the picture, from a seed and an index."""
+"""Scenes of the symbol world: objects, positions and the image, from a seed and an index."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ._glyphs import COLOUR_NAMES, COLOURS, PAIRS, SYMBOL_NAMES, SYMBOLS
 from ._render import draw_object
 
 SPLITS = ("train", "val", "test", "dominant")
-"""`train` and `val` keep the pairs together, `test` never does, `dominant` has one large object per picture."""
+"""In `train` and `val` the pairs appear together, in `test` never; `dominant` has one large object per image."""
 
 SHORTEST = 160
 SIZES = ((160, 160), (160, 213), (213, 160), (160, 240), (240, 160))
-"""(height, width) in pixels of the pictures."""
+"""(height, width) of the images in pixels."""
 
-TOGETHER = 0.93  # how often a member of a pair brings its partner in training
-VISIBLE = 0.65  # least part of an object that stays visible behind others
+TOGETHER = 0.93  # probability that a member of a pair appears with its partner in training
+VISIBLE = 0.65  # minimum visible fraction of a partly hidden object
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Instance:
         symbol: index in `SYMBOLS`.
         colour: index in `COLOURS`.
         mask: its visible pixels.
-        box: (x0, y0, x1, y1) around the mask, in pixels, half open.
+        box: half-open bounding box of the mask, (x0, y0, x1, y1) in pixels.
     """
 
     symbol: int
@@ -42,31 +42,31 @@ class Instance:
 
     @property
     def name(self) -> str:
-        """The symbol's name."""
+        """The name of the symbol."""
         return SYMBOL_NAMES[self.symbol]
 
     @property
     def colour_name(self) -> str:
-        """The colour's name."""
+        """The name of the colour."""
         return COLOUR_NAMES[self.colour]
 
     @property
     def share(self) -> float:
-        """Area of the box as a share of the picture's, 0 to 1."""
+        """Area of the box as a fraction of the image area, in [0, 1]."""
         x0, y0, x1, y1 = self.box
         return (x1 - x0) * (y1 - y0) / self.mask.size
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and all that is in it.
+    """An image with its objects.
 
     Attributes:
-        image: red, green and blue, 0 to 255.
-        instances: the objects, those behind first.
-        split: one of `SPLITS`.
-        seed: the world's seed.
-        index: the scene's place in the split.
+        image: RGB values in [0, 255], `(height, width, 3)`.
+        instances: the objects, from back to front.
+        split: a name in `SPLITS`.
+        seed: seed of the symbol world.
+        index: index of the scene in the split.
     """
 
     image: UInt8[np.ndarray, "height width 3"]
@@ -77,18 +77,18 @@ class Scene:
 
 
 def make_scene(index: int, seed: int = 0, split: str = "train") -> Scene:
-    """Make one scene; each is independent of all others.
+    """Create one scene, independent of all others.
 
     Args:
-        index: its place in the split, 0 or more.
-        seed: the world's seed, 0 or more.
-        split: one of `SPLITS`. Seeds and splits share no scene.
+        index: index in the split, 0 or more.
+        seed: seed of the symbol world, 0 or more.
+        split: a name in `SPLITS`. Different seeds and splits have no scenes in common.
 
     Returns:
         The same scene for the same arguments.
 
     Raises:
-        ExcitationError: no such split, or a negative index or seed.
+        ExcitationError: an unknown split, or a negative index or seed.
     """
     check_scene(index, seed, split)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
@@ -100,10 +100,10 @@ def make_scene(index: int, seed: int = 0, split: str = "train") -> Scene:
 
 
 def check_scene(index: int, seed: int, split: str) -> None:
-    """Refuse what names no scene.
+    """Raise an error for invalid arguments of `make_scene`.
 
     Raises:
-        ExcitationError: no such split, or a negative index or seed.
+        ExcitationError: an unknown split, or a negative index or seed.
     """
     if split not in SPLITS:
         raise ExcitationError(f"split is {split!r}; choose one of {', '.join(SPLITS)}.")
@@ -112,14 +112,14 @@ def check_scene(index: int, seed: int, split: str) -> None:
 
 
 def _choose(rng: np.random.Generator, split: str) -> list[tuple[int, int, float]]:
-    """What shall be in a scene: symbol, colour and extent in pixels for each object, larger ones first."""
+    """Choose the content of a scene: symbol, colour and extent in pixels of each object, larger ones first."""
     large = split == "dominant" or rng.random() < 0.15
     if large:
         count = 1 if split == "dominant" else int(rng.integers(1, 4))
     else:
         count = int(rng.choice(np.arange(1, 9), p=[0.06, 0.16, 0.19, 0.19, 0.16, 0.11, 0.08, 0.05]))
     symbols = _choose_symbols(rng, count, split)
-    # Crowded pictures have smaller objects, or they would hide each other.
+    # Images with many objects have smaller ones, to avoid occlusion.
     top = 120 if len(symbols) < 3 else 95 if len(symbols) < 5 else 70
     extents = np.sort(24 * (top / 24) ** rng.random(len(symbols)))[::-1]
     if large:
@@ -153,7 +153,7 @@ def _choose_symbols(rng: np.random.Generator, count: int, split: str) -> list[in
 
 
 def _draw_all(rng: np.random.Generator, canvas: np.ndarray, wanted: list[tuple[int, int, float]]) -> list[Instance]:
-    """Draw the objects into the canvas; one for which there is no room gets smaller."""
+    """Draw the objects into the canvas; an object without enough room is made smaller."""
     height, width = canvas.shape[:2]
     masks: list[np.ndarray] = []
     whole: list[int] = []
@@ -180,12 +180,12 @@ def _place(
     masks: list[np.ndarray],
     whole: list[int],
 ) -> bool | None:
-    """Draw one object unless it would leave the picture or hide too much of another."""
+    """Draw one object unless it would leave the image or hide too much of another."""
     height, width = canvas.shape[:2]
     reach = extent / 2
     left, right = max(int(centre[0] - reach), 0), min(int(centre[0] + reach), width)
     above, below = max(int(centre[1] - reach), 0), min(int(centre[1] + reach), height)
-    # A cheap look before anything is drawn: most of the place must be free.
+    # A cheap test before drawing: most of the area must be free.
     for mask, area in zip(masks, whole, strict=True):
         if mask[above:below, left:right].sum() > 0.35 * min(area, (right - left) * (below - above)):
             return None
@@ -218,7 +218,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """What a camera adds: another exposure, a tint, blur and noise."""
+    """Simulate a camera: exposure, colour tint, blur and noise."""
     gain = rng.uniform(0.8, 1.1) * (1 + rng.uniform(-0.04, 0.04, 3))
     picture = canvas * gain + rng.uniform(-0.02, 0.04)
     if rng.random() < 0.35:

@@ -1,4 +1,4 @@
-"""Tags as people upload them with their pictures: ordered by relevance as a rule, and noisy."""
+"""User tags of images: usually ordered by relevance, and noisy."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ._glyphs import SYMBOLS
 from ._scenes import SPLITS, Instance, Scene
 
 VISUAL = ("small", "large", "sign", "pair", "group", "crowd", "alone")
-"""Words for what a picture shows besides symbols and colours: see `make_uploads`."""
+"""Words for properties of an image other than symbols and colours: see `make_uploads`."""
 
 SMALL, LARGE = 0.015, 0.15
-"""Shares of the picture under and over which an object's box is called so."""
+"""Maximum and minimum fraction of the image at which an object gets the respective size word."""
 
 CROWD = 6
-"""Objects from which on a scene is a crowd."""
+"""Minimum number of objects of a crowd."""
 
 NON_VISUAL = (
     "2016", "love", "best", "free", "holiday", "photo of the day", "unedited", "my favourite", "friends", "nice",
     "stock", "camera", "project", "cheap", "new",
 )  # fmt: skip
-"""Words that nothing in a picture answers."""
+"""Words that match nothing in an image."""
 
 SCENES_PER_USER = 6
 ALPHABETICAL, SPARSE, DUPLICATED = 0.1, 0.15, 0.05
@@ -31,13 +31,13 @@ ALPHABETICAL, SPARSE, DUPLICATED = 0.1, 0.15, 0.05
 
 @dataclass(frozen=True)
 class Upload:
-    """What one user says of one picture.
+    """The tags of one user for one image.
 
     Attributes:
-        user: who uploaded it.
+        user: the uploader.
         tags: most relevant first, unless the user sorts them.
-        noise: what is wrong with it, none or several of `"alphabetical"` (the user sorts tags), `"few"` (cut after one
-            or two) and `"duplicate"` (a second, slightly changed picture of the same scene by the same user).
+        noise: types of noise: `"alphabetical"` (the user sorts tags), `"few"` (only one or two tags) and `"duplicate"`
+            (a second, slightly changed image of the same scene by the same user).
     """
 
     user: str
@@ -46,24 +46,24 @@ class Upload:
 
     @property
     def duplicate(self) -> bool:
-        """Whether the same user has uploaded nearly the same picture before."""
+        """Whether the same user uploaded nearly the same image before."""
         return "duplicate" in self.noise
 
 
 def make_uploads(scene: Scene) -> tuple[Upload, ...]:
-    """The tags of a scene; with one scene in twenty, of a near-duplicate too.
+    """The tags of a scene; for one scene in twenty, also those of a near-duplicate.
 
     Returns:
-        One or two uploads, the same for the same scene. Tags name symbols and colours, larger objects first, then
-        words that nobody can see. Some say more: `small` or `large` of an object, `sign` of one that is called so,
-        `pair` where there are two of a kind or a thing such as scissors, `group` where there are more of a kind,
-        `crowd` of six objects and more, `alone` of a single one. One user in ten sorts them alphabetically; some give
-        fewer than five; some forget an object.
+        One or two uploads, which depend only on the scene. Tags name symbols and colours, larger objects first,
+        followed by words for nothing visible. Some have further words: `small` or `large` for the size of an object,
+        `sign` for an object whose name contains it, `pair` for two objects of a kind or a thing such as scissors,
+        `group` for more objects of a kind, `crowd` for six or more objects, `alone` for a single one. One user in ten
+        sorts tags alphabetically. Some users give fewer than five tags, and some omit an object.
     """
     rng = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 2])
     user = scene.index // SCENES_PER_USER
     sorts = np.random.default_rng([scene.seed, user, 3]).random() < ALPHABETICAL
-    # The further words have random numbers of their own: without them, the tags are those of earlier releases.
+    # Additional words use a separate generator, so that the other tags equal those of earlier releases.
     more = np.random.default_rng([scene.seed, SPLITS.index(scene.split), scene.index, 4])
     tags: list[str] = []
     for instance in sorted(scene.instances, key=lambda item: -item.share):
@@ -91,14 +91,14 @@ def make_uploads(scene: Scene) -> tuple[Upload, ...]:
 
 
 def _of_object(instance: Instance) -> list[str]:
-    """Words that fit an object beside its name and colour."""
+    """Words that describe an object besides its name and colour."""
     size = "small" if instance.share < SMALL else "large" if instance.share > LARGE else None
     last = instance.name.split()[-1]
     return [word for word in (size, last if last == "sign" else None) if word]
 
 
 def _of_scene(scene: Scene) -> list[str]:
-    """Words that fit a scene as a whole."""
+    """Words that describe the scene as a whole."""
     kinds = Counter(instance.symbol for instance in scene.instances)
     pair = 2 in kinds.values() or any(SYMBOLS[symbol].noun.startswith("pair of ") for symbol in kinds)
     fitting = {
@@ -111,10 +111,10 @@ def _of_scene(scene: Scene) -> list[str]:
 
 
 def near_duplicate(scene: Scene) -> np.ndarray:
-    """The scene photographed a second time: a few pixels cut off, a little brighter.
+    """A second picture of the scene: cropped by a few pixels, slightly brighter.
 
     Returns:
-        height - 6 x width - 6 x 3, 0 to 255.
+        Values in [0, 255], `(height - 6, width - 6, 3)`.
     """
     brighter = scene.image[3:-3, 3:-3].astype(np.float32) * 1.06
     result: np.ndarray = brighter.clip(0, 255).round().astype(np.uint8)

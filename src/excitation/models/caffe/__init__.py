@@ -1,4 +1,4 @@
-"""Caffe networks: prototxt and caffemodel read as they are."""
+"""Caffe networks, read from prototxt and caffemodel files."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Layers that put blobs together, cut, repeat, reshape or resize them."""
+"""Layers that combine, slice, repeat, reshape or resize blobs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SUM, PRODUCT = ENUMS["Operation"]["SUM"], ENUMS["Operation"]["PROD"]
 
 
 class Eltwise(nn.Module):
-    """Blobs of one shape put together number by number."""
+    """Elementwise combination of blobs of the same shape."""
 
     def __init__(self, operation: int, coefficients: Sequence[float]) -> None:
         super().__init__()
         self.operation, self.coefficients = operation, tuple(coefficients)
 
     def forward(self, *inputs: Blob) -> Blob:
-        """Shape unchanged."""
+        """Combine the inputs; the shape does not change."""
         if self.operation == SUM:
             return self._sum(inputs)
         if self.operation == PRODUCT:
@@ -41,7 +41,7 @@ class Eltwise(nn.Module):
             for other in inputs[1:]:
                 result = result * other
             return result
-        # Not `torch.maximum`: this one has a winner.
+        # Not `torch.maximum`: `max` of a stack selects a winner.
         return torch.stack(inputs, 1).max(1).values
 
     def _sum(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -71,14 +71,14 @@ def eltwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Concat(nn.Module):
-    """Blobs side by side."""
+    """Concatenation of blobs."""
 
     def __init__(self, axis: int) -> None:
         super().__init__()
         self.axis = axis
 
     def forward(self, *inputs: Other) -> Made:
-        """Longer along the axis."""
+        """Concatenate the inputs along the axis."""
         return torch.cat(inputs, self.axis)
 
 
@@ -91,7 +91,7 @@ def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Slice(nn.Module):
-    """A blob cut along an axis."""
+    """Division of a blob along an axis."""
 
     def __init__(self, axis: int, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ def slice_(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Split(nn.Module):
-    """A blob for several layers."""
+    """A blob that several layers use."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count = count
 
     def forward(self, input: Blob) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """The same blob for each."""
+        """Return the same blob for each output."""
         return (input,) * self.count if self.count > 1 else input
 
 
@@ -149,14 +149,14 @@ def flatten(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Reshape(nn.Module):
-    """The same numbers under another shape."""
+    """Reshape of a blob."""
 
     def __init__(self, front: int, sizes: Sequence[int], back: int) -> None:
         super().__init__()
         self.front, self.sizes, self.back = front, tuple(sizes), back
 
     def forward(self, input: Blob) -> Made:
-        """As many numbers an image."""
+        """Reshape the input; the number of elements per image does not change."""
         shape = list(input.shape)
         middle = [shape[self.front + place] if size == 0 else size for place, size in enumerate(self.sizes)]
         return input.reshape(*shape[: self.front], *middle, *shape[self.back :])
@@ -164,7 +164,7 @@ class Reshape(nn.Module):
 
 @builds("Reshape")
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Reshape`. A first size that is the prototxt's number of images stands for any number of them."""
+    """`Reshape`. A first size equal to the batch size in the prototxt stands for any batch size."""
     (shape,), options = shapes, layer.message.reshape_param
     dims, sizes, count = len(shape), list(options.shape.dim), options.num_axes
     front = axis_of(layer, options.axis, dims, images=True, end=True)
@@ -181,14 +181,14 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Crop(nn.Module):
-    """A blob cut to the size of another, which gives nothing but its size."""
+    """Cropping of a blob to the size of another blob, of which only the size is used."""
 
     def __init__(self, axis: int, offsets: Sequence[int]) -> None:
         super().__init__()
         self.axis, self.offsets = axis, tuple(offsets)
 
     def forward(self, input: Blob, like: Other) -> Made:
-        """The second blob's size from the axis on."""
+        """Crop to the size of the second blob, from the axis on."""
         cuts = [
             slice(offset, offset + size) for offset, size in zip(self.offsets, like.shape[self.axis :], strict=True)
         ]
@@ -211,20 +211,20 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Permute(nn.Module):
-    """Axes in another order."""
+    """Permutation of axes."""
 
     def __init__(self, order: Sequence[int]) -> None:
         super().__init__()
         self.order = tuple(order)
 
     def forward(self, input: Blob) -> Made:
-        """The same numbers."""
+        """Permute the axes."""
         return input.permute(self.order)
 
 
 @builds("Permute")
 def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Permute` of SSD's Caffe: axes that `order` leaves out follow in their own order."""
+    """`Permute` of SSD's Caffe: axes not listed in `order` follow in their original order."""
     (shape,), order = shapes, list(layer.message.permute_param.order)
     if len(set(order)) < len(order) or any(axis >= len(shape) for axis in order):
         layer.fail(f"order {order[:20]} does not name each of the {len(shape)} axes of its input at most once.")
@@ -235,14 +235,14 @@ def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Tile(nn.Module):
-    """A blob several times, side by side along an axis."""
+    """Repetition of a blob along an axis."""
 
     def __init__(self, axis: int, count: int) -> None:
         super().__init__()
         self.axis, self.count = axis, count
 
     def forward(self, input: Blob) -> Made:
-        """Longer along the axis."""
+        """Repeat the input along the axis."""
         return input.repeat([self.count if axis == self.axis else 1 for axis in range(input.dim())])
 
 
@@ -257,14 +257,14 @@ def tile(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Interp(nn.Module):
-    """Bilinear resizing that keeps the corners, after cutting off the border."""
+    """Bilinear resizing with aligned corners, after cropping the border."""
 
     def __init__(self, cut: tuple[int, int], size: Callable[[int], int], fixed: tuple[int, int] | None) -> None:
         super().__init__()
         self.cut, self.size, self.fixed = cut, size, fixed
 
     def forward(self, input: Maps) -> Resized:
-        """Another size in space."""
+        """Resize the input."""
         begin, end = self.cut
         height, width = input.shape[2:]
         if begin or end:
@@ -275,10 +275,11 @@ class Interp(nn.Module):
 
 @builds("Interp")
 def interp(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Interp` of DeepLab's Caffe: to a size, or larger or smaller by a whole factor.
+    """`Interp` of DeepLab's Caffe: resizes to a size, or by an integer factor.
 
-    A negative `pad_beg` or `pad_end` cuts off as many rows and columns. Distances between the outermost numbers are
-    what the factors apply to: a side of `n` shrinks to `(n - 1) / shrink + 1` and grows to `n + (n - 1) (zoom - 1)`.
+    A negative `pad_beg` or `pad_end` crops as many rows and columns. The factors apply to the distance between the
+    first and the last position: a side of length `n` shrinks to `(n - 1) / shrink + 1` and grows to `n + (n - 1) (zoom
+    - 1)`.
     """
     (shape,), options = shapes, layer.message.interp_param
     space_of(layer, shape, (2,))

@@ -1,4 +1,4 @@
-"""How a layer of a type becomes a module: the registry, and what builders ask of a layer's options."""
+"""Construction of modules from layers: the registry of builders, and helpers to read layer options."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ._plan import Layer
 from ._schema import OPTIONS
 
 Shape = tuple[int, ...]
-"""Of a blob, images first; one image."""
+"""Shape of a blob of one image, with the batch axis first."""
 
 Builder = Callable[[Layer, Sequence[Shape]], torch.nn.Module]
-"""From a layer and its inputs' shapes to a module, its parameters on the meta device."""
+"""Function from a layer and its input shapes to a module with parameters on the meta device."""
 
 PARAMETERS = ("weight", "bias", "mean", "variance", "factor")
-"""What modules call Caffe's parameter blobs; a layer's own come in this order."""
+"""Attribute names of a module's parameters, in the order of Caffe's parameter blobs."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Kind:
     """A type of layer.
 
     Attributes:
-        build: makes the module.
-        bottoms: least and largest number of inputs.
-        tops: largest number of outputs.
+        build: creates the module.
+        bottoms: minimum and maximum number of inputs.
+        tops: maximum number of outputs.
     """
 
     build: Builder
@@ -53,10 +53,10 @@ def builds(kind: str, bottoms: tuple[int, int] = (1, 1), tops: int = 1) -> Calla
 
 
 def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
-    """The module of a layer.
+    """Build the module of a layer.
 
     Raises:
-        ModelError: its type is not supported, or its options and inputs do not fit each other.
+        ModelError: an unsupported type, or options and inputs that do not match.
     """
     kind = KINDS.get(layer.kind)
     if kind is None:
@@ -85,25 +85,25 @@ def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
 
 
 def axis_of(layer: Layer, value: int, dims: int, *, images: bool = False, end: bool = False) -> int:
-    """An axis counted from the front.
+    """An axis as a non-negative index.
 
     Args:
-        layer: for messages.
-        value: as written, negative from the back.
-        dims: of the blob.
-        images: whether the axis of the images is allowed.
-        end: whether the place after the last axis is allowed.
+        layer: the layer, for messages.
+        value: the axis in the file; negative values count from the last axis.
+        dims: number of dimensions of the blob.
+        images: whether the batch axis is allowed.
+        end: whether the position after the last axis is allowed.
     """
-    found = value + dims + (1 if end else 0) if value < 0 else value
-    if not 0 <= found < dims + (1 if end else 0):
+    axis = value + dims + (1 if end else 0) if value < 0 else value
+    if not 0 <= axis < dims + (1 if end else 0):
         layer.fail(f"axis {value} does not exist in its input of {dims} dimensions.")
-    if found == 0 and not images:
+    if axis == 0 and not images:
         layer.fail("axis 0 would mix the images of a batch; only networks that treat images alike are read.")
-    return found
+    return axis
 
 
 def spatial(layer: Layer, options: Any, name: str, dims: int, default: int | None = None) -> tuple[int, ...]:
-    """`kernel_size`, `stride`, `pad` or `dilation`, given once, for each dimension, or as `_h` and `_w`."""
+    """`kernel_size`, `stride`, `pad` or `dilation`, given once, per dimension, or as `_h` and `_w`."""
     given = list(getattr(options, name))
     short = name.removesuffix("_size")
     both = [f"{short}_{side}" for side in ("h", "w")]
@@ -133,7 +133,7 @@ def count_of(layer: Layer, options: Any) -> int:
 
 
 def space_of(layer: Layer, shape: Shape, dims: Sequence[int] = (1, 2, 3)) -> int:
-    """How many dimensions of space the input has."""
+    """The number of spatial dimensions of the input."""
     if len(shape) - 2 not in dims:
         layer.fail(f"its input of shape {shape} has {len(shape)} dimensions; {min(dims) + 2} or more expected.")
     return len(shape) - 2

@@ -1,4 +1,4 @@
-"""Layers from number to number, without learned numbers: activation functions and arithmetic."""
+"""Elementwise layers without learned parameters: activation functions and arithmetic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Blob = Float[torch.Tensor, "image *blob"]
 
 @builds("ReLU")
 def relu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`ReLU`, leaky with a slope."""
+    """`ReLU`, optionally with a negative slope."""
     slope = layer.message.relu_param.negative_slope
     return nn.LeakyReLU(slope) if slope else nn.ReLU()
 
@@ -43,7 +43,7 @@ def tanh(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 
 @builds("Dropout")
 def dropout(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`Dropout`: nothing in the TEST phase, in Caffe as in PyTorch."""
+    """`Dropout`: the identity in the TEST phase, in Caffe and PyTorch."""
     return nn.Dropout(layer.message.dropout_param.dropout_ratio)
 
 
@@ -61,7 +61,7 @@ class Power(nn.Module):
         self.power, self.scale, self.shift = power, scale, shift
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         result = input
         if self.scale != 1:
             result = result * self.scale
@@ -81,7 +81,7 @@ def power(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 
 @builds("ReLU6")
 def relu6(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`ReLU6` of forks: a ReLU that ends at 6."""
+    """`ReLU6` of Caffe forks: a ReLU clamped at 6."""
     if layer.message.relu_param.negative_slope:
         layer.fail("it has a negative_slope, which a ReLU6 has no agreed meaning for; remove it.")
     return nn.ReLU6()
@@ -90,7 +90,7 @@ def relu6(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 @builds("BNLL")
 def bnll(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
     """`BNLL`: `log(1 + exp(x))`."""
-    # Above its threshold PyTorch returns x; at 40 the two are the same also in double precision.
+    # PyTorch returns x above the threshold; at 40 the two are equal even in double precision.
     return nn.Softplus(threshold=40)
 
 
@@ -98,7 +98,7 @@ class AbsVal(nn.Module):
     """`|x|`."""
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         return input.abs()
 
 
@@ -109,20 +109,20 @@ def abs_val(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 
 
 class Clip(nn.Module):
-    """Between two numbers."""
+    """Clamp between two limits."""
 
     def __init__(self, least: float, most: float) -> None:
         super().__init__()
         self.least, self.most = least, most
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         return input.clamp(self.least, self.most)
 
 
 @builds("Clip")
 def clip(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
-    """`Clip`; both ends are required."""
+    """`Clip`; both limits are required."""
     options = layer.message.clip_param
     if not options.HasField("min") or not options.HasField("max") or options.min > options.max:
         layer.fail("min and max are expected, min not above max.")
@@ -130,14 +130,14 @@ def clip(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 
 
 class Swish(nn.Module):
-    """`x sigmoid(beta x)`, as the smooth rectifier it is: `silu(beta x) / beta`."""
+    """`x sigmoid(beta x)`, computed with the smooth rectifier SiLU: `silu(beta x) / beta`."""
 
     def __init__(self, beta: float) -> None:
         super().__init__()
         self.beta = beta
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         if self.beta == 0:
             return input * 0.5
         return F.silu(input) if self.beta == 1 else F.silu(input * self.beta) * (1 / self.beta)
@@ -160,7 +160,7 @@ class Exp(nn.Module):
         self.inner, self.outer = inner, outer
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         result = torch.exp(input if self.inner == 1 else input * self.inner)
         return result if self.outer == 1 else result * self.outer
 
@@ -183,7 +183,7 @@ class Log(nn.Module):
         self.scale, self.shift, self.factor = scale, shift, factor
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Apply the function; the shape does not change."""
         result = input if self.scale == 1 else input * self.scale
         result = torch.log(result + self.shift if self.shift else result)
         return result if self.factor == 1 else result * self.factor
@@ -199,7 +199,7 @@ def log(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:  # noqa: ARG001
 
 
 def _log_base(layer: Layer, base: float) -> float:
-    """The natural logarithm of a base."""
+    """The natural logarithm of a base; base -1 stands for e."""
     if base == -1:
         return 1.0
     if base <= 0 or base == 1:

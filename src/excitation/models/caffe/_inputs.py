@@ -1,4 +1,4 @@
-"""What comes into a network from outside: pictures, and labels that have no use here."""
+"""Inputs of a network: images, and labels, which are ignored."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ._written import Item
 DATA = frozenset(
     {"Input", "Data", "ImageData", "MemoryData", "DummyData", "HDF5Data", "WindowData", "AnnotatedData"}
 )  # fmt: skip
-"""Layers that bring pictures (first top) and labels (the others)."""
+"""Layers that read images (first top) and labels (other tops)."""
 
 MAX_COUNT = 1 << 28
-"""Numbers in one blob of one image: a gigabyte in single precision."""
+"""Maximum number of elements of one blob per image: a gigabyte in single precision."""
 
 MAX_INPUT = 1 << 25
-"""Numbers in one input image: 3 channels of 3300 x 3300 pixels. Preprocessing makes several copies of it."""
+"""Maximum number of elements in one input image: 3 x 3300 x 3300. Preprocessing makes several copies."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """One blob that comes from outside."""
+    """An input blob of the network."""
 
     name: str
     shape: tuple[int, ...] | None
@@ -35,11 +35,11 @@ class Declared:
 def declared_inputs(text: Text) -> list[Declared]:
     """The blobs that a prototxt declares with `input`.
 
-    Caffe drops these names where the prototxt gives no size for any of them, and leaves the input to its layers
-    (BVLC Caffe, `UpgradeNetInput`).
+    If the prototxt gives no size for any of them, Caffe ignores these names and uses the data layers (BVLC Caffe,
+    `UpgradeNetInput`).
 
     Raises:
-        ModelError: not one size for each.
+        ModelError: the number of sizes differs from the number of inputs.
     """
     net, names = text.net, list(text.net.input)
     if not net.input_dim and not net.input_shape:
@@ -59,7 +59,7 @@ def declared_inputs(text: Text) -> list[Declared]:
 
 
 def data_inputs(item: Item) -> list[Declared]:
-    """The blobs of a data layer: the picture first; labels have no use here, so no size."""
+    """The blobs of a data layer: first the images; labels are not used and have no size."""
     tops = list(item.message.top)
     if not tops:
         item.fail("it has no top.")
@@ -90,10 +90,10 @@ def _data_size(item: Item) -> tuple[int, ...] | None:
 
 
 def checked_size(blob: Declared) -> tuple[int, ...]:
-    """The shape of the network's input, images first.
+    """The shape of the network input, with the batch axis first.
 
     Raises:
-        ModelError: it is not known, or makes no sense.
+        ModelError: the shape is unknown or invalid.
     """
     if blob.shape is None:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""From a prototxt and a caffemodel to a model."""
+"""Loading a model from a prototxt and a caffemodel."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNCHANGED = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Dropout, nn.Softmax, nn.PReLU,
     nn.LocalResponseNorm, AbsVal, BatchNorm, Clip, Exp, Log, Normalize, Power, Swish, WithinChannel,
 )  # fmt: skip
-"""Layers whose output has their input's shape, whatever it is: running them on the meta device is slow."""
+"""Layers whose output has the shape of their input. They are skipped on the meta device, where running them is slow."""
 
 MAX_LIVE = 1 << 28
-"""Numbers of one image in all blobs that are needed at a time: a gigabyte in single precision."""
+"""Maximum number of elements per image in all blobs needed at the same time: a gigabyte in single precision."""
 
 MAX_MESSAGE = 600
-"""Characters of an error."""
+"""Maximum length of an error message."""
 
 
 def load_caffe(
@@ -44,27 +44,27 @@ def load_caffe(
     mean_file: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """Load a Caffe network as an ordinary PyTorch module.
+    """Load a Caffe network as a PyTorch module.
 
-    The module's layers carry Caffe's names (with `_` for `.`) and run in the file's order; its result is the network's
-    output blob, or a dictionary if there are several. Of a prototxt for training, the TEST network is taken, without
-    losses. Pooling, normalisation and rounding are Caffe's.
+    The submodules have Caffe's layer names (with `_` instead of `.`) and run in the order of the file. The module
+    returns the output blob of the network, or a dictionary if there are several. For a training prototxt, the TEST
+    network without losses is used. Pooling, normalisation and rounding follow Caffe.
 
     Args:
-        prototxt: the network, of either dialect (`layer`, `layers`).
-        caffemodel: its weights; without, they are random, the same each time.
-        mean_file: a `.binaryproto`, as Caffe keeps the mean picture; its mean per channel is subtracted, whatever the
-            prototxt says.
-        dtype: of the parameters. Files are in single precision as a rule; `.double()` loses nothing then.
+        prototxt: the network, in the new or old dialect (`layer`, `layers`).
+        caffemodel: its weights; random weights with a fixed seed if not given.
+        mean_file: a `.binaryproto` file with a mean image. Its mean per channel is subtracted, and overrides the
+            prototxt.
+        dtype: type of the parameters. Files usually contain single precision, so `.double()` of the model is exact.
 
     Returns:
-        The model in evaluation mode. Its pictures are BGR (brightness, if it has one channel), 0 to 255, less the
-        mean, and of the prototxt's size: whole at their own aspect ratio where the network takes any size, else
-        squashed. Of several outputs, the last one made holds the scores; the result of an ArgMax never does.
+        The model in evaluation mode. Its images are BGR (luminance, for one channel) with values in [0, 255] minus the
+        mean. They have the size in the prototxt: with preserved aspect ratio if the network accepts any size, else
+        squashed. Of several outputs, the last one computed holds the scores; the result of an ArgMax never does.
 
     Raises:
-        ModelError: a file cannot be read, is damaged or too large, names a layer or an option that is not supported,
-            asks for too much memory, or the files do not fit each other.
+        ModelError: a file cannot be read, is damaged or too large, contains an unsupported layer or option, or requires
+            too much memory; or the files do not match.
     """
     for what, file in (("prototxt", prototxt), ("caffemodel", caffemodel), ("mean_file", mean_file)):
         if file is not None or what == "prototxt":
@@ -75,7 +75,7 @@ def load_caffe(
     except ModelError as error:
         if len(str(error)) <= MAX_MESSAGE:
             raise
-        # Files can hold names and sizes of any length.
+        # Files can contain names and sizes of any length.
         raise ModelError(f"{str(error)[: MAX_MESSAGE // 2]} ... {str(error)[-MAX_MESSAGE // 2 :]}") from error
 
 
@@ -96,7 +96,7 @@ def _load(prototxt: Path, caffemodel: Path | None, mean_file: Path | None, dtype
 
 
 def _build(plan: Plan) -> tuple[CaffeNet, list[torch.nn.Module], list[list[Slot]]]:
-    """The network on the meta device, where it takes no memory, its layers, and the parameters of each."""
+    """Build the network on the meta device, which uses no memory; return it with its layers and their parameters."""
     model = CaffeNet(plan.shape, plan.outputs)
     shapes: dict[int, Shape] = {0: (1, *plan.shape)}
     named: dict[str, Slot] = {}
@@ -115,7 +115,7 @@ def _build(plan: Plan) -> tuple[CaffeNet, list[torch.nn.Module], list[list[Slot]
 
 
 def _check_live(plan: Plan, steps: Sequence[Step], shapes: dict[int, Shape]) -> None:
-    """Refuse a network whose blobs need too much memory, before any of it is taken."""
+    """Raise an error for a network whose blobs need too much memory, before memory is allocated."""
     live = {0: math.prod(shapes[0])}
     for layer, step in zip(plan.layers, steps, strict=True):
         live |= {number: math.prod(shapes[number]) for number in step.outputs}
@@ -129,7 +129,7 @@ def _check_live(plan: Plan, steps: Sequence[Step], shapes: dict[int, Shape]) -> 
 
 
 def _results(layer: Layer, module: torch.nn.Module, inputs: Sequence[Shape]) -> list[Shape]:
-    """The shapes of a layer's outputs, by running it on the meta device."""
+    """The shapes of a layer's outputs, from a run on the meta device."""
     if isinstance(module, UNCHANGED):
         return [inputs[0]]
     try:
@@ -146,7 +146,7 @@ def _results(layer: Layer, module: torch.nn.Module, inputs: Sequence[Shape]) -> 
 
 
 def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> list[Slot]:
-    """A layer's parameters in Caffe's order; those with a name are one for all layers that use it."""
+    """The parameters of a layer in Caffe's order; layers share parameters with the same name."""
     own = [name for name in PARAMETERS if isinstance(getattr(module, name, None), torch.Tensor)]
     slots = []
     for place, name in enumerate(own):
@@ -163,13 +163,13 @@ def _slots(layer: Layer, module: torch.nn.Module, named: dict[str, Slot]) -> lis
 
 
 def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -> None:
-    wanted: dict[str, tuple[Layer, list[Slot]]] = {}
+    owners: dict[str, tuple[Layer, list[Slot]]] = {}
     for layer, own in zip(plan.layers, slots, strict=True):
         if own:
-            wanted.setdefault(layer.name, (layer, own))
+            owners.setdefault(layer.name, (layer, own))
     for name, blobs in read_weights(path):
-        if name in wanted:
-            layer, own = wanted[name]
+        if name in owners:
+            layer, own = owners[name]
             take_blobs(own, blobs, layer.where, dtype)
     for layer, own in zip(plan.layers, slots, strict=True):
         if any(slot.values is None for slot in own):
@@ -177,7 +177,7 @@ def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -
 
 
 def _any_size(plan: Plan, modules: Sequence[torch.nn.Module]) -> bool:
-    """Whether the network takes larger pictures and still scores as many classes; tried on the meta device."""
+    """Whether the network accepts larger images, with the same number of classes; tested on the meta device."""
     if len(plan.shape) != 3:
         return False
     channels, height, width = plan.shape

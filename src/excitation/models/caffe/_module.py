@@ -16,10 +16,10 @@ class Step:
     """One call of a layer.
 
     Attributes:
-        name: of the submodule.
-        inputs: numbers of the blobs it takes in; 0 is the network's input.
-        outputs: numbers of the blobs it makes.
-        done: numbers of blobs that no later step takes in.
+        name: name of the submodule.
+        inputs: indices of its input blobs; 0 is the network input.
+        outputs: indices of its output blobs.
+        done: indices of blobs that no later step uses.
     """
 
     name: str
@@ -29,14 +29,14 @@ class Step:
 
 
 class CaffeNet(torch.nn.Module):
-    """A Caffe network: its submodules are the layers, under Caffe's names, run in the file's order.
+    """A Caffe network: its submodules are the layers, with Caffe's names, run in the order of the file.
 
-    A `.` in a name, which PyTorch keeps for nesting, is written `_`, as are `:` and `#`, which `layer=` has a use for.
+    `_` replaces `.` in names, which PyTorch reserves for nesting, and `:` and `#`, which have a meaning in `layer=`.
 
     Attributes:
-        shape: of an input as the prototxt gives it, without the images.
+        shape: shape of an input in the prototxt, without the batch axis.
         steps: the calls.
-        outputs: numbers of the output blobs, by name.
+        outputs: indices of the output blobs, by name.
     """
 
     def __init__(self, shape: tuple[int, ...], outputs: dict[str, int]) -> None:
@@ -46,12 +46,12 @@ class CaffeNet(torch.nn.Module):
         self.outputs = outputs
 
     def add_layer(self, name: str, module: torch.nn.Module) -> str:
-        """Add a layer under its own name, or the nearest one PyTorch takes; returns that."""
-        wanted = name.translate(str.maketrans(".:#", "___")) or "layer"
-        while hasattr(self, wanted) or wanted == "input":
-            wanted += "_"
-        self.add_module(wanted, module)
-        return wanted
+        """Add a layer under its own name, or the closest valid name in PyTorch; return the name."""
+        valid = name.translate(str.maketrans(".:#", "___")) or "layer"
+        while hasattr(self, valid) or valid == "input":
+            valid += "_"
+        self.add_module(valid, module)
+        return valid
 
     def forward(
         self, images: Float[torch.Tensor, "image channels *pixels"]
@@ -59,13 +59,13 @@ class CaffeNet(torch.nn.Module):
         """Run the layers.
 
         Args:
-            images: as Caffe's input blob, for instance BGR, 0 to 255, less the mean.
+            images: a batch in the format of Caffe's input blob, for example BGR values in [0, 255] minus the mean.
 
         Returns:
-            The output blob; by name, if there are several.
+            The output blob; a dictionary by name if there are several.
 
         Raises:
-            ModelError: the images have another number of channels or dimensions than the network's input.
+            ModelError: the images have another number of channels or dimensions than the network input.
         """
         if images.dim() != len(self.shape) + 1 or images.shape[1] != self.shape[0]:
             raise ModelError(
@@ -83,12 +83,12 @@ class CaffeNet(torch.nn.Module):
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     def extra_repr(self) -> str:
-        """The input's shape."""
+        """The shape of the input."""
         return f"shape={self.shape}"
 
 
 def steps_of(calls: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]], keep: set[int]) -> tuple[Step, ...]:
-    """Steps from `(name, inputs, outputs)`, each freeing the blobs it is the last to need."""
+    """Convert `(name, inputs, outputs)` to steps; each step frees the blobs that no later step uses."""
     needed, steps = set(keep), []
     for name, inputs, outputs in reversed(calls):
         done = ({*inputs, *outputs}) - needed

@@ -1,4 +1,4 @@
-"""How a Caffe network's pictures are prepared, and the mean picture in a file of its own."""
+"""Preprocessing of a Caffe network, and mean images in separate files."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ._schema import message
 from ._weights import blob_numbers
 
 MEAN = (104.0, 117.0, 123.0)
-"""Mean of ImageNet in blue, green, red, as Caffe's published networks subtract it; a prototxt can say otherwise."""
+"""Mean of ImageNet in blue, green, red, as in Caffe's published networks; a prototxt can override it."""
 
 MAX_MEAN = 1 << 25
-"""Bytes of a mean picture: 1672 pixels a side in single precision; ImageNet's has 256."""
+"""Maximum size of a mean image in bytes: a side of 1672 pixels in single precision; ImageNet's has 256."""
 
 
 def preprocessing_of(plan: Plan, prototxt: Path, mean_file: Path | None, *, any_size: bool) -> Preprocessing:
-    """What the prototxt says about pictures, and ImageNet's mean where it says nothing.
+    """Preprocessing according to the prototxt; ImageNet's mean if the prototxt specifies none.
 
     Args:
-        plan: of the network.
-        prototxt: where it came from; the mean picture it names may lie beside it.
-        mean_file: a mean picture to take in place of the prototxt's.
-        any_size: whether the network takes pictures of any size.
+        plan: the plan of the network.
+        prototxt: path of the prototxt; relative paths of mean images are also resolved next to it.
+        mean_file: a mean image that overrides that of the prototxt.
+        any_size: whether the network accepts images of any size.
 
     Raises:
-        ModelError: numbers that make no sense, or a mean picture that is missing or does not fit.
+        ModelError: invalid values, or a mean image that is missing or does not match.
     """
     channels, height, width = plan.shape if len(plan.shape) == 3 else (3, 224, 224)
     count = 1 if channels == 1 else 3
-    # One channel is brightness, of which there is no agreed mean.
+    # There is no standard mean for luminance.
     mean: tuple[float, ...] = MEAN if count == 3 else (0.0,)
     scale = 1.0
     if plan.source is not None:
@@ -60,17 +60,21 @@ def preprocessing_of(plan: Plan, prototxt: Path, mean_file: Path | None, *, any_
 
 
 def read_mean(path: Path, channels: int) -> tuple[float, ...]:
-    """The mean of each channel of a mean picture.
+    """The mean of each channel of a mean image.
 
-    Caffe subtracts the picture itself, pixel by pixel; here pictures have many sizes, so each channel's mean over the
-    picture is subtracted, as for Caffe's fully convolutional networks.
+    Caffe subtracts the mean image pixel by pixel. Here, images can have any size, so the mean of each channel is
+    subtracted, as for Caffe's fully convolutional networks.
 
     Args:
-        path: a `.binaryproto`: one blob of `channels, height, width`, with or without a one in front.
-        channels: how many the network's pictures have.
+        path: a `.binaryproto` file with one blob `(channels, height, width)`, with or without a leading one.
+        channels: number of channels of the network's images.
+
+    Returns:
+        One mean per channel.
 
     Raises:
-        ModelError: no such file, not one blob, another number of channels, missing or useless numbers.
+        ModelError: the file is missing, does not contain one blob, has another number of channels, or has missing or
+            invalid values.
     """
     try:
         if path.stat().st_size > MAX_MEAN:
@@ -99,7 +103,7 @@ def read_mean(path: Path, channels: int) -> tuple[float, ...]:
 
 
 def _found(named: str, prototxt: Path) -> Path:
-    """A mean picture as Caffe finds it, from the working directory, or beside the prototxt."""
+    """Find a mean image, like Caffe relative to the working directory, or next to the prototxt."""
     places = [Path(named), prototxt.parent / Path(named).name]
     for place in places:
         if place.is_file():

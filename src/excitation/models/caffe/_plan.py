@@ -1,4 +1,4 @@
-"""From a prototxt to the layers of its TEST network, with their blobs resolved."""
+"""Conversion of a prototxt to the layers of its TEST network, with resolved blobs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_COMPUTED = frozenset(
     {"Accuracy", "Silence", "HDF5Output", "SoftmaxWithLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss"}
     | {"SigmoidCrossEntropyLoss", "MultinomialLogisticLoss", "ContrastiveLoss"}
 )
-"""Layers that a trained network is judged by: nothing of them is left in a network that is explained."""
+"""Layers that evaluate or discard results; they are removed from the network."""
 
 PLACES = "ArgMax"
-"""The layer whose results are places in a blob."""
+"""The layer that returns indices into a blob."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Layer(Item):
     """One layer of the network.
 
     Attributes:
-        inputs: numbers of the blobs it takes in. A blob changed in place gets a new number.
-        outputs: numbers of the blobs it makes.
-        batch: how many images the prototxt speaks of.
+        inputs: indices of its input blobs. A blob that is changed in place gets a new index.
+        outputs: indices of its output blobs.
+        batch: batch size in the prototxt.
     """
 
     inputs: tuple[int, ...]
@@ -41,11 +41,11 @@ class Plan:
     """The network to build.
 
     Attributes:
-        shape: of the input, without images.
-        layers: in the order they run.
-        outputs: blobs by name that no layer takes in, but for an ArgMax.
-        scores: the last of them, the places that an ArgMax gives left out if there are others.
-        source: the layer that reads the pictures, `None` if the prototxt declares its input.
+        shape: shape of the input, without the batch axis.
+        layers: the layers in order.
+        outputs: by name, blobs that no layer uses, except an ArgMax.
+        scores: name of the last output; outputs of an ArgMax are skipped if there are others.
+        source: the layer that reads the images; `None` if the prototxt declares its input.
     """
 
     shape: tuple[int, ...]
@@ -56,11 +56,10 @@ class Plan:
 
 
 def make_plan(text: Text) -> Plan:
-    """Choose the layers of the TEST network and follow their blobs.
+    """Select the layers of the TEST network and resolve their blobs.
 
     Raises:
-        ModelError: no input, no layers, a blob that nothing makes (or that only a later layer makes), a name that is
-            made twice.
+        ModelError: no input, no layers, a blob that no earlier layer computes, or a duplicate name.
     """
     layers = [item for item in written_layers(text) if included(item.message, text.net)]
     declared = [*declared_inputs(text), *(blob for item in layers if item.kind in DATA for blob in data_inputs(item))]
@@ -109,7 +108,7 @@ def make_plan(text: Text) -> Plan:
         count += len(tops)
         blobs |= dict(zip(tops, outputs, strict=True))
         if item.kind == PLACES:
-            # What it chooses from stays an output: there the scores are.
+            # The input of an ArgMax holds the scores, so it remains an output.
             places |= dict.fromkeys(outputs, item)
         else:
             used |= set(inputs)

@@ -1,4 +1,4 @@
-"""Pooling and normalisation as Caffe computes them."""
+"""Pooling and normalisation with Caffe's definitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Pooled = Float[torch.Tensor, "image channel rows columns"]
 
 
 class WidePooling(nn.Module):
-    """Pooling with padding of more than half a window, which PyTorch's own pooling does not take."""
+    """Pooling with padding of more than half a window, which PyTorch's pooling does not support."""
 
     def __init__(
         self, kernel: tuple[int, ...], stride: tuple[int, ...], pad: tuple[int, ...], *, maximum: bool, ceil: bool
@@ -30,13 +30,13 @@ class WidePooling(nn.Module):
         self.maximum, self.ceil = maximum, ceil
 
     def forward(self, input: Maps) -> Pooled:
-        """Smaller in space."""
+        """Pool the input."""
         sizes = zip(input.shape[2:], self.kernel, self.stride, self.pad, strict=True)
         rows, columns = (pooled_size(*item, ceil=self.ceil) for item in sizes)
         tall, wide = self.pad
         pads = (wide, wide, tall, tall)
         if self.maximum:
-            # A window that begins in the padding reaches the border, so copies of the border never win alone.
+            # A window that begins in the padding reaches the border, so replicated values never change the maximum.
             padded = F.pad(input, pads, mode="replicate")
             pooled = F.max_pool2d(padded, self.kernel, self.stride, ceil_mode=True)
         else:
@@ -45,10 +45,10 @@ class WidePooling(nn.Module):
 
 
 def pooled_size(size: int, kernel: int, stride: int, pad: int, *, ceil: bool) -> int:
-    """How many windows Caffe pools in one dimension.
+    """The number of pooling windows in one dimension in Caffe.
 
-    Sizes round up, and a last window that would begin behind the padded border is left out; Caffe does the latter
-    only where there is padding (BVLC Caffe, `pooling_layer`).
+    Sizes round up. A last window that begins beyond the padded border is omitted; Caffe does this only with padding
+    (BVLC Caffe, `pooling_layer`).
     """
     steps = (size + 2 * pad - kernel) / stride
     count = (math.ceil(steps) if ceil else math.floor(steps)) + 1
@@ -59,7 +59,7 @@ def pooled_size(size: int, kernel: int, stride: int, pad: int, *, ceil: bool) ->
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     """`Pooling`, maximum and average.
 
-    Caffe's average divides by the window cut off at the padded border: PyTorch's with padding counted.
+    Caffe's average divides by the size of the window within the padded border, like PyTorch's with padding counted.
     """
     (shape,), options = shapes, layer.message.pooling_param
     space_of(layer, shape, (2,))
@@ -98,10 +98,10 @@ def _pair(values: tuple[int, ...]) -> tuple[int, int]:
 
 
 class WithinChannel(nn.Module):
-    """Local response normalisation over a square of space: `x (1 + alpha mean(x^2))^-beta`.
+    """Local response normalisation over a square neighbourhood: `x (1 + alpha mean(x^2))^-beta`.
 
-    The squares are laid out as channels, so that this is a local response normalisation to PyTorch too, and what
-    knows that operation knows this one.
+    The positions of the neighbourhood are arranged as channels. The operation then is a standard local response
+    normalisation in PyTorch, for which rules exist.
     """
 
     def __init__(self, size: int, alpha: float, beta: float) -> None:
@@ -109,12 +109,12 @@ class WithinChannel(nn.Module):
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def forward(self, input: Maps) -> Maps:
-        """Shape unchanged."""
+        """Normalise the input; the shape does not change."""
         n, (height, width) = self.size, input.shape[2:]
         padded = F.pad(input, (n // 2,) * 4)
         parts = [padded[:, :, i : i + height, j : j + width] for i in range(n) for j in range(n)]
-        # Counted from the middle part, a window of 2 n^2 - 1 parts holds all n^2; the rest is zero. Caffe divides by
-        # n^2, also at the border.
+        # Around the middle channel, a window of 2 n^2 - 1 channels contains all n^2; the others are zero. Caffe divides
+        # by n^2, also at the border.
         reach = 2 * n * n - 1
         normed = F.local_response_norm(torch.stack(parts, 1), reach, self.alpha * reach / (n * n), self.beta, 1.0)
         return normed[:, n * n // 2]
@@ -122,12 +122,12 @@ class WithinChannel(nn.Module):
 
 @builds("LRN")
 def local_response_norm(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`LRN`, across channels or within each."""
+    """`LRN`, across channels or within each channel."""
     options = layer.message.lrn_param
     if options.local_size % 2 == 0:
         layer.fail(f"local_size is {options.local_size}; an odd number is expected.")
     if options.norm_region == ENUMS["Region"]["ACROSS_CHANNELS"]:
-        # A window wider than all channels on both sides sees them all; only the divisor tells how wide it is.
+        # A window of this size contains all channels. A larger size in the file only changes the divisor.
         size = min(options.local_size, 2 * shapes[0][1] - 1)
         return nn.LocalResponseNorm(size, options.alpha * size / options.local_size, options.beta, options.k)
     space_of(layer, shapes[0], (2,))

@@ -1,4 +1,4 @@
-"""Layers that leave one or a few numbers of many: sums, and the places of the largest."""
+"""Layers that reduce many elements to few: sums, and indices of maxima."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KINDS = ENUMS["Reduction"]
 
 
 class Reduction(nn.Module):
-    """A sum or mean over all axes from one on, times a number."""
+    """A sum or mean over all axes from a given one, times a factor."""
 
     def __init__(self, operation: int, axis: int, factor: float) -> None:
         super().__init__()
         self.operation, self.axis, self.factor = operation, axis, factor
 
     def forward(self, input: Blob) -> Reduced:
-        """The axes in front."""
+        """Reduce the input to its leading axes."""
         dims = tuple(range(self.axis, input.dim()))
         if self.operation == KINDS["ASUM"]:
             input = input.abs()
@@ -47,9 +47,9 @@ def reduction(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class ArgMax(nn.Module):
-    """The places of the largest numbers, or those numbers.
+    """The indices of the largest values, or the values.
 
-    Of equal numbers the last one comes first, as in Caffe.
+    Of equal values, the last one comes first, as in Caffe.
     """
 
     def __init__(self, count: int, axis: int | None, *, values: bool) -> None:
@@ -57,10 +57,10 @@ class ArgMax(nn.Module):
         self.count, self.axis, self.values = count, axis, values
 
     def forward(self, input: Blob) -> Best:
-        """Along the axis `count` are left.
+        """Keep `count` entries along the axis.
 
-        Without an axis, of all numbers of an image: `(image, 1, count)`, and with their values
-        `(image, 2, count)`, places first.
+        Without an axis, over all elements of an image: `(image, 1, count)`, or `(image, 2, count)` with values, indices
+        first.
         """
         numbers = input.flatten(1) if self.axis is None else input
         axis = 1 if self.axis is None else self.axis
@@ -69,8 +69,8 @@ class ArgMax(nn.Module):
         places = order.narrow(axis, 0, self.count)
         if self.axis is not None:
             return numbers.gather(axis, places) if self.values else places.to(input.dtype)
-        found = [places.to(input.dtype), *((numbers.gather(1, places),) if self.values else ())]
-        return torch.stack(found, 1)
+        best = [places.to(input.dtype), *((numbers.gather(1, places),) if self.values else ())]
+        return torch.stack(best, 1)
 
 
 @builds("ArgMax")

@@ -1,8 +1,8 @@
-"""The messages of Caffe's files, as far as a forward pass needs them.
+"""The messages of Caffe's files that a forward pass needs.
 
-Built in a descriptor pool of their own, so that another copy of Caffe's schema in the same process does no harm. Names,
-field numbers and defaults are those of Caffe's public file format. What is not here is skipped in binary files; in
-texts, `read_text` decides what may be.
+They are built in a separate descriptor pool, so that another copy of Caffe's schema in the same process does not
+conflict. Names, field numbers and defaults are those of Caffe's public file format. Other fields of binary files are
+skipped; for text files, `read_text` decides which unknown fields are allowed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ OPTIONS = {
     "tanh_param": "",
     "tile_param": "axis int32 = 1; tiles int32",
 }
-"""Options of layers that compute: a field of a text that is neither here nor in `HARMLESS` is an error."""
+"""Options of layers that compute. A field that is neither here nor in `HARMLESS` is an error."""
 
 INPUTS = {
     "dummy_data_param": "shape Shape*; num uint32*; channels uint32*; height uint32*; width uint32*",
@@ -80,10 +80,10 @@ INPUTS = {
     "memory_data_param": "channels uint32; height uint32; width uint32",
     "transform_param": "crop_size uint32; mean_file string; mean_value float*; scale float = 1; force_gray bool",
 }
-"""Options of layers that read data: only size, mean and scale matter here."""
+"""Options of layers that read data; only size, mean and scale are used."""
 
 HARMLESS = frozenset({"engine", "weight_filler", "bias_filler", "filler", "scale_filler"})
-"""Fields of `OPTIONS` that matter for training and speed only."""
+"""Fields of `OPTIONS` that only affect training and speed."""
 
 _BASE = "name string; bottom string*; top string*; include Rule*; exclude Rule*"
 _ALL = "".join(f"; {name} {name}" for name in (*OPTIONS, *INPUTS))
@@ -101,11 +101,11 @@ TEXT = {
     "Net": "name string; input string*; input_shape Shape*; input_dim int64*; state State; layer Layer*;"
     " layers OldLayer*",
 }
-"""Messages of a prototxt. Texts name their fields, so numbers are given out in order."""
+"""Messages of a prototxt. Text files use field names, so field numbers are assigned in order."""
 
 WEIGHTS = {
     "Shape": "dim int64* 1",
-    # Packed numbers and bytes look the same on the wire: as bytes, NumPy takes them without a loop in Python.
+    # Packed numbers and bytes have the same encoding; NumPy can read bytes without a Python loop.
     "Blob": "num int64 1; channels int64 2; height int64 3; width int64 4; data bytes* 5; shape Shape 7;"
     " double_data bytes* 8",
     "Numbers": "data float* 5; double_data double* 8",
@@ -113,7 +113,7 @@ WEIGHTS = {
     "OldLayer": "name string 4; blobs Blob* 6; layer Ancient 1",
     "Ancient": "",
 }
-"""Messages of a caffemodel's layers, with their numbers. `Numbers` is a blob whose numbers were not packed."""
+"""Messages of a caffemodel's layers, with their field numbers. `Numbers` is a blob with unpacked numbers."""
 
 
 _TYPES = {
@@ -130,7 +130,7 @@ _TYPES = {
 
 @cache
 def message(schema: str, name: str) -> Any:
-    """The class of one message of the schema `"text"` or `"weights"`."""
+    """The class of a message in the schema `"text"` or `"weights"`."""
     return message_factory.GetMessageClass(_pool(schema).FindMessageTypeByName(f"caffe.{name}"))
 
 
@@ -138,7 +138,7 @@ def message(schema: str, name: str) -> Any:
 def _pool(schema: str) -> Any:
     file = descriptor_pb2.FileDescriptorProto(name=f"{schema}.proto", package="caffe", syntax="proto2")
     for name, values in ENUMS.items():
-        # Enum values are siblings of their type, and several have a MAX: each enum lives in a message of its own.
+        # Protobuf enum values are siblings of their type, and several are named MAX, so each enum has its own message.
         enum = file.message_type.add(name=name).enum_type.add(name="Value")
         for label, number in values.items():
             enum.value.add(name=label, number=number)
@@ -152,7 +152,7 @@ def _pool(schema: str) -> Any:
 
 
 def _add_field(described: Any, words: list[str], number: int) -> None:
-    """`name type`, with `*` for repeated, then a number or `= default`."""
+    """Add the field `name type`, with `*` for repeated, followed by a field number or `= default`."""
     name, kind = words[0], words[1].removesuffix("*")
     field = described.field.add(name=name, number=number)
     field.label = field.LABEL_REPEATED if words[1].endswith("*") else field.LABEL_OPTIONAL

@@ -1,4 +1,4 @@
-"""Reading a prototxt: the message, and the line each layer begins at."""
+"""Reading a prototxt: the message, and the first line of each layer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._schema import HARMLESS, OPTIONS, message
 from ._tokens import Token, Tokens, content_of, float_of, integer_of
 
 MAX_TEXT = 1 << 20
-"""Bytes of a prototxt; the longest published ones take about three hundred thousand."""
+"""Maximum size of a prototxt in bytes; the longest published ones have about 300 000."""
 
 MAX_LAYERS = 4000
 MAX_DEPTH = 16
-"""Messages inside messages; Caffe's own nest four deep."""
+"""Maximum nesting of messages; Caffe's own have four levels."""
 
 CLOSING = {"{": "}", "<": ">"}
 
@@ -28,20 +28,20 @@ LIMITS = {
     FieldDescriptor.TYPE_INT64: (-(1 << 63), (1 << 63) - 1),
     FieldDescriptor.TYPE_UINT32: (0, (1 << 32) - 1),
 }
-"""Smallest and largest number of each integer type of the schema."""
+"""Smallest and largest value of each integer type in the schema."""
 
 BOOLEANS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 
 
 @dataclass(frozen=True)
 class Text:
-    """A prototxt, read.
+    """The content of a prototxt.
 
     Attributes:
-        path: where it came from, for messages.
-        net: the message, new dialect in `net.layer`, old one in `net.layers`.
-        lines: the line each layer begins at, in their order.
-        strange: messages in each layer that are not known here, which may belong to its type or be misspelt.
+        path: path of the file, for messages.
+        net: the message; layers are in `net.layer` (new dialect) or `net.layers` (old dialect).
+        lines: the first line of each layer, in order.
+        strange: unknown messages in each layer, which may belong to an unsupported layer type or be misspelt.
     """
 
     path: Path
@@ -53,11 +53,11 @@ class Text:
 def read_text(path: Path) -> Text:
     """Read a prototxt of either dialect.
 
-    Unknown fields are skipped where they are about training, or about layers that have no meaning here; an unknown
-    option of a layer that computes is an error, since skipping it could change what is computed.
+    Unknown fields are skipped if they concern training, or layers that are not used here. An unknown option of a
+    layer that computes is an error, because skipping it could change the result.
 
     Raises:
-        ModelError: no such file, no text, a syntax error (with its line), an unknown option.
+        ModelError: the file is missing, is not text, or has a syntax error (with its line) or an unknown option.
     """
     try:
         content = read_at_most(path, MAX_TEXT)
@@ -77,13 +77,13 @@ def read_text(path: Path) -> Text:
 
 
 class _Reader:
-    """One pass over the tokens, into the schema's messages.
+    """A parser that fills the messages of the schema in one pass over the tokens.
 
-    The grammar is that of protobuf's text format: <https://protobuf.dev/reference/protobuf/textformat-spec/>.
+    The grammar is protobuf's text format: <https://protobuf.dev/reference/protobuf/textformat-spec/>.
 
     Attributes:
-        lines: of layers.
-        strange: messages in each layer that are not known.
+        lines: first lines of the layers.
+        strange: unknown messages in each layer.
     """
 
     def __init__(self, text: str, what: str) -> None:
@@ -93,13 +93,13 @@ class _Reader:
         self.strange: list[list[str]] = []
 
     def read(self) -> Any:
-        """The whole text as a network."""
+        """Parse the full text as a network."""
         net = message("text", "Net")()
         self._fields(net, "", 0)
         return net
 
     def _fields(self, target: Any, closing: str, depth: int) -> None:
-        """The fields of one message, up to its end; `target` is `None` inside what is skipped."""
+        """Parse the fields of one message up to its end; `target` is `None` inside skipped messages."""
         tokens = self.tokens
         while not tokens.accept(closing):
             token = tokens.take()
@@ -134,7 +134,7 @@ class _Reader:
             self._value(target, field, name._replace(line=tokens.now.line), colon, depth)
 
     def _check_unknown(self, target: Any, name: Token) -> None:
-        """Refuse an unknown option of a layer that computes."""
+        """Raise an error for an unknown option of a layer that computes."""
         kind = target.DESCRIPTOR
         if kind.name in OPTIONS and name.text not in HARMLESS:
             known = ", ".join(sorted(kind.fields_by_name)) or "none"
@@ -144,7 +144,7 @@ class _Reader:
             )
 
     def _value(self, target: Any, field: Any, name: Token, colon: bool, depth: int) -> None:
-        """One value of a field, which is a message or a scalar."""
+        """Parse one value of a field: a message or a scalar."""
         tokens = self.tokens
         if tokens.now.text not in CLOSING:
             if field is not None and field.message_type is not None:
@@ -168,7 +168,7 @@ class _Reader:
         self._fields(inner, CLOSING[start.text], depth + 1)
 
     def _inner(self, target: Any, field: Any, name: Token) -> Any:
-        """The message that a field's braces fill in."""
+        """The nested message that a field's braces define."""
         if field.message_type.name in {"Layer", "OldLayer"}:
             if len(self.lines) == MAX_LAYERS:
                 raise ModelError(f"{self.what} has more than {MAX_LAYERS} layers.")
@@ -178,7 +178,7 @@ class _Reader:
             return getattr(target, field.name).add()
         self._check_single(target, field, name)
         inner = getattr(target, field.name)
-        # Options without fields are options all the same.
+        # An empty options message still counts as present.
         inner.SetInParent()
         return inner
 
@@ -192,7 +192,7 @@ class _Reader:
         while tokens.now.kind == "string":
             parts.append(tokens.take())
         if parts:
-            # Strings beside each other are one.
+            # Adjacent strings are concatenated.
             value: Any = b"".join([self._made(content_of, part, name) for part in parts])
             if field is None:
                 return
@@ -224,10 +224,10 @@ class _Reader:
 
 
 def _scalar_of(field: Any, token: Token, negative: bool) -> Any:
-    """What a name or a number means to a field.
+    """Convert a name or number to a value of a field.
 
     Raises:
-        ValueError: nothing, with the reason.
+        ValueError: the text is not a valid value; with the reason.
     """
     sign = -1 if negative else 1
     if field.type == FieldDescriptor.TYPE_FLOAT:
@@ -242,10 +242,10 @@ def _scalar_of(field: Any, token: Token, negative: bool) -> Any:
     if negative:
         raise ValueError("no sign is expected")
     if field.type == FieldDescriptor.TYPE_BOOL:
-        found = BOOLEANS.get(token.text) if token.kind == "name" else {0: False, 1: True}.get(integer_of(token))
-        if found is None:
+        truth = BOOLEANS.get(token.text) if token.kind == "name" else {0: False, 1: True}.get(integer_of(token))
+        if truth is None:
             raise ValueError("true or false is expected")
-        return found
+        return truth
     values = field.enum_type.values_by_name
     chosen = values.get(token.text)
     if token.kind == "number":

@@ -1,7 +1,7 @@
-"""The tokens of protobuf's text format, cut as its own tokenizer cuts them.
+"""The tokens of protobuf's text format, with the rules of protobuf's tokenizer.
 
-Every character belongs to a token, to a comment or to white space; anything else is an error. So nothing that looks
-like a field inside a comment or a string is taken for one.
+Every character belongs to a token, a comment or white space; anything else is an error. Text inside comments and
+strings is therefore never parsed as a field.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _LETTERS = {
 }  # fmt: skip
 
 SHOWN = 40
-"""Characters of a token in a message."""
+"""Maximum length of a token in a message."""
 
 
 class Token(NamedTuple):
     """One token.
 
     Attributes:
-        kind: what it is; `"end"` after the last one.
-        text: as written.
-        line: where it begins, from 1.
+        kind: type of the token; `"end"` after the last one.
+        text: text in the file.
+        line: its first line, from 1.
     """
 
     kind: Literal["name", "number", "string", "symbol", "end"]
@@ -50,50 +50,50 @@ class Token(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        """For messages."""
+        """Description for messages."""
         if self.kind == "end":
             return "the end of the file"
         return repr(self.text if len(self.text) <= SHOWN else f"{self.text[: SHOWN - 4]} ...")
 
 
 class Tokens:
-    """The tokens of a text, with one looked at in advance.
+    """The tokens of a text, with one token of lookahead.
 
     Attributes:
         now: the next token.
     """
 
     def __init__(self, text: str, what: str) -> None:
-        """Begin with the first token of a text; `what` names the file in messages."""
+        """Read the first token of a text; `what` is the name of the file in messages."""
         self.what = what
         self._rest = self._cut(text)
         self.now = next(self._rest)
 
     def take(self) -> Token:
-        """The next token, which is then used up; the end follows on itself."""
+        """Consume and return the next token; at the end, the end token is returned repeatedly."""
         token, self.now = self.now, next(self._rest)
         return token
 
     def accept(self, symbol: str) -> bool:
-        """Use up the next token if it is this symbol; `""` is the end."""
-        # No other kind of token is written like a symbol.
-        found = self.now.text == symbol
-        if found:
+        """Consume the next token if it is this symbol; `""` stands for the end. Return whether it was."""
+        # Only symbol tokens can have the text of a symbol.
+        matches = self.now.text == symbol
+        if matches:
             self.now = next(self._rest)
-        return found
+        return matches
 
     def fail(self, line: int, reason: str) -> NoReturn:
-        """Refuse the text as none of this format."""
+        """Raise an error for invalid syntax."""
         raise ModelError(f"{self.what}, line {line}: not the text of a Caffe network: {reason}")
 
     def _cut(self, text: str) -> Iterator[Token]:
         line = 1
         place = 0
         while place < len(text):
-            found = _TOKEN.match(text, place)
-            if found is None:
+            match = _TOKEN.match(text, place)
+            if match is None:
                 self._fail_at(text, place, line)
-            kind, part, place = found.lastgroup, found.group(), found.end()
+            kind, part, place = match.lastgroup, match.group(), match.end()
             if kind == "number" and re.match(r"[\w.]", text[place : place + 1]):
                 self.fail(line, f"the number {part[:SHOWN]!r} is followed by {text[place]!r}; a space is missing.")
             if kind in {"name", "number", "string", "symbol"}:
@@ -109,33 +109,33 @@ class Tokens:
 
 
 def content_of(token: Token) -> bytes:
-    """What a string stands for, its quotes removed and its escapes resolved.
+    """The content of a string token, without quotes and with resolved escapes.
 
     Raises:
-        ValueError: an escape that does not exist.
+        ValueError: an invalid escape.
     """
     return _ESCAPE.sub(_resolved, token.text[1:-1].encode())
 
 
-def _resolved(found: re.Match[bytes]) -> bytes:
-    """The bytes of one escape."""
-    if found["short"]:
-        # Two in a row can be the halves of one character.
-        return bytes.fromhex(found["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
-    if found["long"]:
-        return chr(int(found["long"], 16)).encode()
-    if found["octal"] or found["hex"]:
-        return bytes([int(found["octal"], 8) if found["octal"] else int(found["hex"], 16)])
-    if found["letter"] not in _LETTERS:
-        raise ValueError(f"the escape {found.group().decode(errors='replace')!r} does not exist")
-    return _LETTERS[found["letter"]]
+def _resolved(match: re.Match[bytes]) -> bytes:
+    """The bytes of one escape sequence."""
+    if match["short"]:
+        # Two consecutive escapes can be the surrogate halves of one character.
+        return bytes.fromhex(match["short"].decode().replace("\\u", "")).decode("utf-16-be").encode()
+    if match["long"]:
+        return chr(int(match["long"], 16)).encode()
+    if match["octal"] or match["hex"]:
+        return bytes([int(match["octal"], 8) if match["octal"] else int(match["hex"], 16)])
+    if match["letter"] not in _LETTERS:
+        raise ValueError(f"the escape {match.group().decode(errors='replace')!r} does not exist")
+    return _LETTERS[match["letter"]]
 
 
 def float_of(token: Token) -> float:
-    """The number of a token, as a floating point field takes it: decimal, with or without an `f`.
+    """The value of a token for a floating-point field: decimal, with an optional `f`.
 
     Raises:
-        ValueError: a hexadecimal or octal number, or no number.
+        ValueError: a hexadecimal or octal number, or not a number.
     """
     text = token.text
     if token.kind == "name" and text.lower() in {"inf", "infinity", "nan"}:
@@ -146,10 +146,10 @@ def float_of(token: Token) -> float:
 
 
 def integer_of(token: Token) -> int:
-    """The number of a token, as an integer field takes it: decimal, hexadecimal after `0x`, octal after `0`.
+    """The value of a token for an integer field: decimal, hexadecimal (`0x`) or octal (`0`).
 
     Raises:
-        ValueError: no whole number, or one of more digits than any field holds.
+        ValueError: not an integer, or more digits than any field can hold.
     """
     text = token.text.lower()
     if token.kind == "number" and len(text) <= SHOWN:

@@ -1,4 +1,4 @@
-"""Layers with learned numbers."""
+"""Layers with learned parameters."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def _empty(*shape: int) -> nn.Parameter:
 
 @builds("Convolution")
 def convolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Convolution`, grouped, dilated, in one to three dimensions of space; sizes round down as in PyTorch."""
+    """`Convolution`: grouped, dilated, with one to three spatial dimensions; sizes round down as in PyTorch."""
     return _filter(layer, shapes[0], layer.message.convolution_param.group)
 
 
 @builds("Deconvolution")
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`Deconvolution`: transposed convolution, with the weights in PyTorch's layout already."""
+    """`Deconvolution`: transposed convolution; the weights have PyTorch's layout."""
     return _filter(layer, shapes[0], layer.message.convolution_param.group, transposed=True)
 
 
 @builds("DepthwiseConvolution")
 @builds("ConvolutionDepthwise")
 def depthwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`DepthwiseConvolution` and `ConvolutionDepthwise` of forks: each channel has a filter of its own."""
+    """`DepthwiseConvolution` and `ConvolutionDepthwise` of Caffe forks: each channel has its own filter."""
     options, channels = layer.message.convolution_param, shapes[0][1]
     if options.HasField("num_output") and options.num_output != channels:
         layer.fail(f"num_output is {options.num_output}; as many as its input has channels are expected, {channels}.")
@@ -70,19 +70,19 @@ def _filter(
 
 
 class InnerProduct(nn.Linear):
-    """Fully connected over everything from one axis on."""
+    """A fully connected layer over all axes from a given one."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool, axis: int) -> None:
         super().__init__(inputs, outputs, bias, device="meta")
         self.axis = axis
 
     def forward(self, input: Blob) -> Made:
-        """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
+        """Map `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
         return F.linear(_flat(input, self.axis), self.weight, self.bias)
 
 
 class TransposedInnerProduct(nn.Module):
-    """The same with the weights stored the other way, as decoders do that share their encoder's."""
+    """Like `InnerProduct` with transposed weights, for decoders that share the weights of their encoder."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool, axis: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class TransposedInnerProduct(nn.Module):
         self.axis = axis
 
     def forward(self, input: Blob) -> Made:
-        """From `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
+        """Map `(image, ..., channels, height, width)` to `(image, ..., outputs)`."""
         return F.linear(_flat(input, self.axis), self.weight.t(), self.bias)
 
 
@@ -112,9 +112,9 @@ def inner_product(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class BatchNorm(nn.Module):
-    """Normalisation by stored statistics, which Caffe keeps times a factor of their own.
+    """Batch normalisation with stored statistics, which Caffe scales by a stored factor.
 
-    They are kept as they are in the file and divided on the way, so that double precision loses nothing.
+    The statistics are kept as in the file and divided in the forward pass, so that double precision is exact.
     """
 
     mean: torch.Tensor
@@ -128,8 +128,8 @@ class BatchNorm(nn.Module):
         self.eps = eps
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
-        # A factor of zero is a network that never saw an image: Caffe takes its statistics as zero.
+        """Normalise the input; the shape does not change."""
+        # A factor of zero means that no image was seen in training: Caffe then uses statistics of zero.
         inverse = torch.where(self.factor == 0, 0, 1 / self.factor)
         return F.batch_norm(input, self.mean * inverse, self.variance * inverse, eps=self.eps)
 
@@ -146,7 +146,7 @@ def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Scale(nn.Module):
-    """Times a learned number for each place of some axes, plus another."""
+    """Multiplication by learned values along some axes, with an optional bias."""
 
     def __init__(self, shape: Shape, axis: int, *, bias: bool) -> None:
         super().__init__()
@@ -155,13 +155,13 @@ class Scale(nn.Module):
         self.axis = axis
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Scale the input; the shape does not change."""
         scaled = input * _aligned(self.weight, input, self.axis)
         return scaled if self.bias is None else scaled + _aligned(self.bias, input, self.axis)
 
 
 class Bias(nn.Module):
-    """Plus a learned number for each place of some axes."""
+    """Addition of learned values along some axes."""
 
     def __init__(self, shape: Shape, axis: int) -> None:
         super().__init__()
@@ -169,25 +169,25 @@ class Bias(nn.Module):
         self.axis = axis
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Add the bias; the shape does not change."""
         return input + _aligned(self.weight, input, self.axis)
 
 
 class Paired(nn.Module):
-    """`Scale` or `Bias` by a second blob: a product or a sum of activations."""
+    """`Scale` or `Bias` with a second blob: a product or a sum of activations."""
 
     def __init__(self, *, product: bool) -> None:
         super().__init__()
         self.product = product
 
     def forward(self, input: Blob, other: Other) -> Blob:
-        """Shape of the first blob; the second has its first axes, or all."""
+        """Combine the blobs; the result has the shape of the first. The second has its leading axes, or all."""
         aligned = _aligned(other, input, 0)
         return input * aligned if self.product else input + aligned
 
 
 def _aligned(item: torch.Tensor, input: torch.Tensor, axis: int) -> torch.Tensor:
-    """`item` with its dimensions at `axis` and following of `input`."""
+    """Reshape `item` to broadcast along the axes of `input` from `axis` on."""
     after = input.dim() - axis - item.dim()
     return item.reshape(*item.shape, *(1,) * after) if item.dim() and after else item
 
@@ -232,16 +232,16 @@ def _covered(layer: Layer, axis: int, count: int, shape: Shape) -> tuple[int, Sh
 
 @builds("PReLU")
 def prelu(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
-    """`PReLU`, with one slope a channel or one for all."""
+    """`PReLU`, with one slope per channel or one for all."""
     shared = layer.message.prelu_param.channel_shared
     return nn.PReLU(1 if shared else shapes[0][1], device="meta")
 
 
 class Axpy(nn.Module):
-    """`a x + b`, with one number `a` for each channel of each image: squeeze and excitation with its residual sum."""
+    """`a x + b`, with one factor `a` per channel of each image: squeeze-and-excitation with its residual sum."""
 
     def forward(self, factor: Other, input: Blob, added: Blob) -> Blob:
-        """Shape of the second and third blob."""
+        """Combine the blobs; the result has the shape of the second and third."""
         return input * factor.reshape(*factor.shape[:2], *(1,) * (input.dim() - 2)) + added
 
 
@@ -258,9 +258,9 @@ def axpy(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 class Normalize(nn.Module):
-    """Divided by the root of the sum of squares plus `eps`, over an image or over the channels at each position.
+    """Division by the square root of the sum of squares plus `eps`, per image or over the channels of each position.
 
-    Then times a learned number, one for each channel or one for all.
+    The result is multiplied by a learned scale, one per channel or one for all.
     """
 
     def __init__(self, channels: int, eps: float, *, across: bool, shared: bool) -> None:
@@ -269,7 +269,7 @@ class Normalize(nn.Module):
         self.eps, self.across = eps, across
 
     def forward(self, input: Blob) -> Blob:
-        """Shape unchanged."""
+        """Normalise the input; the shape does not change."""
         dims = tuple(range(1, input.dim())) if self.across else (1,)
         norm = torch.sqrt(input.square().sum(dims, keepdim=True) + self.eps)
         return input / norm * _aligned(self.weight, input, 1)

@@ -1,4 +1,4 @@
-"""Reading a caffemodel and putting its numbers into a network."""
+"""Reading a caffemodel and loading its weights into a network."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from ._schema import message
 from ._weighted import Bias, Normalize, Scale
 
 MAX_BYTES = (1 << 31) - 1
-"""Where protobuf ends."""
+"""Size limit of protobuf."""
 
 NEUTRAL = {torch.nn.PReLU: 0.25, Normalize: 1.0, Scale: 1.0, Bias: 0.0}
-"""What `weight` begins with where it is not the weight of a neuron."""
+"""Initial value of `weight` in layers other than convolutions and fully connected layers."""
 
 MAX_FIELDS = 20_000
-"""Fields of the file or of a layer: more than the largest network has layers, or a layer inputs."""
+"""Maximum number of fields in the file or in a layer; more than the largest networks need."""
 
 MAX_CHUNKS = 1024
-"""Pieces that the numbers of a blob may come in; writers make one."""
+"""Maximum number of pieces of a blob's data; common writers create one."""
 
 KINDS = {2: "OldLayer", 100: "Layer"}
-"""Messages of the network's fields that are read."""
+"""Message types of the network's fields that are read."""
 
 MAX_RANDOM = 150_000_000
-"""Parameters of a network without a caffemodel; VGG-19, the largest of the well-known networks, has 144 million.
+"""Maximum number of parameters of a network without a caffemodel; VGG-19, a large network, has 144 million.
 
-With a caffemodel, parameters are made only of numbers that the file holds, so its size is the limit.
+With a caffemodel, only parameters in the file are allocated, so the file size is the limit.
 """
 
 
 @dataclass
 class Slot:
-    """One parameter of the network, perhaps of several layers.
+    """One parameter of the network, which several layers can share.
 
     Attributes:
-        shape: as the layer needs it.
-        users: modules and the names they have it under.
-        owner: what to call the layer in messages.
-        values: from the file.
+        shape: required shape.
+        owner: name of the layer in messages.
+        users: modules and the attribute names of the parameter in them.
+        values: values from the file.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +56,7 @@ class Slot:
     values: torch.Tensor | None = None
 
     def place(self, values: torch.Tensor) -> None:
-        """Give all users one tensor: parameters as a parameter, stored statistics as a buffer."""
+        """Assign one tensor to all users: as a parameter, or as a buffer for stored statistics."""
         parameter = torch.nn.Parameter(values)
         for module, name in self.users:
             if name in module._buffers:
@@ -66,13 +66,13 @@ class Slot:
 
 
 def read_weights(path: Path) -> Iterator[tuple[str, Any]]:
-    """The layers of a caffemodel that hold numbers, in the file's order: the name, and the blobs as messages.
+    """Iterate over the layers of a caffemodel with weights, in file order: the name, and the blobs as messages.
 
-    Layers are parsed one at a time, and only after their fields were counted: a file of empty messages would else take
+    Layers are parsed one at a time, after their fields were counted. Otherwise a file of empty messages could use
     forty times its size in memory.
 
     Raises:
-        ModelError: no such file, or not a whole caffemodel.
+        ModelError: the file is missing, or is not a complete caffemodel.
     """
     try:
         size = path.stat().st_size
@@ -102,19 +102,19 @@ def read_weights(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype) -> None:
-    """Check a layer's blobs against its parameters and keep their numbers.
+    """Check the blobs of a layer against its parameters and store their values.
 
     Raises:
-        ModelError: another number of blobs, another shape, missing or useless numbers.
+        ModelError: another number of blobs, another shape, or missing or invalid values.
     """
-    wanted = list(slots)
-    if len(blobs) != len(wanted):
-        raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(wanted)} expected.")
-    for place, (slot, blob) in enumerate(zip(wanted, blobs, strict=True)):
+    expected = list(slots)
+    if len(blobs) != len(expected):
+        raise ModelError(f"{where}: the caffemodel has {len(blobs)} blobs for it, {len(expected)} expected.")
+    for place, (slot, blob) in enumerate(zip(expected, blobs, strict=True)):
         what = f"{where}: blob {place} of the caffemodel"
         given = tuple(blob.shape.dim[:32]) if blob.HasField("shape") else None
         if given is None:
-            # Before there were shapes, all blobs had four dimensions, with ones in front.
+            # Old blobs without a shape field have four dimensions, with leading ones.
             given = (blob.num, blob.channels, blob.height, blob.width)
             fits = given == (1,) * (4 - len(slot.shape)) + slot.shape
         else:
@@ -130,7 +130,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
 
 
 def blob_numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
-    """The blob's numbers, in memory of their own."""
+    """The values of a blob, in newly allocated memory."""
     for chunks, kind in ((blob.double_data, "<f8"), (blob.data, "<f4")):
         if len(chunks) > MAX_CHUNKS:
             raise ModelError(f"{what} comes in {len(chunks)} pieces; at most {MAX_CHUNKS} are read.")
@@ -139,7 +139,7 @@ def blob_numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
             raise ModelError(f"{what} ends within a number.")
         if content:
             return np.frombuffer(bytearray(content), kind)
-    # Numbers that were not packed are unknown fields to a schema that has them as bytes.
+    # The schema declares packed numbers as bytes, so unpacked numbers appear as unknown fields.
     loose = message("weights", "Numbers")()
     try:
         loose.ParseFromString(blob.SerializeToString())
@@ -149,12 +149,12 @@ def blob_numbers(blob: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def random_values(slots: Iterable[Slot], dtype: torch.dtype) -> None:
-    """Fill what is still empty: weights normal with variance `2 / fan_in` (He et al. 2015), the rest neutral.
+    """Initialise parameters without values: weights normal with variance `2 / fan_in` (He et al. 2015), others neutral.
 
-    The same network gets the same numbers each time.
+    The same network gets the same values each time.
 
     Raises:
-        ModelError: more parameters than memory should be given to without a file.
+        ModelError: too many parameters for a network without a file.
     """
     empty = [slot for slot in slots if slot.values is None]
     count = sum(math.prod(slot.shape) for slot in empty)
@@ -175,7 +175,7 @@ def random_values(slots: Iterable[Slot], dtype: torch.dtype) -> None:
 
 
 def _neutral(module: torch.nn.Module, name: str) -> float | None:
-    """What a parameter begins with in Caffe, `None` for the weights of neurons."""
+    """The initial value of a parameter in Caffe; `None` for weights of convolutions and fully connected layers."""
     if name == "weight":
         return NEUTRAL.get(type(module))
     return 1.0 if name in {"variance", "factor"} else 0.0

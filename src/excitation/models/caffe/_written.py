@@ -1,4 +1,4 @@
-"""The layers of a prototxt as they are written, in the words of the new dialect, and the phases they are for."""
+"""The layers of a prototxt in the terms of the new dialect, and the phases in which they are active."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _OLD = {
 
 @dataclass(frozen=True)
 class Item:
-    """A layer as written.
+    """A layer of a prototxt.
 
     Attributes:
-        name: Caffe's.
-        kind: its type, in the new dialect's words.
+        name: name in Caffe.
+        kind: type, in the new dialect.
         message: its options.
-        where: what to call it in messages.
-        params: names of its parameters, in order; `None` where it has its own.
-        strange: messages in it that are not known.
+        where: name of the layer in messages.
+        params: names of its parameters, in order; `None` for unnamed parameters, which are not shared.
+        strange: unknown messages in it.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Item:
     strange: tuple[str, ...]
 
     def fail(self, reason: str) -> NoReturn:
-        """Refuse this layer."""
+        """Raise an error about this layer."""
         raise ModelError(f"{self.where}: {reason}")
 
 
 def written_layers(text: Text) -> list[Item]:
-    """All layers of a prototxt, of all phases.
+    """All layers of a prototxt, for all phases.
 
     Raises:
-        ModelError: they are in the dialect before `layers`.
+        ModelError: the prototxt uses the dialect older than `layers`.
     """
     items = []
     messages = [*text.net.layer, *text.net.layers]
@@ -72,7 +72,7 @@ def _new_type(number: int) -> str:
 
 
 def included(message: Any, net: Any) -> bool:
-    """Caffe's rules: without `include` rules a layer is in unless excluded, with them only if one is met."""
+    """Caffe's rules: a layer is active if an `include` rule matches; without such rules, if no `exclude` rule does."""
     if message.include and message.exclude:
         raise ModelError(f"layer {message.name!r} has both include and exclude rules; give one kind.")
     if message.include:

@@ -1,6 +1,6 @@
-"""EfficientNet-Lite (Tan and Le, ICML 2019; the Lite variant of 2020): no squeeze-and-excitation, ReLU6 throughout.
+"""EfficientNet-Lite (Tan and Le, ICML 2019; the Lite variant of 2020): no squeeze-and-excitation, ReLU6 activations.
 
-Parts have the names that timm gives them in `tf_efficientnet_lite0`, so that weights and layer names can be exchanged.
+Submodules have the names of timm's `tf_efficientnet_lite0`, so that weights and layer names are compatible.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from jaxtyping import Float
 from torch import nn
 
 EPSILON = 1e-3
-"""Of the batch norms, as they were trained."""
+"""Epsilon of the batch normalisations, as in training."""
 
 STEM, HEAD = 32, 1280
-"""Channels of the first and of the last convolution; the same in all Lite variants."""
+"""Channels of the first and of the last convolution, the same in all Lite variants."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one width.
+    """A sequence of blocks with the same number of output channels.
 
     Attributes:
-        repeats: blocks, before the depth factor.
-        kernel: side of the depthwise convolutions.
-        stride: of the first block.
-        expansion: expanded channels over the block's input channels.
-        channels: of the blocks' outputs, before the width factor.
+        repeats: number of blocks, before the depth factor.
+        kernel: kernel size of the depthwise convolutions.
+        stride: stride of the first block.
+        expansion: ratio of expanded channels to input channels of a block.
+        channels: output channels of the blocks, before the width factor.
     """
 
     repeats: int
@@ -52,16 +52,16 @@ STAGES = (
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias whose output has `ceil(size / stride)` positions, padded as TensorFlow pads.
+    """A convolution without bias and with TensorFlow's "same" padding: the output has `ceil(size / stride)` positions.
 
-    Where the padding is odd, the larger half comes after the picture.
+    If the total padding is odd, the larger half is added at the end.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, input: Float[torch.Tensor, "image in h w"]) -> Float[torch.Tensor, "image out h2 w2"]:
-        """Pad, then convolve."""
+        """Pad and convolve."""
         (top, bottom), (left, right) = (
             _padding(size, kernel, stride)
             for size, kernel, stride in zip(input.shape[2:], self.kernel_size, self.stride, strict=True)
@@ -77,7 +77,7 @@ def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class NormAct(nn.BatchNorm2d):
-    """Batch norm, then ReLU6."""
+    """Batch normalisation followed by ReLU6."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=EPSILON)
@@ -90,7 +90,7 @@ class NormAct(nn.BatchNorm2d):
 
 
 class PlainBlock(nn.Module):
-    """A depthwise convolution and a linear projection: the first stage, which does not expand."""
+    """A depthwise convolution and a linear projection: the block of the first stage, without expansion."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class PlainBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs, eps=EPSILON)
 
     def forward(self, x: Float[torch.Tensor, "image in h w"]) -> Float[torch.Tensor, "image out h2 w2"]:
-        """One block."""
+        """Apply the block."""
         out: torch.Tensor = self.bn2(self.conv_pw(self.bn1(self.conv_dw(x))))
         return out
 
 
 class Bottleneck(nn.Module):
-    """Expand, convolve depthwise, project linearly; a skip connection where input and output have one shape."""
+    """Expansion, depthwise convolution, linear projection; a skip connection if input and output shapes match."""
 
     def __init__(self, inputs: int, outputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -120,18 +120,18 @@ class Bottleneck(nn.Module):
         self.has_skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Float[torch.Tensor, "image in h w"]) -> Float[torch.Tensor, "image out h2 w2"]:
-        """One block."""
+        """Apply the block."""
         out: torch.Tensor = self.bn3(self.conv_pwl(self.bn2(self.conv_dw(self.bn1(self.conv_pw(x))))))
         return out + x if self.has_skip else out
 
 
 class EfficientNetLite(nn.Module):
-    """The network, for pictures of any size.
+    """The network, for images of any size.
 
     Args:
-        width: factor on channels (1.0 for Lite0 and Lite1, 1.1 for Lite2).
-        depth: factor on blocks (1.0, 1.1, 1.2). First and last stage keep one block.
-        classes: outputs.
+        width: factor for channels (1.0 for Lite0 and Lite1, 1.1 for Lite2).
+        depth: factor for the number of blocks (1.0, 1.1, 1.2). The first and the last stage keep one block.
+        classes: number of outputs.
     """
 
     def __init__(self, width: float = 1.0, depth: float = 1.0, classes: int = 1000) -> None:
@@ -158,13 +158,13 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(HEAD, classes)
 
     def forward(self, images: Float[torch.Tensor, "image 3 h w"]) -> Float[torch.Tensor, "image classes"]:
-        """Class scores (logits) of prepared pictures."""
+        """Class scores (logits) of preprocessed images."""
         x = self.bn2(self.conv_head(self.blocks(self.bn1(self.conv_stem(images)))))
         scores: torch.Tensor = self.classifier(self.global_pool(x).flatten(1))
         return scores
 
 
 def _rounded(channels: float) -> int:
-    """The nearest multiple of 8, but never a tenth less than asked for."""
+    """The closest multiple of 8 that is at least 90 % of `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest

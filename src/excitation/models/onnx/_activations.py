@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from ._call import Call, axis_of, computes, shown
 
 SELU = (1.6732632423543772, 1.0507009873554805)
-"""alpha and gamma of Klambauer et al. 2017, which PyTorch's own SELU has built in."""
+"""alpha and gamma of Klambauer et al. 2017, the constants of PyTorch's SELU."""
 
 
 @computes("LeakyRelu")
 def leaky_relu(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """`alpha x` below zero."""
+    """`alpha x` for negative `x`, otherwise `x`."""
     return F.leaky_relu(x, call.get("alpha", 0.01))
 
 
 @computes("PRelu")
 def prelu(call: Call, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-    """Learned slopes below zero; one for all or one for each channel is PyTorch's own form."""
+    """Learned slopes for negative values. PyTorch's `prelu` supports one slope, or one per channel."""
     whole = (1,) * (x.dim() - slope.dim()) + tuple(slope.shape)
     channels = x.dim() > 1 and whole == (1, x.shape[1], *(1,) * (x.dim() - 2))
     if slope.numel() == 1 or channels:
@@ -34,7 +34,7 @@ def prelu(call: Call, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
 
 @computes("Elu", "Celu")
 def elu(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Exponential linear units."""
+    """Exponential linear unit."""
     alpha = call.get("alpha", 1.0)
     if call.kind == "Celu" and alpha == 0:
         call.fail("alpha is 0; it divides by alpha.")
@@ -54,7 +54,7 @@ def selu(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("HardSigmoid")
 def hard_sigmoid(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """`alpha x + beta` between 0 and 1; PyTorch's own has a slope of 1/6."""
+    """`alpha x + beta`, clamped to [0, 1]; PyTorch's version has the fixed slope 1/6."""
     alpha, beta = call.get("alpha", 0.2), call.get("beta", 0.5)
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
         return F.hardsigmoid(x)
@@ -63,13 +63,13 @@ def hard_sigmoid(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("ThresholdedRelu")
 def thresholded_relu(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Zero up to `alpha`."""
+    """`x` above `alpha`, otherwise zero."""
     return F.threshold(x, call.get("alpha", 1.0), 0.0)
 
 
 @computes("Gelu")
 def gelu(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Gaussian error linear unit, exact or by tanh."""
+    """Gaussian error linear unit, exact or with the tanh approximation."""
     how = call.get("approximate", "none")
     if how not in {"none", "tanh"}:
         call.fail(f"approximate is {shown(how)}; none or tanh is expected.")
@@ -78,7 +78,7 @@ def gelu(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("Clip", host=(1, 2))
 def clip(call: Call, x: torch.Tensor, low: Any = None, high: Any = None) -> torch.Tensor:
-    """Between two limits, attributes up to opset 10, inputs from 11; spelled as a rectifier where it is one."""
+    """Clamp between two limits (attributes up to opset 10, inputs since 11); computed as a ReLU where equivalent."""
     if call.version < 11:
         low, high = call.get("min", None), call.get("max", None)
     low, high = (number(call, limit) for limit in (low, high))
@@ -90,7 +90,7 @@ def clip(call: Call, x: torch.Tensor, low: Any = None, high: Any = None) -> torc
 
 
 def number(call: Call, item: Any) -> Any:
-    """A host input as one number, or `None` where it is left out."""
+    """A host input as one number; `None` if omitted."""
     while isinstance(item, (list, tuple)) and len(item) == 1:
         (item,) = item
     if isinstance(item, (list, tuple)):
@@ -100,7 +100,7 @@ def number(call: Call, item: Any) -> Any:
 
 @computes("Softmax", "LogSoftmax")
 def softmax(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Along one axis from opset 13; before, over all axes from the given one on, as if they were flattened."""
+    """Softmax along one axis since opset 13; before, over all axes from the given one, flattened."""
     function: Callable[[torch.Tensor, int], torch.Tensor] = F.softmax if call.kind == "Softmax" else F.log_softmax
     if call.version >= 13:
         return function(x, axis_of(call, x, call.get("axis", -1)))

@@ -1,4 +1,4 @@
-"""Arithmetic, comparisons, logic."""
+"""Arithmetic, comparisons and logic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ._call import Call, computes
 
 Operand = Any
-"""A tensor, or a Python number where the file has a constant without dimensions."""
+"""A tensor, or a Python number for a scalar constant in the file."""
 
 PER_NUMBER: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "Sqrt": torch.sqrt, "Neg": torch.neg, "Abs": torch.abs, "Exp": torch.exp, "Log": torch.log,
@@ -30,13 +30,13 @@ PAIRS: dict[str, Callable[[Any, Any], torch.Tensor]] = {
 
 @computes(*PER_NUMBER)
 def per_number(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Functions of each number alone."""
+    """Elementwise functions."""
     return PER_NUMBER[call.kind](x)
 
 
 @computes("Add", "Sub", "Mul", "Div", "Pow", scalars=True)
 def arithmetic(call: Call, a: Operand, b: Operand) -> torch.Tensor:
-    """Of two tensors, broadcast; whole numbers are divided towards zero."""
+    """Binary arithmetic with broadcasting; integer division truncates towards zero."""
     if call.kind == "Add":
         return a + b  # type: ignore[no-any-return]
     if call.kind == "Sub":
@@ -51,8 +51,8 @@ def arithmetic(call: Call, a: Operand, b: Operand) -> torch.Tensor:
 
 
 def _whole_quotient(a: Operand, b: Operand) -> torch.Tensor:
-    """Division of whole numbers, towards zero."""
-    # By -1 it is a change of sign: the processor stops a program that divides the least number by -1.
+    """Integer division, truncated towards zero."""
+    # Negate for a divisor of -1: dividing the smallest integer by -1 crashes the process.
     a, b = torch.as_tensor(a), torch.as_tensor(b)
     opposite = b == -1
     return torch.where(opposite, -a, torch.div(a, torch.where(opposite, 1, b), rounding_mode="trunc"))
@@ -64,7 +64,7 @@ def _floating(item: Operand) -> bool:
 
 @computes("Mod", scalars=True)
 def remainder(call: Call, a: Operand, b: Operand) -> torch.Tensor:
-    """What a division leaves, with the divisor's sign, or with `fmod` the dividend's."""
+    """Remainder of a division, with the sign of the divisor; with `fmod`, the sign of the dividend."""
     function = torch.fmod if call.get("fmod", 0) else torch.remainder
     a, b = torch.as_tensor(a), torch.as_tensor(b)
     if _floating(a) or _floating(b):
@@ -80,14 +80,14 @@ def compare(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 @computes("Where", scalars=True)
 def where(call: Call, condition: torch.Tensor, a: Operand, b: Operand) -> torch.Tensor:
-    """One of two by a mask."""
+    """Select elements of two operands by a mask."""
     del call
     return torch.where(condition, a, b)
 
 
 @computes("Max", "Min", scalars=True)
 def extreme(call: Call, *items: Operand) -> torch.Tensor:
-    """The largest or smallest of several; against a plain number it is a limit."""
+    """Elementwise maximum or minimum of several operands; with a Python number, a clamp."""
     largest = call.kind == "Max"
 
     def pair(a: Operand, b: Operand) -> torch.Tensor:
@@ -96,7 +96,7 @@ def extreme(call: Call, *items: Operand) -> torch.Tensor:
         x, limit = (a, b) if isinstance(a, torch.Tensor) else (b, a)
         return torch.clamp(x, min=limit) if largest else torch.clamp(x, max=limit)
 
-    # Tensors first, so that there is one in each pair.
+    # Sort tensors first, so that each pair contains a tensor.
     made: torch.Tensor = functools.reduce(pair, sorted(items, key=lambda item: not isinstance(item, torch.Tensor)))
     return made
 

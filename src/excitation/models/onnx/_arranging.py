@@ -1,4 +1,4 @@
-"""Operators that move numbers about: shapes, slices, concatenation, padding."""
+"""Operators that rearrange elements: shapes, slices, concatenation, padding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ._call import Call, axes_of, axis_of, computes, shown, sides
 
 @computes("Identity")
 def identity(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """The same."""
+    """Return the input."""
     del call
     return x
 
 
 @computes("Dropout", host=(1, 2))
 def dropout(call: Call, x: torch.Tensor, ratio: Any = None, training: Any = None) -> torch.Tensor:
-    """Nothing, in evaluation."""
+    """Return the input, as in evaluation mode."""
     del ratio
     if call.outputs > 1 or number(call, training):
         call.fail("it is in training mode or its mask is used; export the model in evaluation mode.")
@@ -31,7 +31,7 @@ def dropout(call: Call, x: torch.Tensor, ratio: Any = None, training: Any = None
 
 @computes("Concat")
 def concatenate(call: Call, *tensors: torch.Tensor) -> torch.Tensor:
-    """Side by side along an axis."""
+    """Concatenate tensors along an axis."""
     if "axis" not in call.attributes:
         call.fail("its axis is missing.")
     return torch.cat(tensors, axis_of(call, tensors[0], call.attributes["axis"]))
@@ -39,7 +39,7 @@ def concatenate(call: Call, *tensors: torch.Tensor) -> torch.Tensor:
 
 @computes("Split", host=(1,))
 def split(call: Call, x: torch.Tensor, sizes: Any = None) -> Any:
-    """Into parts along an axis: of given sizes, else equal, the last one smaller if need be."""
+    """Split along an axis into parts of given or equal sizes; the last equal part can be smaller."""
     axis = axis_of(call, x, call.get("axis", 0))
     sizes = call.get("split", None) if sizes is None else sizes
     if sizes is None:
@@ -55,7 +55,7 @@ def split(call: Call, x: torch.Tensor, sizes: Any = None) -> Any:
 def cut(
     call: Call, x: torch.Tensor, starts: Any = None, ends: Any = None, axes: Any = None, steps: Any = None
 ) -> torch.Tensor:
-    """A part of some axes; with a negative step, backwards."""
+    """Slice some axes; a negative step reverses the order."""
     if call.version < 10:
         starts, ends, axes = (call.get(name, None) for name in ("starts", "ends", "axes"))
     if starts is None or ends is None:
@@ -82,7 +82,7 @@ def cut(
 
 @computes("Gather", scalars=True)
 def gather(call: Call, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Tensor:
-    """Places of an axis by number."""
+    """Select entries of an axis by index."""
     axis = axis_of(call, x, call.get("axis", 0))
     if not isinstance(indices, torch.Tensor):
         return x.select(axis, int(indices))
@@ -101,7 +101,7 @@ def gather(call: Call, x: torch.Tensor, indices: torch.Tensor | int) -> torch.Te
 
 @computes("Reshape", host=(1,))
 def reshape(call: Call, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """The same numbers in another shape: -1 is what is left, 0 the input's own size."""
+    """Reshape; -1 stands for the remaining size, 0 for the size of the input."""
     sizes = [int(size) for size in shape]
     if not call.get("allowzero", 0):
         if any(size == 0 and place >= x.dim() for place, size in enumerate(sizes)):
@@ -119,7 +119,7 @@ def reshape(call: Call, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 @computes("Flatten")
 def flatten(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Two axes: those before the given one, and the rest."""
+    """Flatten to two axes: the axes before the given one, and the rest."""
     axis = axis_of(call, x, call.get("axis", 1), end=True)
     if axis == 1:
         return torch.flatten(x, 1)
@@ -128,7 +128,7 @@ def flatten(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("Transpose")
 def transpose(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Axes in another order, by default backwards."""
+    """Permute the axes; the default reverses them."""
     order = call.get("perm", tuple(range(x.dim()))[::-1])
     if sorted(order) != list(range(x.dim())):
         call.fail(f"perm is {tuple(order)[:16]}; the axes of its input of shape {tuple(x.shape)} are expected.")
@@ -137,7 +137,7 @@ def transpose(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("Squeeze", host=(1,))
 def squeeze(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
-    """Without some axes of length 1."""
+    """Remove some axes of length 1."""
     given = call.get("axes", None) if axes is None else axes
     if given is None:
         if x.is_floating_point() and x.dim() > 1:
@@ -151,7 +151,7 @@ def squeeze(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
 
 @computes("Unsqueeze", host=(1,))
 def unsqueeze(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
-    """With further axes of length 1."""
+    """Insert axes of length 1."""
     given = call.get("axes", None) if axes is None else axes
     if given is None:
         call.fail("its axes are missing.")
@@ -165,15 +165,15 @@ def unsqueeze(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
 
 @computes("Expand", host=(1,))
 def expand(call: Call, x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Copies along axes of length 1."""
-    wanted = call.room([int(size) for size in shape])
-    both = torch.broadcast_shapes(tuple(x.shape), wanted)  # type: ignore[no-untyped-call]
+    """Repeat along axes of length 1."""
+    target = call.room([int(size) for size in shape])
+    both = torch.broadcast_shapes(tuple(x.shape), target)  # type: ignore[no-untyped-call]
     return x.expand(call.room(both))
 
 
 @computes("Tile", host=(1,))
 def tile(call: Call, x: torch.Tensor, repeats: Sequence[int]) -> torch.Tensor:
-    """Copies beside each other."""
+    """Repeat along each axis."""
     if len(repeats) != x.dim():
         call.fail(f"its input of shape {tuple(x.shape)} has {x.dim()} axes; it repeats {len(repeats)}.")
     call.room([size * int(count) for size, count in zip(x.shape, repeats, strict=True)])
@@ -185,7 +185,7 @@ MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wra
 
 @computes("Pad", host=(1, 2, 3))
 def pad(call: Call, x: torch.Tensor, pads: Any = None, value: Any = None, axes: Any = None) -> torch.Tensor:
-    """By a constant, or by copies."""
+    """Pad with a constant, or with copies of the input."""
     if call.version < 11:
         pads, value = call.get("pads", None), call.get("value", 0.0)
     dims = list(range(x.dim())) if axes is None else axes_of(call, x, axes)
@@ -197,7 +197,7 @@ def pad(call: Call, x: torch.Tensor, pads: Any = None, value: Any = None, axes: 
         before[axis], after[axis] = int(pads[place]), int(pads[place + len(dims)])
     call.room([size + b + a for size, b, a in zip(x.shape, before, after, strict=True)])
     given = sides(before, after)
-    while given and given[-2:] == [0, 0]:  # leading axes that stay as they are
+    while given and given[-2:] == [0, 0]:  # leading axes without padding
         del given[-2:]
     if not given:
         return x
@@ -208,7 +208,7 @@ def pad(call: Call, x: torch.Tensor, pads: Any = None, value: Any = None, axes: 
 
 @computes("DepthToSpace")
 def depth_to_space(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Blocks of channels become blocks of places."""
+    """Move blocks of channels to spatial blocks."""
     size = _block(call, x)
     images, channels, height, width = x.shape
     if channels % size**2:
@@ -221,7 +221,7 @@ def depth_to_space(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("SpaceToDepth")
 def space_to_depth(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Blocks of places become blocks of channels."""
+    """Move spatial blocks to blocks of channels."""
     size = _block(call, x)
     images, channels, height, width = x.shape
     if height % size or width % size:

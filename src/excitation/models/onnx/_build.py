@@ -1,4 +1,4 @@
-"""From a checked graph to a module."""
+"""Construction of a module from a validated graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._graph import Graph, Node
 from ._network import MAX_NUMBERS, Computed, OnnxNet, Slot, Step
 
 MAX_NAME = 120
-"""Characters of a layer's name."""
+"""Maximum length of a layer name."""
 
 NAMED = dict.fromkeys(
     (
@@ -24,7 +24,7 @@ NAMED = dict.fromkeys(
     ),
     ("", "weight", "bias", "mean", "variance"),
 )  # fmt: skip
-"""What a node calls its constants, by their place; those of other kinds are numbered."""
+"""Names of a node's constants, by input position; those of other operators are numbered."""
 
 CONVOLUTIONS: dict[int, Any] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
@@ -40,7 +40,7 @@ class _Use:
 
 
 class Weights:
-    """The numbers of a network that is built on the meta device, to be put in place when everything fits."""
+    """The weights of a network that is built on the meta device; they are loaded after all checks."""
 
     def __init__(self) -> None:
         self._uses: list[_Use] = []
@@ -48,14 +48,14 @@ class Weights:
     def keep(
         self, module: nn.Module, name: str, tensor: torch.Tensor, *, turned: bool = False, buffer: bool = False
     ) -> None:
-        """Give a module a parameter or buffer without numbers, and remember them.
+        """Register a parameter or buffer on the meta device, and store its values.
 
         Args:
-            module: whose it is.
-            name: what the module calls it.
-            tensor: the numbers.
-            turned: whether the parameter is the matrix transposed.
-            buffer: whether it is a statistic, an index or a mask, which no training changes.
+            module: the module that owns it.
+            name: its attribute name in the module.
+            tensor: its values.
+            turned: whether the parameter is the transposed matrix.
+            buffer: whether it is a statistic, an index or a mask, which training does not change.
         """
         buffer = buffer or not tensor.is_floating_point()
         shape = tensor.shape[::-1] if turned else tensor.shape
@@ -67,7 +67,7 @@ class Weights:
         self._uses.append(_Use(module, name, tensor, turned, buffer))
 
     def place(self) -> None:
-        """Put the numbers in; what several nodes share in the file stays shared."""
+        """Load the values into the modules; tensors shared in the file stay shared."""
         made: dict[tuple[int, bool, bool], torch.Tensor] = {}
         for use in self._uses:
             key = id(use.tensor), use.turned, use.buffer
@@ -83,10 +83,10 @@ def _kept_type(tensor: torch.Tensor) -> torch.dtype:
 
 
 def build(graph: Graph) -> tuple[OnnxNet, Weights]:
-    """The network on the meta device, where it takes no memory, and its numbers.
+    """Build the network on the meta device, which uses no memory, and collect its weights.
 
     Raises:
-        ModelError: a node is given an activation where it needs a number, or only computes constants.
+        ModelError: a node has an activation as an input that must be a number, or computes only constants.
     """
     net, weights, names = OnnxNet(graph.shape, {}), Weights(), _Names()
     nodes = _needed(graph)
@@ -126,17 +126,17 @@ def build(graph: Graph) -> tuple[OnnxNet, Weights]:
 
 
 def _needed(graph: Graph) -> list[Node]:
-    """The nodes that an output depends on."""
-    wanted, nodes = set(graph.outputs), []
+    """The nodes on which an output depends."""
+    required, nodes = set(graph.outputs), []
     for node in reversed(graph.nodes):
-        if not wanted.isdisjoint(node.outputs):
-            wanted.update(node.inputs)
+        if not required.isdisjoint(node.outputs):
+            required.update(node.inputs)
             nodes.append(node)
     return nodes[::-1]
 
 
 def _host_values(nodes: Sequence[Node], constants: dict[str, torch.Tensor]) -> set[str]:
-    """Values computed from shapes alone, in which no picture enters."""
+    """Values that depend only on shapes, not on the images."""
     host: set[str] = set()
     for node in nodes:
         given = [value for value in node.inputs if value and value not in constants]
@@ -146,14 +146,14 @@ def _host_values(nodes: Sequence[Node], constants: dict[str, torch.Tensor]) -> s
 
 
 class _Names:
-    """Names of layers, each once, that PyTorch takes and that `layer=` cannot mistake for anything else."""
+    """Unique layer names that are valid in PyTorch and unambiguous in `layer=`."""
 
     def __init__(self) -> None:
         self._taken = {"input", *dir(OnnxNet(shape=(), outputs={}))}
         self._next: dict[str, int] = {}
 
     def take(self, wanted: str) -> str:
-        """A name of letters, digits and `_`; a number follows one that is taken."""
+        """A name of letters, digits and `_`; a number is appended to a name that is in use."""
         base = re.sub("[^A-Za-z0-9]+", "_", wanted[: 4 * MAX_NAME]).strip("_")[:MAX_NAME] or "node"
         name = base
         while name in self._taken:
@@ -164,7 +164,7 @@ class _Names:
 
 
 def _computed(node: Node, graph: Graph, host: set[str], weights: Weights, *, hosted: bool) -> Computed:
-    """A node as its operator's function, with its constants where the function needs them."""
+    """A node as a module that calls its operator's function, with constant inputs as parameters or buffers."""
     operator, slots = OPERATORS[node.call.kind], []
     module = Computed(node.call, ())
     for place, value in enumerate(node.inputs):
@@ -194,7 +194,7 @@ def _computed(node: Node, graph: Graph, host: set[str], weights: Weights, *, hos
 
 
 def _module(node: Node, graph: Graph, host: set[str], weights: Weights) -> nn.Module | None:
-    """PyTorch's own layer for a node with constant weights, if it has one for these attributes."""
+    """The standard PyTorch layer for a node with constant weights, if one supports its attributes."""
     constants = [graph.constants.get(value) for value in node.inputs]
     if len(constants) < 2 or constants[0] is not None or node.inputs[0] in host or constants[1] is None:
         return None

@@ -13,27 +13,27 @@ from ..._errors import ExcitationError
 from .._loaded import ModelError
 
 MAX_COUNT = 1 << 27
-"""Numbers in one tensor that a node makes of one image: half a gigabyte in single precision."""
+"""Maximum number of elements of one tensor per image: half a gigabyte in single precision."""
 
 MAX_MADE = 1 << 24
-"""Numbers in one tensor that a node makes of a shape alone."""
+"""Maximum number of elements of one tensor that a node creates from a shape."""
 
 Function = Callable[..., Any]
-"""`function(call, *inputs)`: tensors, Python numbers and lists for host inputs, `None` for inputs left out. Returns a
-tensor, or a tuple of them if the node has several outputs."""
+"""`function(call, *inputs)`: inputs are tensors, Python numbers and lists for host inputs, or `None` if omitted.
+Returns a tensor, or a tuple of tensors if the node has several outputs."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a node says about itself.
+    """The operator and attributes of a node.
 
     Attributes:
-        kind: the operator: `Conv`.
-        name: of the node, else of its first output, as the file has it.
-        version: the opset of the file.
-        attributes: by name, as Python values.
-        outputs: how many outputs are used.
-        path: of the file, for messages.
+        kind: name of the operator, such as `Conv`.
+        name: name of the node, else of its first output, as in the file.
+        version: opset of the file.
+        attributes: attributes by name, as Python values.
+        outputs: number of outputs in use.
+        path: path of the file, for messages.
     """
 
     kind: str
@@ -45,15 +45,15 @@ class Call:
 
     @property
     def where(self) -> str:
-        """What to call it in messages. Names come from the file, so they are quoted and cut."""
+        """The name of the node in messages. It comes from the file, so it is quoted and truncated."""
         return f"ONNX file {self.path}, {self.kind} node {shown(self.name)}"
 
     def get(self, name: str, default: Any) -> Any:
-        """An attribute, or its default."""
+        """An attribute, or its default value."""
         return self.attributes.get(name, default)
 
     def fail(self, reason: str) -> NoReturn:
-        """Say why the node cannot be computed.
+        """Raise an error that states why the node cannot be computed.
 
         Raises:
             ModelError: always.
@@ -61,14 +61,17 @@ class Call:
         raise ModelError(f"{self.where}: {reason}")
 
     def room(self, shape: Sequence[int], most: int = MAX_COUNT) -> tuple[int, ...]:
-        """A shape that the file asks for, held against the bound before any memory is taken.
+        """Check a shape from the file against the limit before memory is allocated.
 
         Args:
-            shape: images first.
-            most: numbers an image may have.
+            shape: the shape, with the batch axis first.
+            most: maximum number of elements per image.
+
+        Returns:
+            The shape as a tuple.
 
         Raises:
-            ModelError: it has a negative size, or its images have more numbers than `most`.
+            ModelError: a negative size, or more than `most` elements per image.
         """
         sizes = tuple(int(size) for size in shape)
         if any(size < 0 for size in sizes) or math.prod(sizes[1:]) > most or math.prod(sizes) > 1 << 40:
@@ -77,7 +80,7 @@ class Call:
 
 
 def shown(name: str) -> str:
-    """A name from a file, quoted, without control characters, and cut."""
+    """A name from a file for messages: quoted, without control characters, and truncated."""
     text = ascii(name)
     return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
 
@@ -87,11 +90,11 @@ class Operator:
     """An operator of the table.
 
     Attributes:
-        function: what computes it.
-        host: places of inputs that are read as numbers (shapes, axes, limits), and so may not depend on the pictures.
-        scalars: whether a constant without dimensions is handed on as a Python number.
-        statistics: places of inputs that are stored statistics: buffers, not parameters.
-        constants_only: whether it is computed on constants only, when the file is loaded.
+        function: the function that computes it.
+        host: positions of inputs that are read as numbers (shapes, axes, limits) and cannot depend on the images.
+        scalars: whether scalar constants are passed as Python numbers.
+        statistics: positions of inputs that are stored statistics: buffers, not parameters.
+        constants_only: if not empty, the operator is supported only for constants, computed when the file is loaded.
     """
 
     function: Function
@@ -102,7 +105,7 @@ class Operator:
 
 
 OPERATORS: dict[str, Operator] = {}
-"""By ONNX's name."""
+"""Operators by ONNX name."""
 
 
 @dataclass
@@ -118,15 +121,15 @@ class _Registration:
 
 
 def computes(*names: str, **options: Any) -> _Registration:
-    """Put a function into the table; `options` are `Operator`'s."""
+    """Register a function as the implementation of operators; `options` are fields of `Operator`."""
     return _Registration(names, options)
 
 
 FAULTS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError)
-"""What PyTorch's functions raise for inputs that do not fit."""
+"""Errors that PyTorch functions raise for invalid inputs."""
 
 SENTENCES = (ExcitationError, torch.cuda.OutOfMemoryError)
-"""What passes as it is: our own sentences, and a full memory, which callers may answer with smaller batches."""
+"""Errors that are not converted: errors of this package, and out-of-memory errors, which callers may handle."""
 
 
 def compute(call: Call, arguments: Sequence[Any]) -> Any:
@@ -134,10 +137,13 @@ def compute(call: Call, arguments: Sequence[Any]) -> Any:
 
     Args:
         call: the node.
-        arguments: one for each of its inputs.
+        arguments: one argument per input.
+
+    Returns:
+        A tensor, or a tuple of tensors.
 
     Raises:
-        ModelError: its inputs do not fit each other or its attributes.
+        ModelError: the inputs do not match each other or the attributes.
     """
     try:
         return OPERATORS[call.kind].function(call, *arguments)
@@ -148,17 +154,17 @@ def compute(call: Call, arguments: Sequence[Any]) -> Any:
 
 
 def as_sentence(call: Call, error: Exception) -> ModelError:
-    """An error of PyTorch as one sentence that names the node."""
+    """Convert an error of PyTorch to one sentence that names the node."""
     return ModelError(f"{call.where} does not fit its inputs: {' '.join(str(error).split())[:300]}")
 
 
 def results(made: Any) -> list[torch.Tensor]:
-    """What a node made, as a list."""
+    """The outputs of a node as a list."""
     return list(made) if isinstance(made, tuple) else [made]
 
 
 def axis_of(call: Call, x: torch.Tensor, axis: int, *, end: bool = False) -> int:
-    """An axis of a tensor counted from the front; `end` allows the place after the last."""
+    """An axis as a non-negative index; `end` also allows the position after the last axis."""
     dims = x.dim() + (1 if end else 0)
     if not -x.dim() <= axis < max(dims, 1):
         call.fail(f"axis {axis} does not exist in its input of shape {tuple(x.shape)}.")
@@ -166,23 +172,23 @@ def axis_of(call: Call, x: torch.Tensor, axis: int, *, end: bool = False) -> int
 
 
 def axes_of(call: Call, x: torch.Tensor, axes: Sequence[int]) -> list[int]:
-    """Axes counted from the front, each once."""
-    found = [axis_of(call, x, int(axis)) for axis in axes]
-    if len(set(found)) != len(found):
+    """Unique axes as non-negative indices."""
+    positive = [axis_of(call, x, int(axis)) for axis in axes]
+    if len(set(positive)) != len(positive):
         call.fail(f"axes {tuple(axes)[:16]} name one axis twice.")
-    return found
+    return positive
 
 
 def spatial(call: Call, name: str, dims: int, default: int, least: int) -> tuple[int, ...]:
-    """An attribute with one whole number for each dimension of space."""
-    found = tuple(call.get(name, (default,) * dims))
-    if len(found) != dims or any(not least <= number < 1 << 31 for number in found):
-        call.fail(f"{name} is {found[:16]}; {dims} whole numbers of at least {least} are expected.")
-    return found
+    """An attribute with one integer per spatial dimension."""
+    values = tuple(call.get(name, (default,) * dims))
+    if len(values) != dims or any(not least <= number < 1 << 31 for number in values):
+        call.fail(f"{name} is {values[:16]}; {dims} whole numbers of at least {least} are expected.")
+    return values
 
 
 def space_of(call: Call, x: torch.Tensor, most: int = 3) -> int:
-    """How many dimensions of space an input has."""
+    """The number of spatial dimensions of an input."""
     if not 3 <= x.dim() <= 2 + most:
         call.fail(f"its input has shape {tuple(x.shape)}; images, channels and 1 to {most} dimensions are expected.")
     return x.dim() - 2
@@ -191,7 +197,7 @@ def space_of(call: Call, x: torch.Tensor, most: int = 3) -> int:
 def padding(
     call: Call, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Padding before and after, from `pads` and `auto_pad`."""
+    """Padding before and after each spatial dimension, from `pads` and `auto_pad`."""
     dims, how = len(kernel), call.get("auto_pad", "NOTSET")
     if how == "NOTSET":
         pads = tuple(call.get("pads", (0,) * (2 * dims)))
@@ -211,5 +217,5 @@ def padding(
 
 
 def sides(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """Padding in the order that `torch.nn.functional.pad` takes: the last dimension first."""
+    """Padding in the order of `torch.nn.functional.pad`: last dimension first."""
     return [side for pair in zip(before[::-1], after[::-1], strict=True) for side in pair]

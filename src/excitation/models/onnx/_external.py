@@ -1,4 +1,4 @@
-"""Numbers that an ONNX file keeps in other files: only whole, plain files of its own folder are opened."""
+"""External data of an ONNX file: only regular files in the folder of the ONNX file are opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ExternalData:
     """Reads the external data of one ONNX file.
 
     Args:
-        path: the ONNX file. Its folder is the only one that is read.
+        path: the ONNX file. Files in other folders are not read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,10 +23,11 @@ class ExternalData:
         self._read: dict[str, int] = {}
 
     def locate(self, proto: Any, where: str) -> Path:
-        """The file that a tensor's numbers lie in.
+        """The file that holds the data of a tensor.
 
         Raises:
-            ModelError: it names none, one outside the folder, a link, or something that is no plain file.
+            ModelError: the entry names no file, a file outside the folder, a link, or something that is not a regular
+                file.
         """
         name = _entries(proto).get("location", "")
         if not name or "\0" in name:
@@ -40,7 +41,7 @@ class ExternalData:
         place = self._path.parent
         for part in parts:
             place = place / part
-            # A link could lead to any file of this machine, or to a device that never ends.
+            # A link could lead to any file of this machine, or to an endless device.
             if place.is_symlink():
                 raise ModelError(
                     f"{where} names external data {name[:200]!r}, which is a link or lies behind one; copy the file"
@@ -55,15 +56,15 @@ class ExternalData:
         return place
 
     def read(self, proto: Any, size: int, where: str) -> bytes:
-        """A tensor's bytes.
+        """Read the bytes of a tensor.
 
         Args:
             proto: the `TensorProto`.
-            size: how many bytes its shape asks for.
-            where: what to call it in messages.
+            size: number of bytes for its shape.
+            where: name of the tensor in messages.
 
         Raises:
-            ModelError: the file cannot be read, or does not hold `size` bytes at that place.
+            ModelError: the file cannot be read, or does not contain `size` bytes at the given offset.
         """
         place, entries = self.locate(proto, where), _entries(proto)
         offset, length = _number(entries, "offset", 0, where), _number(entries, "length", size, where)
@@ -75,7 +76,7 @@ class ExternalData:
             )
         key = (str(place), offset, length)
         if key not in self._regions:
-            # Tensors may share a region. Overlapping ones could fill the memory from a small file.
+            # Tensors may share data. The limit prevents overlapping tensors in a small file from filling the memory.
             self._read[key[0]] = self._read.get(key[0], 0) + length
             if self._read[key[0]] > available:
                 raise ModelError(f"{where} overlaps other tensors in {place.name}; save it again with onnx.save.")
@@ -87,12 +88,12 @@ def _bytes(place: Path, offset: int, length: int, where: str) -> bytes:
     try:
         with os.fdopen(os.open(place, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
             file.seek(offset)
-            found = file.read(length)
+            content = file.read(length)
     except OSError as error:
         raise ModelError(f"{where}: {place.name} cannot be read: {error.strerror or error}.") from error
-    if len(found) != length:
+    if len(content) != length:
         raise ModelError(f"{where}: {place.name} ended while it was read.")
-    return found
+    return content
 
 
 def _entries(proto: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Reading an ONNX file as a message, without trust: what it may hold is bounded before it is parsed."""
+"""Reading an untrusted ONNX file as a message: its content is limited before it is parsed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ..sources._requirements import needed
 FORM = "onnx:FILE"
 
 MAX_BYTES = (1 << 31) - 1
-"""Where protobuf ends; larger networks keep their numbers in files beside it."""
+"""Size limit of protobuf; larger networks use external data."""
 
 MAX_FIELDS = 1_000_000
-"""Fields of all messages together: ten times those of the largest classifiers."""
+"""Maximum number of fields in all messages: ten times that of the largest classifiers."""
 
 MAX_DEPTH = 16
-"""Messages inside messages; a graph without subgraphs nests seven deep."""
+"""Maximum nesting of messages; a graph without subgraphs has seven levels."""
 
 
 def read_proto(path: Path) -> Any:
-    """The file as a `ModelProto`, without external data.
+    """Read the file as a `ModelProto`, without external data.
 
     Raises:
-        ModelError: the package onnx is missing; no such file, too large, not protobuf's format, too many or too deeply
-            nested messages.
+        ModelError: the package onnx is missing; the file is missing, too large, or not in protobuf's format; or its
+            messages are too many or too deeply nested.
     """
     if not path.is_file():
         raise ModelError(f"ONNX file {str(path)!r}: no such file; expected {FORM}.")
@@ -45,10 +45,10 @@ def read_proto(path: Path) -> Any:
 
 
 def _check_text(content: memoryview, name: str) -> None:
-    """A text is UTF-8; protobuf gives bytes where it is not.
+    """Check that a text is valid UTF-8; protobuf returns bytes otherwise.
 
     Raises:
-        WireError: it is not.
+        WireError: the text is not valid UTF-8.
     """
     try:
         str(content, "utf-8")
@@ -57,12 +57,12 @@ def _check_text(content: memoryview, name: str) -> None:
 
 
 def _check(content: memoryview, descriptor: Any) -> None:
-    """Count the fields of a message and of all messages in it, and decode the texts in them.
+    """Count the fields of a message and of all nested messages, and decode their texts.
 
     Some of protobuf's parsers return a text that is not UTF-8 as bytes.
 
     Raises:
-        WireError: not protobuf's format, too many fields, nested too deeply, a text that is not UTF-8.
+        WireError: not protobuf's format, too many fields, too deep nesting, or a text that is not UTF-8.
     """
     left = MAX_FIELDS
     waiting = [(content, descriptor, 1)]

@@ -1,4 +1,4 @@
-"""What depends on no picture is computed once, when the file is loaded."""
+"""Constant folding: values that do not depend on the images are computed once, when the file is loaded."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ._call import OPERATORS, compute, results
 from ._graph import Graph, Node
 
 GROWTH = 16
-"""How many times the numbers in the file may be made of them while loading, beside `ALLOWANCE`."""
+"""Maximum number of computed elements, as a multiple of the number in the file, in addition to `ALLOWANCE`."""
 
 ALLOWANCE = 1 << 24
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph without nodes whose inputs are all constants: these become constants themselves.
+    """Replace nodes with constant inputs by constants.
 
-    So weights arrive that the file keeps in `Constant` nodes, behind `Identity`, transposed, or quantised.
+    This resolves weights that are stored in `Constant` nodes, passed through `Identity`, transposed, or quantised.
 
     Raises:
-        ModelError: such a node cannot be computed, or makes more numbers than the file can be trusted with.
+        ModelError: such a node cannot be computed, or creates too many elements for the size of the file.
     """
     constants = dict(graph.constants)
     left = GROWTH * sum(item.numel() for item in constants.values()) + ALLOWANCE
@@ -33,7 +33,7 @@ def fold(graph: Graph) -> Graph:
             nodes.append(node)
             continue
         arguments = _arguments(node, constants)
-        # On the meta device nothing is computed, so that the size is known before memory is taken.
+        # On the meta device nothing is computed, so the size is known before memory is allocated.
         planned = results(compute(node.call, [item.to("meta") if _is_tensor(item) else item for item in arguments]))
         needed = sum(item.numel() for item in planned)
         if needed > left:

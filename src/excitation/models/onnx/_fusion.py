@@ -1,8 +1,8 @@
-"""Operations that an exporter wrote as several, read as the one they are.
+"""Fusion of operations that an exporter wrote as several nodes.
 
-Before the operators existed, PyTorch's exporter wrote a layer normalisation as nine nodes, GELU as five and hard swish
-as two to four. Each pattern is read as one operation only if its constants are exactly those of the definition, and if
-nothing else uses what lies between its nodes.
+In older opsets, PyTorch's exporter writes a layer normalisation as nine nodes, GELU as five and hard swish as two to
+four. A pattern is fused only if its constants exactly match the definition, and if no other node uses its
+intermediate values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SQRT_2 = 2.0**0.5
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with layer normalisation, GELU and hard swish as one node each, named like their last node."""
+    """Fuse layer normalisation, GELU and hard swish to one node each, named like their last node."""
     return _Patterns(graph).applied()
 
 
@@ -33,41 +33,41 @@ class _Patterns:
         self._users = {value: node for node in graph.nodes for value in node.inputs}
 
     def applied(self) -> Graph:
-        """Patterns end in a node; the first of them that fits takes the place of its last node."""
+        """Apply the patterns. Each pattern is anchored at its last node; the first match replaces this node."""
         gone: set[int] = set()
         fused: dict[int, Node] = {}
         for node in self._graph.nodes:
             if id(node) in gone:
                 continue
             for pattern in (self._hard_swish, self._gelu, self._layer_norm):
-                if found := pattern(node):
-                    made, inner = found
+                if match := pattern(node):
+                    made, inner = match
                     gone.update(map(id, inner))
                     fused[id(inner[-1])] = made
                     break
         nodes = [fused.get(id(node), node) for node in self._graph.nodes if id(node) not in gone or id(node) in fused]
         return dataclasses.replace(self._graph, nodes=tuple(nodes))
 
-    # What patterns ask ------------------------------------------------------------------------------------------------
+    # Queries of the patterns ------------------------------------------------------------------------------------------
 
     def _made(self, value: str, kind: str, uses: int = 1) -> Node | None:
-        """The node that makes a value, if it is of a kind and the value is used as often as the pattern does."""
+        """The node that outputs a value, if it has the given type and the value has exactly `uses` uses."""
         node = self._makers.get(value)
         return node if node is not None and node.call.kind == kind and self._uses[value] == uses else None
 
     def _is(self, value: str, number: float) -> bool:
-        """Whether a value is a constant: exactly this number in its own precision."""
-        found = self._graph.constants.get(value)
-        return found is not None and found.numel() == 1 and _equal(found, number)
+        """Whether a value is a constant equal to this number, in the precision of the constant."""
+        constant = self._graph.constants.get(value)
+        return constant is not None and constant.numel() == 1 and _equal(constant, number)
 
     def _pairs(self, node: Node | None, kind: str) -> Iterator[tuple[str, str]]:
-        """The two operands in either order."""
+        """The two operands in both orders."""
         if node is not None and node.call.kind == kind and len(node.inputs) == 2:
             yield node.inputs[0], node.inputs[1]
             yield node.inputs[1], node.inputs[0]
 
     def _times(self, value: str, number: float) -> tuple[str, Node] | None:
-        """What a value is `number` times of, written as a product or as a quotient, and the node."""
+        """If a value is a product or quotient that equals `number` times another value: that value, and the node."""
         if product := self._made(value, "Mul"):
             for x, factor in self._pairs(product, "Mul"):
                 if self._is(factor, number):
@@ -84,7 +84,7 @@ class _Patterns:
                 return x, node
         return None
 
-    # Patterns: the new node, and all old ones, the last one last ------------------------------------------------------
+    # Patterns: each returns the new node and all old nodes, the last node last ----------------------------------------
 
     def _hard_swish(self, node: Node) -> tuple[Node, list[Node]] | None:
         """`x hardsigmoid(x)`, and `x relu6(x + 3) / 6` with the division at the end or inside."""
@@ -107,7 +107,7 @@ class _Patterns:
         return None
 
     def _scaled_by(self, node: Node, x: str, number: float) -> bool:
-        """Whether a node is `number` times a value."""
+        """Whether a node computes `number` times a value."""
         if node.call.kind == "Div":
             return node.inputs[0] == x and self._is(node.inputs[1], 1 / number)
         return any(a == x and self._is(b, number) for a, b in self._pairs(node, "Mul"))
@@ -125,7 +125,7 @@ class _Patterns:
         return [shifted[1], clip] if shifted is not None and shifted[0] == x else None
 
     def _gelu(self, node: Node) -> tuple[Node, list[Node]] | None:
-        """`x (1 + erf(x / sqrt 2)) / 2`, the half at any of its three places."""
+        """`x (1 + erf(x / sqrt 2)) / 2`, with the division by 2 in any of its three positions."""
         for a, b in self._pairs(node, "Mul"):
             if self._is(b, 0.5) and (product := self._made(a, "Mul")):
                 for x, other in self._pairs(product, "Mul"):
@@ -153,7 +153,7 @@ class _Patterns:
         return None
 
     def _layer_norm(self, node: Node) -> tuple[Node, list[Node]] | None:
-        """`(x - mean) / sqrt(mean((x - mean)^2) + eps)` over the last axes, scaled and shifted or not."""
+        """`(x - mean) / sqrt(mean((x - mean)^2) + eps)` over the last axes, with optional scale and shift."""
         if node.call.kind != "Div":
             return None
         centred, root = node.inputs[0], self._made(node.inputs[1], "Sqrt")
@@ -189,13 +189,13 @@ class _Patterns:
         return None
 
     def _square(self, node: Node, x: str) -> int:
-        """How often a node that squares a value uses it; 0 if it does not square it."""
+        """The number of times that a squaring node uses a value; 0 if it does not square it."""
         if node.call.kind == "Pow":
             return int(node.inputs[0] == x and self._is(node.inputs[1], 2.0))
         return 2 * int(node.call.kind == "Mul" and node.inputs == (x, x))
 
     def _axes(self, node: Node) -> int:
-        """Over how many of the last axes a node takes the mean, which stay as axes of length 1; 0 if over others."""
+        """The number of trailing axes over which a node computes the mean with kept dimensions; 0 for other axes."""
         axes: Any = node.call.get("axes", None)
         if len(node.inputs) > 1 and node.inputs[1]:
             constant = self._graph.constants.get(node.inputs[1])
@@ -205,8 +205,8 @@ class _Patterns:
         return len(axes) if sorted(axes) == list(range(-len(axes), 0)) else 0
 
 
-def _equal(found: torch.Tensor, number: float) -> bool:
-    return bool(found.reshape(()) == torch.tensor(number, dtype=found.dtype))
+def _equal(value: torch.Tensor, number: float) -> bool:
+    return bool(value.reshape(()) == torch.tensor(number, dtype=value.dtype))
 
 
 def _rounded(number: float) -> float:

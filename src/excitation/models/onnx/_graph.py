@@ -1,4 +1,4 @@
-"""The graph of an ONNX file, checked: every value made once and before its use, every operator known."""
+"""The graph of an ONNX file, validated: every value is defined once and before its use, every operator is known."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ._external import ExternalData
 from ._tensors import FLOATING, read_tensor
 
 OPSETS = (7, 22)
-"""First and last version of ONNX's operators that are read."""
+"""First and last supported version of ONNX's operators."""
 
 MAX_NODES = 50_000
 
 MAX_INPUTS = 10_000
-"""Inputs or outputs of one node."""
+"""Maximum number of inputs or outputs of one node."""
 
 MAX_INPUT = 1 << 25
-"""Numbers in the pictures that a file is for: 3 channels of 3300 x 3300 pixels. Preprocessing makes several copies."""
+"""Maximum number of elements in one input image: 3 x 3300 x 3300. Preprocessing makes several copies."""
 
 DOMAINS = frozenset({"", "ai.onnx"})
 
 ATTRIBUTES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
-"""Fields of `AttributeProto` by its type; the types left out hold graphs, sparse tensors and types."""
+"""Fields of `AttributeProto` by type. The other types hold graphs, sparse tensors and types."""
 
 SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
@@ -41,8 +41,8 @@ class Node:
 
     Attributes:
         call: its operator, attributes and name.
-        inputs: names of values; `""` for one that is left out.
-        outputs: names of values it makes; `""` for one that is left out.
+        inputs: names of its input values; `""` for an omitted input.
+        outputs: names of its output values; `""` for an omitted output.
     """
 
     call: Call
@@ -52,15 +52,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network as the file has it.
+    """The network of an ONNX file.
 
     Attributes:
-        path: of the file.
-        nodes: in an order in which they can be computed.
-        constants: by value's name.
-        input: name of the pictures.
-        shape: of the pictures; `None` for sizes left open.
-        outputs: names of the results.
+        path: path of the file.
+        nodes: the nodes, in a valid order of computation.
+        constants: constants by value name.
+        input: name of the image input.
+        shape: shape of the image input; `None` for sizes that are not fixed.
+        outputs: names of the outputs.
     """
 
     path: Path
@@ -72,11 +72,11 @@ class Graph:
 
 
 def read_graph(proto: Any, path: Path) -> Graph:
-    """Check a `ModelProto` and read what it holds.
+    """Validate a `ModelProto` and convert it.
 
     Raises:
-        ModelError: an operator or type that is not supported, by name; values that are made twice, never or in a
-            circle; another number of inputs than one of pictures.
+        ModelError: an unsupported operator or type; a value that is defined twice, never, or in a cycle; not exactly
+            one image input.
     """
     version = _version(proto, path)
     graph, outside = proto.graph, ExternalData(path)
@@ -97,18 +97,18 @@ def read_graph(proto: Any, path: Path) -> Graph:
 
 
 def _version(proto: Any, path: Path) -> int:
-    found = [item.version for item in proto.opset_import if item.domain in DOMAINS]
-    if len(found) != 1 or not OPSETS[0] <= found[0] <= OPSETS[1]:
+    versions = [item.version for item in proto.opset_import if item.domain in DOMAINS]
+    if len(versions) != 1 or not OPSETS[0] <= versions[0] <= OPSETS[1]:
         raise ModelError(
-            f"ONNX file {path} is of opset {', '.join(map(str, found[:4])) or 'none'}; one from {OPSETS[0]} to"
+            f"ONNX file {path} is of opset {', '.join(map(str, versions[:4])) or 'none'}; one from {OPSETS[0]} to"
             f" {OPSETS[1]} is expected: export the model with one of these."
         )
-    version: int = found[0]
+    version: int = versions[0]
     return version
 
 
 def _pictures(graph: Any, constants: dict[str, torch.Tensor], path: Path) -> tuple[str, tuple[int | None, ...]]:
-    """Name and shape of the one input that has no numbers in the file."""
+    """Name and shape of the only input without a value in the file."""
     inputs = [item for item in graph.input if item.name not in constants]
     kinds = [item.type.tensor_type for item in inputs]
     shape = tuple(size.dim_value or None for size in kinds[0].shape.dim) if len(inputs) == 1 else ()
@@ -134,7 +134,7 @@ def _pictures(graph: Any, constants: dict[str, torch.Tensor], path: Path) -> tup
 def _nodes(
     proto: Any, path: Path, version: int, known: set[str], constants: dict[str, torch.Tensor], outside: ExternalData
 ) -> tuple[Node, ...]:
-    """All nodes but the constants among them, whose numbers go to `constants`."""
+    """All nodes except constants, whose values are added to `constants`."""
     known = known | constants.keys()
     context = _context(proto, version)
     nodes = []
@@ -159,7 +159,7 @@ def _nodes(
             continue
         _check_node(item, where, context)
         value = attributes.get("value")
-        if isinstance(value, torch.Tensor):  # of ConstantOfShape, one number
+        if isinstance(value, torch.Tensor):  # the single element of ConstantOfShape
             if value.numel() != 1:
                 raise ModelError(f"{where}: its value has {value.numel()} numbers; one is expected.")
             attributes["value"] = value.item(), value.dtype
@@ -186,11 +186,11 @@ def _known_operator(item: Any, where: str) -> None:
 
 
 def _attributes(item: Any, where: str, outside: ExternalData) -> dict[str, Any]:
-    """A node's attributes as Python values."""
-    found: dict[str, Any] = {}
+    """The attributes of a node as Python values."""
+    values: dict[str, Any] = {}
     for attribute in item.attribute:
         what = f"{where}: attribute {shown(attribute.name)}"
-        if attribute.name in found:
+        if attribute.name in values:
             raise ModelError(f"{what} is given twice.")
         if attribute.ref_attr_name or attribute.type not in ATTRIBUTES:
             raise ModelError(f"{what} is a graph, a sparse tensor or a reference, which are not supported.")
@@ -206,8 +206,8 @@ def _attributes(item: Any, where: str, outside: ExternalData) -> dict[str, Any]:
             value = texts[0] if attribute.type == 3 else tuple(texts)
         elif attribute.type in {6, 7}:
             value = tuple(value)
-        found[attribute.name] = value
-    return found
+        values[attribute.name] = value
+    return values
 
 
 def _constant(attributes: dict[str, Any], where: str) -> torch.Tensor:
@@ -225,7 +225,7 @@ def _constant(attributes: dict[str, Any], where: str) -> torch.Tensor:
 
 
 def _context(proto: Any, version: int) -> Any:
-    """What onnx's own check of a node must know of the file."""
+    """The context that onnx's node checker needs."""
     onnx = needed("onnx", "onnx")
     context = onnx.checker.C.CheckerContext()
     context.ir_version = min(max(proto.ir_version, 3), onnx.IR_VERSION)
@@ -234,10 +234,10 @@ def _context(proto: Any, version: int) -> Any:
 
 
 def _check_node(item: Any, where: str, context: Any) -> None:
-    """Number of inputs and outputs, names and types of attributes, as the operator's definition has them."""
+    """Check the number of inputs and outputs, and the names and types of attributes, against the operator's schema."""
     onnx = needed("onnx", "onnx")
     try:
-        # Files in use have operators of a version that was withdrawn later, which the check refuses.
+        # Existing files use versions of operators that were deprecated later, which the checker rejects.
         if not onnx.defs.get_schema(item.op_type, context.opset_imports[""]).deprecated:
             onnx.checker.check_node(item, context)
     except (onnx.checker.ValidationError, onnx.defs.SchemaError, ValueError, TypeError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""From an ONNX file to a model."""
+"""Loading an ONNX file as a model."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from ._graph import read_graph
 from ._trial import try_out
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of values from 0 to 1."""
+"""Mean and standard deviation of ImageNet, for values in [0, 1]."""
 
 SIDE = 224
 
 MAX_MESSAGE = 600
-"""Characters of an error: files can hold names and sizes of any length."""
+"""Maximum length of an error message: files can contain names and sizes of any length."""
 
 MAX_NAMES = 1 << 20
-"""Characters of the metadata's class names."""
+"""Maximum length of the class names in the metadata."""
 
 _NAME = re.compile(r"""\s*(?:(\d{1,7})\s*:\s*)?(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\s*(?:,|$)""")
-"""One entry of a list of texts, or of a dictionary from numbers to texts, as Python and JSON write them."""
+"""One entry of a list of strings, or of a dictionary from integers to strings, in Python or JSON syntax."""
 
-# Imported for the operators they put into the table.
+# Importing these modules registers their operators.
 del _arithmetic, _activations, _arranging, _pooling, _resizing, _shaping, _weighted
 
 
 def load_onnx(rest: str) -> LoadedModel:
-    """A classifier from an ONNX file, whose nodes are computed by PyTorch's functions. Needs the extra `onnx`.
+    """Load a classifier from an ONNX file; PyTorch functions compute its nodes. Requires the extra `onnx`.
 
-    Nothing in the file is run as code. Operators of opsets 7 to 22 that image classifiers use are supported.
+    No part of the file runs as code. The operators of opsets 7 to 22 that image classifiers use are supported.
 
     Args:
-        rest: the file. Its only input is pictures `(image, 3, height, width)`. External data lie in its folder.
+        rest: the file. Its only input must be images `(image, 3, height, width)`. External data must be in its folder.
 
     Returns:
-        The model, in single precision. ONNX says nothing about preprocessing: values from 0 to 1, less ImageNet's mean
-        and divided by its deviation, as torchvision's exports expect; pictures squashed to the input's size, or 224
-        pixels at the shortest side where it is open. Class names from the metadata `names`, if they are there.
+        The model, in single precision. ONNX does not specify preprocessing. Values in [0, 1] are normalised with
+        ImageNet's mean and standard deviation, as torchvision's exports expect. Pictures are squashed to a fixed input
+        size, or resized to 224 pixels at the shortest side if the size is not fixed. Class names come from the metadata
+        entry `names`, if present.
 
     Raises:
-        ModelError: the package onnx is missing; no such file, not whole, too large; an operator, a type or external
-            data that are not supported; nodes that do not fit each other; no pictures.
+        ModelError: the package onnx is missing; the file is missing, incomplete or too large; an operator, type or
+            external data are not supported; nodes do not match each other; or the input is not images.
     """
     try:
         return _load(Path(rest), rest)
@@ -65,7 +66,7 @@ def _load(path: Path, rest: str) -> LoadedModel:
     proto = read_proto(path)
     names = _class_names(proto)
     graph = fuse(fold(read_graph(proto, path)))
-    del proto  # its numbers are in memory twice until here
+    del proto  # frees the second copy of the weights
     net, weights = build(graph)
     height, width = graph.shape[2:]
     size = (height, width) if height and width else None
@@ -81,10 +82,10 @@ def _load(path: Path, rest: str) -> LoadedModel:
 
 
 def onnx_files(rest: str) -> list[Path]:
-    """The file, and those that hold its external data.
+    """The file, and the files with its external data.
 
     Raises:
-        ModelError: it is not whole, or names data that may not be read.
+        ModelError: the file is incomplete, or names external data that must not be read.
     """
     path = Path(rest)
     if not path.is_file():
@@ -99,19 +100,19 @@ def onnx_files(rest: str) -> list[Path]:
 
 
 def _class_names(proto: Any) -> tuple[str, ...] | None:
-    """Names in the metadata, as some exporters write them: `{0: 'cat', 1: 'dog'}`; `None` for any other text."""
+    """Class names from the metadata, in the format of some exporters: `{0: 'cat', 1: 'dog'}`; otherwise `None`."""
     text = next((item.value for item in proto.metadata_props if item.key == "names"), "").strip()
     if len(text) > MAX_NAMES or text[:1] + text[-1:] not in {"{}", "[]", "()"}:
         return None
-    inner, place, found = text[1:-1].strip(), 0, []
+    inner, place, names = text[1:-1].strip(), 0, []
     while place < len(inner):
         entry = _NAME.match(inner, place)
         if entry is None:
             return None
-        found.append((entry[1], re.sub(r"\\(.)", r"\1", entry[2] if entry[2] is not None else entry[3])))
+        names.append((entry[1], re.sub(r"\\(.)", r"\1", entry[2] if entry[2] is not None else entry[3])))
         place = entry.end()
     numbered = text[0] == "{"
-    numbers = [int(number) if number is not None else -1 for number, _ in found]
-    if not found or sorted(numbers) != (list(range(len(found))) if numbered else [-1] * len(found)):
+    numbers = [int(number) if number is not None else -1 for number, _ in names]
+    if not names or sorted(numbers) != (list(range(len(names))) if numbered else [-1] * len(names)):
         return None
-    return tuple(name for _, (_, name) in sorted(zip(numbers, found, strict=True), key=lambda pair: pair[0]))
+    return tuple(name for _, (_, name) in sorted(zip(numbers, names, strict=True), key=lambda pair: pair[0]))

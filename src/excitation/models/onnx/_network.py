@@ -1,4 +1,4 @@
-"""An ONNX graph as a module: its nodes are submodules, run in the file's order."""
+"""An ONNX graph as a module: its nodes are submodules that run in the order of the file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from .._loaded import ModelError
 from ._call import FAULTS, SENTENCES, Call, as_sentence, compute, results
 
 MAX_NUMBERS = 1 << 12
-"""Numbers of a shape, or of anything else that is read as numbers."""
+"""Maximum number of elements of a shape or another host value."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a node's input comes from.
+    """The source of a node input.
 
     Attributes:
-        kind: `given`: a tensor of another node; `moved`: one made of shapes, which is needed where the activations
-            are; `listed`: one made of shapes, read as numbers; `own`: a parameter or buffer of the node; `plain`:
-            numbers; `small`: a small constant tensor made at each call.
+        kind: `given`: a tensor from another node. `moved`: a tensor computed from shapes, moved to the device of the
+            activations. `listed`: a tensor computed from shapes, read as numbers. `own`: a parameter or buffer of the
+            node.
+            `plain`: numbers. `small`: a small constant tensor created at each call.
         value: the name of the parameter or buffer, the numbers, or the numbers and their type.
     """
 
@@ -32,11 +33,11 @@ class Slot:
 
 
 class Computed(torch.nn.Module):
-    """One node of the graph, computed by the function that the table of operators has for it.
+    """One node of the graph, computed by the function in the operator table.
 
     Attributes:
         call: the node.
-        slots: one for each of its inputs.
+        slots: the source of each input.
     """
 
     def __init__(self, call: Call, slots: Sequence[Slot]) -> None:
@@ -45,37 +46,37 @@ class Computed(torch.nn.Module):
         self.slots = list(slots)
 
     def arguments(self, given: Sequence[torch.Tensor]) -> list[Any]:
-        """The function's arguments.
+        """The arguments of the function.
 
         Raises:
-            ModelError: an input that is read as numbers has too many of them.
+            ModelError: an input that is read as numbers has too many elements.
         """
         tensors = iter(given)
         device = next((item.device for item, slot in zip(given, self._taken(), strict=True) if slot == "given"), None)
-        found: list[Any] = []
+        arguments: list[Any] = []
         for slot in self.slots:
             if slot.kind == "given":
-                found.append(next(tensors))
+                arguments.append(next(tensors))
             elif slot.kind == "moved":
-                found.append(next(tensors).to(device))
+                arguments.append(next(tensors).to(device))
             elif slot.kind == "listed":
                 item = next(tensors)
                 if item.numel() > MAX_NUMBERS:
                     self.call.fail(f"an input that is read as numbers has {item.numel()}; at most {MAX_NUMBERS} are.")
-                found.append(item.tolist())
+                arguments.append(item.tolist())
             elif slot.kind == "own":
-                found.append(getattr(self, slot.value))
+                arguments.append(getattr(self, slot.value))
             elif slot.kind == "small":
-                found.append(torch.tensor(slot.value[0], dtype=slot.value[1]))
+                arguments.append(torch.tensor(slot.value[0], dtype=slot.value[1]))
             else:
-                found.append(slot.value)
-        return found
+                arguments.append(slot.value)
+        return arguments
 
     def _taken(self) -> list[str]:
         return [slot.kind for slot in self.slots if slot.kind in {"given", "moved", "listed"}]
 
     def forward(self, *given: Float[torch.Tensor, ...]) -> Any:
-        """From the inputs that other nodes made to the output, or a tuple of several."""
+        """Compute the output, or a tuple of several, from the inputs that come from other nodes."""
         return compute(self.call, self.arguments(given))
 
     def extra_repr(self) -> str:
@@ -88,12 +89,12 @@ class Step:
     """One node of the network.
 
     Attributes:
-        name: of the submodule; `""` if it computes numbers of shapes, in which no picture enters.
+        name: name of the submodule; `""` if the node computes only with shapes, independent of the images.
         call: the node.
-        inputs: numbers of the values it takes in; 0 is the pictures.
-        outputs: numbers of the values it makes, -1 for one that nothing uses.
-        done: numbers of values that no later step takes in.
-        host: what computes it, if it has no name.
+        inputs: indices of its input values; 0 is the images.
+        outputs: indices of its output values; -1 for an unused output.
+        done: indices of values that no later step uses.
+        host: the node's module, if `name` is empty.
     """
 
     name: str
@@ -105,16 +106,17 @@ class Step:
 
 
 class OnnxNet(torch.nn.Module):
-    """A network read from an ONNX file.
+    """A network from an ONNX file.
 
-    Its submodules are the nodes that act on activations. Each is called like its node (or its first output, if the node
-    has no name), with `_` for everything but letters and digits; a number follows a name that is taken.
+    Its submodules are the nodes that compute with activations. Each has the name of its node (or of its first output if
+    the node has no name). `_` replaces all characters except letters and digits. A number is appended to a name that is
+    in use.
 
     Attributes:
-        shape: of the pictures, `None` where the file leaves a size open.
-        steps: the nodes in their order.
-        outputs: numbers of the output values, by name.
-        only: the one number of pictures at a time that the file allows, and why; `None` if it takes any.
+        shape: shape of the images; `None` for sizes that the file does not fix.
+        steps: the nodes in order.
+        outputs: indices of the output values, by name.
+        only: the only batch size that the file allows, and the reason; `None` if it allows any.
     """
 
     def __init__(self, shape: tuple[int | None, ...], outputs: dict[str, int]) -> None:
@@ -130,13 +132,13 @@ class OnnxNet(torch.nn.Module):
         """Run the nodes.
 
         Args:
-            images: as the file's input.
+            images: a batch that matches the input of the file.
 
         Returns:
-            The output; by name, if there are several.
+            The output; a dictionary by name if there are several.
 
         Raises:
-            ModelError: the images do not fit the file's input, or a node does not fit its inputs.
+            ModelError: the images do not match the input of the file, or the inputs of a node are invalid.
         """
         channels = self.shape[1]
         if images.dim() != 4 or images.shape[1] != (channels or images.shape[1]):
@@ -157,10 +159,10 @@ class OnnxNet(torch.nn.Module):
         return next(iter(made.values())) if len(made) == 1 else made
 
     def perform(self, step: Step, values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-        """One step.
+        """Run one step.
 
         Raises:
-            ModelError: the node does not fit its inputs.
+            ModelError: the inputs of the node are invalid.
         """
         module = self.get_submodule(step.name) if step.host is None else step.host
         try:

@@ -23,7 +23,7 @@ def _padded(call: Call, x: torch.Tensor, before: Any, after: Any, value: float) 
 
 
 def _apart(before: tuple[int, ...], after: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
-    """Whether PyTorch's pooling does not take this padding."""
+    """Whether the padding needs a separate operation, because PyTorch's pooling does not support it."""
     return before != after or any(2 * p > k for p, k in zip(before, kernel, strict=True))
 
 
@@ -43,7 +43,7 @@ def max_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("AveragePool")
 def average_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Mean of each window, of its padding too if `count_include_pad`."""
+    """Mean of each window, including padding with `count_include_pad`."""
     dims = space_of(call, x)
     if "kernel_shape" not in call.attributes:
         call.fail("its kernel_shape is missing.")
@@ -63,7 +63,7 @@ def average_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes(*GLOBAL)
 def global_pool(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Over all of space, which stays as axes of length 1."""
+    """Pooling over all spatial dimensions, which are kept with length 1."""
     pooled: torch.Tensor = GLOBAL[call.kind][space_of(call, x)](x, 1)
     return pooled
 
@@ -73,7 +73,7 @@ REDUCTIONS = ("Mean", "Sum", "Max", "Min", "L1", "L2", "Prod", "SumSquare")
 
 @computes(*(f"Reduce{name}" for name in REDUCTIONS), host=(1,))
 def reduction(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
-    """Over the given axes, or all: an attribute in older opsets, an input in newer ones."""
+    """Reduction over the given axes, or over all; axes are an attribute in older opsets and an input in newer ones."""
     given = call.get("axes", None) if axes is None else axes
     if not given and call.get("noop_with_empty_axes", 0):
         return x
@@ -98,7 +98,7 @@ def reduction(call: Call, x: torch.Tensor, axes: Any = None) -> torch.Tensor:
 
 @computes("ArgMax", "ArgMin")
 def arg_max(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """The place of the largest or smallest number along an axis, the first of several."""
+    """Index of the maximum or minimum along an axis; the first of several."""
     if call.get("select_last_index", 0):
         call.fail("select_last_index is not supported.")
     function = torch.argmax if call.kind == "ArgMax" else torch.argmin

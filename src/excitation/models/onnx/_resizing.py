@@ -1,4 +1,4 @@
-"""Resizing of the axes of space."""
+"""Resizing of spatial dimensions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._call import Call, axes_of, computes, shown
 LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 MAX_SIDE = 1 << 15
-"""Places along one resized axis."""
+"""Maximum size of one resized axis."""
 
 ROUND: dict[str, Callable[[float], int]] = {
     "floor": math.floor,
@@ -22,19 +22,19 @@ ROUND: dict[str, Callable[[float], int]] = {
     "round_prefer_floor": lambda place: math.ceil(place - 0.5),
     "round_prefer_ceil": lambda place: math.floor(place + 0.5),
 }
-"""From a place between two neighbours to one of them."""
+"""Rounding modes: functions from a coordinate to an integer."""
 
 
 @computes("Upsample", host=(1,))
 def upsample(call: Call, x: torch.Tensor, scales: Any = None) -> torch.Tensor:
-    """The operator before `Resize`: places are counted from the first corner."""
+    """The predecessor of `Resize`, with asymmetric coordinates."""
     scales = call.get("scales", None) if scales is None else scales
     return _resize(call, x, scales, None, "asymmetric", "floor")
 
 
 @computes("Resize", host=(1, 2, 3))
 def resize(call: Call, x: torch.Tensor, *inputs: Any) -> torch.Tensor:
-    """By factors or to sizes."""
+    """Resize by scales or to sizes."""
     if call.version < 11:
         return _resize(call, x, inputs[0] if inputs else None, None, "asymmetric", "floor")
     scales, sizes = (*inputs, None, None, None)[1:3]
@@ -79,9 +79,9 @@ def _resize(call: Call, x: torch.Tensor, scales: Any, sizes: Any, how: str, roun
 
 
 def _target(call: Call, x: torch.Tensor, scales: Any, sizes: Any) -> tuple[list[float], list[int]]:
-    """The factor and the new size of each axis."""
+    """The scale and the new size of each axis."""
     axes = axes_of(call, x, call.attributes["axes"]) if "axes" in call.attributes else list(range(x.dim()))
-    scales, sizes = scales or None, sizes or None  # empty where the other one is given
+    scales, sizes = scales or None, sizes or None  # an empty list stands for an omitted input
     given = sizes if scales is None else scales
     if given is None or (scales is not None and sizes is not None) or len(given) != len(axes):
         call.fail(f"either one factor or one size for each of {len(axes)} axes is expected.")
@@ -99,7 +99,7 @@ def _target(call: Call, x: torch.Tensor, scales: Any, sizes: Any) -> tuple[list[
 
 
 def _original(call: Call, size: int, new: int, factor: float, how: str) -> list[float]:
-    """The place in the input that each place of the output stands for."""
+    """The input coordinate of each output position."""
     if how == "align_corners":
         return [0.0 if new == 1 else place * (size - 1) / (new - 1) for place in range(new)]
     if how == "asymmetric":
@@ -121,7 +121,7 @@ def _nearest(call: Call, size: int, new: int, factor: float, how: str, rounding:
 
 
 def _linear(call: Call, size: int, new: int, factor: float, how: str) -> Sequence[Sequence[float]]:
-    """Weights of the input's places (columns) in each of the output's (rows)."""
+    """Interpolation weights, with output positions as rows and input positions as columns."""
     rows = []
     for place in _original(call, size, new, factor, how):
         place = min(max(place, 0.0), size - 1.0)

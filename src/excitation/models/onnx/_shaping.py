@@ -1,4 +1,4 @@
-"""Operators about shapes and types, most of which are computed on numbers that no picture enters."""
+"""Operators for shapes and types, computed mostly on values that do not depend on the images."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ._tensors import FLOATING, torch_type
 
 @computes("Shape")
 def shape_of(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """The sizes, or some of them, as whole numbers."""
+    """The shape, or a part of it, as integers."""
     return torch.tensor(list(x.shape)[slice(call.get("start", 0), call.get("end", None))], dtype=torch.long)
 
 
 @computes("Size")
 def size_of(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """How many numbers."""
+    """The number of elements."""
     del call
     return torch.tensor(x.numel(), dtype=torch.long)
 
 
 @computes("ConstantOfShape", host=(0,))
 def constant_of_shape(call: Call, shape: Any) -> torch.Tensor:
-    """One number everywhere."""
+    """A tensor filled with one value."""
     value, dtype = call.get("value", (0.0, torch.float32))
     return torch.full(call.room([1, *shape], MAX_MADE)[1:], value, dtype=dtype)
 
 
 @computes("Range", host=(0, 1, 2))
 def counted(call: Call, start: Any, limit: Any, delta: Any) -> torch.Tensor:
-    """From a number to another by steps."""
+    """A range with a step."""
     first, last, step = (number(call, item) for item in (start, limit, delta))
     if None in {first, last, step} or step == 0 or not all(map(math.isfinite, (first, last, step))):
         call.fail(f"it counts from {first} to {last} by {step}.")
@@ -47,7 +47,7 @@ def counted(call: Call, start: Any, limit: Any, delta: Any) -> torch.Tensor:
 
 @computes("Cast")
 def cast(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Another type. Activations keep the precision the model runs in, whichever floating-point type the file names."""
+    """Convert the type. Activations keep the precision of the model for every floating-point type in the file."""
     kind = call.get("to", 0)
     if x.is_floating_point() and kind in FLOATING:
         return x
@@ -57,21 +57,21 @@ def cast(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("CastLike")
 def cast_like(call: Call, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The type of another tensor, likewise."""
+    """Convert to the type of another tensor, like `cast`."""
     del call
     return x if x.is_floating_point() and other.is_floating_point() else x.to(other.dtype)
 
 
 @computes("DequantizeLinear", constants_only="quantised activations have no rule; export the model before quantisation")
 def dequantise(call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None) -> torch.Tensor:
-    """`(x - zero) scale`, of weights."""
+    """`(x - zero) scale`, for weights."""
     shifted = x.to(torch.float32) - (0 if zero is None else _along(call, x, zero).to(torch.float32))
     return shifted * _along(call, x, scale).to(torch.float32)
 
 
 @computes("QuantizeLinear", constants_only="quantised activations have no rule; export the model before quantisation")
 def quantise(call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None = None) -> torch.Tensor:
-    """`x / scale + zero`, rounded to even and kept within the type, of weights."""
+    """`x / scale + zero`, rounded half to even and clamped to the range of the type, for weights."""
     dtype = torch.uint8 if zero is None else zero.dtype
     if dtype.is_floating_point or dtype == torch.bool:
         call.fail("it quantises to a type that is no whole number.")
@@ -81,7 +81,7 @@ def quantise(call: Call, x: torch.Tensor, scale: torch.Tensor, zero: torch.Tenso
 
 
 def _along(call: Call, x: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
-    """A scale or zero point, one for all or one for each place of an axis, broadcast to the tensor."""
+    """Broadcast a scale or zero point to the tensor: a single value, or one per index of an axis."""
     if item.numel() == 1:
         return item.reshape(())
     axis = axis_of(call, x, call.get("axis", 1))

@@ -1,4 +1,4 @@
-"""Tensors of an ONNX file as PyTorch's, after their declared size was held against the bytes that are there."""
+"""Conversion of ONNX tensors to PyTorch, after a check of the declared size against the available bytes."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ TYPES: dict[int, tuple[str, str]] = {
     6: ("INT32", "<i4"), 7: ("INT64", "<i8"), 9: ("BOOL", "|b1"), 10: ("FLOAT16", "<f2"), 11: ("DOUBLE", "<f8"),
     12: ("UINT32", "<u4"), 13: ("UINT64", "<u8"), 16: ("BFLOAT16", "<u2"),
 }  # fmt: skip
-"""By ONNX's number: the name and NumPy's type of the raw bytes (bfloat16: the bits)."""
+"""By ONNX type number: name, and NumPy type of the raw bytes (for bfloat16, of the bits)."""
 
 REFUSED = {8: "STRING", 14: "COMPLEX64", 15: "COMPLEX128"}
 
 FLOATING = frozenset({1, 10, 11, 16})
-"""Numbers of the floating-point types. Activations are in single precision whichever of these the file names."""
+"""Type numbers of floating-point types. Activations are in single precision for each of these."""
 
 MAX_RANK = 16
 
 _FIELDS = {1: "float_data", 7: "int64_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data"}
-"""Where numbers lie that are not raw bytes; `int32_data` for all other types."""
+"""Fields with values that are not stored as raw bytes; `int32_data` for all other types."""
 
 
 def torch_type(number: int, where: str) -> torch.dtype:
-    """PyTorch's type for ONNX's number of one. Unsigned types PyTorch hardly computes in become wider signed ones.
+    """The PyTorch type of an ONNX type number. Unsigned types with little support in PyTorch become wider signed types.
 
     Raises:
-        ModelError: a type that is not supported: text, complex numbers, less than a byte.
+        ModelError: an unsupported type: text, complex numbers, or less than one byte.
     """
     known = {
         1: torch.float32, 2: torch.uint8, 3: torch.int8, 4: torch.int32, 5: torch.int16, 6: torch.int32, 7: torch.int64,
@@ -47,15 +47,15 @@ def torch_type(number: int, where: str) -> torch.dtype:
 
 
 def read_tensor(proto: Any, where: str, outside: ExternalData) -> torch.Tensor:
-    """One `TensorProto`, in memory of its own.
+    """Read one `TensorProto` into new memory.
 
     Args:
         proto: the message.
-        where: what to call it in messages.
-        outside: reads numbers that lie in other files of the model's folder.
+        where: name of the tensor in messages.
+        outside: reader of external data.
 
     Raises:
-        ModelError: its type is not supported, or its numbers are not as many as its shape says.
+        ModelError: an unsupported type, or a number of elements that does not match the shape.
     """
     dtype = torch_type(proto.data_type, where)
     shape = tuple(proto.dims[: MAX_RANK + 1])
@@ -76,7 +76,7 @@ def read_tensor(proto: Any, where: str, outside: ExternalData) -> torch.Tensor:
 
 
 def _numbers(proto: Any, kind: Any, count: int, where: str, outside: ExternalData) -> np.ndarray[Any, np.dtype[Any]]:
-    """As many numbers as the shape says, in one dimension."""
+    """The elements as a flat array; their number must match the shape."""
     if proto.data_location == 1:
         raw: bytes | bytearray = outside.read(proto, count * kind.itemsize, where)
     elif proto.HasField("raw_data"):
@@ -90,8 +90,8 @@ def _numbers(proto: Any, kind: Any, count: int, where: str, outside: ExternalDat
         limits = np.iinfo(np.uint16 if bits else kind) if bits or kind.kind in "iu" else None
         if limits is not None and count and not limits.min <= numbers.min() <= numbers.max() <= limits.max:
             raise ModelError(f"{where} has numbers that its type {TYPES[proto.data_type][0]} cannot hold.")
-        wanted: np.ndarray[Any, np.dtype[Any]] = numbers.astype(np.uint16).view(kind) if bits else numbers.astype(kind)
-        return wanted
+        typed: np.ndarray[Any, np.dtype[Any]] = numbers.astype(np.uint16).view(kind) if bits else numbers.astype(kind)
+        return typed
     if len(raw) != count * kind.itemsize:
         raise ModelError(f"{where} has {len(raw)} bytes; its shape asks for {count * kind.itemsize}.")
     if kind.kind == "b":

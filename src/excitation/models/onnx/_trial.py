@@ -1,4 +1,4 @@
-"""A run without memory, on the meta device: whether the nodes fit each other, how much they make, what is the batch."""
+"""A trial run on the meta device: checks that nodes match, limits the memory, and identifies the batch axis."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from ._call import MAX_COUNT, compute, results
 from ._network import Computed, OnnxNet, Slot, Step
 
 MAX_TOTAL = 1 << 32
-"""Numbers that all nodes together make of one image."""
+"""Maximum number of elements that all nodes together compute per image."""
 
 MANY = 7919
-"""Pictures in the second trial: a prime, so that an axis of this length is the axis of pictures."""
+"""Batch size of the second trial: a prime, so that an axis of this length must be the batch axis."""
 
 
 def try_out(net: OnnxNet, size: tuple[int, int]) -> None:
-    """Run a network that has no numbers yet, with the number of pictures its file gives, then with many.
+    """Run a network without weights, first with the batch size in the file, then with another one.
 
-    Exporters trace a network with some number of pictures and can write this number into reshapes. Where the input's
-    first axis is the pictures in both trials, such a number is read as "as many as there are", which is the same
-    function of each picture. Where that does not help, `net.only` says how many pictures the network takes.
+    Exporters trace a network with some batch size and can write it as a constant into reshapes. If the first axis of
+    the reshaped tensor is the batch axis in both trials, such a constant is replaced by the actual batch size, which
+    does not change the function of each image. If this is not sufficient, `net.only` stores the only allowed batch
+    size.
 
     Raises:
-        ModelError: it does not run at this size, or makes more numbers than `MAX_COUNT` or `MAX_TOTAL`.
+        ModelError: the network does not run at this size, or computes more elements than `MAX_COUNT` or `MAX_TOTAL`.
     """
     traced = net.shape[0] or 1
     shape = (net.shape[1] or 3, *size)
@@ -40,7 +41,7 @@ def try_out(net: OnnxNet, size: tuple[int, int]) -> None:
 
 
 def _run(net: OnnxNet, count: int, shape: tuple[int, ...], traced: int | None = None) -> list[tuple[int, ...]]:
-    """The shapes of the outputs for `count` pictures."""
+    """The shapes of the outputs for a batch of `count` images."""
     values = {0: torch.empty((count, *shape), device="meta")}
     total = 0
     for step in net.steps:
@@ -62,7 +63,7 @@ def _run(net: OnnxNet, count: int, shape: tuple[int, ...], traced: int | None = 
 
 
 def _host(step: Step, values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-    """A step on shapes, whose numbers are needed; its size is found first."""
+    """Run a step on shapes, whose values are required; its size is checked first."""
     assert step.host is not None
     arguments = step.host.arguments([values[number] for number in step.inputs])
     planned = compute(step.call, [item.to("meta") if isinstance(item, torch.Tensor) else item for item in arguments])
@@ -75,7 +76,7 @@ def _host(step: Step, values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _free_batch(net: OnnxNet, step: Step, values: dict[int, torch.Tensor], traced: int) -> None:
-    """In a reshape of pictures, read the number of pictures that the exporter traced with as the input's own."""
+    """In a reshape with the batch axis, replace the traced batch size by that of the input."""
     if step.call.kind != "Reshape" or step.host is not None or step.call.get("allowzero", 0):
         return
     module = net.get_submodule(step.name)

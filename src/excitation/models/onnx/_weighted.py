@@ -1,4 +1,4 @@
-"""Convolutions, products with matrices, and normalisations."""
+"""Convolutions, matrix products and normalisations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 def window(call: Call, weight: torch.Tensor, dims: int) -> tuple[int, ...]:
-    """The kernel's size, which the node may repeat."""
+    """The kernel size, checked against the node's attribute if present."""
     kernel = tuple(weight.shape[2:])
     if len(kernel) != dims or call.get("kernel_shape", kernel) != kernel:
         call.fail(f"its weight has shape {tuple(weight.shape)}, its kernel_shape is {call.get('kernel_shape', None)}.")
@@ -31,7 +31,7 @@ def groups(call: Call) -> int:
 
 @computes("Conv")
 def convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Convolution of one to three dimensions; padding that differs between the sides comes before it."""
+    """Convolution in one to three dimensions; asymmetric padding is a separate operation before it."""
     dims = space_of(call, x)
     kernel = window(call, weight, dims)
     stride, dilation = spatial(call, "strides", dims, 1, 1), spatial(call, "dilations", dims, 1, 1)
@@ -46,7 +46,7 @@ def convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.T
 def transposed_convolution(
     call: Call, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Transposed convolution; padding cuts its output, on each side by its own amount."""
+    """Transposed convolution; padding crops the output, with separate amounts on each side."""
     dims = space_of(call, x)
     kernel = window(call, weight, dims)
     stride, dilation = spatial(call, "strides", dims, 1, 1), spatial(call, "dilations", dims, 1, 1)
@@ -55,17 +55,17 @@ def transposed_convolution(
         (size - 1) * step + wide * (k - 1) + 1 + extra
         for size, step, wide, k, extra in zip(x.shape[2:], stride, dilation, kernel, more, strict=True)
     ]
-    wanted = call.get("output_shape", None)
+    target = call.get("output_shape", None)
     how = call.get("auto_pad", "NOTSET")
-    if wanted is None and how in {"SAME_UPPER", "SAME_LOWER"}:
-        wanted = tuple(size * step for size, step in zip(x.shape[2:], stride, strict=True))
-    if wanted is None:
+    if target is None and how in {"SAME_UPPER", "SAME_LOWER"}:
+        target = tuple(size * step for size, step in zip(x.shape[2:], stride, strict=True))
+    if target is None:
         before, after = padding(call, x.shape[2:], kernel, stride, dilation)
     else:
-        wanted = tuple(wanted)[-dims:]
-        total = [w - o for w, o in zip(whole, wanted, strict=True)]
+        target = tuple(target)[-dims:]
+        total = [w - o for w, o in zip(whole, target, strict=True)]
         if min(total) < 0:
-            call.fail(f"output_shape {wanted} is larger than what it computes, {tuple(whole)}.")
+            call.fail(f"output_shape {target} is larger than what it computes, {tuple(whole)}.")
         less, rest = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         before, after = (less, rest) if how == "SAME_UPPER" else (rest, less)
     call.room([x.shape[0], weight.shape[1] * groups(call), *whole])
@@ -79,7 +79,7 @@ def transposed_convolution(
 
 @computes("Gemm")
 def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-    """`alpha A B + beta C`, either factor transposed if asked."""
+    """`alpha A B + beta C`, with optional transposition of either factor."""
     alpha, beta = call.get("alpha", 1.0), call.get("beta", 1.0)
     if a.dim() != 2 or b.dim() != 2:
         call.fail(f"its inputs have shapes {tuple(a.shape)} and {tuple(b.shape)}; two matrices are expected.")
@@ -96,14 +96,14 @@ def gemm(call: Call, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None = 
 
 @computes("MatMul")
 def matrix_product(call: Call, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """NumPy's matmul."""
+    """Matrix product, as in NumPy."""
     del call
     return torch.matmul(a, b)
 
 
 @computes("Einsum")
 def einsum(call: Call, *tensors: torch.Tensor) -> torch.Tensor:
-    """Sums of products by index letters."""
+    """Einstein summation."""
     equation = call.get("equation", "")
     if len(equation) > 200 or not set(equation) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,-> "):
         call.fail(f"equation is {shown(equation)}; letters, commas, dots and an arrow are expected.")
@@ -114,7 +114,7 @@ def einsum(call: Call, *tensors: torch.Tensor) -> torch.Tensor:
 def batch_norm(
     call: Call, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
 ) -> torch.Tensor:
-    """By stored statistics."""
+    """Batch normalisation with stored statistics."""
     if call.get("training_mode", 0) or call.outputs > 1:
         call.fail("it normalises by the statistics of each batch; export the model in evaluation mode.")
     if not call.get("spatial", 1):
@@ -124,7 +124,7 @@ def batch_norm(
 
 @computes("InstanceNormalization")
 def instance_norm(call: Call, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Over each channel's space."""
+    """Normalisation over the spatial dimensions of each channel."""
     return F.instance_norm(x, weight=scale, bias=bias, eps=call.get("epsilon", 1e-5))
 
 
@@ -132,7 +132,7 @@ def instance_norm(call: Call, x: torch.Tensor, scale: torch.Tensor, bias: torch.
 def layer_norm(
     call: Call, x: torch.Tensor, scale: torch.Tensor | None = None, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Over the axes from the given one on; `fuse` makes some without a scale."""
+    """Normalisation over the axes from the given one; `fuse` creates nodes without a scale."""
     if call.outputs > 1:
         call.fail("its mean and deviation are used, which is not supported.")
     shape, eps = list(x.shape[axis_of(call, x, call.get("axis", -1)) :]), call.get("epsilon", 1e-5)
@@ -145,7 +145,7 @@ def layer_norm(
 
 @computes("GroupNormalization")
 def group_norm(call: Call, x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Over groups of channels; one scale a group before opset 21, one a channel since."""
+    """Normalisation over groups of channels; one scale per group before opset 21, one per channel since."""
     count = call.get("num_groups", 0)
     if count < 1 or x.dim() < 2 or x.shape[1] % count:
         call.fail(f"its input of shape {tuple(x.shape)} cannot be split into {count} groups of channels.")
@@ -156,7 +156,7 @@ def group_norm(call: Call, x: torch.Tensor, scale: torch.Tensor, bias: torch.Ten
 
 @computes("LRN")
 def local_response_norm(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """Over neighbouring channels; of an even number of them ONNX takes one more above, PyTorch one more below."""
+    """Normalisation over adjacent channels. For even sizes, ONNX has one more channel above, PyTorch one more below."""
     size = call.get("size", 1)
     if not 1 <= size < 1 << 16:
         call.fail(f"size is {size}; at least 1 is expected.")
@@ -168,7 +168,7 @@ def local_response_norm(call: Call, x: torch.Tensor) -> torch.Tensor:
 
 @computes("LpNormalization")
 def lp_norm(call: Call, x: torch.Tensor) -> torch.Tensor:
-    """To length 1 along an axis."""
+    """Normalise to unit length along an axis."""
     order = call.get("p", 2)
     if order not in {1, 2}:
         call.fail(f"p is {order}; 1 or 2 is expected.")

@@ -1,4 +1,4 @@
-"""GoogLeNet as in Caffe, under Caffe's names."""
+"""GoogLeNet as in Caffe, with Caffe's layer names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from ._parts import Scores, response_norm
 
 GOOGLENET_ATTENTION = "pool2/3x3_s2"
-"""Where the paper takes the maps of GoogLeNet."""
+"""The layer of the paper's GoogLeNet maps."""
 
 GOOGLENET_LAYERS = ("inception_5b/output", "pool3/3x3_s2", "pool2/3x3_s2", "pool1/3x3_s2")
 """The layers that the paper compares in Fig. 6, from the top down."""
@@ -38,24 +38,24 @@ Maps = Float[torch.Tensor, "image _ _ _"]
 
 
 class Join(nn.Module):
-    """Caffe's Concat: branches side by side."""
+    """Caffe's Concat: concatenates branches along the channel axis."""
 
     def forward(self, *branches: Maps) -> Maps:
-        """More channels."""
+        """Concatenate the branches."""
         return torch.cat(branches, 1)
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet as it is tested, for BGR pictures of 224 x 224.
+    """GoogLeNet in the TEST phase, for BGR images of 224 x 224 pixels.
 
-    With local response normalisation and sizes rounded up, as in Caffe; without the auxiliary heads, which only
-    training needs.
+    Includes local response normalisation, and rounds sizes up, as in Caffe. The auxiliary heads, which only training
+    needs, are omitted.
 
-    All layers are direct children, for Caffe's names hold a `/` where PyTorch would nest.
+    All layers are direct children of the module: Caffe's names contain a `/` where PyTorch would nest modules.
 
     Args:
-        classes: outputs of `loss3/classifier`.
-        narrow: divides the channels of every layer but the last, for tests.
+        classes: number of outputs of `loss3/classifier`.
+        narrow: divisor for the channels of every layer except the last, for tests.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, Table 1; names as in Caffe's `bvlc_googlenet`.
     """
@@ -77,11 +77,11 @@ class GoogLeNet(nn.Module):
             channels = self._add_inception(f"inception_{name}/", channels, [size // narrow for size in sizes])
         self.add_module("pool5/7x7_s1", nn.AvgPool2d(7, 1))
         self.add_module("pool5/drop_7x7_s1", nn.Dropout(0.4))
-        self.add_module("flatten", nn.Flatten())  # Caffe's classifier does it by itself
+        self.add_module("flatten", nn.Flatten())  # part of Caffe's classifier layer
         self.add_module("loss3/classifier", nn.Linear(channels, classes))
 
     def forward(self, images: Float[torch.Tensor, "image 3 height width"]) -> Scores:
-        """Class scores before the softmax, from BGR values 0 to 255 less the mean; 224 x 224 pixels."""
+        """Class scores before the softmax, for BGR values in [0, 255] minus the mean; 224 x 224 pixels."""
         x = self._run(images, STEM)
         for name in INCEPTIONS:
             if name in POOL_BEFORE:
@@ -90,13 +90,13 @@ class GoogLeNet(nn.Module):
         return self._run(x, HEAD)
 
     def _convolve(self, block: str, name: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        """A convolution of odd kernel with half a kernel of padding, and its ReLU."""
+        """Add a convolution with odd kernel size and "same" padding, and its ReLU."""
         short = name.removesuffix("_s2")
         self.add_module(f"{block}{name}", nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2))
         self.add_module(f"{block}relu_{short}", nn.ReLU())
 
     def _add_inception(self, block: str, inputs: int, sizes: list[int]) -> int:
-        """The layers of one module; returns its channels."""
+        """Add the layers of one inception module; return the number of output channels."""
         one, reduce3, three, reduce5, five, pool = sizes
         self._convolve(block, "1x1", inputs, one, 1)
         self._convolve(block, "3x3_reduce", inputs, reduce3, 1)

@@ -1,4 +1,4 @@
-"""The paper's networks by name, with their weights from a file."""
+"""The paper's networks by name, with weights from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._weights import put_weights
 FORM = "paper:NAME@WEIGHTS"
 SIZE = (224, 224)
 VGG_MEAN = (103.939, 116.779, 123.68)
-"""Of blue, green and red over ImageNet's training pictures, as VGG16's authors give it."""
+"""Mean of blue, green and red over the ImageNet training images, as published by the authors of VGG16."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class _Entry:
 
     Attributes:
         make: its class; called with the number of classes.
-        attention: where the paper takes its maps.
+        attention: the layer of the paper's maps.
         classifier: its last layer.
-        mean: of blue, green, red, which is subtracted.
-        ignored: what layers begin with that files of the trained network have and the TEST network does not.
+        mean: mean of blue, green and red, which is subtracted.
+        ignored: name prefixes of layers that weights files contain and the TEST network does not.
     """
 
     make: Any
@@ -58,26 +58,26 @@ def load_paper_network(
     mean_file: str | os.PathLike[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """One of the networks of the paper's experiments, as an ordinary PyTorch module with Caffe's names of layers.
+    """Load one of the networks of the paper's experiments as a PyTorch module with Caffe's layer names.
 
     Args:
         name: `"cnn-s"`, `"vgg16"` or `"googlenet"`.
-        weights: a `.caffemodel` (needs the extra `caffe`), or a `.safetensors` file of the module's `state_dict`. Every
-            layer is found by its name; GoogLeNet's auxiliary heads are left out.
-        classes: how many the file must have: 1000 for ImageNet, 20 for VOC07, 80 for COCO; `None` takes what it has.
-        rename: from the file's names of layers to the network's, for weights whose last layer was renamed when they
-            were fine-tuned: `{"fc8_voc": "fc8"}`.
-        mean_file: a `.binaryproto` whose mean per channel is subtracted in place of the authors' own.
-        dtype: of the parameters.
+        weights: a `.caffemodel` file (requires the extra `caffe`), or a `.safetensors` file of the module's
+            `state_dict`. Layers are matched by name; GoogLeNet's auxiliary heads are ignored.
+        classes: required number of classes: 1000 for ImageNet, 20 for VOC07, 80 for COCO; `None` accepts any number.
+        rename: map from layer names in the file to those of the network, for fine-tuned weights with a renamed last
+            layer: `{"fc8_voc": "fc8"}`.
+        mean_file: a `.binaryproto` file whose mean per channel replaces the published mean.
+        dtype: type of the parameters.
 
     Returns:
-        The model in evaluation mode, with the paper's layer for maps as its default. It returns scores before the
-        softmax. Pictures are BGR, 0 to 255, less the mean, squashed to 224 x 224; `eb.convolutional` makes it take
-        other sizes.
+        The model in evaluation mode. Its default layer is that of the paper's maps. It returns scores before the
+        softmax. Pictures are converted to BGR values in [0, 255] minus the mean, and squashed to 224 x 224 pixels.
+        `to_fully_convolutional` adapts the model to other sizes.
 
     Raises:
-        ModelError: no such network, or a file that is missing, damaged or of another network; says which layers it
-            lacks, which are too many, and which have another shape.
+        ModelError: an unknown network, or a file that is missing, damaged or of another network; the message lists
+            missing layers, unexpected layers, and layers of another shape.
 
     Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, Sec. 4.1.
     """
@@ -101,15 +101,15 @@ def load_paper_network(
 
 
 def load_spec(rest: str) -> LoadedModel:
-    """What follows `paper:` in a spec, `NAME@WEIGHTS`.
+    """Load the model for the text after `paper:` in a spec, `NAME@WEIGHTS`.
 
     Raises:
-        ModelError: it does not name a network and a file, or as `load_paper_network`.
+        ModelError: the text does not contain a network and a file; or an error of `load_paper_network`.
     """
     name, _, weights = rest.partition("@")
     if not weights:
         _entry(name)
-        # Random weights would make maps that look like maps.
+        # Random weights would give plausible but meaningless maps.
         raise ModelError(
             f"model 'paper:{rest}' names no weights, and none come along; expected {FORM}, with a .caffemodel or"
             " .safetensors file."

@@ -1,4 +1,4 @@
-"""The paper's networks without branches, CNN-S and VGG16: layers one after another, under Caffe's names."""
+"""The paper's networks without branches, CNN-S and VGG16: sequential layers with Caffe's names."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import nn
 from ._parts import Scores, response_norm
 
 CNN_S_ATTENTION = "conv5"
-"""Where the paper takes the maps of CNN-S."""
+"""The layer of the paper's CNN-S maps."""
 
 VGG16_ATTENTION = "pool4"
-"""Where the paper takes the maps of VGG16."""
+"""The layer of the paper's VGG16 maps."""
 
 VGG16_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of its convolutions, by stage (Simonyan and Zisserman, Table 1, column D)."""
+"""Channels of the convolutions, by stage (Simonyan and Zisserman, Table 1, column D)."""
 
 Layers = dict[str, nn.Module]
 
 
 class _Straight(nn.Module):
-    """Layers that run in their order."""
+    """A sequence of layers."""
 
     def __init__(self, layers: Layers) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Straight(nn.Module):
             self.add_module(name, layer)
 
     def forward(self, images: Float[torch.Tensor, "image 3 height width"]) -> Scores:
-        """Class scores before the softmax, from BGR values 0 to 255 less the mean; 224 x 224 pixels."""
+        """Class scores before the softmax, for BGR values in [0, 255] minus the mean; 224 x 224 pixels."""
         x = images
         for layer in self.children():
             x = layer(x)
@@ -37,15 +37,15 @@ class _Straight(nn.Module):
 
 
 class CNNS(_Straight):
-    """CNN-S: five convolutions and three fully connected layers, for BGR pictures of 224 x 224.
+    """CNN-S: five convolutions and three fully connected layers, for BGR images of 224 x 224 pixels.
 
-    The release and the paper's table differ in one number: the table pads the second convolution by one pixel, the
-    published network does not. Here it is as published, so that its weights fit what they were trained in; the
-    parameters and the shape of `pool5` are the same either way.
+    The published network and the table in its paper differ in one number: the table pads the second convolution by one
+    pixel, the published network does not. This class follows the published network, so that it matches the weights. The
+    parameters and the shape of `pool5` are the same in both cases.
 
     Args:
-        classes: outputs of `fc8`.
-        narrow: divides the channels of every layer but the last, for tests.
+        classes: number of outputs of `fc8`.
+        narrow: divisor for the channels of every layer except the last, for tests.
 
     Source: Chatfield et al., "Return of the Devil in the Details", BMVC 2014, Table 1, row CNN-S.
     """
@@ -67,11 +67,11 @@ class CNNS(_Straight):
 
 
 class VGG16(_Straight):
-    """VGG16: thirteen convolutions and three fully connected layers, for BGR pictures of 224 x 224.
+    """VGG16: thirteen convolutions and three fully connected layers, for BGR images of 224 x 224 pixels.
 
     Args:
-        classes: outputs of `fc8`.
-        narrow: divides the channels of every layer but the last, for tests.
+        classes: number of outputs of `fc8`.
+        narrow: divisor for the channels of every layer except the last, for tests.
 
     Source: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015, Table 1, column D.
     """
@@ -96,7 +96,7 @@ def _convolve(
 
 
 def _classify(layers: Layers, inputs: int, hidden: int, classes: int) -> None:
-    layers["flatten"] = nn.Flatten()  # Caffe's fc6 does it by itself
+    layers["flatten"] = nn.Flatten()  # part of Caffe's fc6
     for number, size in (("6", inputs), ("7", hidden)):
         layers[f"fc{number}"] = nn.Linear(size, hidden)
         layers[f"relu{number}"] = nn.ReLU()

@@ -1,4 +1,4 @@
-"""Weights for the paper's networks, layer by layer, from a caffemodel or a safetensors file."""
+"""Weights of the paper's networks, layer by layer, from a caffemodel or safetensors file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .._loaded import ModelError
 SUFFIXES = (".caffemodel", ".safetensors")
 
 Stored = Iterator[tuple[str, list[torch.Tensor]]]
-"""Layers of a file: name, and weight and bias."""
+"""Layers of a file: name to weight and bias."""
 
 NAMED = 8
-"""How many layers an error lists."""
+"""Maximum number of layers listed in an error message."""
 
 
 def put_weights(
@@ -31,19 +31,19 @@ def put_weights(
     ignored: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Fill a network with a file's weights; each layer must be there and fit.
+    """Load the weights of a file into a network. Each layer must be present and have the right shape.
 
     Args:
-        model: its parameters may be on the meta device, where they take no memory; they are replaced.
-        path: ends in `.caffemodel` or `.safetensors`.
-        classifier: its last layer.
-        classes: how many it has; `None` takes as many as the file.
-        rename: from the file's names of layers to the network's.
-        ignored: what the names of layers begin with that the file may have beside the network's.
-        dtype: of the parameters.
+        model: the network; its parameters can be on the meta device, and are replaced.
+        path: a `.caffemodel` or `.safetensors` file.
+        classifier: name of its last layer.
+        classes: required number of classes; `None` accepts the number in the file.
+        rename: map from layer names in the file to those of the network.
+        ignored: name prefixes of additional layers that the file may contain.
+        dtype: type of the parameters.
 
     Raises:
-        ModelError: no such file, not whole, a layer that is missing, superfluous or of another shape.
+        ModelError: the file is missing or incomplete, or a layer is missing, unexpected or of another shape.
     """
     shapes = {
         name: [tuple(item.shape) for item in (module.weight, module.bias)]
@@ -56,14 +56,14 @@ def put_weights(
         raise ModelError(f"weights {path}: no such file.")
     wanted = _Wanted(shapes, classifier, classes, rename)
     read = _from_caffemodel if path.suffix == ".caffemodel" else _from_safetensors
-    found = {}
+    stored = {}
     for name, (weight, bias) in read(path, wanted, dtype):
-        if name in found:
+        if name in stored:
             raise ModelError(f"weights {path}: the file holds layer {name!r} more than once.")
-        found[name] = weight
+        stored[name] = weight
         module = model.get_submodule(name)
         module.weight, module.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
-    missing = [name for name in shapes if name not in found]
+    missing = [name for name in shapes if name not in stored]
     extra = [name for name in wanted.others if not name.startswith(tuple(ignored))]
     if missing or extra:
         parts = [f"{word} {_listed(names)}" for word, names in (("lacks", missing), ("also has", extra)) if names]
@@ -73,11 +73,11 @@ def put_weights(
         )
     last = model.get_submodule(classifier)
     assert isinstance(last, torch.nn.Linear)
-    last.out_features = len(found[classifier])
+    last.out_features = len(stored[classifier])
 
 
 class _Wanted:
-    """What the network needs, and what else a file held."""
+    """The layers that the network requires, and the other layers of a file."""
 
     def __init__(
         self, shapes: dict[str, list[tuple[int, ...]]], classifier: str, classes: int | None, rename: Mapping[str, str]
@@ -89,7 +89,7 @@ class _Wanted:
             raise ModelError(f"rename: the network has no layer {unknown[0]!r} with weights.")
 
     def name(self, name: str) -> str | None:
-        """A layer's name in the network; `None` if it has none."""
+        """The name of a layer in the network; `None` if the network does not have it."""
         own = self._rename.get(name, name)
         if own in self._shapes:
             return own
@@ -97,7 +97,7 @@ class _Wanted:
         return None
 
     def shapes(self, name: str, rows: int) -> list[tuple[int, ...]]:
-        """Shapes of weight and bias, where the file's weight has so many rows."""
+        """Shapes of weight and bias, if the weight in the file has `rows` rows."""
         weight, bias = self._shapes[name]
         if name == self._classifier and self._classes is None and rows > 0:
             weight, bias = (rows, *weight[1:]), (rows,)
@@ -117,7 +117,7 @@ def _from_caffemodel(path: Path, wanted: _Wanted, dtype: torch.dtype) -> Stored:
 
 
 def _rows(blob: Any) -> int:
-    """Rows of a matrix as Caffe stores it; before blobs had shapes, its last two sizes were height and width."""
+    """The number of rows of a matrix in Caffe's format; old blobs without shapes use height and width."""
     return int(blob.shape.dim[0]) if blob.HasField("shape") and blob.shape.dim else int(blob.height)
 
 

@@ -1,6 +1,6 @@
 """Networks from other libraries: torchvision, timm, Transformers.
 
-Each needs its own extra, which is imported when a model is asked for, so that this costs nothing until then.
+Each requires its own extra. The library is imported when a model is loaded.
 """
 
 from ._timm import FORM as TIMM_FORM

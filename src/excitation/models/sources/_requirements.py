@@ -1,4 +1,4 @@
-"""Optional packages: imported when a spec asks for them, missed in one sentence."""
+"""Optional packages: imported on demand, with a one-sentence error if missing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from .._loaded import ModelError
 
 
 def needed(module: str, extra: str) -> ModuleType:
-    """Import a package that an extra brings.
+    """Import an optional package.
 
     Args:
-        module: dotted name of what is imported.
+        module: dotted name of the module.
         extra: the extra of this package that installs it.
 
+    Returns:
+        The imported module.
+
     Raises:
-        ModelError: it is not installed, or does not load beside this build of torch.
+        ModelError: the package is not installed, or is incompatible with the installed torch.
     """
     try:
         return importlib.import_module(module)
@@ -29,7 +32,7 @@ def needed(module: str, extra: str) -> ModuleType:
 
 
 def missing(module: str, extra: str, error: Exception) -> ModelError:
-    """What to do about a package that cannot be imported, also if it only finds out later (see `needed`)."""
+    """The error for a package that cannot be imported, possibly only at a later import inside it (see `needed`)."""
     if _blames_torchvision(error):
         return ModelError(
             f"{module} needs torchvision, whose compiled operators do not load beside this build of torch (operator"
@@ -39,7 +42,7 @@ def missing(module: str, extra: str, error: Exception) -> ModelError:
 
 
 def _blames_torchvision(error: BaseException | None) -> bool:
-    """Whether an error, or one it came from, is about torchvision's operators."""
+    """Whether an error, or one of its causes, concerns torchvision's operators."""
     while error is not None:
         if "torchvision::" in str(error):
             return True

@@ -1,4 +1,4 @@
-"""timm's classifiers: `timm:NAME[@WEIGHTS]`."""
+"""Classifiers of timm: `timm:NAME[@WEIGHTS]`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ PRETRAINED = "pretrained"
 
 
 def load_timm(rest: str) -> LoadedModel:
-    """A classifier of timm. Needs the extra `timm`.
+    """Load a classifier of timm. Requires the extra `timm`.
 
     Args:
-        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`), with random weights, the same every time;
-            `NAME@FILE`, with weights from a file of safetensors or of `torch.save`, read without pickles;
-            `NAME@pretrained`, which timm downloads into its cache when they are not there yet, and reads without
-            pickles.
+        rest: `NAME` (`resnet50`, or with a tag `resnet50.a1_in1k`): random weights with a fixed seed.
+            `NAME@FILE`: weights from a file of safetensors or `torch.save`, read without pickles.
+            `NAME@pretrained`: pretrained weights, which timm downloads to its cache if needed; read without pickles.
 
     Returns:
-        The model with timm's own preprocessing for it, and ImageNet's class names if its number of classes is one of
-        ImageNet's. `default_layer` is left to `explain`.
+        The model with timm's preprocessing, and with ImageNet class names if the number of classes matches. The default
+        layer is left to `explain`.
 
     Raises:
-        ModelError: timm is missing or does not load; no such network or file; weights that do not fit.
+        ModelError: timm is missing or cannot be imported; an unknown network or file; weights that do not match.
     """
     name, _, chosen = rest.partition("@")
     timm = needed("timm", "timm")
@@ -57,7 +56,7 @@ def load_timm(rest: str) -> LoadedModel:
 
 
 def timm_files(rest: str) -> list[Path]:
-    """The file a spec's weights are read from: the named one, or the hub's copy where it is in the cache."""
+    """The weights file of a spec: the named file, or the hub's cached copy if present."""
     name, _, chosen = rest.partition("@")
     if chosen != PRETRAINED:
         return [Path(chosen)] if chosen else []
@@ -65,13 +64,13 @@ def timm_files(rest: str) -> list[Path]:
     if config is None or not config.hf_hub_id:
         return []
     cached = needed("huggingface_hub", "timm").try_to_load_from_cache
-    found = cached(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
-    return [Path(found)] if isinstance(found, str) else []
+    path = cached(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+    return [Path(path)] if isinstance(path, str) else []
 
 
 def _with_file(timm: Any, name: str, path: Path) -> torch.nn.Module:
     state = read_weights(path)
-    with torch.device("meta"):  # only to learn what its classifier is called
+    with torch.device("meta"):  # only to find the name of the classifier layer
         classifier = _classifier(timm.create_model(name, pretrained=False))
     count = classes_in(state, classifier)
     model: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=count)
@@ -80,7 +79,7 @@ def _with_file(timm: Any, name: str, path: Path) -> torch.nn.Module:
 
 
 def _classifier(model: Any) -> str | None:
-    """The name of the layer that timm calls the classifier."""
+    """The name of the layer that timm declares as the classifier."""
     part = model.get_classifier()
     if isinstance(part, torch.nn.Module):
         name = next((name for name, module in model.named_modules() if module is part), None)

@@ -1,4 +1,4 @@
-"""torchvision's classifiers: `torchvision:NAME[@WEIGHTS]`."""
+"""Classifiers of torchvision: `torchvision:NAME[@WEIGHTS]`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from ._weights import classes_in, fit_weights, fixed_random, last_weighted, read
 
 FORM = "torchvision:NAME[@WEIGHTS]"
 AUXILIARY = {"googlenet": "aux1.", "inception_v3": "AuxLogits."}
-"""How the names of auxiliary heads' weights begin, for the networks that have them."""
+"""Prefixes of the weights of auxiliary heads, by network."""
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
-"""Weights of DenseNets published before 2017 put a dot where module names may have none."""
+"""DenseNet weights published before 2017 contain a dot where module names cannot."""
 
 
 def load_torchvision(rest: str) -> LoadedModel:
-    """A classifier of torchvision. Needs the extra `torchvision`.
+    """Load a classifier of torchvision. Requires the extra `torchvision`.
 
     Args:
-        rest: `NAME`, with random weights, the same every time; `NAME@FILE`, with weights from a file of safetensors
-            or of `torch.save`, read without pickles; `NAME@ENTRY`, with an entry of torchvision's weights enum
-            (`IMAGENET1K_V2`, `DEFAULT`), which torchvision downloads into its cache when it is not there yet.
+        rest: `NAME`: random weights with a fixed seed. `NAME@FILE`: weights from a file of safetensors or `torch.save`,
+            read without pickles. `NAME@ENTRY`: an entry of torchvision's weights enum (`IMAGENET1K_V2`, `DEFAULT`),
+            which torchvision downloads to its cache if needed.
 
     Returns:
-        The model with the preprocessing of the chosen (else the default) entry, and its class names; for a file,
-        ImageNet's if it holds 1000 classes. `default_layer` is left to `explain`: the last at stride 16 that all
-        evidence passes.
+        The model with the preprocessing and class names of the chosen entry (else the default entry). For a file, the
+        class names are those of ImageNet if it has 1000 classes. The default layer is left to `explain`: the last layer
+        at stride 16 that every path passes through.
 
     Raises:
-        ModelError: torchvision is missing or does not load; no such network, entry or file; weights that do not fit.
+        ModelError: torchvision is missing or cannot be imported; an unknown network, entry or file; weights that do not
+            match.
     """
     name, _, chosen = rest.partition("@")
     models = needed("torchvision.models", "torchvision")
@@ -70,7 +71,7 @@ def load_torchvision(rest: str) -> LoadedModel:
 
 
 def torchvision_files(rest: str) -> list[Path]:
-    """The file a spec's weights are read from: the named one, or torchvision's copy in the hub's cache."""
+    """The weights file of a spec: the named file, or torchvision's copy in the hub's cache."""
     name, _, chosen = rest.partition("@")
     if not chosen or (Path(chosen).is_file() and not chosen.isidentifier()):
         return [Path(chosen)] if chosen else []
@@ -79,7 +80,7 @@ def torchvision_files(rest: str) -> list[Path]:
 
 
 def _entry(entries: Any, chosen: str) -> Any:
-    """The weights enum's entry of that name; `None` if it is a file or nothing."""
+    """The entry of the weights enum with this name; `None` for a file or an empty text."""
     if not chosen or (chosen not in entries.__members__ and Path(chosen).is_file()):
         return None
     if chosen not in entries.__members__:
@@ -90,7 +91,7 @@ def _entry(entries: Any, chosen: str) -> Any:
 
 
 def _check_cached(entry: Any) -> None:
-    """Fetch an entry's weights if need be; torchvision then reads its cache itself, which must hold tensors alone."""
+    """Download the weights of an entry if needed, and check that the cached file contains only tensors."""
     try:
         entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -105,7 +106,7 @@ def _check_cached(entry: Any) -> None:
 
 
 def _options(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """What a builder needs so that the weights fit; auxiliary heads take no part in evaluation."""
+    """Builder options required by the weights. Auxiliary heads are not used in evaluation."""
     if name not in AUXILIARY:
         return {}
     return {"aux_logits": any(key.startswith(AUXILIARY[name]) for key in state), "init_weights": not state}
@@ -113,7 +114,7 @@ def _options(name: str, state: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 def _built(models: Any, name: str, state: dict[str, torch.Tensor]) -> torch.nn.Module:
     options = _options(name, state)
-    with torch.device("meta"):  # only to learn what its classifier is called
+    with torch.device("meta"):  # only to find the name of the classifier layer
         classifier = last_weighted(models.get_model(name, weights=None, **options))
     count = classes_in(state, classifier)
     model: torch.nn.Module = models.get_model(

@@ -15,23 +15,23 @@ from ._weights import last_weighted
 FORM = "hf:REPO_OR_FOLDER"
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 SQUASHED_FROM = 384
-"""Pixels from which on ConvNeXt's preprocessing squashes instead of cutting the centre."""
+"""Image size in pixels from which ConvNeXt's preprocessing squashes instead of cropping the centre."""
 
 
 def load_transformers(rest: str) -> LoadedModel:
-    """An image classifier of Transformers. Needs the extra `hf`.
+    """Load an image classifier of Transformers. Requires the extra `hf`.
 
     Args:
         rest: a folder with `config.json`, `preprocessor_config.json` and safetensors, or a repository of the Hugging
-            Face hub, which is downloaded into its cache when it is not there yet. Only safetensors are read, and no
-            code that comes with a repository is run.
+            Face hub, which is downloaded to its cache if needed. Only safetensors are read, and no code of a repository
+            runs.
 
     Returns:
-        The model; its preprocessing from `preprocessor_config.json`; its class names from `config.json`, unless they
+        The model, with preprocessing from `preprocessor_config.json` and class names from `config.json`, unless these
         are only numbered.
 
     Raises:
-        ModelError: Transformers is missing; no such folder or repository; no image classifier, no safetensors.
+        ModelError: Transformers is missing; an unknown folder or repository; not an image classifier; no safetensors.
     """
     transformers = needed("transformers", "hf")
     if not rest:
@@ -42,10 +42,10 @@ def load_transformers(rest: str) -> LoadedModel:
             rest,
             use_safetensors=True,
             trust_remote_code=False,
-            # A config.json can name a repository of compiled attention kernels, which would be fetched and run.
+            # A config.json can name a repository of compiled attention kernels, which would be downloaded and run.
             attn_implementation="eager",
         )
-    except ImportError as error:  # it imports an architecture only when asked for it
+    except ImportError as error:  # Transformers imports an architecture on first use
         raise missing("transformers", "hf", error) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
@@ -62,17 +62,17 @@ def load_transformers(rest: str) -> LoadedModel:
 
 
 def transformers_files(rest: str) -> list[Path]:
-    """The files of a folder, or of the hub's copy of a repository where it is in the cache."""
+    """The files of a folder, or of the hub's cached copy of a repository if present."""
     folder = Path(rest)
     if folder.is_dir():
         return sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors"})
     _check_folder(rest)
     cached = needed("huggingface_hub", "hf").try_to_load_from_cache
-    return [Path(found) for name in FILES if isinstance(found := cached(rest, name), str)]
+    return [Path(file) for name in FILES if isinstance(file := cached(rest, name), str)]
 
 
 def _check_folder(rest: str) -> None:
-    """Say it here: the hub calls a path that is not there a badly written repository."""
+    """Check that a folder exists: the hub's error for a missing path reports an invalid repository name."""
     if rest.startswith((".", "/", "~")) and not Path(rest).is_dir():
         raise ModelError(f"there is no folder {rest!r}; expected {FORM}.")
 
@@ -95,14 +95,14 @@ def _read_preprocessing(transformers: Any, rest: str) -> Preprocessing:
 
 
 def preprocessing_from(config: Mapping[str, Any]) -> Preprocessing:
-    """What a `preprocessor_config.json` says.
+    """Convert the content of a `preprocessor_config.json` to `Preprocessing`.
 
     Args:
-        config: its content. `size` is a number or holds `shortest_edge`, or `height` and `width`; `crop_pct` is
-            ConvNeXt's way of asking for a larger picture whose centre is cut out.
+        config: the content. `size` is a number, or contains `shortest_edge`, or `height` and `width`. `crop_pct` is
+            ConvNeXt's option for a larger picture with a centre crop.
 
     Raises:
-        ModelError: it asks for something that `Preprocessing` does not have.
+        ModelError: the configuration uses a feature that `Preprocessing` does not have.
     """
     size, crop = config.get("size", 224), config.get("crop_size")
     resize: Literal["shortest", "squash", "crop"] = "squash"

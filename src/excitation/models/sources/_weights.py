@@ -1,4 +1,4 @@
-"""Weights from files that hold tensors and nothing else: safetensors, or PyTorch's own format read without pickles."""
+"""Weights from files that contain only tensors: safetensors, or PyTorch's format read without pickles."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from .._loaded import ModelError
 State = dict[str, torch.Tensor]
 
 DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError, struct.error)
-"""What reading a damaged file of `torch.save` runs into: its reader checks little before it acts."""
+"""Errors that PyTorch's reader can raise for a damaged `torch.save` file; it validates little."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training scripts keep the weights beside other things."""
+"""Keys under which training scripts store the weights next to other data."""
 
 
 def read_weights(path: Path) -> State:
-    """Read named tensors.
+    """Read named tensors from a file.
 
     Args:
-        path: `.safetensors`, or any other ending for a file of `torch.save`, which is read with `weights_only=True`:
-            nothing in it is run.
+        path: a `.safetensors` file, or any other name for a `torch.save` file. The latter is read with
+            `weights_only=True`, so that no code in it runs.
+
+    Returns:
+        Tensors by name.
 
     Raises:
-        ModelError: no such file, not whole, or it holds something other than named tensors.
+        ModelError: the file is missing or incomplete, or contains anything other than named tensors.
     """
     if not path.is_file():
         raise ModelError(f"weights {path}: no such file.")
@@ -43,7 +46,7 @@ def read_weights(path: Path) -> State:
             raise ModelError(f"weights {path}: not a whole safetensors file: {error}.") from error
     _check_archive(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"weights {path} hold more than tensors, which would have to be run to be read; save the state_dict alone,"
@@ -51,53 +54,53 @@ def read_weights(path: Path) -> State:
         ) from error
     except DAMAGE as error:
         raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
-    return _tensors(found, path)
+    return _tensors(content, path)
 
 
-def _tensors(found: object, path: Path) -> State:
+def _tensors(content: object, path: Path) -> State:
     for key in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(item, torch.Tensor) for item in found.values()):
-        raise ModelError(f"weights {path} hold {type(found).__name__}; named tensors (a state_dict) expected.")
-    for key, item in found.items():
-        # A tensor can be stored as one number, repeated without end: its copy in a network would fill the memory.
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(item, torch.Tensor) for item in content.values()):
+        raise ModelError(f"weights {path} hold {type(content).__name__}; named tensors (a state_dict) expected.")
+    for key, item in content.items():
+        # A tensor can be stored as one number with stride zero; its copy in a network would fill the memory.
         plain = item.layout is torch.strided and not item.is_quantized
         if not plain or item.untyped_storage().nbytes() < item.numel() * item.element_size():
             raise ModelError(
                 f"weights {path}: {ascii(key)[:100]} has {item.numel()} numbers and stores fewer; save plain dense"
                 " tensors, or safetensors."
             )
-    state = {str(key): item for key, item in found.items()}
-    if state and all(key.startswith("module.") for key in state):  # of DataParallel
+    state = {str(key): item for key, item in content.items()}
+    if state and all(key.startswith("module.") for key in state):  # prefix of DataParallel
         state = {key.removeprefix("module."): item for key, item in state.items()}
     return state
 
 
 def _check_archive(path: Path) -> None:
-    """PyTorch stores its records as they are; a packed one could unpack to a thousand times the file's size.
+    """Check that the records of an archive are not compressed. A compressed record could expand to 1000 times its size.
 
     Raises:
-        ModelError: records are packed, or larger together than the file.
+        ModelError: records are compressed, or together larger than the file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error):
-        return  # PyTorch's older format, or no file of PyTorch, which torch.load tells
+        return  # PyTorch's older format, or another file, for which torch.load raises an error
     packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if packed or sum(record.file_size for record in records) > path.stat().st_size:
         raise ModelError(f"weights {path}: its records are packed, which torch.save never does; save it again with it.")
 
 
 def fit_weights(model: torch.nn.Module, state: State, path: Path) -> None:
-    """Put weights into a model; every one must be there and fit.
+    """Load weights into a model. Every weight must be present and have the right shape.
 
-    Counters of batch norms, which evaluation does not use, may be missing, and so may the further names of a tensor
-    that several modules share: safetensors keeps it once.
+    Some entries may be missing: counters of batch normalisations, which evaluation does not use, and further names of
+    shared tensors, which safetensors stores once.
 
     Raises:
-        ModelError: a weight is missing, left over, or of another shape.
+        ModelError: a weight is missing, unused, or has another shape.
     """
     own = model.state_dict()
     given = {own[key].data_ptr() for key in state if key in own}
@@ -116,20 +119,20 @@ def fit_weights(model: torch.nn.Module, state: State, path: Path) -> None:
 
 @contextmanager
 def fixed_random() -> Iterator[None]:
-    """Random weights made in this block are the same every time; the caller's random numbers go on undisturbed."""
+    """A context in which random weights are the same every time. Afterwards the caller's random state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
 
 
 def last_weighted(model: torch.nn.Module) -> str | None:
-    """Name of the last linear or convolutional layer in the order of definition: a classifier's own, as a rule."""
+    """The name of the last linear or convolution layer in the order of definition, usually the classifier."""
     kinds = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
     return next((name for name, part in reversed(list(model.named_modules())) if isinstance(part, kinds)), None)
 
 
 def classes_in(state: Mapping[str, torch.Tensor], layer: str | None) -> int | None:
-    """How many classes the weights of a classifier layer are for, if they are among them."""
+    """The number of classes of a classifier layer, if its weights are in the file."""
     weight = None if layer is None else state.get(f"{layer}.weight")
     return None if weight is None else len(weight)
 

@@ -1,4 +1,4 @@
-"""The symbol world's classifiers: a small GoogLeNet and a small residual network."""
+"""The classifiers of the symbol world: a small GoogLeNet and a small residual network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..._errors import ExcitationError
 
 
 class Rectified(nn.Module):
-    """A convolution and its ReLU, in training with a batch normalisation between them that is folded away later."""
+    """A convolution and a ReLU. In training, a batch normalisation lies between them, which is folded away later."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, batch_norm: bool = False
@@ -26,7 +26,7 @@ class Rectified(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, Fig. 2b)."""
+    """Four parallel branches (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, Fig. 2b)."""
 
     def __init__(self, inputs: int, sizes: tuple[int, int, int, int, int, int], *, batch_norm: bool = False) -> None:
         """`sizes`: channels of 1x1; 3x3 reduce and 3x3; 5x5 reduce and 5x5; pool projection."""
@@ -42,7 +42,7 @@ class Inception(nn.Module):
         self.channels = one + three + five + pool
 
     def forward(self, x: Float[torch.Tensor, "image _ height width"]) -> Float[torch.Tensor, "image _ height width"]:
-        """All branches, concatenated by channel."""
+        """All branches, concatenated along the channel axis."""
         return torch.cat(
             [
                 self.branch1x1(x),
@@ -55,14 +55,14 @@ class Inception(nn.Module):
 
 
 class SymbolNet(nn.Module):
-    """A GoogLeNet in small, for pictures of 160 pixels' shortest side and more.
+    """A small GoogLeNet for images with a shortest side of at least 160 pixels.
 
     Convolution, ReLU, local response normalisation, max pooling, inception modules, global average pooling, one linear
-    layer. Scores are logits: what they say about one class is independent of the others.
+    layer. Scores are independent logits of the classes (multi-label).
     """
 
     def __init__(self, classes: int, *, batch_norm: bool = False) -> None:
-        """`batch_norm`: with batch normalisations, as it is trained; `folded` takes them out again."""
+        """`batch_norm`: whether to include batch normalisations, as in training; `folded` removes them."""
         super().__init__()
         self.conv1 = Rectified(3, 24, 5, 2, batch_norm=batch_norm)
         self.pool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -83,7 +83,7 @@ class SymbolNet(nn.Module):
     def forward(
         self, images: Float[torch.Tensor, "image 3 height width"]
     ) -> Float[torch.Tensor, "image classes *positions"]:
-        """Logits from RGB pictures, -1 to 1; with positions where `eb.convolutional` has changed the head."""
+        """Logits of RGB images with values in [-1, 1]; with spatial dimensions if the head is fully convolutional."""
         x = self.norm1(self.pool1(self.conv1(images)))
         x = self.norm2(self.pool2(self.conv2(self.conv2_reduce(x))))
         x = self.pool3(self.inception_3b(self.inception_3a(x)))
@@ -92,7 +92,7 @@ class SymbolNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a skip connection (He et al., "Deep Residual Learning", CVPR 2016, Fig. 2)."""
+    """Two convolutions in parallel to a skip connection (He et al., "Deep Residual Learning", CVPR 2016, Fig. 2)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Residual(nn.Module):
 
 
 class SymbolResNet(nn.Module):
-    """A residual network in small, with batch normalisations that stay."""
+    """A small residual network; its batch normalisations are kept."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -127,23 +127,23 @@ class SymbolResNet(nn.Module):
     def forward(
         self, images: Float[torch.Tensor, "image 3 height width"]
     ) -> Float[torch.Tensor, "image classes *positions"]:
-        """Logits from RGB pictures, -1 to 1; with positions where `eb.convolutional` has changed the head."""
+        """Logits of RGB images with values in [-1, 1]; with spatial dimensions if the head is fully convolutional."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.classifier(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
 def folded(trained: SymbolNet) -> SymbolNet:
-    """The same network without batch normalisations: each is a scale and a shift of the convolution before it.
+    """Fold the batch normalisations of a network into the convolutions before them.
 
     Args:
-        trained: in evaluation mode, made with `batch_norm=True`.
+        trained: a network in evaluation mode, created with `batch_norm=True`.
 
     Returns:
-        A new network that gives the same scores.
+        A new network with the same scores.
 
     Raises:
-        ExcitationError: it is in training mode.
+        ExcitationError: the network is in training mode.
     """
     if trained.training:
         raise ExcitationError("the network is in training mode; call eval() first, its statistics are not final.")

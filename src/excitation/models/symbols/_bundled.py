@@ -1,4 +1,4 @@
-"""The trained classifiers that come with the package: `--model symbols`, `symbols:resnet`, `symbols:tags`."""
+"""The trained classifiers that are part of this package: `--model symbols`, `symbols:resnet`, `symbols:tags`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._loaded import LoadedModel, ModelError, Preprocessing
 from ._architecture import SymbolNet, SymbolResNet
 
 CLASS_NAMES = (*SYMBOL_NAMES, *COLOUR_NAMES)
-"""The outputs of the first two: forty symbols, then eight colours."""
+"""Classes of the first two networks: forty symbols, followed by eight colours."""
 
 PREPROCESSING = Preprocessing(size=(160, 160), scale=1 / 127.5, mean=(1.0, 1.0, 1.0))
-"""Pictures keep their size up to a shortest side of 160 pixels, on which the networks were trained."""
+"""Pictures keep their size up to a shortest side of 160 pixels, the size in training."""
 
 
 NETWORKS: dict[str, tuple[Callable[[int], nn.Module], str, str]] = {
@@ -27,21 +27,21 @@ NETWORKS: dict[str, tuple[Callable[[int], nn.Module], str, str]] = {
     "tags": (SymbolNet, "tags.safetensors", "inception_3b"),
     "resnet": (SymbolResNet, "resnet.safetensors", "layer2"),
 }
-"""By what follows `symbols:` in a spec: network, weights beside this file, and the layer maps are taken at."""
+"""Network, weights file and default layer, by the text after `symbols:` in a spec."""
 
 
 def load_symbols(rest: str = "") -> LoadedModel:
-    """One of the symbol world's networks with its trained weights; no download.
+    """Load one of the symbol world's networks with its trained weights, without a download.
 
     Args:
-        rest: what follows `symbols:` in a spec: nothing for the small GoogLeNet, `resnet` for the residual network,
+        rest: the text after `symbols:` in a spec: empty for the small GoogLeNet, `resnet` for the residual network,
             `tags` for the GoogLeNet fine-tuned on noisy tags, whose classes are words.
 
     Returns:
-        Scores are logits. Pictures are prepared as `PREPROCESSING` says.
+        The model with the preprocessing `PREPROCESSING`; its scores are logits.
 
     Raises:
-        ModelError: there is no such network.
+        ModelError: an unknown network.
     """
     if rest not in NETWORKS:
         raise ModelError(
@@ -58,6 +58,6 @@ def load_symbols(rest: str = "") -> LoadedModel:
 
 
 def _stored_names(path: Path) -> tuple[str, ...]:
-    """The class names that a file of `excitation train` holds."""
+    """The class names in a file written by `excitation train`."""
     with safetensors.safe_open(path, "pt") as file:
         return tuple(json.loads(file.metadata()["classes"]))
