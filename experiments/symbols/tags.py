@@ -33,7 +33,7 @@ def main(
     threshold: Annotated[int, typer.Option(help="Of the dictionary.")] = 100,
     rate: Annotated[float, typer.Option(help="Learning rate at first.")] = 0.01,
     batch: Annotated[int, typer.Option(help="Pictures in a step.")] = 32,
-    passes: Annotated[int, typer.Option(help="At most.")] = 8,
+    passes: Annotated[int, typer.Option(help="At most.")] = 6,
     every: Annotated[int, typer.Option(help="Steps between looks at held-out users.")] = 100,
     scratch: Annotated[bool, typer.Option(help="Random weights at first, not those of `symbols`.")] = False,
     judged: Annotated[int, typer.Option(help="Scenes of val to measure on.")] = 1000,

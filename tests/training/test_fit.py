@@ -47,6 +47,15 @@ def network(seed=0, dropout=0.2):
     )
 
 
+def test_the_last_interval_can_be_shorter(tmp_path):
+    """160 examples in batches of 16 are 10 steps: intervals of 8 and 2. The loss is a mean over steps in both."""
+    options = Options(rate=1e-9, batch=16, passes=1, every=8)
+    fit(network(dropout=0.0), problem(160, 0), problem(80, 1), tmp_path, options)
+    rows = read_log(tmp_path)
+    assert [int(row["step"]) for row in rows] == [8, 10]
+    assert float(rows[1]["loss"]) == pytest.approx(float(rows[0]["loss"]), rel=0.2)
+
+
 def test_it_learns_and_says_what_it_did(tmp_path):
     model, told = network(), []
     options = Options(rate=0.1, batch=16, passes=20, every=10)

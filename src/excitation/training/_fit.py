@@ -146,7 +146,7 @@ class _Fit:
                 loss = self._one(wrapped, batch)
                 self._seconds = begun + time.perf_counter() - session
                 if self._step % every == 0 or self._step == steps:
-                    self._look(number, every)
+                    self._look(number)
                     self._seconds = begun + time.perf_counter() - session
                     self._save(last=self._step == steps or self._ended())
                 if self._told is not None and self._place.first:
@@ -200,7 +200,7 @@ class _Fit:
         self._sum += total
         return total
 
-    def _look(self, number: int, every: int) -> None:
+    def _look(self, number: int) -> None:
         """Measure on the held-out examples; keep the weights if they are the best so far."""
         scores, labels = predict(self._model, self._held_out, self._options.batch, self._place.device)
         loss = float(_cross_entropy(scores, labels))
@@ -214,9 +214,10 @@ class _Fit:
             weights = {name: item.detach().cpu().clone() for name, item in self._model.state_dict().items()}
             self._best = {"step": self._step, "weights": weights, "precisions": precisions.tolist(), "loss": loss}
         known = precisions[np.isfinite(precisions)]
+        taken = self._step - (self._rows[-1]["step"] if self._rows else 0)  # fewer at the end of a run
         self._rows.append(
             {
-                "step": self._step, "pass": number + 1, "rate": rate, "loss": self._sum / every, "held_out_loss": loss,
+                "step": self._step, "pass": number + 1, "rate": rate, "loss": self._sum / taken, "held_out_loss": loss,
                 "held_out_precision": float(known.mean()) if len(known) else float("nan"),
                 "seconds": round(self._seconds, 1),
             }
