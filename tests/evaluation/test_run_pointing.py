@@ -227,7 +227,7 @@ def test_a_method_that_worked_before_is_not_given_up(tmp_path, world):
 
 def test_a_changed_package_is_noted_and_not_refused(tmp_path, world, monkeypatch):
     """A file of before this was noted is one more."""
-    from excitation.evaluation import _identity, _running, pointing_table
+    from excitation.evaluation import _game, _identity, pointing_table
 
     real, out = _identity.environment, tmp_path / "run"
 
@@ -236,7 +236,7 @@ def test_a_changed_package_is_noted_and_not_refused(tmp_path, world, monkeypatch
             if state.done == state.earlier + 3:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(_running, "environment", lambda device: {**real(device), **more})
+        monkeypatch.setattr(_game, "environment", lambda device: {**real(device), **more})
         with pytest.raises(KeyboardInterrupt):
             play(out, world, methods={"centre": Centre()}, progress=stop)
         return read_results(out)

@@ -11,9 +11,6 @@ from ._results import Results, told_places
 from ._sqlite import Row
 from ._statistics import Outcomes
 
-POINTING = ("pointing", "layers", "contrast")
-"""Games whose rows are points."""
-
 OWN = ("mwp", "c-mwp", "r-mwp")
 """Excitation Backprop's own methods, the last rows."""
 
@@ -37,27 +34,13 @@ def value(row: Row) -> float:
     return 0.0 if row.value is None else row.value
 
 
-def game_of(run: Results) -> str:
-    """Which game was played."""
-    return str(run.configuration.get("game"))
-
-
-def by_method(
-    run: Results, several: Collection[str] | None = None, games: Collection[str] = POINTING
-) -> dict[str, list[Row]]:
+def by_method(run: Results, several: Collection[str] | None = None) -> dict[str, list[Row]]:
     """Rows of each method; of each method and layer where it has several.
 
     Args:
         run: results of a game.
         several: methods whose layers are told apart; those that were asked at several in this run if not given.
-        games: that are expected.
-
-    Raises:
-        ExcitationError: another game.
     """
-    if game_of(run) not in games:
-        wanted = "the pointing game" if "pointing" in games else " or ".join(games)
-        raise ExcitationError(f"{run.path}: holds results of {game_of(run)!r}, not of {wanted}.")
     found: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
         found.setdefault((row.method, row.layer), []).append(row)
@@ -137,19 +120,6 @@ def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measur
     """All pairs, or the difficult ones; `None` if there are none."""
     pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
     return Outcomes.from_pairs(pairs) if pairs else None
-
-
-def all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
-    """Of each method of the pointing game.
-
-    Raises:
-        ExcitationError: there are no such pairs.
-    """
-    found = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}
-    judged = {name: item for name, item in found.items() if item is not None}
-    if not judged:
-        raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
-    return judged
 
 
 def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, ...]:
