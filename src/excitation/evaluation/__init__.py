@@ -1,6 +1,7 @@
 """Measuring: the pointing game and its companions, the store of their results, and their tables."""
 
 from .._maps import ALPHAS, boxes_of_map
+from ._classes import Probability, probabilities
 from ._deletion import Curve, deletion, insertion, run_deletion
 from ._game import Progress
 from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, run_grid, share_in_box, square, sure_photos
@@ -18,15 +19,13 @@ from ._localization import AlphaSearch, best_overlap, overlap, search_alpha
 from ._methods import Centre, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, energy_in_region, is_hit, point_of_map, region
 from ._pointing_game import category_figure, category_table, comparison_table, pointing_table, run_pointing
-from ._probabilities import Probability, probabilities
 from ._report import PublishedFigures, paper_figures, read_published, report_tables
-from ._report_choice import choose_rows
 from ._results import Results, merge_results, read_results
+from ._rows import choose_rows
 from ._run_localization import Localized, alpha_figure, localization_table, localized, run_localization
 from ._setup import gaussian_blur
-from ._sqlite import Row, StoreError
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
-from ._store import Store, open_store
+from ._store import Row, Store, StoreError, open_store
 from ._tables import Cell, Table, as_csv
 
 __all__ = [

@@ -16,14 +16,14 @@ from .._maps import enlarge_map
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..models._loaded import LoadedModel
+from ._classes import Mixture, Probability, probabilities
 from ._game import Column, Game, Progress
 from ._method_runner import AnyMethod
-from ._probabilities import Mixture, Probability, probabilities
 from ._results import Results
 from ._rows import value
 from ._running import Layers, LeftOut
 from ._setup import SHORTEST, Pairs, gaussian_blur, set_up, shortest_side
-from ._sqlite import Row
+from ._store import Row
 
 STEPS = 50
 

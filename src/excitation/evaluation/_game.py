@@ -15,14 +15,13 @@ from matplotlib.figure import Figure
 
 from .._checks import check_path
 from .._errors import ExcitationError
-from ._identity import environment
+from ._configuration import environment
 from ._results import Results, read_results
 from ._rows import Measure, by_method, headings_of, hit, notes_of, ordered, outcomes_of, told_apart
 from ._running import LeftOut, device_of
 from ._setup import Setup
-from ._sqlite import Row
 from ._statistics import SAMPLES, Average, accuracy, interval
-from ._store import open_store
+from ._store import Row, open_store
 from ._tables import EMPTY, Cell, Table, percent
 
 

@@ -18,17 +18,16 @@ from ..data._annotations import PixelBox
 from ..data._dataset import AnnotatedImages
 from ..data._mapping import category_target
 from ..models._loaded import LoadedModel
-from ._classes import FindClasses
+from ._classes import FindClasses, Probability, probabilities
+from ._configuration import hash_content
 from ._game import Column, Game, Progress
-from ._identity import hash_content
 from ._method_runner import AnyMethod
 from ._pointing import point_of_map
-from ._probabilities import Probability, probabilities
 from ._results import Results
 from ._rows import value
 from ._running import Layers, LeftOut, device_of
 from ._setup import set_up, squashed
-from ._sqlite import Row
+from ._store import Row
 
 CELL = 224
 """Side of a photo in a mosaic, in pixels."""

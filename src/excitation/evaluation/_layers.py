@@ -28,8 +28,8 @@ from ._rows import (
     with_several_layers,
 )
 from ._setup import shortest_side
-from ._sqlite import Row
 from ._statistics import SAMPLES, Average, Interval, accuracy, interval
+from ._store import Row
 from ._tables import EMPTY, Cell, Table, percent
 
 

@@ -23,18 +23,18 @@ from ..data._dataset import AnnotatedImages, Truth
 from ..data._difficult import is_difficult
 from ..models._loaded import LoadedModel
 from ._charts import STYLE, colour
+from ._classes import Mixture
+from ._configuration import hash_content
 from ._game import Column, Game, Progress, score_table
-from ._identity import hash_content
 from ._method_runner import AnyMethod
 from ._methods import Centre
 from ._pointing import Tolerance, energy_in_region, is_hit, point_of_map, region
-from ._probabilities import Mixture
 from ._results import Results
 from ._rows import OWN, by_method, heading_of, notes_of, outcomes_of, row_name, value
 from ._running import Layers, LeftOut
 from ._setup import SHORTEST, Pairs, set_up, shortest_side
-from ._sqlite import Row
 from ._statistics import SAMPLES, Accuracy, Average, Outcomes, accuracy, compare, wins
+from ._store import Row
 from ._tables import EMPTY, Cell, Table
 
 SUBSETS = (("All", False), ("Diff.", True))

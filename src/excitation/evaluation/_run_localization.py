@@ -19,16 +19,16 @@ from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..models._loaded import LoadedModel
 from ._charts import STYLE, colour, one_axes
+from ._classes import Mixture
 from ._game import Game, Progress
 from ._localization import OVERLAP, AlphaSearch, best_overlap, search_alpha
 from ._method_runner import AnyMethod
-from ._probabilities import Mixture
 from ._results import Results
 from ._rows import by_method, heading_of, headings_of, held_out_images, images_with_rows, notes_of, ordered, told_apart
 from ._running import Layers, LeftOut
 from ._setup import Pairs, set_up, squashed
-from ._sqlite import Row
 from ._statistics import SAMPLES, Average, Interval, Outcomes, accuracy, interval
+from ._store import Row
 from ._tables import EMPTY, Cell, Table, percent
 
 HELD_OUT = 5

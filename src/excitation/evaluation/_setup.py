@@ -19,13 +19,12 @@ from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
 from ..methods import blur as smooth_planes
 from ..models._loaded import LoadedModel, Preprocessing
-from ._classes import Classes, classes_of
-from ._identity import hash_content, hash_model
+from ._classes import Classes, Mixture, classes_of, mixed_by_probability
+from ._configuration import hash_content, hash_model
 from ._method_runner import Answer, AnyMethod, MethodRunner
 from ._methods import Centre, ManyLayers, Method, describe_method
-from ._probabilities import Mixture, mixed_by_probability
 from ._running import Layers, LeftOut, layers_of, pairs_of
-from ._sqlite import Row
+from ._store import Row
 
 BLUR = 0.02
 """Deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
