@@ -239,18 +239,13 @@ def own_places(
     found: dict[OwnPlace, str] = {}
     places = {}
     for name, method in methods.items():
-        place = own_place(method)
+        place = find_method(method.name).place if isinstance(method, NamedMethod) else None
         if place is None:
             continue
         if place not in found:
             found[place] = _layer_of(request, place)
         places[name] = found[place]
     return places
-
-
-def own_place(method: object) -> OwnPlace | None:
-    """How a method chooses its layer; `None` if that is not known, or it has none."""
-    return find_method(method.name).place if isinstance(method, NamedMethod) else None
 
 
 def _layer_of(request: Request, place: OwnPlace) -> str:

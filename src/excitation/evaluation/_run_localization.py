@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import matplotlib.style
 import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from .._checks import check_number
@@ -177,7 +176,7 @@ def localized(
                 f"{run.path}: the {len(run.finished)} images that are finished give {name} {len(first)} boxes among"
                 f" the held-out ones (every {step}-th) and {len(others)} among the others; more images are needed."
             )
-        search = search_alpha(_overlaps(first), alphas, least=least)
+        search = search_alpha(np.array([row.series for row in first], dtype=np.float64), alphas, least=least)
         place = alphas.index(search.alpha)
         wrong = Outcomes.from_pairs((row.image, row.category, row.series[place] < least) for row in others)
         # ImageNet's error counts images alike, whatever their class.
@@ -257,7 +256,3 @@ def alpha_figure(run: Results) -> Figure:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set_title(heading_of(run), loc="left")
     return figure
-
-
-def _overlaps(rows: Sequence[Row]) -> Float[np.ndarray, "image alpha"]:
-    return np.array([row.series for row in rows], dtype=np.float64)
