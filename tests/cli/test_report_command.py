@@ -88,7 +88,7 @@ def test_options_for_other_games_are_refused(run, tmp_path):
     for words, said in (
         (
             ["--categories"],
-            "--categories is for runs of pointing or layers or contrast; the given ones are of deletion.",
+            "--categories is for runs of pointing or contrast or layers; the given ones are of deletion.",
         ),
         (["--against", "mwp"], "--against is for runs of"),
         (["--held-out", 2], "--held-out is for runs of pointing;"),

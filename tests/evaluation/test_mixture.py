@@ -10,7 +10,7 @@ import excitation as eb
 from excitation.core import rivals_signal, top_down_signal
 from excitation.data._mapping import category_target
 from excitation.evaluation import report_tables, run_deletion, run_localization, run_pointing
-from excitation.evaluation._probabilities import mixed_by_probability
+from excitation.evaluation._classes import mixed_by_probability
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed", exc_type=ImportError)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from excitation.data import read_coco
 from excitation.evaluation import NamedMethod, merge_results, pointing_table, read_results
-from excitation.evaluation._places import own_places
+from excitation.evaluation._method_runner import own_places
 from excitation.evaluation._results import told_places
 from excitation.methods import NotApplicableError, find_method, list_methods
 from excitation.models._loaded import LoadedModel, Preprocessing

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from excitation.cli import _console, _progress
 from excitation.cli._progress import ProgressDisplay, duration
-from excitation.evaluation import _run_grid, _running
+from excitation.evaluation import _game, _grid
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     """A clock that stands still."""
     found = SimpleNamespace(now=0.0)
     found.perf_counter = found.monotonic = lambda: found.now
-    for module in (_running, _run_grid, _progress):
+    for module in (_game, _grid, _progress):
         monkeypatch.setattr(module, "time", found)
     return found
 
@@ -92,13 +92,13 @@ def test_a_resumed_run_goes_by_its_own_pace(tmp_path, world, clock, terminal):
 
 def test_photos_are_counted_before_the_first_mosaic(tmp_path, clock, terminal, monkeypatch):
     single = make_single(tmp_path / "coco")
-    real = _run_grid.probabilities
+    real = _grid.probabilities
 
     def slowly(*words):
         clock.now += 40
         return real(*words)
 
-    monkeypatch.setattr(_run_grid, "probabilities", slowly)
+    monkeypatch.setattr(_grid, "probabilities", slowly)
     states, bars = [], []
     with ProgressDisplay("grid") as display:
 

@@ -23,7 +23,7 @@ from excitation.evaluation import (
     region,
     run_pointing,
 )
-from excitation.evaluation._identity import environment, hash_files, hash_model, hash_sources
+from excitation.evaluation._configuration import environment, hash_files, hash_model, hash_sources
 from excitation.methods import find_method
 from excitation.models._loaded import LoadedModel, Preprocessing
 
@@ -227,25 +227,25 @@ def test_a_method_that_worked_before_is_not_given_up(tmp_path, world):
 
 def test_a_changed_package_is_noted_and_not_refused(tmp_path, world, monkeypatch):
     """A file of before this was noted is one more."""
-    from excitation.evaluation import _identity, _running, pointing_table
+    from excitation.evaluation import _configuration, _game, pointing_table
 
-    real, out = _identity.environment, tmp_path / "run"
+    real, out = _configuration.environment, tmp_path / "run"
 
     def session(**more):
         def stop(state):
             if state.done == state.earlier + 3:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(_running, "environment", lambda device: {**real(device), **more})
+        monkeypatch.setattr(_game, "environment", lambda device: {**real(device), **more})
         with pytest.raises(KeyboardInterrupt):
             play(out, world, methods={"centre": Centre()}, progress=stop)
         return read_results(out)
 
-    monkeypatch.setattr(_identity, "hash_sources", lambda: "aaaa")
+    monkeypatch.setattr(_configuration, "hash_sources", lambda: "aaaa")
     session()
     results = session()
     assert [item["sources"] for item in results.environments] == ["aaaa"]
-    monkeypatch.setattr(_identity, "hash_sources", lambda: "bbbb")
+    monkeypatch.setattr(_configuration, "hash_sources", lambda: "bbbb")
     results = session()
     assert [item["sources"] for item in results.environments] == ["aaaa", "bbbb"]
     assert "made under 2 different sets of versions" in " ".join(pointing_table([results]).notes)

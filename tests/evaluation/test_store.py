@@ -11,7 +11,7 @@ import pytest
 from writers import UNITS, write_units
 
 from excitation.evaluation import StoreError, merge_results, open_store, read_results
-from excitation.evaluation._sqlite import Row
+from excitation.evaluation._store import Row
 
 WORLD = {"model": "abc", "methods": ["mwp"], "tolerance": {"radius": 15}}
 

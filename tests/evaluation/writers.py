@@ -26,8 +26,7 @@ UNITS = 600
 
 def write_units(path: str, units: int | str = UNITS) -> None:
     """A run in small: rows that depend on the unit alone, but for the time."""
-    from excitation.evaluation._sqlite import Row
-    from excitation.evaluation._store import open_store
+    from excitation.evaluation._store import Row, open_store
 
     units = int(units)
     with open_store(path, {"seed": 7}, planned=units) as store:

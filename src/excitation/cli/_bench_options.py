@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from .._errors import ExcitationError
+from ._options import ModelSpec
 
 if TYPE_CHECKING:
     from ..core import SpatialWeighting
     from ..evaluation._method_runner import AnyMethod
+
+
+class Parts(str, Enum):
+    """Of a category's classes in its target."""
+
+    equal = "equal"
+    probability = "probability"
+
+
+class Truth(str, Enum):
+    """What counts as an instance's place."""
+
+    segments = "segments"
+    boxes = "boxes"
+
+
+class Frame(str, Enum):
+    """Whose pixels a tolerance is in."""
+
+    picture = "picture"
+    input = "input"
+
+
+class Shape(str, Enum):
+    """Of the tolerance."""
+
+    disc = "disc"
+    square = "square"
+
+
+class Kind(str, Enum):
+    """What class scores are."""
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+    score = "score"
+
 
 DataSpec = Annotated[
     str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
@@ -42,13 +81,6 @@ Mapping = Annotated[
     Path | None,
     typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
 ]
-
-
-class Parts(str, Enum):
-    """Of a category's classes in its target."""
-
-    equal = "equal"
-    probability = "probability"
 
 
 MixtureName = Annotated[
@@ -84,6 +116,128 @@ Network = Annotated[
     str | None,
     typer.Option("--network", metavar="NAME", help="What tables call the model.", show_default=False),
 ]
+Difficult = Annotated[
+    Path | None,
+    typer.Option("--difficult", metavar="FILE", help="A list of difficult images instead of the paper's rule: id, then"
+                 " 0 or 1 per category.", show_default=False),
+]  # fmt: skip
+Places = Annotated[
+    Truth | None, typer.Option("--truth", help="Segments or boxes; the data set's own.", show_default=False)
+]
+Radius = Annotated[float, typer.Option("--tolerance", metavar="PIXELS", min=0, help="How far a point may be off.")]
+InFrame = Annotated[Frame, typer.Option("--frame", help="Whose pixels the tolerance is in.")]
+InShape = Annotated[Shape, typer.Option("--shape", help="Disc: Euclidean distance.")]
+Crowds = Annotated[bool, typer.Option("--crowds/--no-crowds", help="Whether COCO's crowds count as instances that a"
+                      " point can hit. For what is difficult they always count: the paper's rule takes the whole area"
+                      " of a category in the picture.")]  # fmt: skip
+ScoreKind = Annotated[
+    Kind,
+    typer.Option("--probability", help="What makes probabilities of the scores: softmax over classes, sigmoid for"
+                 " classes that are independent, score if they are probabilities already."),
+]  # fmt: skip
+SweptLayers = Annotated[
+    str | None,
+    typer.Option("--layer", metavar="NAMES", help="With commas between; all that all evidence passes through if"
+                 " left out.", show_default=False),
+]  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class RunOptions:
+    """What every game asks for; `excitation bench GAME --help` says what each is."""
+
+    data: DataSpec
+    model: ModelSpec
+    out: Out
+    methods: MethodNames
+    layer: LayerNames = None
+    spatial: Spatial = "response"
+    mapping: Mapping = None
+    limit: Limit = None
+    shard: Shard = None
+    network: Network = None
+
+    def read(self) -> dict[str, Any]:
+        """The arguments of every run, read in the order in which they are cheap.
+
+        Raises:
+            ExcitationError: one of them cannot be read.
+        """
+        from ..data import open_data, read_mapping
+        from ..models._catalogue import load_model
+
+        shard = read_shard(self.shard)
+        methods, layers = self.read_methods()
+        mapping = None if self.mapping is None else read_mapping(self.mapping)
+        data = open_data(self.data)
+        return {
+            "model": load_model(self.model), "data": data, "methods": methods, "layers": layers, "out": self.out,
+            "mapping": mapping, "limit": self.limit, "shard": shard, "network": self.network,
+        }  # fmt: skip
+
+    def read_methods(self) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
+        """Methods by the names that tables show, and the layers of each, as `read_methods` raises."""
+        return read_methods(self.methods, self.layer, self.spatial)
+
+
+@dataclass(kw_only=True)
+class PictureOptions(RunOptions):
+    """Of games that ask for each category of a picture."""
+
+    mixture: MixtureName = Parts.equal
+
+    def read(self) -> dict[str, Any]:
+        """As `RunOptions.read`."""
+        return {**super().read(), "mixture": self.mixture.value}
+
+
+@dataclass(kw_only=True)
+class PointOptions(PictureOptions):
+    """Of the pointing game."""
+
+    shortest: Shortest = 224
+    difficult: Difficult = None
+    truth: Places = None
+    tolerance: Radius = 15
+    frame: InFrame = Frame.picture
+    shape: InShape = Shape.disc
+    crowds: Crowds = True
+
+    def read(self) -> dict[str, Any]:
+        """As `RunOptions.read`."""
+        from ..data import read_difficult_list
+        from ..evaluation import Tolerance
+
+        given = super().read()
+        categories = given["data"].categories
+        return {
+            **given,
+            "shortest": self.shortest,
+            "difficult": None if self.difficult is None else read_difficult_list(self.difficult, categories),
+            "truth": None if self.truth is None else self.truth.value,
+            "tolerance": Tolerance(self.tolerance, self.shape.value, self.frame.value),
+            "crowds": self.crowds,
+        }
+
+
+@dataclass(kw_only=True)
+class SweepOptions(PointOptions):
+    """Of the layer sweep, which takes its layers for all methods alike."""
+
+    layer: SweptLayers = None
+
+    def read(self) -> dict[str, Any]:
+        """As `RunOptions.read`; methods without layers of their own are asked at all of the sweep's."""
+        from ..evaluation import sweep_layers
+
+        given = super().read()
+        swept = tuple(split(self.layer or "")) or sweep_layers(given["model"], given["data"], self.shortest)
+        layers = {name: swept if places == (None,) else places for name, places in given["layers"].items()}
+        return {**given, "layers": layers}
+
+    def read_methods(self) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
+        """As `RunOptions.read_methods`."""
+        return read_methods(self.methods, None, self.spatial)
 
 
 def read_shard(text: str | None) -> tuple[int, int]:

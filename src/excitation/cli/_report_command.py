@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +15,6 @@ from ._console import answer, report_line
 
 if TYPE_CHECKING:
     from ..evaluation import PublishedFigures, Results, Table
-
-
-DRAWN = ("pointing", "contrast", "layers", "localization")
-"""Games that have a figure."""
 
 
 class Form(str, Enum):
@@ -158,16 +153,16 @@ def _beside(
 ) -> list[Table]:  # fmt: skip
     """What was asked for beside the main tables, run by run."""
     from ..evaluation import as_sweep, category_table, comparison_table, layer_tables
-    from ..evaluation._rows import POINTING, game_of
+    from ..evaluation._games import game_of
 
     tables = []
     for run in results:
-        if held_out is not None and game_of(run) == "pointing":
+        if held_out is not None and game_of(run).sweepable:
             tables += layer_tables(as_sweep(run, held_out), average=average.value, difficult=difficult)[1:]
     for run in results:
-        if game_of(run) in POINTING and categories:
+        if game_of(run).points and categories:
             tables.append(category_table(run, difficult=difficult))
-        if game_of(run) in POINTING:
+        if game_of(run).points:
             tables += [comparison_table(run, row, average=average.value, difficult=difficult) for row in against]
     return tables
 
@@ -180,14 +175,15 @@ def _check_games(
     Raises:
         ExcitationError: there is one.
     """
-    from ..evaluation._rows import POINTING, game_of
+    from ..evaluation._games import GAMES, game_of
 
-    games = {game_of(run) for run in results}
+    games = {game_of(run).name for run in results}
+    points = [name for name, game in GAMES.items() if game.points]
     for given, option, wanted in (
-        (categories, "--categories", POINTING),
-        (against, "--against", POINTING),
-        (held_out, "--held-out", ("pointing",)),
-        (figures, "--figures", DRAWN),
+        (categories, "--categories", points),
+        (against, "--against", points),
+        (held_out, "--held-out", [name for name, game in GAMES.items() if game.sweepable]),
+        (figures, "--figures", [name for name, game in GAMES.items() if game.drawn]),
     ):
         if given and not games & {*wanted}:
             raise ExcitationError(
@@ -205,17 +201,19 @@ def _check_use(
         ExcitationError: `--difficult` or published figures without anything that they are about, or `--no-main`
             without anything else.
     """
-    from ..evaluation._rows import POINTING, game_of
+    from ..evaluation._games import game_of
 
-    games = {game_of(run) for run in results}
+    played = [game_of(run) for run in results]
+    games = {game.name for game in played}
     if not main and not extras:
         raise ExcitationError("--no-main leaves nothing to print; add --categories, --against or --held-out.")
     if beside is not None and not (main and games & {*beside.games}):
-        shown = ", ".join(sorted(games)) if main else "none, since --no-main leaves the main tables out"
+        printed = ", ".join(sorted(games)) if main else "none, since --no-main leaves the main tables out"
         raise ExcitationError(
-            f"the published figures are for {', '.join(beside.games)}; the games to print are: {shown}."
+            f"the published figures are for {', '.join(beside.games)}; the games to print are: {printed}."
         )
-    if difficult and not (extras or "layers" in games or (drawn and games & {*POINTING})):
+    shown = any(game.by_layer or (drawn and game.points) for game in played)
+    if difficult and not (extras or shown):
         raise ExcitationError(
             "--difficult changes nothing here: it is for --categories, --against, --held-out, --figures and layer"
             " sweeps; the table of the pointing game shows the difficult pairs anyway."
@@ -223,24 +221,16 @@ def _check_use(
 
 
 def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool) -> None:
-    """The figures of each run: a layer sweep, bars by category, or curves against alpha."""
-    from ..evaluation import alpha_figure, category_figure, layer_figure
-    from ..evaluation._rows import POINTING, game_of
+    """The figure of each run whose game has one."""
+    from ..evaluation._games import game_of
     from ..views import save_figure
 
-    by_category = partial(category_figure, difficult=difficult)
-    draw: dict[str, tuple[str, Callable[[Results], Any]]] = {
-        "layers": ("layers", partial(layer_figure, difficult=difficult)),
-        "localization": ("alpha", alpha_figure),
-        "pointing": ("categories", by_category),
-        "contrast": ("categories", by_category),
-    }
     for run in results:
-        if game_of(run) in draw:
-            kind, make = draw[game_of(run)]
-            subset = "_difficult" if difficult and game_of(run) in POINTING else ""
-            place = folder / f"{run.path.stem}_{kind}{subset}.{ending}"
-            save_figure(make(run), place)
+        game = game_of(run)
+        if game.drawn:
+            subset = "_difficult" if difficult and game.points else ""
+            place = folder / f"{run.path.stem}_{game.drawn}{subset}.{ending}"
+            save_figure(game.figure(run, difficult=difficult), place)
             report_line(f"figure {place}.")
 
 

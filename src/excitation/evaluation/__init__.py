@@ -1,29 +1,31 @@
 """Measuring: the pointing game and its companions, the store of their results, and their tables."""
 
 from .._maps import ALPHAS, boxes_of_map
-from ._charts import alpha_figure, category_figure, layer_figure
-from ._curves import Curve, deletion, energy_in_region, insertion
-from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, share_in_box, square
-from ._layer_report import ChosenLayer, LayerCurve, as_sweep, choose_layers, layer_curves, layer_tables
+from ._classes import Probability, probabilities
+from ._deletion import Curve, deletion, insertion, run_deletion
+from ._game import Progress
+from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, run_grid, share_in_box, square, sure_photos
+from ._layers import (
+    ChosenLayer,
+    LayerCurve,
+    as_sweep,
+    choose_layers,
+    layer_curves,
+    layer_figure,
+    layer_tables,
+    sweep_layers,
+)
 from ._localization import AlphaSearch, best_overlap, overlap, search_alpha
-from ._localization_report import Localized, localization_table, localized
 from ._methods import Centre, ManyLayers, Method, NamedMethod, describe_method
-from ._pointing import TOLERANCE, Tolerance, gaussian_blur, is_hit, point_of_map, region
-from ._probabilities import Probability, probabilities
-from ._published import PublishedFigures, paper_figures, read_published
-from ._report import category_table, comparison_table, pointing_table
-from ._report_choice import choose_rows
-from ._report_tables import report_tables
+from ._pointing import TOLERANCE, Tolerance, energy_in_region, is_hit, point_of_map, region
+from ._pointing_game import category_figure, category_table, comparison_table, pointing_table, run_pointing
+from ._report import PublishedFigures, paper_figures, read_published, report_tables
 from ._results import Results, merge_results, read_results
-from ._run_deletion import run_deletion
-from ._run_grid import run_grid, sure_photos
-from ._run_localization import run_localization
-from ._run_pointing import run_pointing
-from ._running import Progress
-from ._sqlite import Row, StoreError
+from ._rows import choose_rows
+from ._run_localization import Localized, alpha_figure, localization_table, localized, run_localization
+from ._setup import gaussian_blur
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
-from ._store import Store, open_store
-from ._sweep_layers import sweep_layers
+from ._store import Row, Store, StoreError, open_store
 from ._tables import Cell, Table, as_csv
 
 __all__ = [

@@ -1,10 +1,10 @@
-"""Asking methods for maps on one image: what can share a forward pass does, and what fails is noted."""
+"""Asking methods for maps on one image: where, what can share a forward pass, and what failed."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,21 @@ from .._errors import (
     TrainingModeError,
     UnsupportedOperationError,
 )
-from ..core import SpatialWeighting, Target
+from ..core import Request, SpatialWeighting, Target, make_request
 from ..data._annotations import Problems
 from ..engine import INPUT
-from ..methods import GRADIENTS, TOGETHER, NotApplicableError, gradient_maps_from_one_pass, maps_from_one_pass
+from ..methods import (
+    GRADIENTS,
+    TOGETHER,
+    NotApplicableError,
+    find_method,
+    gradient_maps_from_one_pass,
+    maps_from_one_pass,
+)
+from ..methods._cam import classifier, features_layer
+from ..methods._registry import OwnPlace
 from ..models._loaded import LoadedModel
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
-from ._places import own_places
 
 AnyMethod = Method | ManyLayers | Centre
 
@@ -209,3 +217,44 @@ class MethodRunner:
             raise ExcitationError(f"method {name!r} failed on {GIVE_UP} images and worked on none: {error}") from error
         words = " ".join(str(error).split())
         self._problems.report(path, f"method {name!r} failed: {words} Its results are missing.")
+
+
+def own_places(
+    model: LoadedModel, one: torch.Tensor, targets: Sequence[Target], methods: Mapping[str, object]
+) -> dict[str, str]:
+    """The layer of each method that takes its own choice; from one forward pass at most for all of them.
+
+    A choice may depend on the image: on its size, or on what the network does with it.
+
+    Args:
+        model: the network.
+        one: its input, a batch of one.
+        targets: what will be looked for.
+        methods: by the name that tables show; those of others, whose choice nobody knows, are passed over.
+
+    Raises:
+        ExcitationError: a network without such a layer, as the methods raise.
+    """
+    request = make_request(model, one, list(targets))
+    found: dict[OwnPlace, str] = {}
+    places = {}
+    for name, method in methods.items():
+        place = find_method(method.name).place if isinstance(method, NamedMethod) else None
+        if place is None:
+            continue
+        if place not in found:
+            found[place] = _layer_of(request, place)
+        places[name] = found[place]
+    return places
+
+
+def _layer_of(request: Request, place: OwnPlace) -> str:
+    if place == "engine":
+        return request.engine_layer()
+    if place == "last":
+        return request.last_layer()
+    if place == "input":
+        return INPUT
+    record = request.first
+    _, features = classifier(record)
+    return features_layer(record, features)

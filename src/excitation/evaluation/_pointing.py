@@ -1,4 +1,4 @@
-"""The pointing game: does a map's maximum lie on an object of the category, or near it?"""
+"""Where a map points: whether its maximum lies on an object of the category or near it, and how much of its energy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from .._errors import ExcitationError
 from .._maps import enlarge_map
 from ..data._annotations import AnnotatedImage, box_pixels
 from ..data._dataset import Truth
-from ..methods import blur as smooth
+from ._setup import BLUR, gaussian_blur
 
 TOLERANCE = 15
 """Pixels of the original picture that a maximum may be off an instance (Sec. 4.1)."""
-
-BLUR = 0.02
-"""Deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
 
 TIE = 1e-6
 """Values that differ by less than this part of the largest are tied: interpolation in float32 tells no more."""
@@ -99,13 +96,6 @@ def point_of_map(
     return x0 + first % values.shape[1], y0 + first // values.shape[1]
 
 
-def gaussian_blur(
-    values: Float[torch.Tensor, "height width"], sigma: float | int
-) -> Float[torch.Tensor, "height width"]:
-    """Smooth with a bell curve of a deviation in pixels; 0 changes nothing. Otherwise as `methods.blur`."""
-    return smooth(values[None, None], sigma=sigma / max(values.shape))[0, 0]
-
-
 def region(
     image: AnnotatedImage, category: str, truth: Truth = "segments", *, crowds: bool = True
 ) -> Bool[np.ndarray, "height width"]:
@@ -155,3 +145,23 @@ def is_hit(
     if shape == "square":
         return len(rows) > 0
     return bool(np.any((rows + (top - y)) ** 2 + (columns + (left - x)) ** 2 <= radius * radius))
+
+
+def energy_in_region(
+    attention: Float[torch.Tensor, "map_height map_width"], pixels: Bool[np.ndarray, "height width"]
+) -> float:
+    """Energy-based pointing: the part of the enlarged map's positive values that is on the category.
+
+    Args:
+        attention: the map, of any size.
+        pixels: the category's, in the picture that the map covers.
+
+    Returns:
+        0 to 1; 0 if nothing is positive.
+
+    Source: Wang et al., "Score-CAM", CVPR Workshops 2020.
+    """
+    height, width = pixels.shape
+    values = enlarge_map(attention, (height, width)).clip(min=0)
+    whole = float(values.sum(dtype=np.float64))
+    return float(values[pixels].sum(dtype=np.float64)) / whole if whole > 0 else 0.0

@@ -1,65 +1,135 @@
-"""Reports on runs of the pointing game: the paper's Table 1, categories, and methods compared in pairs."""
+"""The tables of any set of runs, as `excitation report` prints them, and published figures to set beside."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
+from .._checks import check_path
 from .._errors import ExcitationError
-from ._published import Published
+from ._games import GAMES, game_of
 from ._results import Results
-from ._rows import (
-    POINTING,
-    Measure,
-    all_outcomes,
-    by_method,
-    heading_of,
-    headings_of,
-    hit,
-    notes_of,
-    ordered,
-    outcomes_of,
-    row_name,
-    told_apart,
-)  # fmt: skip
-from ._statistics import SAMPLES, Average, accuracy, compare, interval, wins
-from ._tables import EMPTY, Cell, Table, percent
+from ._statistics import SAMPLES, Average
+from ._tables import EMPTY, Cell, Table
+
+Published = dict[str, dict[tuple[str, str], float]]
+"""For each row's name, percent by column: data set with network as the group, and subset."""
+
+FORM = '{"pointing": {"METHOD": {"DATA, NETWORK": {"All": 80.0, "Diff.": 66.8}}}, "notes": ["..."]}'
 
 
-def pointing_table(
+@dataclass(frozen=True)
+class PublishedFigures:
+    """Published figures, game by game.
+
+    Attributes:
+        games: rows of each game's table.
+        notes: what a reader must know of them, their source first.
+    """
+
+    games: dict[str, Published]
+    notes: tuple[str, ...]
+
+
+def paper_figures() -> PublishedFigures:
+    """The paper's Tables 1 to 5, and TorchRay's run of the pointing game on the paper's VGG16.
+
+    `"pointing"` is Table 1, `"contrast"` Table 2, `"localization"` Table 3, `"phrases"` Table 4, `"phrases by type"`
+    Table 5; all in percent but the parameters alpha and gamma. Each row's name says whose figure it is.
+
+    Source: Zhang et al., ECCV 2016; docs/pointing.csv of TorchRay.
+    """
+    return _figures(json.loads((files(__package__) / "paper.json").read_text(encoding="utf-8")), "paper.json")
+
+
+def read_published(path: str | os.PathLike[str]) -> PublishedFigures:
+    """Figures from a JSON file, as `FORM` shows.
+
+    Raises:
+        ExcitationError: it cannot be read, is of another form, or names a game that no table can show.
+    """
+    check_path("the file of published figures", path)
+    place = Path(path)
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExcitationError(f"{place}: cannot be read as published figures: {error}.") from error
+    found = _figures(content, str(place))
+    shown = [name for name, game in GAMES.items() if not game.by_layer]
+    unknown = [name for name in found.games if name not in shown]
+    if unknown or not found.games:
+        named = f"names the game {unknown[0]!r}" if unknown else "names no game"
+        raise ExcitationError(f"{place}: {named}; published figures can be given for {', '.join(shown)}.")
+    return found
+
+
+def report_tables(
     runs: Sequence[Results],
     *,
     average: Average = "mean",
-    intervals: bool = False,
+    difficult: bool = False,
     samples: int = SAMPLES,
-    title: str = "Pointing game",
-) -> Table:
-    """Accuracy as the paper's Table 1: methods down; data sets and networks across, all pairs and difficult ones.
-
-    A method at several layers has a row for each.
+    published: PublishedFigures | None = None,
+) -> list[Table]:
+    """Every table that the runs give: runs of one game share theirs.
 
     Args:
-        runs: results of the pointing game, each of one data set and network.
+        runs: results of any games.
         average: over categories, as the paper, or over pairs.
-        intervals: with 95 % bootstrap intervals over images.
+        difficult: layer sweeps of the difficult pairs only; the pointing game's tables show both side by side.
         samples: of the bootstrap.
-        title: what is shown.
-
-    Returns:
-        Percent; the best of each column marked.
+        published: figures to set beside those of the same game, below its first table.
 
     Raises:
-        ExcitationError: no run, two runs of the same data set and network, or another game.
+        ExcitationError: no run, one without results, an unknown game, or two runs that cannot be told apart.
     """
-    names: list[tuple[str, bool]] = [("All", False), ("Diff.", True)]
-    over = "mean over categories" if average == "mean" else "pooled over pairs"
-    return score_table(
-        runs, f"{title}: accuracy in percent, {over}", subsets=names, average=average, intervals=intervals,
-        samples=samples,
-    )  # fmt: skip
+    if not runs:
+        raise ExcitationError("no results were given to report.")
+    for run in runs:
+        game_of(run)
+        if not run.rows:
+            raise ExcitationError(
+                f"{run.path}: has no results to report: {len(run.left_out)} pairs were left out, {len(run.problems)}"
+                " problems are listed in it (--problems shows them)."
+            )
+    tables: list[Table] = []
+    for name, game in GAMES.items():
+        own = [run for run in runs if game_of(run) is game]
+        if not own:
+            continue
+        first, *others = game.tables(own, average=average, difficult=difficult, samples=samples)
+        if published is not None and published.games.get(name):
+            first = _with_published(first, published.games[name])
+            first = dataclasses.replace(first, notes=(*first.notes, *published.notes))
+        tables += [first, *others]
+    return tables
 
 
-def with_published(table: Table, published: Published) -> Table:
+def _figures(content: Any, where: str) -> PublishedFigures:
+    try:
+        notes = tuple(filter(None, [content.get("source", ""), *content.get("notes", [])]))
+        games = {
+            game: {
+                method: {
+                    (group, subset): float(value) for group, cells in columns.items() for subset, value in cells.items()
+                }
+                for method, columns in rows.items()
+            }
+            for game, rows in content.items()
+            if game not in {"source", "notes"}
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ExcitationError(f"{where}: is not of the form {FORM}.") from error
+    return PublishedFigures(games, tuple(map(str, notes)))
+
+
+def _with_published(table: Table, published: Published) -> Table:
     """A table with rows of published figures below; what no run measured gets columns of its own."""
     other = [column for figures in published.values() for column in figures if column not in table.columns]
     groups = dict.fromkeys(group for group, _ in other)
@@ -71,142 +141,3 @@ def with_published(table: Table, published: Published) -> Table:
         given = (figures.get(column) for column in columns)
         rows.append((name, tuple(EMPTY if f is None else Cell(f"{f:.1f}", value=f) for f in given)))
     return dataclasses.replace(table, columns=columns, rows=tuple(rows))
-
-
-def score_table(
-    runs: Sequence[Results],
-    title: str,
-    *,
-    subsets: Sequence[tuple[str, bool]] = (("", False),),
-    measures: Sequence[tuple[str, Measure]] = (("", hit),),
-    games: Collection[str] = POINTING,
-    average: Average = "mean",
-    intervals: bool = False,
-    samples: int = SAMPLES,
-) -> Table:
-    """What each method measured on each run, in percent: methods down, runs across.
-
-    Args:
-        runs: results of one game, each of one data set and network.
-        title: of the table.
-        subsets: name, and whether only difficult pairs count.
-        measures: name, and what is added up.
-        games: that are expected.
-        average: over categories or pairs.
-        intervals: with 95 % bootstrap intervals over images.
-        samples: of the bootstrap.
-
-    Raises:
-        ExcitationError: no run, two that cannot be told apart, or another game.
-    """
-    several: set[str] = set().union(*(told_apart(run) for run in runs))
-    headings = headings_of(runs)
-    tables = {name: by_method(run, several, games) for name, run in zip(headings, runs, strict=True)}
-    names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
-    kinds = [(f"{m} {s}".strip(), measure, hard) for m, measure in measures for s, hard in subsets]
-    cells: dict[str, list[Cell]] = {name: [] for name in names}
-    for group in headings:
-        for _, measure, hard in kinds:
-            found = {name: outcomes_of(tables[group].get(name, []), difficult=hard, measure=measure) for name in names}
-            values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
-            best = max(values.values(), default=None)
-            for name in names:
-                outcomes = found[name]
-                if outcomes is None:
-                    cells[name].append(EMPTY)
-                    continue
-                ends = interval(outcomes, average, samples=samples) if intervals else None
-                cells[name].append(percent(values[name], ends, best=values[name] == best))
-    notes = list(notes_of(runs, difficult=any(hard for _, hard in subsets)))
-    if intervals:
-        notes.insert(0, f"In brackets: 95 % intervals, bootstrap over images with {samples} samples.")
-    columns = tuple((group, kind) for group in headings for kind, _, _ in kinds)
-    return Table(title, "Method", columns, tuple((name, tuple(row)) for name, row in cells.items()), tuple(notes))
-
-
-def category_table(run: Results, *, difficult: bool = False) -> Table:
-    """Accuracy of each method by category, and in how many categories it is best.
-
-    Args:
-        run: results of the pointing game.
-        difficult: of the difficult pairs only.
-
-    Raises:
-        ExcitationError: there are no such pairs.
-    """
-    found = all_outcomes(run, difficult)
-    tables = {name: accuracy(outcomes).by_category for name, outcomes in found.items()}
-    pairs = {name: dict(zip(item.categories, item.pairs.sum(0), strict=True)) for name, item in found.items()}
-    categories = sorted({category for table in tables.values() for category in table})
-    rows = []
-    for category in categories:
-        best = max(table.get(category, -1.0) for table in tables.values())
-        count = max(int(table.get(category, 0)) for table in pairs.values())
-        cells = [Cell(str(count), value=count)]
-        for table in tables.values():
-            value = table.get(category)
-            cells.append(EMPTY if value is None else Cell(f"{100 * value:.1f}", value == best, 100 * value))
-        rows.append((category, tuple(cells)))
-    won = wins(found)
-    rows.append(("best alone", (EMPTY, *(Cell(str(item.alone), value=item.alone) for item in won.values()))))
-    rows.append(("best with others", (EMPTY, *(Cell(str(item.shared), value=item.shared) for item in won.values()))))
-    which = "difficult pairs" if difficult else "all pairs"
-    return Table(
-        f"Pointing game on {heading_of(run)}: accuracy in percent by category, {which}",
-        "Category",
-        (("", "Pairs"), *(("", name) for name in tables)),
-        tuple(rows),
-        notes_of([run]),
-    )
-
-
-def comparison_table(
-    run: Results, reference: str, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
-) -> Table:
-    """Every method against one of them, on the pairs that both have.
-
-    Args:
-        run: results of the pointing game.
-        reference: the row that the others are compared with, as `pointing_table` calls it.
-        average: over categories or pairs.
-        difficult: of the difficult pairs only.
-        samples: of bootstrap and randomisation.
-
-    Raises:
-        ExcitationError: no such row, or there are no such pairs.
-    """
-    found = all_outcomes(run, difficult)
-    reference = row_name(reference)
-    if reference not in found:
-        raise ExcitationError(f"{run.path}: has no row {reference!r}; there is: {', '.join(found)}.")
-    rows = []
-    for name, outcomes in found.items():
-        if name == reference:
-            continue
-        one = compare(outcomes, found[reference], average, samples=samples)
-        low, high = 100 * one.interval.low, 100 * one.interval.high
-        rows.append(
-            (
-                name,
-                (
-                    Cell(f"{100 * one.first:.1f}", value=100 * one.first),
-                    Cell(f"{100 * one.difference:+.1f}", value=100 * one.difference, low=low, high=high),
-                    Cell(f"[{low:+.1f}, {high:+.1f}]", low=low, high=high),
-                    Cell(f"{one.p_value:.3f}" if one.p_value >= 0.001 else "< 0.001", value=one.p_value),
-                    Cell(str(one.pairs), value=one.pairs),
-                ),
-            )
-        )
-    which = "difficult pairs" if difficult else "all pairs"
-    heads = ("Accuracy", f"minus {reference}", "95 % interval", "p", "Pairs")
-    return Table(
-        f"Pointing game on {heading_of(run)}: methods against {reference}, {which}, in percent",
-        "Method",
-        tuple(("", head) for head in heads),
-        tuple(rows),
-        (
-            f"Intervals: bootstrap over images, {samples} samples. p: methods swapped at random image by image; not"
-            " corrected for the number of comparisons.",
-            *notes_of([run]),
-        ),
-    )

@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ._differences import differences
-from ._sqlite import (
-    READABLE,
+from ._configuration import differences
+from ._store import (
     Row,
     StoreError,
     canonical,
     connect,
     lock_path,
+    open_store,
     read_about,
     read_rows,
     read_taken,
     storage_errors,
     transaction,
 )  # fmt: skip
-from ._store import open_store
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         connection = connect(place)
         try:
             with transaction(connection, "DEFERRED"):
-                about = read_about(place, connection, READABLE)
+                about = read_about(place, connection)
                 if about is None:
                     raise StoreError(f"{place}: holds no results yet; its run was stopped before it began.")
                 environments = connection.execute("SELECT environment FROM session ORDER BY number")

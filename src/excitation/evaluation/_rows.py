@@ -1,18 +1,16 @@
-"""Rows of results as tables need them: by method and layer, with their runs' headings and notes."""
+"""Rows of results as tables need them: chosen, by method and layer, with their runs' headings and notes."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .._errors import ExcitationError
 from ._methods import DEFAULT_LAYER
 from ._results import Results, told_places
-from ._sqlite import Row
 from ._statistics import Outcomes
-
-POINTING = ("pointing", "layers", "contrast")
-"""Games whose rows are points."""
+from ._store import Row
 
 OWN = ("mwp", "c-mwp", "r-mwp")
 """Excitation Backprop's own methods, the last rows."""
@@ -37,27 +35,13 @@ def value(row: Row) -> float:
     return 0.0 if row.value is None else row.value
 
 
-def game_of(run: Results) -> str:
-    """Which game was played."""
-    return str(run.configuration.get("game"))
-
-
-def by_method(
-    run: Results, several: Collection[str] | None = None, games: Collection[str] = POINTING
-) -> dict[str, list[Row]]:
+def by_method(run: Results, several: Collection[str] | None = None) -> dict[str, list[Row]]:
     """Rows of each method; of each method and layer where it has several.
 
     Args:
         run: results of a game.
         several: methods whose layers are told apart; those that were asked at several in this run if not given.
-        games: that are expected.
-
-    Raises:
-        ExcitationError: another game.
     """
-    if game_of(run) not in games:
-        wanted = "the pointing game" if "pointing" in games else " or ".join(games)
-        raise ExcitationError(f"{run.path}: holds results of {game_of(run)!r}, not of {wanted}.")
     found: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
         found.setdefault((row.method, row.layer), []).append(row)
@@ -137,19 +121,6 @@ def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measur
     """All pairs, or the difficult ones; `None` if there are none."""
     pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
     return Outcomes.from_pairs(pairs) if pairs else None
-
-
-def all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
-    """Of each method of the pointing game.
-
-    Raises:
-        ExcitationError: there are no such pairs.
-    """
-    found = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}
-    judged = {name: item for name, item in found.items() if item is not None}
-    if not judged:
-        raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
-    return judged
 
 
 def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, ...]:
@@ -243,3 +214,58 @@ def _size(run: Results) -> str:
     prepared = run.configuration.get("preprocessing")
     size = prepared.get("size") if isinstance(prepared, Mapping) else None
     return f" at {min(size)} px" if isinstance(size, list) and size else ""
+
+
+def choose_rows(
+    runs: Sequence[Results], methods: Mapping[str, Sequence[str]] | None = None, layers: Sequence[str] = ()
+) -> list[Results]:
+    """The runs with the rows of some methods and layers only; what is left keeps its names.
+
+    Args:
+        runs: results of any games.
+        methods: by name, each with layers of its own or none; all methods if not given.
+        layers: for methods that were asked at several and have none of their own here; all if empty. A method of a
+            single layer, or of none as the centre, keeps its own.
+
+    Raises:
+        ExcitationError: no run has such a method, or the method at such a layer; nothing is left of a run.
+    """
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for row in run.rows:
+            found.setdefault(row.method, set()).add(row.layer)
+    where = ", ".join(str(run.path) for run in runs)
+    known = set().union(*found.values())
+    for layer in layers:
+        if layer not in known:
+            there = ", ".join(sorted(filter(None, known)))
+            raise ExcitationError(f"{where}: has no layer {layer!r}; there is: {there}.")
+    allowed: dict[str, set[str]] = {}
+    for method, own in (dict.fromkeys(found, ()) if methods is None else methods).items():
+        if method not in found:
+            raise ExcitationError(f"{where}: has no method {method!r}; there is: {', '.join(sorted(found))}.")
+        allowed[method] = _kept_layers(method, own, layers, found[method], where)
+    chosen = []
+    for run in runs:
+        rows = tuple(row for row in run.rows if row.layer in allowed.get(row.method, ()))
+        if run.rows and not rows:
+            raise ExcitationError(f"{run.path}: has none of the chosen methods: {', '.join(allowed)}.")
+        chosen.append(dataclasses.replace(run, rows=rows))
+    return chosen
+
+
+def _kept_layers(method: str, own: Sequence[str], layers: Sequence[str], known: set[str], where: str) -> set[str]:
+    """The layers of a method that stay."""
+    if own:
+        missing = [layer for layer in own if layer not in known]
+    elif layers and len(known) > 1:
+        missing = [] if known & set(layers) else list(layers)
+    else:
+        return known
+    if missing:
+        there = ", ".join(sorted(filter(None, known))) or "none"
+        raise ExcitationError(
+            f"{where}: has no row of {method!r} at {missing[0]!r}; its layers: {there}. Give it others with"
+            " NAME@LAYER+LAYER, or leave the method out."
+        )
+    return known & set(own or layers)

@@ -17,15 +17,20 @@ from .._maps import enlarge_map
 from ..core import Target
 from ..data._annotations import AnnotatedImage
 from ..data._dataset import AnnotatedImages
+from ..methods import blur as smooth_planes
 from ..models._loaded import LoadedModel, Preprocessing
-from ._classes import Classes, classes_of
-from ._identity import hash_content, hash_model
+from ._classes import Classes, Mixture, classes_of, mixed_by_probability
+from ._configuration import hash_content, hash_model
 from ._method_runner import Answer, AnyMethod, MethodRunner
 from ._methods import Centre, ManyLayers, Method, describe_method
-from ._pointing import BLUR, gaussian_blur
-from ._probabilities import Mixture, mixed_by_probability
 from ._running import Layers, LeftOut, layers_of, pairs_of
-from ._sqlite import Row
+from ._store import Row
+
+BLUR = 0.02
+"""Deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
+
+SHORTEST = 224
+"""Shortest side of the network's input in pixels (Sec. 4.1)."""
 
 Pairs = Mapping[str, Target]
 """Targets of an image by category."""
@@ -184,6 +189,13 @@ def set_up(
         blur=frozenset(usual if blur is None else blur) if smooth else None,
         mixture=mixture,
     )
+
+
+def gaussian_blur(
+    values: Float[torch.Tensor, "height width"], sigma: float | int
+) -> Float[torch.Tensor, "height width"]:
+    """Smooth with a bell curve of a deviation in pixels; 0 changes nothing. Otherwise as `methods.blur`."""
+    return smooth_planes(values[None, None], sigma=sigma / max(values.shape))[0, 0]
 
 
 def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:

@@ -3,14 +3,18 @@
 from ._choice import LEFT_OUT, REDUCED, Checked, applicable, choose_methods
 from ._convergence import class_cosines, run_convergence
 from ._findings import Findings, Summary, read_findings, summarise
-from ._histograms import gradient_histograms, gradient_similarity
-from ._randomisation import MEASURES, maps_by_stage, run_randomisation
-from ._report import convergence_chart, convergence_table, randomisation_chart, randomisation_table
-from ._similarity import cosine, on_grid, rank_correlation, structural_similarity
+from ._randomisation import MEASURES, maps_by_stage, run_randomisation, strip_figure
+from ._report import convergence_chart, convergence_table, randomisation_chart, randomisation_table, summary_table
+from ._similarity import (
+    cosine,
+    gradient_histograms,
+    gradient_similarity,
+    on_grid,
+    rank_correlation,
+    structural_similarity,
+)
 from ._stages import Order, Stage, cascade, list_stages, randomise
-from ._strip import strip_figure
 from ._subjects import Subject, subjects_of_data, subjects_of_pictures
-from ._summary import summary_table
 
 __all__ = [
     "LEFT_OUT",

@@ -12,7 +12,7 @@ import torch
 from ..._errors import ExcitationError
 from ...methods._backpropagated import BACKPROPAGATED, backpropagated
 from ...models._loaded import LoadedModel
-from .._identity import hash_model
+from .._configuration import hash_model
 from ._findings import Findings, open_findings, plain_number
 from ._similarity import cosine
 from ._stages import list_stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,21 +10,26 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from ..._errors import BypassWarning, ExcitationError
 from ..._maps import points_nowhere
+from ...methods import blur
 from ...models._loaded import LoadedModel
-from .._identity import hash_model
+from ...views import FigureRow, Panel, figure
+from .._configuration import hash_model
 from .._pointing import TOLERANCE, is_hit, point_of_map
 from ._choice import EVERY, Checked
 from ._findings import Findings, open_findings, plain_number
-from ._histograms import gradient_similarity
-from ._similarity import on_grid, rank_correlation, structural_similarity
+from ._similarity import gradient_similarity, on_grid, rank_correlation, structural_similarity
 from ._stages import Order, Stage, cascade, list_stages
 from ._subjects import Subject
 
 CELLS = 20
 """Of the common grid along an image's shorter side, on which maps of all sizes are compared alike."""
+
+SHOWN = 4
+"""Stages in a strip, beside the trained network's maps."""
 
 MEASURES = {
     "grid": "rank correlation on the common grid",
@@ -216,3 +222,45 @@ def _configuration(
         "tolerance": TOLERANCE,
         **(about or {}),
     }
+
+
+def strip_figure(
+    model: LoadedModel, subject: Subject, methods: Mapping[str, Checked], *, seed: int = 0, index: int = 0
+) -> Figure:
+    """Maps of one image, a row for each method, a column for each of some stages.
+
+    Args:
+        model: left as it is.
+        subject: the image and the class that is asked for.
+        methods: a few.
+        seed: of the random networks, as `run_randomisation` takes it.
+        index: of the image among those of that run, so that its networks are the same.
+
+    Returns:
+        A figure of absolute values, blurred where the paper blurs a method's maps; under each map the rank
+        correlation of its own values with the trained network's.
+    """
+    stages = list_stages(model.model, subject.values, output=model.output)
+    last = len(stages)
+    shown = sorted({0, 1, last, *(round(k * last / SHOWN) for k in range(1, SHOWN))})
+    panels: dict[str, list[Panel]] = {name: [] for name in methods}
+    trained: Maps = {}
+
+    def asked(count: int) -> Mapping[str, Checked]:
+        return methods if count in shown else {}
+
+    for count, maps in maps_by_stage(model, subject, stages, asked, seed=seed, index=index):
+        trained = trained or maps
+        title = "trained" if count == 0 else f"to {stages[count - 1].name}"
+        for name, attention in maps.items():
+            alike = rank_correlation(trained[name].abs(), attention.abs())
+            caption = "" if count == 0 else "constant" if math.isnan(alike) else f"{alike:.2f}".replace("-", "−")
+            shown_as = attention.abs()
+            if "blur" in methods[name].method.steps:
+                shown_as = blur(shown_as[None, None])[0, 0]
+            panels[name].append(Panel(shown_as, title, caption))
+    box = model.preprocessing.field_of_view((subject.picture.height, subject.picture.width))
+    names = model.class_names
+    target = names[subject.target].partition(",")[0] if names is not None else f"class {subject.target}"
+    rows = [FigureRow(subject.picture, panels[name], name, box) for name in methods]
+    return figure(rows, title=f"{target}: maps while layers are randomised from the top down")

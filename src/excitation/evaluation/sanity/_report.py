@@ -1,7 +1,9 @@
-"""Tables and charts of what the checks found."""
+"""Tables and charts of what the checks found, and one table of all checks of a network."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +13,7 @@ from matplotlib.figure import Figure
 
 from ...methods import list_methods
 from ...views import Line, LinePanel, line_chart
-from .._tables import Table
-from ._cells import FEW, as_cell, as_count, called, cosines, measured, network_of
+from .._tables import EMPTY, Cell, Table
 from ._choice import LEFT_OUT
 from ._findings import Findings, Summary, summarise
 from ._randomisation import MEASURES
@@ -32,6 +33,9 @@ ONE_RULE = ("lrp-epsilon", "lrp-alpha1-beta0", "lrp-alpha2-beta1", "lrp-z-plus",
 
 ALIKE = 0.005
 """Lines that are nowhere further apart are drawn as one, under both names."""
+
+FEW = 3
+"""Images of which an interval says something; lines of fewer are dashed in charts."""
 
 
 def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
@@ -206,3 +210,97 @@ def _reduced(findings: Findings) -> str:
 def _left_out(findings: Findings) -> str:
     reasons = findings.configuration.get("left_out", {})
     return " ".join(f"{name} does not apply: {reason}" for name, reason in reasons.items())
+
+
+def summary_table(randomisation: Findings, independent: Findings, convergence: Findings) -> Table:
+    """What each method does in the three checks, a line for each.
+
+    Args:
+        randomisation: of `run_randomisation`, from the top down.
+        independent: the same, one stage at a time.
+        convergence: of `run_convergence`, of the same network.
+    """
+    stages = randomisation.configuration["stages"]
+    columns = (
+        ("from the top down", stages[0]), ("from the top down", "all"), ("from the top down", "all, HOG"),
+        ("one at a time", "mean"), (f"two classes below {stages[-1]}", "absolute cosine"),
+    )  # fmt: skip
+    rows = []
+    for name in randomisation.configuration["methods"]:
+        cells = [as_cell(summarise(measured(randomisation, name, 1, "grid")))]
+        cells += [
+            as_cell(summarise(measured(randomisation, name, len(stages), kind)), interval=kind == "grid")
+            for kind in ("grid", "hog")
+        ]
+        cells += [_one_at_a_time(independent, name), _meeting(convergence, name)]
+        rows.append((called(randomisation, name), tuple(cells)))
+    counts = [len(findings.images) for findings in (randomisation, independent, convergence)]
+    note = (
+        "Randomisation: rank correlation of absolute values on the common grid (HOG: correlation of gradient"
+        " histograms), mean over images; one at a time: mean over stages and images. Cosine: median. In brackets 95 %"
+        f" intervals, bootstrap over images: {counts[0]} from the top down, {counts[1]} one at a time, {counts[2]} for"
+        " the cosine; expensive methods fewer, as the table of each check says. 1: the map, or the signal, is the same."
+        " Empty: not asked of an expensive method; no cosine of methods that send no signal of their own down."
+    )
+    return Table(f"All checks in {network_of(randomisation)}", "Method", columns, tuple(rows), (note,))
+
+
+def _one_at_a_time(findings: Findings, name: str) -> Cell:
+    """The mean over the stages that were randomised alone, with its interval over images."""
+    if name not in findings.configuration["methods"]:
+        return EMPTY
+    means: list[float | None] = []
+    for image in findings.images.values():
+        found = image["methods"].get(name, {})
+        known = [entry["grid"] for stage, entry in found.items() if stage != "0" and entry["grid"] is not None]
+        means.append(float(np.mean(known)) if known else None)
+    return as_cell(summarise(means), interval=True)
+
+
+def _meeting(findings: Findings, name: str) -> Cell:
+    if name not in findings.configuration["methods"]:
+        return EMPTY
+    return as_cell(summarise(cosines(findings, name, -1, "absolute"), "median"), interval=True)
+
+
+def network_of(findings: Findings) -> str:
+    """The model's spec, without the folders of its files."""
+    return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
+
+
+def measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
+    """One number per image that was asked at this stage; `None` where a map was constant or missing."""
+    found = (item["methods"][name] for item in findings.images.values() if name in item["methods"])
+    asked: list[dict[str, Any]] = [item for item in found if str(stage) in item]
+    return [item[str(stage)][measure] for item in asked]
+
+
+def cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float | None]:
+    """One number per image below a stage: the `"cosine"` of two classes' signals, or its `"absolute"` value."""
+    return [item["methods"][name][kind][stage] for item in findings.images.values()]
+
+
+def as_cell(found: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
+    """A mean or median, with its interval in brackets if asked for and if there are `FEW` images; else empty."""
+    if math.isnan(found.value):
+        return Cell("")
+    value, low, high = (
+        _number(scale * number, digits) for number in (found.value, found.interval.low, found.interval.high)
+    )
+    return Cell(f"{value} [{low}, {high}]" if interval and found.count >= FEW else value, value=found.value)
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def as_count(number: int) -> Cell:
+    """How many."""
+    return Cell(str(number), value=number)
+
+
+def called(findings: Findings, name: str) -> str:
+    """A method's name, with its layer where that is its own."""
+    layer = findings.configuration["methods"][name]["layer"]
+    return name if layer is None else f"{name} at {layer}"

@@ -1,15 +1,24 @@
-"""The layer sweep (Fig. 6 of the paper): accuracy by layer, and a layer chosen on images that are not judged."""
+"""The layer sweep (Fig. 6 of the paper): the pointing game at every layer, one chosen on images that are not judged."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure
+
 from .._errors import ExcitationError
+from ..core import forward, whole_places
+from ..data._dataset import AnnotatedImages
+from ..models._loaded import LoadedModel
+from ._charts import MARKERS, STYLE, colour, one_axes
+from ._pointing_game import PointingGame
 from ._results import Results
 from ._rows import (
-    game_of,
     heading_of,
     held_out_images,
     images_with_rows,
@@ -18,9 +27,32 @@ from ._rows import (
     outcomes_of,
     with_several_layers,
 )
-from ._sqlite import Row
+from ._setup import shortest_side
 from ._statistics import SAMPLES, Average, Interval, accuracy, interval
+from ._store import Row
 from ._tables import EMPTY, Cell, Table, percent
+
+
+class LayerGame(PointingGame):
+    """At which layer does the maximum lie on the category most often?"""
+
+    name = "layers"
+    called = "a layer sweep"
+    title = "Layer sweep"
+    by_layer = True
+    sweepable = False
+    drawn = "layers"
+
+    @classmethod
+    def tables(cls, runs: Sequence[Results], *, average: Average, difficult: bool, samples: int) -> list[Table]:
+        """Of each run its sweep, and the chosen layers."""
+        sweeps = [layer_tables(run, average=average, difficult=difficult, samples=samples) for run in runs]
+        return [table for sweep in sweeps for table in sweep]
+
+    @classmethod
+    def figure(cls, run: Results, *, difficult: bool) -> Figure:
+        """Lines by layer."""
+        return layer_figure(run, difficult=difficult)
 
 
 @dataclass(frozen=True)
@@ -61,6 +93,47 @@ class ChosenLayer:
     images: tuple[int, int]
 
 
+def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tuple[str, ...]:
+    """Layers where a map and its contrast are defined, found on the first image that can be read.
+
+    A block of several modules counts once, by the outermost module that ends with its value; so do places that hold
+    the same neurons in a chain of convolution, normalisation and rectifier: the last of them stays.
+
+    Args:
+        model: the network.
+        data: says which image.
+        shortest: shortest side of the input.
+
+    Returns:
+        Names, the highest layer first.
+
+    Raises:
+        ExcitationError: no image can be read, or no layer fits.
+    """
+    prepare = shortest_side(model, shortest)
+    for image in data:
+        picture = data.read(image)
+        if picture is not None:
+            break
+    else:
+        raise ExcitationError(f"{data.name}: no image can be read, so no layer can be found.")
+    parameter = next(model.model.parameters(), None)
+    one = prepare(picture)[None]
+    record = forward(model.model, one if parameter is None else one.to(parameter), None, model.output)
+    found: dict[tuple[frozenset[int] | int, tuple[int, ...]], str] = {}
+    for place, _ in whole_places(record):
+        value = place.value
+        if place.kind != "module" or value is None:
+            continue
+        # Equal sets of weighted operations above the input and equal shapes: the same neurons, one step further.
+        key = (value.weighted, tuple(value.shape))
+        found.pop(key, None)
+        found[key] = place.name
+    if not found:
+        raise ExcitationError("no layer with space lies on all paths through this network; name some with --layer.")
+    return tuple(reversed(found.values()))
+
+
 def as_sweep(run: Results, held_out: int) -> Results:
     """A pointing game that was played at several layers, read as a layer sweep.
 
@@ -75,15 +148,16 @@ def as_sweep(run: Results, held_out: int) -> Results:
         raise ExcitationError(
             f"every {held_out}-th image was to be held out; give at least 2, or none is left to judge."
         )
-    if game_of(run) != "pointing":
-        raise ExcitationError(f"{run.path}: holds results of {game_of(run)!r}; layers are chosen from a pointing game.")
+    name = run.configuration.get("game")
+    if name != PointingGame.name:
+        raise ExcitationError(f"{run.path}: holds results of {name!r}; layers are chosen from a pointing game.")
     several = with_several_layers(run)
     if not several:
         raise ExcitationError(f"{run.path}: has no method at several layers, so there is none to choose.")
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
     layers = {method: places for method, places in given.items() if method in several}
-    configuration = {**run.configuration, "game": "layers", "held_out": held_out, "layers": layers}
+    configuration = {**run.configuration, "game": LayerGame.name, "held_out": held_out, "layers": layers}
     rows = tuple(row for row in run.rows if row.method in several)
     return dataclasses.replace(run, configuration=configuration, rows=rows)
 
@@ -194,7 +268,7 @@ def layer_tables(
     over = "mean over categories" if average == "mean" else "pooled over pairs"
     which = "difficult pairs" if difficult else "all pairs"
     sweep = Table(
-        f"Layer sweep on {heading_of(run)}: pointing accuracy in percent, {over}, {which}",
+        f"{LayerGame.title} on {heading_of(run)}: pointing accuracy in percent, {over}, {which}",
         "Layer",
         tuple(("", curve.method) for curve in curves),
         tuple(rows),
@@ -207,6 +281,39 @@ def layer_tables(
             Table(sweep.title, sweep.corner, sweep.columns, sweep.rows, (*sweep.notes, f"No layer chosen: {error}"))
         ]
     return [sweep, _chosen_table(run, chosen, f"{over}, {which}", difficult)]
+
+
+def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLES) -> Figure:
+    """Pointing accuracy by layer, from the top of the network down, with 95 % intervals (Fig. 6 of the paper).
+
+    Args:
+        run: results of a layer sweep.
+        difficult: of the difficult pairs only.
+        samples: of the bootstrap.
+
+    Raises:
+        ExcitationError: another game, or no such pairs.
+    """
+    curves = layer_curves(run, difficult=difficult, samples=samples)
+    layers = list(dict.fromkeys(layer for curve in curves for layer in curve.layers))
+    with matplotlib.style.context(["default", STYLE]):
+        figure, axes = one_axes(max(4.0, 0.5 * len(layers) + 1.8), 2.8)
+        for place, curve in enumerate(curves):
+            x = np.array([layers.index(layer) for layer in curve.layers])
+            low, high = (np.array([getattr(item, end) for item in curve.intervals]) for end in ("low", "high"))
+            axes.fill_between(x, 100 * low, 100 * high, color=colour(place), alpha=0.15, linewidth=0)
+            axes.plot(x, 100 * np.array(curve.values), marker=MARKERS[place % len(MARKERS)], markersize=3.5,
+                      color=colour(place), linewidth=1.2, label=curve.method)  # fmt: skip
+        axes.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_xlabel("layer, from the top of the network down")
+        # The axis may leave out much below the curves; it ends at a round number, and its name says so.
+        lowest = 10 * math.floor(10 * min(item.low for curve in curves for item in curve.intervals))
+        axes.set_ylim(bottom=lowest)
+        start = f"\naxis from {lowest}" if lowest else ""
+        axes.set_ylabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}{start}")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_title(heading_of(run), loc="left")
+    return figure
 
 
 def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, difficult: bool) -> Table:
@@ -242,8 +349,7 @@ def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, diffic
 
 def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
     """Rows by method and layer, in the order of the sweep."""
-    if run.configuration.get("game") != "layers":
-        raise ExcitationError(f"{run.path}: holds results of {run.configuration.get('game')!r}, not of a layer sweep.")
+    LayerGame.check(run)
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
     found: dict[str, dict[str, list[Row]]] = {}

@@ -1,0 +1,29 @@
+"""All games. A new one needs its file, and its class in this list."""
+
+from __future__ import annotations
+
+from .._errors import ExcitationError
+from ._deletion import DeletionGame
+from ._game import Game
+from ._grid import GridGame
+from ._layers import LayerGame
+from ._pointing_game import ContrastGame, PointingGame
+from ._results import Results
+from ._run_localization import LocalizationGame
+
+GAMES: dict[str, type[Game]] = {
+    game.name: game for game in (PointingGame, ContrastGame, LayerGame, LocalizationGame, GridGame, DeletionGame)
+}
+"""By name, in the order of the report."""
+
+
+def game_of(run: Results) -> type[Game]:
+    """The game that a run played.
+
+    Raises:
+        ExcitationError: there is no such game.
+    """
+    name = str(run.configuration.get("game"))
+    if name not in GAMES:
+        raise ExcitationError(f"{run.path}: holds results of {name!r}, which cannot be reported.")
+    return GAMES[name]
