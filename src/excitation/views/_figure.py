@@ -27,9 +27,10 @@ from ._overlay import DARKEST, check_picture, coloured, find_colour_map, overlay
 # Units are inches and points. The text is large relative to the panels, for small screens.
 PANEL = 2.4
 TALLEST = 1.25  # maximum height relative to the panel width; taller pictures are drawn narrower
-NARROWEST = 2.0  # minimum width of a column, for the captions
+NARROWEST = 1.5  # minimum width of a column, for titles and captions
 BAR = 0.03, 0.13  # distance and width of the colour bar
 TITLE, CAPTION = 13.0, 10.5
+SEPARATOR = " · "
 METADATA: dict[str, dict[str, None]] = {
     ".png": {"Software": None},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
@@ -245,7 +246,7 @@ class _Block:
         places = range(len(line.cells))
         title = max(_lines(line.title(i), TITLE, cell) for i in places) * line_height(TITLE)
         picture = min(PANEL * tall / wide, PANEL * TALLEST)
-        caption = max(_lines(line.caption(i), CAPTION, cell) for i in places) * line_height(CAPTION)
+        caption = max(len(_caption(line.caption(i), cell)) for i in places) * line_height(CAPTION)
         return cls(cell, title, picture, GAP + title + picture + caption + GAP / 2)
 
 
@@ -260,6 +261,12 @@ def _largest(rows: Sequence[FigureRow]) -> float:
 
 def _lines(text: str, points: float, wide: float) -> int:
     return len(wrapped(text, points, wide))
+
+
+def _caption(text: str, wide: float) -> list[str]:
+    """The lines of a caption; parts that are joined by " · " stand below each other if they do not fit side by side."""
+    parts = [line.replace(SEPARATOR, "\n") if _lines(line, CAPTION, wide) > 1 else line for line in text.splitlines()]
+    return wrapped("\n".join(parts), CAPTION, wide)
 
 
 def _cell(row: FigureRow) -> float:
@@ -318,7 +325,7 @@ def _place(
     axes = put_picture(drawn, content, place, (width, height))
     titles = wrapped(title, TITLE, block.cell)
     write(drawn, titles, middle, upper - len(titles) * line_height(TITLE) - GAP / 2, TITLE)
-    write(drawn, wrapped(caption, CAPTION, block.cell), middle, upper + block.picture + GAP / 4, CAPTION)
+    write(drawn, _caption(caption, block.cell), middle, upper + block.picture + GAP / 4, CAPTION)
     return axes
 
 
