@@ -226,7 +226,7 @@ class Explanation:
         shared_scale: bool = True,
         mark_peaks: bool = True,
         columns: int = COLUMNS,
-        dpi: float = 200,
+        dpi: float | int = 200,
     ) -> None:
         """Write a figure of all maps on their pictures: each picture, followed by one panel for each target.
 
@@ -257,7 +257,7 @@ class Explanation:
         figure_ending(path)
         check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
         drawn = draw(self, pictures, shared_scale=shared_scale, mark_peaks=mark_peaks, columns=columns, dpi=dpi)
-        save_figure(drawn, path, dpi=dpi)
+        save_figure(drawn, path, dpi=float(dpi))
 
     def show(
         self,

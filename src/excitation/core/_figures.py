@@ -48,7 +48,7 @@ KNOWN = {"mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP"}
 
 
 def draw(
-    explanation: Explanation, pictures: Any, *, shared_scale: bool, mark_peaks: bool, columns: int, dpi: float
+    explanation: Explanation, pictures: Any, *, shared_scale: bool, mark_peaks: bool, columns: int, dpi: float | int
 ) -> Figure:
     """Draw all maps of an explanation.
 
@@ -94,7 +94,7 @@ def draw(
     return drawn
 
 
-def png_of(drawn: Figure, dpi: float) -> bytes:
+def png_of(drawn: Figure, dpi: float | int) -> bytes:
     """A figure as the bytes of a PNG file."""
     file = io.BytesIO()
     drawn.savefig(file, format="png", dpi=dpi, metadata={"Software": None})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 
 from .._errors import ExcitationError
-from .._maps import AttentionMap, Box
+from .._maps import Box
 from ._explanation import Explanation
 from ._figures import check_is_of_image, check_maps_are_flat, drawable, empty_maps, is_signed
 from ._pictures import Picture, read_pictures
@@ -16,7 +18,7 @@ from ._pictures import Picture, read_pictures
 
 def overlay(
     picture: Picture,
-    attention: AttentionMap | Explanation,
+    attention: Float[torch.Tensor, "rows columns"] | Float[np.ndarray, "rows columns"] | Explanation,
     *,
     image: int | None = None,
     target: int | str | None = None,
@@ -34,7 +36,7 @@ def overlay(
     Args:
         picture: a PIL picture, a path, or an array `(height, width, 3)` of integers from 0 to 255. Any size and aspect
             ratio.
-        attention: a map `(height, width)` of any size, or an explanation. The explanation of pictures carries the crop
+        attention: a map `(rows, columns)` of any size, or an explanation. The explanation of pictures carries the crop
             that the network received; an empty map of an explanation leaves the picture grey.
         image: which image of the explanation, counted from 0; needed if it has several.
         target: which target of the explanation, by its position or its name; needed if it has several.
