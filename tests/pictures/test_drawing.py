@@ -232,6 +232,8 @@ def test_images_given_as_tensors_take_pictures(tmp_path):
     assert len(draw(result, None, **OPTIONS).axes) == 4 + 1
     path = tmp_path / "dog.png"
     grey(90, 60).save(path)
+    captions = {text.get_text() for text in draw(result, [path, path], **OPTIONS).texts}
+    assert "dog" in captions
     with_pictures = draw(result, [path, np.full((50, 80, 3), 90, np.uint8)], **OPTIONS)
     assert len(with_pictures.axes) == 6 + 1
     assert with_pictures.axes[1].images[0].get_extent() == [0, 90, 60, 0]
@@ -267,6 +269,12 @@ def test_refusals(tmp_path):
         result.save(tmp_path / "a.png", columns=0)
     with pytest.raises(eb.ExcitationError, match="600 maps are too many"):
         draw(explanation(torch.rand(100, 6, 4, 6), (Frame((20, 30)),) * 100), None, **{**OPTIONS, "dpi": 2000})
+    with pytest.raises(eb.ExcitationError, match="1200 maps are too many"):
+        explanation(torch.rand(100, 12, 4, 6), (Frame((20, 30)),) * 100).save(tmp_path / "a.png")
+    closed = grey(30, 20)
+    closed.close()
+    with pytest.raises(eb.ExcitationError, match=r"a picture cannot be read: .*closed"):
+        result.save(tmp_path / "a.png", pictures=closed)
     assert not list(tmp_path.iterdir())
 
 

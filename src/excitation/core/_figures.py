@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ HIGHEST = 900
 WITHOUT_WINDOW = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 """Backends of matplotlib that only write files."""
 
+MOST_DRAWN = 1000
+"""Maps of one figure."""
+
 LONGEST = 60_000
 """Pixels of a side of a figure; matplotlib draws up to 65536."""
 
@@ -71,9 +75,13 @@ def draw(
     for name, flag in (("shared_scale", shared_scale), ("mark_peaks", mark_peaks)):
         check_instance(name, flag, bool)
     check_maps_are_flat(explanation)
+    count = sum(map(len, explanation.targets))
+    too_many = f"{count} maps are too many for one figure; explain fewer pictures or targets at a time."
+    if count > MOST_DRAWN:
+        raise ExcitationError(too_many)
     shown = pictures_of(explanation, pictures)
     panels = _panels(explanation)
-    captions = _captions(explanation)
+    captions = _captions(explanation, pictures)
     rows: list[FigureRow] = []
     for picture, frame, items, caption in zip(shown, explanation.frames, panels, captions, strict=True):
         height, width = frame.size
@@ -88,9 +96,7 @@ def draw(
         columns=columns,
     )
     if max(drawn.get_size_inches()) * dpi > LONGEST:
-        raise ExcitationError(
-            f"{sum(map(len, panels))} maps are too many for one figure; explain fewer pictures or targets at a time."
-        )
+        raise ExcitationError(too_many)
     return drawn
 
 
@@ -247,11 +253,12 @@ def _panels(explanation: Explanation) -> list[list[Panel]]:
     return panels
 
 
-def _captions(explanation: Explanation) -> list[str]:
+def _captions(explanation: Explanation, pictures: Any) -> list[str]:
     """File names of pictures given by path; numbers of the others, if there are several."""
     count = len(explanation.targets)
-    given = explanation.pictures or (None,) * count
+    kept = explanation.pictures if pictures is None else pictures
+    given = [None] * count if kept is None else list_pictures(kept)
     return [
-        Path(item).stem if isinstance(item, (str, Path)) else f"image {i}" if count > 1 else ""
+        Path(item).stem if isinstance(item, (str, os.PathLike)) else f"image {i}" if count > 1 else ""
         for i, item in enumerate(given)
     ]

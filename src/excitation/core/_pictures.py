@@ -34,7 +34,10 @@ def read_pictures(images: Any) -> list[Image.Image]:
 
 def _read(item: Any) -> Image.Image:
     if isinstance(item, Image.Image):
-        return item.convert("RGB")
+        try:
+            return item.convert("RGB")
+        except (OSError, ValueError) as error:  # for example, it was closed
+            raise ExcitationError(f"a picture cannot be read: {error}.") from error
     if isinstance(item, (str, os.PathLike)):
         return read_picture(item)
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
