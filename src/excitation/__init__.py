@@ -4,7 +4,8 @@
 of probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tests whether a custom network can be
 explained. `list_layers` lists the layers at which maps can be computed, and `list_methods` the available methods.
 `load_model` loads networks by name, and `load_caffe` loads Caffe networks. `to_fully_convolutional` adapts a network to
-images of any size, and `pool_first` makes a network classify after pooling.
+images of any size, and `pool_first` makes a network classify after pooling. `overlay` draws one map on its picture; the
+result of `explain` draws all its maps by itself: `result.show()`, `result.save("maps.png")`.
 """
 
 from ._errors import (
@@ -21,7 +22,7 @@ from ._errors import (
     TrainingModeError,
     UnsupportedOperationError,
 )
-from .core import Explanation, LayerInfo, Settings, Target, Targets, list_layers
+from .core import Explanation, LayerInfo, Settings, Target, Targets, list_layers, overlay
 from .engine import Policies
 from .explainers import (
     ClassMaps,
@@ -86,6 +87,7 @@ __all__ = [
     "list_models",
     "load_caffe",
     "load_model",
+    "overlay",
     "pool_first",
     "to_fully_convolutional",
     "verify",

@@ -12,6 +12,8 @@ from ._layers import (
     whole_places,
 )
 from ._map_checks import MapCheck, check_maps, warn_caller, warn_of_bypass
+from ._overlay import overlay
+from ._pictures import Picture, list_pictures, read_pictures
 from ._postprocessing import STEPS, blur, enlarge, normalize_maps, post_process, resize_maps
 from ._request import (
     Maps,
@@ -60,6 +62,7 @@ __all__ = [
     "MapCheck",
     "Maps",
     "OutputChoice",
+    "Picture",
     "Request",
     "Settings",
     "SpatialWeighting",
@@ -82,15 +85,18 @@ __all__ = [
     "last_place",
     "layer_name",
     "list_layers",
+    "list_pictures",
     "make_request",
     "normalize_maps",
     "one_tensor",
     "only_at_input",
+    "overlay",
     "pick_scores",
     "plain",
     "post_process",
     "priors",
     "read_against",
+    "read_pictures",
     "read_positions",
     "read_targets",
     "resize_maps",

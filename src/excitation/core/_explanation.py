@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,8 @@ from jaxtyping import Float, Int
 from .._checks import SIDES, check_number, check_size
 from .._errors import ExcitationError
 from .._maps import Box, boxes_of_map, find_peak
+from ._figures import COLUMNS, MOST_SHOWN, SCREEN, draw, png_of, show_png
+from ._pictures import Picture
 from ._postprocessing import normalize_maps, resize_maps
 
 Maps = Float[torch.Tensor, "image target *space"]
@@ -55,6 +58,9 @@ class Explanation:
         strides: for each layer, the number of image pixels per map cell.
         is_cut: for each layer, whether every path from the images to the scores passes through it. Such a layer cuts
             the network in two.
+        pictures: the pictures as they were given (PIL pictures, paths or arrays; references, not copies), which figures
+            show. `None` for images given as tensors.
+        origin: of resized or normalized maps, the explanation with the raw maps: figures take masses from it.
     """
 
     by_layer: Mapping[str, Maps | list[torch.Tensor]]
@@ -68,6 +74,8 @@ class Explanation:
     is_cut: Mapping[str, bool] = field(default_factory=dict)
     views: Mapping[str, int] = field(default_factory=dict, repr=False)
     measure: Callable[[], Any] | None = field(default=None, repr=False)
+    pictures: tuple[Any, ...] | None = field(default=None, repr=False)
+    origin: Explanation | None = field(default=None, repr=False)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -120,7 +128,7 @@ class Explanation:
 
         return replace(
             self, by_layer=only(self.by_layer), share=only(self.share), strides=only(self.strides),
-            is_cut=only(self.is_cut), views=only(self.views),
+            is_cut=only(self.is_cut), views=only(self.views), origin=self.origin and self.origin.at(layer),
         )  # fmt: skip
 
     def per_image(self, layer: str | None = None) -> list[Float[torch.Tensor, "_ ..."]]:
@@ -153,7 +161,10 @@ class Explanation:
         Raises:
             ExcitationError: `size` is not a valid size.
         """
-        return replace(self, by_layer={name: self._resized(name, size) for name in self.by_layer})
+        resized = {name: self._resized(name, size) for name in self.by_layer}
+        # Without a size, maps cover the full pictures, no longer the crops.
+        frames = self.frames if size is not None else tuple(Frame(frame.size) for frame in self.frames)
+        return replace(self, by_layer=resized, frames=frames, origin=self.origin or self)
 
     def normalized(self, by: Literal["max", "sum"] = "max") -> Explanation:
         """Divide each map by its largest absolute value or by its absolute sum. Empty maps are not changed."""
@@ -163,7 +174,8 @@ class Explanation:
                 return [normalize_maps(item[None], by)[0] for item in maps]
             return normalize_maps(maps, by)
 
-        return replace(self, by_layer={name: scaled(maps) for name, maps in self.by_layer.items()})
+        by_layer = {name: scaled(maps) for name, maps in self.by_layer.items()}
+        return replace(self, by_layer=by_layer, origin=self.origin or self)
 
     def peaks(self) -> Int[torch.Tensor, "image target 2"]:
         """The position of the maximum of each map, in pixels of its picture, after resizing to the picture.
@@ -205,6 +217,79 @@ class Explanation:
                 corners = (x0 + wide * box[0], y0 + tall * box[1], x0 + wide * box[2], y0 + tall * box[3])
                 drawn[i, k] = torch.tensor(corners)
         return drawn
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pictures: Picture | Sequence[Picture] | None = None,
+        shared_scale: bool = True,
+        mark_peaks: bool = True,
+        columns: int = COLUMNS,
+        dpi: float | int = 200,
+    ) -> None:
+        """Write a figure of all maps on their pictures: each picture, followed by one panel for each target.
+
+        Maps are carried back through the preprocessing, so that a panel shows the full picture in its own aspect ratio.
+        The caption of a panel has the score and, for methods with mass, the mass of the map. Empty maps leave the
+        picture grey, with the word "empty".
+
+        Args:
+            path: a file name that ends in .png, .pdf or .svg. The file appears whole or not at all.
+            pictures: one picture per image (PIL pictures, paths, or arrays `(height, width, 3)` of integers from 0 to
+                255), for images that were given as tensors. A map is stretched over its picture; if a tensor shows a
+                crop of the picture, give the crop. If not given: the pictures that were explained; for tensors, the
+                maps are drawn alone.
+            shared_scale: whether all maps have the same colour scale, with a colour bar, so that weak maps look weak.
+                Otherwise the strongest colour of each map is its own maximum.
+            mark_peaks: whether to draw a ring around the maximum of each map.
+            columns: the largest number of pictures side by side, at least 1.
+            dpi: pixels per inch of a PNG file, and of the pictures in the other formats.
+
+        Raises:
+            ExcitationError: another ending; several layers (use `.at(layer)`); maps that are not two-dimensional;
+                another number of pictures than images, or a picture that cannot be read or has changed its size; or too
+                many maps for one figure.
+            OSError: the file cannot be written.
+        """
+        from ..views import figure_ending, save_figure
+
+        figure_ending(path)
+        check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
+        drawn = draw(self, pictures, shared_scale=shared_scale, mark_peaks=mark_peaks, columns=columns, dpi=dpi)
+        save_figure(drawn, path, dpi=float(dpi))
+
+    def show(
+        self,
+        *,
+        pictures: Picture | Sequence[Picture] | None = None,
+        shared_scale: bool = True,
+        mark_peaks: bool = True,
+        columns: int = COLUMNS,
+    ) -> None:
+        """Show the figure of `save` in a notebook, or in a window of matplotlib.
+
+        Args:
+            pictures: as in `save`.
+            shared_scale: as in `save`.
+            mark_peaks: as in `save`.
+            columns: as in `save`.
+
+        Raises:
+            ExcitationError: there is no display, or an error of `save`.
+        """
+        drawn = draw(self, pictures, shared_scale=shared_scale, mark_peaks=mark_peaks, columns=columns, dpi=SCREEN)
+        show_png(png_of(drawn, SCREEN))
+
+    def _repr_png_(self) -> bytes | None:
+        """The figure of `show` for a notebook; `None` for explanations that cannot be drawn or have many maps."""
+        if sum(map(len, self.targets)) > MOST_SHOWN:
+            return None
+        try:
+            drawn = draw(self, None, shared_scale=True, mark_peaks=True, columns=COLUMNS, dpi=SCREEN)
+        except ExcitationError:
+            return None
+        return png_of(drawn, SCREEN)
 
     def __repr__(self) -> str:
         """Summarise the method, the layers, the targets and the share of the mass."""

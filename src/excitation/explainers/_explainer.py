@@ -13,6 +13,7 @@ from ..core import (
     Explanation,
     Layer,
     OutputChoice,
+    Picture,
     Settings,
     SpatialWeighting,
     Targets,
@@ -25,7 +26,7 @@ from ._all_classes import Strategy, find_all_classes
 from ._class_maps import ClassMaps
 from ._cuda_graph import CudaGraph
 from ._mass_balance import MassBalance, measure_balance
-from ._pictures import Picture, explain_pictures, is_pictures, one_batch
+from ._pictures import explain_pictures, is_pictures, one_batch
 
 Given = Images | Picture | Sequence[Picture]
 """A batch in the format that the network takes; for a loaded model also one picture or a list of pictures."""

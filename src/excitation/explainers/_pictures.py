@@ -1,24 +1,19 @@
-"""Pictures as inputs: reading, preprocessing by the model, batching by size, and restoring the order."""
+"""Pictures as inputs: preprocessing by the model, batching by size, and restoring the order."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from .._errors import ExcitationError
-from ..core import Explanation, Frame, Targets, read_targets
-from ..data._pictures import read_picture
+from ..core import Explanation, Frame, Targets, list_pictures, read_pictures, read_targets
 from ..models import LoadedModel
-
-Picture: TypeAlias = Image.Image | str | os.PathLike[str] | UInt8[np.ndarray, "height width 3"]
-"""A picture in one of the supported formats."""
 
 
 def is_pictures(images: object) -> bool:
@@ -27,31 +22,6 @@ def is_pictures(images: object) -> bool:
         return bool(images) and not isinstance(images[0], torch.Tensor)
     return isinstance(images, (Image.Image, str, os.PathLike)) or (
         isinstance(images, np.ndarray) and images.dtype == np.uint8
-    )
-
-
-def read_pictures(images: Any) -> list[Image.Image]:
-    """Read pictures and convert them to mode `"RGB"`.
-
-    Raises:
-        ExcitationError: a file cannot be read, or an item is not a picture.
-    """
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        images = list(images)
-    return [_read(item) for item in (images if isinstance(images, list) else [images])]
-
-
-def _read(item: Any) -> Image.Image:
-    if isinstance(item, Image.Image):
-        return item.convert("RGB")
-    if isinstance(item, (str, os.PathLike)):
-        return read_picture(item)
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
-        return Image.fromarray(item)
-    kind = f"an array {item.dtype} of shape {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
-    raise ExcitationError(
-        f"a picture is {kind}; a PIL picture, a path or an array (height, width, 3) of uint8 is expected. Batches that"
-        " are prepared for the network are tensors."
     )
 
 
@@ -98,7 +68,8 @@ def explain_pictures(
         ExcitationError: an error of `explain`; or the model has no preprocessing, or a picture cannot be read.
     """
     loaded = _loaded(model)
-    pictures = read_pictures(images)
+    given = list_pictures(images)
+    pictures = read_pictures(given)
     values = [_prepared(loaded, picture) for picture in pictures]
     each = read_targets(targets, len(pictures))
     alike = all(items is each[0] for items in each)
@@ -112,7 +83,7 @@ def explain_pictures(
     ]
     order = [i for members in batches.values() for i in members]
     whole = explanations[0] if len(explanations) == 1 else _joined(explanations, order)
-    return replace(whole, frames=tuple(frames))
+    return replace(whole, frames=tuple(frames), pictures=tuple(given))
 
 
 def _frame(loaded: LoadedModel, picture: Image.Image) -> Frame:

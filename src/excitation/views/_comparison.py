@@ -89,7 +89,7 @@ def comparison(
     _check(titles, rows, notes)
     grid = _Grid.of(picture, titles, rows, notes)
     shown = fitted(picture)
-    shown_box = scaled_box(box, picture, shown)
+    shown_box = scaled_box(box, picture.size, shown.size)
     with matplotlib.style.context("default"):
         drawn = Figure(figsize=(grid.width, grid.height), dpi=DPI, facecolor="white")
         FigureCanvasAgg(drawn)

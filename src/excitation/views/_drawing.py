@@ -71,11 +71,11 @@ def fitted(picture: Image.Image) -> Image.Image:
     return picture.resize([max(1, round(side * share)) for side in picture.size], Image.Resampling.LANCZOS)
 
 
-def scaled_box(box: Box | None, picture: Image.Image, shown: Image.Image) -> Box | None:
-    """Convert a box from pixels of a picture to pixels of its resized version."""
+def scaled_box(box: Box | None, size: tuple[int, int], shown: tuple[int, int]) -> Box | None:
+    """Convert a box from pixels of a picture to pixels of its resized version; sizes are `(width, height)`."""
     if box is None:
         return None
-    x, y = shown.width / picture.width, shown.height / picture.height
+    x, y = shown[0] / size[0], shown[1] / size[1]
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.colors import Colormap
 from PIL import Image
 
@@ -53,10 +54,55 @@ def overlay(
     """
     check_picture(picture)
     check_number("alpha", alpha, "a value from 0 to 1", least=0, most=1)
+    share, ink = _colours(attention, (picture.height, picture.width), signed, colour_map, limit, box)
+    opacity = alpha * (np.abs(share) / FULL_COLOUR).clip(0, 1)[..., None]
+    beneath = np.asarray(picture.convert("L"), dtype=np.float32)[..., None] / 255
+    beneath = beneath * (1 - WASH) + WASH
+    mixed = beneath * (1 - opacity) + ink * opacity
+    return _picture_of(mixed)
+
+
+def coloured(
+    size: tuple[int, int],
+    attention: AttentionMap,
+    *,
+    signed: bool = False,
+    colour_map: str | Colormap | None = None,
+    limit: float | None = None,
+    box: Box | None = None,
+) -> Image.Image:
+    """Draw a map without its picture, in opaque colours.
+
+    Args:
+        size: `(height, width)` of the result in pixels.
+        attention: the map, of any size; non-negative unless `signed`.
+        signed: as in `overlay`.
+        colour_map: as in `overlay`.
+        limit: as in `overlay`.
+        box: as in `overlay`.
+
+    Returns:
+        A picture of this size, mode `"RGB"`.
+
+    Raises:
+        ExcitationError: an error of `overlay`.
+    """
+    return _picture_of(_colours(attention, size, signed, colour_map, limit, box)[1])
+
+
+def _colours(
+    attention: AttentionMap,
+    size: tuple[int, int],
+    signed: bool,
+    colour_map: str | Colormap | None,
+    limit: float | None,
+    box: Box | None,
+) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, "rows columns 3"]]:
+    """The value of each pixel as a fraction of the limit, and its colour."""
     if limit is not None:
         check_number("limit", limit, "a positive value", least=0)
-    x0, y0, x1, y1 = whole_pixels(box, (picture.height, picture.width))
-    values = np.zeros((picture.height, picture.width), dtype=np.float32)
+    x0, y0, x1, y1 = whole_pixels(box, size)
+    values = np.zeros(size, dtype=np.float32)
     values[y0:y1, x0:x1] = enlarge_map(attention, (y1 - y0, x1 - x0))
     raw = torch.as_tensor(attention)
     lowest, largest = float(raw.min()), float(raw.abs().max())
@@ -68,12 +114,11 @@ def overlay(
     share = (values / limit if limit > 0 else values).clip(-1 if signed else 0, 1)
     darkest = 0.0 if colour_map else DARKEST
     place = (share + 1) / 2 if signed else darkest + (1 - darkest) * share
-    ink = find_colour_map(colour_map, signed)(place)[..., :3]
-    opacity = alpha * (np.abs(share) / FULL_COLOUR).clip(0, 1)[..., None]
-    beneath = np.asarray(picture.convert("L"), dtype=np.float32)[..., None] / 255
-    beneath = beneath * (1 - WASH) + WASH
-    mixed = beneath * (1 - opacity) + ink * opacity
-    return Image.fromarray((mixed * 255).round().astype(np.uint8))
+    return share, find_colour_map(colour_map, signed)(place)[..., :3]
+
+
+def _picture_of(colours: Float[np.ndarray, "height width 3"]) -> Image.Image:
+    return Image.fromarray((colours * 255).round().astype(np.uint8))
 
 
 def check_picture(picture: object) -> None:
