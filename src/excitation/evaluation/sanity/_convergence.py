@@ -36,14 +36,14 @@ def run_convergence(
     all non-negative are products that approach rank one: their signals turn into one direction whatever the class.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         subjects: images; their own targets are not used.
         methods: names of methods that carry signals (see `backpropagated`).
         out: the JSON file of results; a file of the same configuration is continued.
         seed: of the classes.
         pairs: of classes for each image.
-        about: more to write into the configuration.
-        progress: told the image's name, and which part of it is done, 0 to 1.
+        about: further entries of the configuration.
+        progress: function that is called with the name of an image and the finished fraction of it, 0 to 1.
 
     Returns:
         Results: for each image and method, by stage from the top down, the median over the pairs of the `cosine` of

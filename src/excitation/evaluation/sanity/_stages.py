@@ -120,9 +120,9 @@ def cascade(
     """A network with more and more of its layers randomised, or each by itself, from the top down.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         stages: its own, as `list_stages` gives them.
-        seed: of the random networks.
+        seed: seed of the random networks.
         index: of the image; each has random networks of its own.
         order: `"cascading"` keeps what has been randomised; `"independent"` takes back the stage before. A stage gets
             the same numbers in both.
