@@ -189,7 +189,7 @@ def _place(method: str, layer: str) -> str:
 
 
 def _rank(method: str) -> tuple[int, str]:
-    """Return the sort key of a row: the centre, other methods by name, Excitation Backprop, as in the paper's Table 1."""
+    """Return the sort key of a row: the centre, other methods by name, Excitation Backprop, as in the paper."""
     name = method.casefold()
     plain = name.partition(" ")[0].partition(":")[0]
     if plain in {"centre", "center"}:

@@ -1,4 +1,4 @@
-"""Convergence: do the signals of different classes become one and the same on their way down?"""
+"""Convergence: whether the signals of different classes become equal during the downward sweep."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def run_convergence(
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
-    """Send the signals of two random classes down and compare them below each weighted layer, by their cosine.
+    """Propagate the signals of two random classes and compare them below each weighted layer, by their cosine.
 
-    A map at the image can only tell classes apart if the signals that arrive there differ. Rules whose matrices are
-    all non-negative are products that approach rank one: their signals turn into one direction whatever the class.
+    Maps at the image can differ between classes only if the signals there differ. A product of nonnegative matrices
+    approaches rank one, so that signals of rules with such matrices converge to one direction for all classes.
 
     Args:
         model: the network. It is not changed.

@@ -1,4 +1,4 @@
-"""Randomisation: does a map change when what the network has learned is taken away?"""
+"""Randomisation: whether a map changes when the weights of the network are randomised."""
 
 from __future__ import annotations
 
