@@ -16,10 +16,10 @@ INSTALLED := $(VENV)/.installed
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format docs dist train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
-help:  ## show what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-venv: $(INSTALLED)  ## make .venv with the pinned packages and this one, editable
+venv: $(INSTALLED)  ## create .venv with the pinned packages and this package (editable)
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS) $(wildcard packaging/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
@@ -42,26 +42,26 @@ lint: $(INSTALLED)  ## style and the direction of imports, without changing anyt
 	$(BIN)/ruff format --check src tests experiments packaging docs/conf.py
 	$(BIN)/lint-imports --no-logo
 
-types: $(INSTALLED)  ## strict type check
+types: $(INSTALLED)  ## run the strict type check
 	$(BIN)/mypy
 
-pytest: $(INSTALLED)  ## the tests alone (PYTEST_ARGS='-k overlay')
+pytest: $(INSTALLED)  ## run only the tests (PYTEST_ARGS='-k overlay')
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
-test-fast: $(INSTALLED)  ## the tests that are not slow, for daily work
+test-fast: $(INSTALLED)  ## run the fast tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
-test-oldest:  ## all tests with the oldest supported Python and packages
+test-oldest:  ## run all tests with the oldest supported Python and packages
 	$(MAKE) pytest VENV=.venv-oldest PYTHON=$(OLDEST_PYTHON) CONSTRAINTS=$(OLDEST)
 
-coverage: $(INSTALLED)  ## all tests, with the lines they do not reach
+coverage: $(INSTALLED)  ## run all tests and list the lines without coverage
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html:out/coverage $(PYTEST_ARGS)
 
-slow: $(INSTALLED)  ## measure the tests anew and add to tests/slow.txt (on a quiet machine)
+slow: $(INSTALLED)  ## measure the durations of the tests again and update tests/slow.txt (on a quiet machine)
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' --junitxml=out/tests.xml
 	$(BIN)/python -m tests.slow out/tests.xml
 
-format: $(INSTALLED)  ## put the style right
+format: $(INSTALLED)  ## format the source code
 	$(BIN)/ruff check --fix src tests experiments packaging docs/conf.py
 	$(BIN)/ruff format src tests experiments packaging docs/conf.py
 
@@ -72,7 +72,7 @@ $(VENV)/.docs: $(INSTALLED)
 docs: $(VENV)/.docs  ## the documentation, in docs/_build/html; warnings are errors, its code runs
 	$(BIN)/python -m sphinx -W --keep-going -b html -q docs docs/_build/html
 
-dist: $(INSTALLED)  ## wheel and sdist in dist/; each is unpacked into an empty place and tried
+dist: $(INSTALLED)  ## wheel and sdist in dist/; each is installed and tested in an empty folder
 	rm -rf dist build/wheel build/sdist
 	$(BIN)/hatchling build
 	ls -l dist
@@ -82,11 +82,11 @@ dist: $(INSTALLED)  ## wheel and sdist in dist/; each is unpacked into an empty 
 	mkdir build/sdist && tar -xzf dist/*.tar.gz -C build/sdist --strip-components 1
 	cd build/sdist && PYTHONPATH=src $(abspath $(BIN))/python -m pytest -n $(WORKERS) -m 'not slow' $(PYTEST_ARGS)
 
-train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; goes on where it stopped)
+train: $(INSTALLED)  ## train the symbol world's classifiers (half an hour each and more; resumable)
 	$(BIN)/python -m experiments.symbols.train --network googlenet
 	$(BIN)/python -m experiments.symbols.train --network resnet
 
-figures: $(INSTALLED)  ## draw the figures of the documentation again
+figures: $(INSTALLED)  ## redraw the figures of the documentation
 	$(BIN)/excitation demo --out out/demo && cp out/demo/maps.png docs/figures/demo.png
 	cp out/demo/photo.png docs/figures/photo.png
 	$(BIN)/python -m experiments.figures.layers
@@ -98,16 +98,16 @@ figures: $(INSTALLED)  ## draw the figures of the documentation again
 		cp out/compare/picture.png docs/figures/compare.png
 	$(BIN)/python -m experiments.figures.compress
 
-paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (goes on where it stopped)
+paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (resumable)
 	$(BIN)/python -m experiments.paper_mini
 
-games-mini: $(INSTALLED)  ## the grid game, deletion and insertion on symbol scenes, beside those tables (goes on likewise)
+games-mini: $(INSTALLED)  ## the grid game, deletion and insertion on symbol scenes (resumable)
 	$(BIN)/python -m experiments.paper_mini --only grid-2 grid-3 deletion
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos
 
-sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (goes on where it stopped)
+sanity: $(INSTALLED)  ## sanity checks of all methods on the symbol world (resumable)
 	$(BIN)/python -m experiments.sanity symbols
 	$(BIN)/python -m experiments.figures.compress
 
@@ -119,22 +119,22 @@ sanity-photos: $(INSTALLED)  ## the same with SqueezeNet, both heads, on photos 
 	$(BIN)/python -m experiments.sanity squeezenet
 	$(BIN)/python -m experiments.figures.compress
 
-support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (goes on where it stopped)
+support: $(INSTALLED)  ## explain every torchvision classifier and timm's convolutional families (resumable)
 	$(BIN)/python -m experiments.support.table
 
-bench: $(INSTALLED)  ## the engine's speed, for docs/results/speed.md (goes on where it stopped; runs/speed)
+bench: $(INSTALLED)  ## the engine's speed, for docs/results/speed.md (resumable; runs/speed)
 	$(BIN)/python -m experiments.speed
 	cp runs/speed/cpu.json docs/results/speed.json
 	$(BIN)/python -m experiments.speed.page
 	$(BIN)/python -m experiments.figures.speed_scaling
 	$(BIN)/python -m experiments.figures.compress
 
-bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps a second
+bench-gpu: $(INSTALLED)  ## the same on a CUDA device, with images and maps per second
 	$(BIN)/python -m experiments.speed --device cuda --threads 1 --out runs/speed/cuda.json
 
-real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; goes on where it stopped)
+real: $(INSTALLED)  ## the games on real photos, which are read from ../shared (hours; resumable)
 	$(BIN)/python -m experiments.real
 
-clean:  ## remove the environment and everything that was made
+clean:  ## remove the environment and all generated files
 	rm -rf $(VENV) .venv-oldest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
-"""The program: its commands, and what happens when one of them fails.
+"""The program: its commands, and the handling of errors.
 
-Modules of this package import torch and matplotlib inside their functions, so that `--help` answers at once.
+Modules of this package import torch and matplotlib inside their functions, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -67,20 +67,20 @@ def _program(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program and leave it.
+    """Run the program and exit.
 
     Args:
-        arguments: what follows the program's name; by default this process's own.
+        arguments: command-line arguments without the program name; those of this process by default.
 
     Raises:
-        SystemExit: always. 0 if all went well; 2 after an error, which is one line on standard error; 130 if
-            interrupted.
+        SystemExit: always. The code is 0 on success, 2 after an error, and 130 after an interruption. An error is
+            written to standard error in one line.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if "" not in sys.path:
-        # As `python -m` does: a model's factory often lies where the command is called.
+        # As in `python -m`: the factory of a model is often in the current directory.
         sys.path.insert(0, "")
     try:
         code = app(args=words, prog_name="excitation", standalone_mode=False)

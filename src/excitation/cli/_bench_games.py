@@ -43,14 +43,15 @@ def _bench() -> None:
 
 
 def _game(name: str, methods: str) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
-    """Make a game's command of a function.
+    """Return a decorator that converts a function to the command of a game.
 
-    The function takes a group of options first, whose fields become options of the command, and options of its own
-    behind; its docstring is the help. It returns the run, which needs only `progress` to begin.
+    The first argument of the function is a group of options. Its fields become options of the command, followed by the
+    other arguments of the function. The docstring is the help text. The function returns the run as a function with
+    the only argument `progress`.
 
     Args:
-        name: of the game and its command.
-        methods: asked if none are named.
+        name: name of the game and of its command.
+        methods: default methods.
     """
 
     def add(function: Callable[..., Run]) -> Callable[..., Run]:
@@ -173,14 +174,14 @@ def _deletion(
 
 
 def _run_with_bar(name: str, run: Run) -> None:
-    """Run a game and show how far it is, then print its tables, and what was wrong with the data.
+    """Run a game with a progress bar, then print its tables and the problems with the data.
 
     Args:
-        name: of the game.
-        run: plays it.
+        name: name of the game.
+        run: function that runs the game.
 
     Raises:
-        ExcitationError: there is no result, with the reasons.
+        ExcitationError: there is no result. The message contains the reasons.
     """
     from ..evaluation import report_tables
 

@@ -1,4 +1,4 @@
-"""Options of `excitation bench`, and how the texts behind them are read."""
+"""Options of `excitation bench`, and functions that parse their values."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 
 class Parts(str, Enum):
-    """Of a category's classes in its target."""
+    """The weights of a category's classes in its target."""
 
     equal = "equal"
     probability = "probability"
 
 
 class Truth(str, Enum):
-    """What counts as an instance's place."""
+    """The ground truth of an instance's location."""
 
     segments = "segments"
     boxes = "boxes"
 
 
 class Frame(str, Enum):
-    """Whose pixels a tolerance is in."""
+    """The image that defines the pixels of a tolerance."""
 
     picture = "picture"
     input = "input"
 
 
 class Shape(str, Enum):
-    """Of the tolerance."""
+    """The shape of the tolerance."""
 
     disc = "disc"
     square = "square"
 
 
 class Kind(str, Enum):
-    """What class scores are."""
+    """The kind of class scores."""
 
     softmax = "softmax"
     sigmoid = "sigmoid"
@@ -144,7 +144,7 @@ SweptLayers = Annotated[
 
 @dataclass(kw_only=True)
 class RunOptions:
-    """What every game asks for; `excitation bench GAME --help` says what each is."""
+    """Options of all games. `excitation bench GAME --help` describes them."""
 
     data: DataSpec
     model: ModelSpec
@@ -158,10 +158,10 @@ class RunOptions:
     network: Network = None
 
     def read(self) -> dict[str, Any]:
-        """The arguments of every run, read in the order in which they are cheap.
+        """Parse the arguments of every run, fast ones first.
 
         Raises:
-            ExcitationError: one of them cannot be read.
+            ExcitationError: an argument is invalid.
         """
         from ..data import open_data, read_mapping
         from ..models._catalogue import load_model
@@ -176,13 +176,13 @@ class RunOptions:
         }  # fmt: skip
 
     def read_methods(self) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
-        """Methods by the names that tables show, and the layers of each, as `read_methods` raises."""
+        """Return methods by their names in tables, and the layers of each. Errors are those of `read_methods`."""
         return read_methods(self.methods, self.layer, self.spatial)
 
 
 @dataclass(kw_only=True)
 class PictureOptions(RunOptions):
-    """Of games that ask for each category of a picture."""
+    """Options of games that compute a map for each category of a picture."""
 
     mixture: MixtureName = Parts.equal
 
@@ -193,7 +193,7 @@ class PictureOptions(RunOptions):
 
 @dataclass(kw_only=True)
 class PointOptions(PictureOptions):
-    """Of the pointing game."""
+    """Options of the pointing game."""
 
     shortest: Shortest = 224
     difficult: Difficult = None
@@ -222,12 +222,12 @@ class PointOptions(PictureOptions):
 
 @dataclass(kw_only=True)
 class SweepOptions(PointOptions):
-    """Of the layer sweep, which takes its layers for all methods alike."""
+    """Options of the layer sweep, which uses the same layers for all methods."""
 
     layer: SweptLayers = None
 
     def read(self) -> dict[str, Any]:
-        """As `RunOptions.read`; methods without layers of their own are asked at all of the sweep's."""
+        """As `RunOptions.read`. Methods without layers of their own use all layers of the sweep."""
         from ..evaluation import sweep_layers
 
         given = super().read()
@@ -241,10 +241,10 @@ class SweepOptions(PointOptions):
 
 
 def read_shard(text: str | None) -> tuple[int, int]:
-    """`I/N`, counted from 1, as `(index, count)` counted from 0.
+    """Parse `I/N`, counted from 1, to `(index, count)`, counted from 0.
 
     Raises:
-        ExcitationError: it is none.
+        ExcitationError: the text is not a shard.
     """
     if text is None:
         return 0, 1
@@ -257,16 +257,16 @@ def read_shard(text: str | None) -> tuple[int, int]:
 def read_methods(
     names: str, layer: str | None, spatial: str
 ) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
-    """Methods by the names that tables show, and the layers of each.
+    """Return methods by their names in tables, and the layers of each.
 
     Args:
-        names: of the methods, as the option has them.
-        layer: for Excitation Backprop's own.
-        spatial: one or several spatial weightings; where it is not the response, the table's name says so.
+        names: names of the methods, as in the option.
+        layer: layer for the methods of Excitation Backprop.
+        spatial: one or more spatial weightings. Names in tables contain the weighting if it is not the response.
 
     Raises:
-        ExcitationError: a method, option or spatial weighting that does not exist, a method twice, or a layer for
-            none of them.
+        ExcitationError: a method, option or spatial weighting does not exist, a method is given twice, or `layer`
+            applies to no method.
     """
     from ..evaluation import Centre, NamedMethod
     from ..methods import find_method
@@ -309,10 +309,10 @@ def read_methods(
 
 
 def read_spatial(text: str) -> SpatialWeighting:
-    """A spatial weighting by name.
+    """Return a spatial weighting by name.
 
     Raises:
-        ExcitationError: there is none of this name.
+        ExcitationError: there is no spatial weighting with this name.
     """
     from ..core import SpatialWeighting
 
@@ -324,7 +324,7 @@ def read_spatial(text: str) -> SpatialWeighting:
 
 
 def split(text: str) -> list[str]:
-    """Words with commas between."""
+    """Split a comma-separated list."""
     return [word for word in map(str.strip, text.split(",")) if word]
 
 

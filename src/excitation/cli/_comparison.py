@@ -1,4 +1,4 @@
-"""What `excitation compare` does: each method asked the same, its maps kept, all of them in one figure."""
+"""The implementation of `excitation compare`: maps of several methods, saved and drawn in one figure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Asked:
     """One method of a comparison.
 
     Attributes:
-        method: as registered.
-        layer: where it is to take its maps; its own choice if `None`.
+        method: the registered method.
+        layer: layer of the maps; the choice of the method if `None`.
     """
 
     method: Method
@@ -47,14 +47,14 @@ class Asked:
 
     @property
     def key(self) -> str:
-        """Name of its file, without the ending."""
+        """Name of its file, without the extension."""
         place = "" if self.layer is None else f"@{self.layer}"
         return f"{self.method.name}{place}".replace("/", "-")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one method: a result, or why there is none."""
+    """The result of one method, or the reason why there is none."""
 
     asked: Asked
     result: Result | None
@@ -62,14 +62,14 @@ class Row:
 
 
 def asked_methods(text: str, layer: str | None) -> list[Asked]:
-    """Methods as typed: names with commas between, `NAME@LAYER` for a layer of its own.
+    """Parse a comma-separated list of methods. `NAME@LAYER` gives a method its own layer.
 
     Args:
-        text: the names.
-        layer: for methods of Excitation Backprop without one of their own.
+        text: the list.
+        layer: layer for methods of Excitation Backprop without a layer of their own.
 
     Raises:
-        ExcitationError: no method, an unknown one, or one twice.
+        ExcitationError: there is no method, an unknown method, or a method is given twice.
     """
     found: list[Asked] = []
     for item in filter(None, map(str.strip, text.split(","))):
@@ -92,20 +92,20 @@ def compare_methods(
     told: Callable[[str], None],
     done: Callable[[Asked], None],
 ) -> list[Row]:
-    """Ask each method, or take what an earlier run found.
+    """Compute the maps of each method, or load the result of an earlier run.
 
     Args:
         loaded: the network.
         item: the picture.
         query: the targets.
-        todo: methods, and where their results go.
-        told: is given each warning once.
-        done: is called after each method.
+        todo: methods, and the files of their results.
+        told: function that is called once with each warning.
+        done: function that is called after each method.
 
     Raises:
-        ExcitationError: a target or a layer does not exist, or none of the methods applies.
+        ExcitationError: a target or a layer does not exist, or no method applies to the network.
     """
-    # All are looked at before anything is computed, so that a wrong folder is known at once.
+    # Check all jobs before any computation, so that a wrong folder is reported early.
     is_known = [job.known() for _, job in todo]
     for asked, _ in todo:
         if asked.layer is not None:
@@ -166,7 +166,7 @@ def _result(
 
 
 def _timed(run: Callable[[], torch.Tensor]) -> tuple[Float[np.ndarray, "target height width"], float]:
-    """The one image's maps, and the seconds they took; a short run is repeated, since a first one also warms up."""
+    """Return the maps of one image and their time in seconds. Short runs are repeated, to exclude the warm-up."""
     best = float("inf")
     for _ in range(2):
         started = time.perf_counter()
@@ -180,9 +180,9 @@ def _timed(run: Callable[[], torch.Tensor]) -> tuple[Float[np.ndarray, "target h
 def shown_maps(
     asked: Asked, maps: Float[np.ndarray, "target height width"], size: Sequence[int]
 ) -> Float[np.ndarray, "target new_height new_width"]:
-    """Maps after the steps the paper gives the method.
+    """Apply the paper's post-processing of the method to its maps.
 
-    Those without negative values get none, and one that is the same everywhere stays so, whatever rounding does.
+    Maps without negative values get no negative values, and constant maps remain constant, independent of rounding.
     """
     shown = post_process(torch.from_numpy(maps)[None], asked.method.steps, size)[0].numpy()
     lowest = maps.min(axis=(1, 2), keepdims=True)
@@ -191,7 +191,7 @@ def shown_maps(
 
 
 def draw_comparison(loaded: LoadedModel, item: Prepared, rows: Sequence[Row], place: Path) -> None:
-    """Write the figure: the picture on top, a row for each method, a column for each target."""
+    """Write the figure: the picture at the top, one row per method, one column per target."""
     size = item.values.shape[1:]
     known = next(row.result for row in rows if row.result is not None)
     drawn = comparison(
@@ -218,12 +218,12 @@ def _drawn(row: Row, size: Sequence[int]) -> Compared:
 
 
 def _captions(result: Result) -> list[str]:
-    """Each map's mass; of a map that is the same everywhere, which points nowhere, that."""
+    """Return a caption for each map: its mass, or that the map is constant."""
     return ["constant" if peak is None else f"mass {_short(mass)}" for _, peak, mass in result.rows()]
 
 
 def _short(number: float) -> str:
-    """Three digits, in words a figure can bear."""
+    """Format a number with three digits."""
     text = f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number + 0.0:#.3g}".rstrip(".")
     return text.replace("-", "−")
 
@@ -233,7 +233,7 @@ def _time(seconds: float) -> str:
 
 
 def told_lines(rows: Sequence[Row], image: Path, figure: Path, jobs: Sequence[Job], as_json: bool) -> list[str]:
-    """One line for each method and target: for people, or JSON."""
+    """Return one line for each method and target, as text or JSON."""
     lines = []
     for row, job in zip(rows, jobs, strict=True):
         name, result = row.asked.method.name, row.result

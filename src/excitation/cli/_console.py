@@ -1,4 +1,4 @@
-"""Where lines go: answers to standard output, everything else to standard error."""
+"""Console output: results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LONGEST = 3600.0
 
 
 def progress_bar(left: ProgressColumn | None = None) -> Progress:
-    """A bar on standard error, if that is a terminal; it leaves no trace.
+    """Return a transient progress bar on standard error. It is shown only on a terminal.
 
     Args:
-        left: tells the time that is left; rich's own estimate if not given.
+        left: column with the remaining time; the estimate of rich if not given.
     """
     return Progress(
         TextColumn("{task.description}"),
@@ -29,19 +29,19 @@ def progress_bar(left: ProgressColumn | None = None) -> Progress:
         console=_STDERR,
         transient=True,
         disable=not _STDERR.is_terminal,
-        # rich would send what is printed to its own console, and standard output would stay empty.
+        # Otherwise, rich redirects printed text to its own console, and standard output remains empty.
         redirect_stdout=False,
         redirect_stderr=False,
     )
 
 
 def on_terminal() -> bool:
-    """Whether standard error is a terminal, where a bar can be."""
+    """Whether standard error is a terminal, which can show a progress bar."""
     return _STDERR.is_terminal
 
 
 def answer(lines: Iterable[str]) -> None:
-    """Print lines to standard output, above the bar where both share a terminal."""
+    """Print lines to standard output, above the progress bar if both use the same terminal."""
     for line in lines:
         if _STDERR.is_terminal and sys.stdout.isatty():
             _STDERR.print(line, markup=False)
@@ -50,12 +50,12 @@ def answer(lines: Iterable[str]) -> None:
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of texts to standard output, the first row its head, each column as wide as its widest."""
+    """Print a table of texts to standard output, with aligned columns. The first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def report_line(text: str) -> None:
-    """Tell something on standard error, in one line."""
+    """Print one line to standard error."""
     _STDERR.print(f"excitation: {' '.join(text.split())}", markup=False)

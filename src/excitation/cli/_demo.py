@@ -1,4 +1,4 @@
-"""What `excitation demo` shows: one crowded scene, all its objects, both kinds of map."""
+"""The second part of `excitation demo`: a crowded scene with MWP and c-MWP maps of all its objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VISIBLE = 0.025  # smallest share of the picture
 
 
 def crowded_scene(seed: int) -> Scene:
-    """The first scene of a world with four to six different symbols, none of them tiny."""
+    """Return the first scene of a world with four to six different symbols, all of them of sufficient size."""
     index = 0
     while True:
         scene = make_scene(index, seed, "test")
@@ -39,11 +39,11 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
     """Explain a scene and write `picture.png`, `maps.png` and `maps.npz`.
 
     Args:
-        seed: of the scene.
-        out: folder for the files; older ones are replaced.
+        seed: seed of the scene.
+        out: folder for the files. Existing files are replaced.
 
     Yields:
-        Lines of the answer.
+        Lines of the output.
     """
     scene = crowded_scene(seed)
     loaded = load_symbols()
@@ -94,11 +94,11 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
 
 
 def _number(share: torch.Tensor) -> str:
-    return f"{round(float(share), 6) + 0.0:.6f}"  # a rounding error below zero is no "-0.000000"
+    return f"{round(float(share), 6) + 0.0:.6f}"  # avoids "-0.000000"
 
 
 def draw(scene: Scene, found: dict[str, Explanation], hits: dict[str, list[bool]]) -> Figure:
-    """One row per method, one column per object; the picture with its objects' boxes in front."""
+    """Draw the picture with the boxes of its objects, and the maps: one row per method, one column per object."""
     rows = []
     for name, result in found.items():
         panels = [
@@ -110,7 +110,7 @@ def draw(scene: Scene, found: dict[str, Explanation], hits: dict[str, list[bool]
 
 
 def _with_boxes(scene: Scene) -> Image.Image:
-    scale = 3  # thin lines on a small picture would cover what they frame
+    scale = 3  # on a small picture, even thin lines would cover the objects
     large = Image.fromarray(scene.image).resize(
         (scene.image.shape[1] * scale, scene.image.shape[0] * scale), Image.Resampling.BICUBIC
     )

@@ -1,4 +1,4 @@
-"""What `excitation demo` shows first: a photo, explained by a network trained on ImageNet."""
+"""The first part of `excitation demo`: a photo, explained by a network trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def run_photo(loaded: LoadedModel, photo: Path | None, out: Path) -> Iterator[st
 
     Args:
         loaded: a network with class names.
-        photo: the picture file, whose likeliest classes are explained; the bundled photo if not given.
-        out: folder for the files; older ones are replaced.
+        photo: the picture file. Its most probable classes are explained. The bundled photo if `None`.
+        out: folder for the files. Existing files are replaced.
 
     Yields:
-        Lines of the answer.
+        Lines of the output.
 
     Raises:
         PictureError: the photo cannot be read.
@@ -50,7 +50,7 @@ def run_photo(loaded: LoadedModel, photo: Path | None, out: Path) -> Iterator[st
         shares.topk(MOST).indices.tolist() if photo else [names.index(target) for target in BUNDLED_TARGETS]
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MassLossWarning)  # what arrives is in the lines below
+        warnings.simplefilter("ignore", MassLossWarning)  # the lines below contain the mass
         found = {name: explain(loaded, images, targets, method=method) for name, method in METHODS.items()}
     maps = {name: result.maps[0] for name, result in found.items()}
     layer = found["MWP"].layer

@@ -75,7 +75,7 @@ def explain_command(
     if class_names is not None:
         configuration["class_names"] = digest(class_names)
     jobs = make_jobs(pictures, out, configuration)
-    # All are looked at before anything is computed, so that a wrong folder is known at once.
+    # Check all jobs before any computation, so that a wrong folder is reported early.
     is_finished = [job.finished() for job in jobs]
     failed = 0
     with progress_bar() as progress:
@@ -109,7 +109,7 @@ def _explained(
     batch: int,
     refused: Callable[[Exception], None],
 ) -> Iterator[tuple[Job, Result]]:
-    """Explain pictures and write their files, a batch at a time."""
+    """Explain pictures in batches and write their files."""
     if not jobs:
         return
     from ..models._catalogue import load_model

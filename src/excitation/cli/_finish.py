@@ -1,4 +1,4 @@
-"""The last step for each picture: its figure and its maps on disk."""
+"""The last step for each picture: writes its figure and its maps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def peaks_of(
     box: tuple[float, float, float, float],
     empty: Bool[np.ndarray, " target"],
 ) -> Int[np.ndarray, "target 2"]:
-    """The peak of each map in its picture, as `Result` keeps them; none of an empty map."""
+    """Return the peak of each map in its picture, as in `Result.peaks`. Empty maps have no peak."""
     peaks = [None if none else find_peak(one, size, box=box) for one, none in zip(maps, empty, strict=True)]
     return np.array([peak or (-1, -1) for peak in peaks])
 
 
 def finish_job(job: Job, item: Prepared, explained: Explained, i: int, loaded: LoadedModel, query: Query) -> Result:
-    """Write the figure and the maps of the batch's picture `i`."""
+    """Write the figure and the maps of picture `i` of a batch."""
     picture = item.picture
     size = picture.height, picture.width
     box = loaded.preprocessing.field_of_view(size)

@@ -1,4 +1,4 @@
-"""From pictures to what a network takes, and what comes back; the one place where commands call the engine."""
+"""Prepares pictures for a network and computes explanations. Commands call the engine only through this module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._query import Query
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture and the network's input made from it."""
+    """A picture and the preprocessed network input."""
 
     path: Path
     picture: Image.Image
@@ -33,7 +33,7 @@ def prepare(loaded: LoadedModel, path: Path) -> Prepared:
     """Read and preprocess a picture.
 
     Raises:
-        PictureError: it cannot be read, or its shape does not suit the preprocessing.
+        PictureError: the picture cannot be read, or the preprocessing does not support its shape.
     """
     picture = read_picture(path)
     try:
@@ -45,16 +45,16 @@ def prepare(loaded: LoadedModel, path: Path) -> Prepared:
 def in_batches(
     loaded: LoadedModel, paths: Iterable[Path], size: int, refused: Callable[[PictureError], None]
 ) -> Iterator[list[Prepared]]:
-    """Prepare pictures and group them by shape, since a batch holds one shape only.
+    """Prepare pictures and group them into batches by shape.
 
     Args:
-        loaded: says how pictures are prepared.
+        loaded: the network with its preprocessing.
         paths: picture files.
-        size: pictures in a full batch.
-        refused: is told of each picture that cannot be read; it is left out.
+        size: number of pictures in a full batch.
+        refused: function that is called for each picture that cannot be read. The picture is skipped.
 
     Yields:
-        One to `size` inputs of one shape; every picture once.
+        Batches of one to `size` inputs of one shape. Every picture occurs once.
     """
     waiting: dict[tuple[int, ...], list[Prepared]] = {}
     for path in paths:
@@ -65,7 +65,7 @@ def in_batches(
             continue
         waiting.setdefault(tuple(item.values.shape), []).append(item)
         fullest = max(waiting, key=lambda shape: len(waiting[shape]))
-        # Where every picture has its own shape, memory and what an interruption costs stay bounded.
+        # This bounds the memory and the loss at an interruption if all pictures have different shapes.
         if len(waiting[fullest]) == size or sum(map(len, waiting.values())) >= 4 * size:
             yield waiting.pop(fullest)
     yield from waiting.values()
@@ -73,14 +73,14 @@ def in_batches(
 
 @dataclass(frozen=True)
 class Explained:
-    """What the engine says about a batch.
+    """The explanation of a batch.
 
     Attributes:
-        layer: where the maps were taken.
-        maps: raw, signed if asked for.
-        scores: of each target.
-        names: of each image's targets, for people.
-        warnings: sentences that were given on the way.
+        layer: layer of the maps.
+        maps: raw maps, with negative values if requested.
+        scores: score of each target.
+        names: readable names of the targets of each image.
+        warnings: messages of the warnings.
     """
 
     layer: str
@@ -91,10 +91,10 @@ class Explained:
 
 
 def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], query: Query) -> Explained:
-    """Maps of pictures of one shape.
+    """Compute the maps of pictures of one shape.
 
     Raises:
-        ExcitationError: as `excitation.explain`.
+        ExcitationError: see `excitation.explain`.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -112,10 +112,10 @@ def explain_batch(loaded: LoadedModel, batch: Sequence[Prepared], query: Query) 
 def scores_of(
     loaded: LoadedModel, item: Prepared, query: Query
 ) -> tuple[Float[torch.Tensor, " target"], tuple[str, ...]]:
-    """The network's score of each target, and what the targets are called.
+    """Return the network's score of each target, and the names of the targets.
 
     Raises:
-        TargetError: a target is no class.
+        TargetError: a target is not a class of the network.
     """
     with torch.inference_mode():
         scores = pick_scores(loaded.model(item.values[None]), 1, loaded.output).float()
@@ -125,13 +125,13 @@ def scores_of(
 
 
 def list_layers_of(loaded: LoadedModel, picture: Image.Image) -> list[dict[str, Any]]:
-    """Layers of a network on a picture, as plain values."""
+    """Return the layers of a network for a picture, as dictionaries."""
     images = _fit(loaded, loaded.preprocessing(picture))[None]
     found = [dataclasses.asdict(info) for info in list_layers(loaded.model, images, output=loaded.output)]
     return [{"layer": info.pop("name"), **info} for info in found]
 
 
 def _fit(loaded: LoadedModel, values: torch.Tensor) -> torch.Tensor:
-    """To the device and precision of the network's weights."""
+    """Move values to the device and precision of the network's weights."""
     weight = next((item for item in loaded.model.parameters() if item.is_floating_point()), None)
     return values if weight is None else values.to(weight)

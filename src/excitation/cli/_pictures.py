@@ -1,4 +1,4 @@
-"""The pictures that a command is given."""
+"""The picture arguments of a command."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NAMED = 5
 
 
 def pictures_of(places: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Pictures among files and folders, with the name of each (see `find_pictures`); says which files are none.
+    """Return the pictures in files and folders, with their names (see `find_pictures`). Report files without a picture.
 
     Raises:
-        PictureError: a place does not exist, a folder holds no picture, or `out` is one of the folders.
+        PictureError: a path does not exist, a folder contains no picture, or `out` is one of the folders.
     """
     from ..data._pictures import find_pictures
 

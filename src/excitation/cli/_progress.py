@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of a run: a progress bar on a terminal, otherwise occasional lines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ EVERY = 60.0
 
 
 class ProgressDisplay:
-    """Shows what a game's run tells of itself; use as a context.
+    """Context manager that shows the progress of a game.
 
-    The time that is left is the run's own estimate, by the pace of this session: it is as right for slow images as
-    for fast ones, and what earlier sessions finished does not count as fast.
+    The remaining time is an estimate of the run, based on the speed of this session. Images of earlier sessions do not
+    count.
 
     Args:
-        game: its name.
+        game: name of the game.
     """
 
     def __init__(self, game: str) -> None:
@@ -37,7 +37,7 @@ class ProgressDisplay:
         """Not told in a line yet."""
 
     def show(self, state: Progress) -> None:
-        """Take in how far the run is."""
+        """Show the current progress."""
         left = time_left(state.left)
         if state.counted not in self._tasks:
             for task in (self._waiting, *self._tasks.values()):
@@ -49,7 +49,7 @@ class ProgressDisplay:
             return
         now = time.monotonic()
         if self._last is not None and self._last.counted != state.counted:
-            self._last = None  # what came before is over, and this says more
+            self._last = None  # the previous phase is finished
         self._last = state
         if now - self._told >= EVERY:
             self._tell(now)
@@ -70,12 +70,12 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        if kind is None:  # an error's one sentence stands alone
+        if kind is None:  # after an error, only its message is printed
             self._tell(time.monotonic())
 
 
 def duration(seconds: float) -> str:
-    """A time as one says it, to two digits or so: `40 s`, `13 min`, `2 h 05 min`, `3 d 4 h`."""
+    """Format a duration with about two digits: `40 s`, `13 min`, `2 h 05 min`, `3 d 4 h`."""
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"

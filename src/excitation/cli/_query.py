@@ -1,4 +1,4 @@
-"""What is asked of every picture in one run of `excitation explain`."""
+"""The settings of one run of `excitation explain`, which apply to every picture."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Query:
     """Targets, layer and method, as typed.
 
     Attributes:
-        targets: class indices or names, or `top1`, `top5` and the like.
-        layer: where to take the maps; `None` for the default.
-        method: its name.
-        against: a class whose MWP is subtracted; `None` for none.
-        signed: whether negative values of a contrast are kept.
+        targets: class indices or names, or `topN` such as `top1` or `top5`.
+        layer: layer of the maps; `None` for the default.
+        method: name of the method.
+        against: class with the MWP map to subtract; `None` for no contrast.
+        signed: whether to keep negative values of a contrast.
     """
 
     targets: tuple[str, ...]
@@ -27,26 +27,26 @@ class Query:
 
     @property
     def classes(self) -> list[int | str]:
-        """The targets as `explain` takes them."""
+        """Return the targets in the form of `explain`."""
         return [class_or_index(text) for text in self.targets]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Layer, method and its options as `explain` takes them."""
+        """Return layer, method and options as keyword arguments of `explain`."""
         settings: dict[str, Any] = {"layer": self.layer, "method": self.method}
         if self.against is not None:
             settings["against"] = class_or_index(self.against)
         return {**settings, "signed": True} if self.signed else settings
 
     def kind(self, class_names: Sequence[str] | None) -> str:
-        """What the maps are called."""
+        """Return the name of the maps."""
         known = {"mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP"}
         shown = known.get(self.method, self.method)
         return shown if self.against is None else f"{shown} against {_readable(self.against, class_names)}"
 
 
 def class_or_index(text: str) -> int | str:
-    """A target as typed: a whole number is a class index, anything else a class name."""
+    """Parse a target: an integer is a class index, any other text is a class name."""
     return int(text) if text.strip().isdecimal() else text
 
 

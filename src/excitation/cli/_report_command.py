@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Form(str, Enum):
-    """How a table is written."""
+    """The format of a table."""
 
     text = "text"
     markdown = "markdown"
@@ -27,7 +27,7 @@ class Form(str, Enum):
 
 
 class Ending(str, Enum):
-    """Of a figure's file."""
+    """The file extension of a figure."""
 
     png = "png"
     pdf = "pdf"
@@ -35,7 +35,7 @@ class Ending(str, Enum):
 
 
 class Over(str, Enum):
-    """What accuracies are averaged over."""
+    """The averaging of accuracies."""
 
     mean = "mean"
     pooled = "pooled"
@@ -131,10 +131,10 @@ def report_command(
 
 
 def _named(text: str) -> dict[str, list[str]]:
-    """Methods with their own layers, from `NAME,NAME@LAYER+LAYER`.
+    """Parse methods and their layers from `NAME,NAME@LAYER+LAYER`.
 
     Raises:
-        ExcitationError: a method twice, or none.
+        ExcitationError: a method is given twice, or there is none.
     """
     found: dict[str, list[str]] = {}
     for item in split(text):
@@ -151,7 +151,7 @@ def _beside(
     results: Sequence[Results], average: Over, categories: bool, against: Sequence[str], held_out: int | None,
     difficult: bool,
 ) -> list[Table]:  # fmt: skip
-    """What was asked for beside the main tables, run by run."""
+    """Return the requested additional tables, run by run."""
     from ..evaluation import as_sweep, category_table, comparison_table, layer_tables
     from ..evaluation._games import game_of
 
@@ -170,10 +170,10 @@ def _beside(
 def _check_games(
     results: Sequence[Results], *, categories: bool, against: bool, held_out: bool, figures: bool
 ) -> None:  # fmt: skip
-    """Refuse options that are for other games than the runs'.
+    """Refuse options that do not apply to the games of the runs.
 
     Raises:
-        ExcitationError: there is one.
+        ExcitationError: there is such an option.
     """
     from ..evaluation._games import GAMES, game_of
 
@@ -195,11 +195,11 @@ def _check_use(
     results: Sequence[Results], extras: Sequence[Table], beside: PublishedFigures | None, *, main: bool,
     difficult: bool, drawn: bool,
 ) -> None:  # fmt: skip
-    """Refuse options that would change nothing.
+    """Refuse options without an effect.
 
     Raises:
-        ExcitationError: `--difficult` or published figures without anything that they are about, or `--no-main`
-            without anything else.
+        ExcitationError: `--difficult` or published figures apply to no table, or `--no-main` is given without another
+            table or figure.
     """
     from ..evaluation._games import game_of
 
@@ -221,7 +221,7 @@ def _check_use(
 
 
 def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool) -> None:
-    """The figure of each run whose game has one."""
+    """Draw the figure of each run, if its game has one."""
     from ..evaluation._games import game_of
     from ..views import save_figure
 

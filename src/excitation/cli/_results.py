@@ -1,4 +1,4 @@
-"""What `explain` and `compare` leave behind for each picture, and how a later run knows it again."""
+"""The result files of `explain` and `compare` for each picture, and how a later run recognises them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_UNPACKED = 1 << 32
 
 
 class ResultError(ExcitationError):
-    """A folder of results cannot take this run's."""
+    """The results of this run cannot be written to the folder."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,18 @@ class Result:
     """The maps of one picture, as stored in its NPZ file under the fields' names.
 
     Attributes:
-        maps: raw: mass, in the layer's own size.
-        targets: what each map looks for, as asked: class index or name.
-        names: the same for people.
+        maps: raw maps (mass) in the size of the layer, `(target, height, width)`.
+        targets: the target of each map, as given: class index or name.
+        names: readable names of the targets.
         scores: the network's score of each target.
         masses: sum of each map.
-        empty: whether a map has next to no mass, so that its shape means nothing.
-        peaks: `(x, y)` of each map's largest value, in the picture's pixels; `(-1, -1)` where a map is the same
-            everywhere and so has none.
-        layer: where the maps were taken.
-        box: the part of the picture they cover, `(x0, y0, x1, y1)` in its pixels.
+        empty: whether a map has almost no mass, so that its shape is meaningless.
+        peaks: `(x, y)` of the largest value of each map, in pixels of the picture; `(-1, -1)` for constant maps.
+        layer: layer of the maps.
+        box: the part of the picture that the maps cover, `(x0, y0, x1, y1)` in pixels.
         picture_size: `(height, width)` of the picture.
-        configuration: all that the maps depend on; a run with another one does not take them for its own.
-        seconds: what all the maps took together, where it was measured.
+        configuration: all settings that the maps depend on. A run with other settings does not use these maps.
+        seconds: total time of all maps; `None` if it was not measured.
     """
 
     maps: Float[np.ndarray, "target height width"]
@@ -58,7 +57,7 @@ class Result:
     seconds: float | None = None
 
     def save(self, path: Path) -> None:
-        """Write the NPZ file; it appears whole."""
+        """Write the NPZ file atomically."""
         arrays = {
             "maps": self.maps,
             "targets": np.array(self.targets, dtype=np.str_),
@@ -81,7 +80,7 @@ class Result:
         """Read the NPZ file.
 
         Raises:
-            ResultError: the file is something else.
+            ResultError: the file is not a file of results.
         """
         with _opened(path) as stored:
             return cls(
@@ -100,12 +99,12 @@ class Result:
             )
 
     def rows(self) -> list[tuple[float, tuple[int, int] | None, float]]:
-        """Score, peak (if there is one) and mass of each target."""
+        """Return score, peak (`None` for constant maps) and mass of each target."""
         peaks = [None if x < 0 else (int(x), int(y)) for x, y in self.peaks]
         return list(zip(self.scores.tolist(), peaks, self.masses.tolist(), strict=True))
 
     def lines(self, job: Job, as_json: bool) -> list[str]:
-        """One line per target: for people, or JSON."""
+        """Return one line per target, as text or JSON."""
         rows = self.rows()
         if not as_json:
             return [
@@ -125,7 +124,7 @@ class Result:
 
 
 def peak_in_words(peak: tuple[int, int] | None) -> str:
-    """A peak in a line for people."""
+    """Describe a peak in text."""
     return "no peak" if peak is None else f"peak {peak}"
 
 
@@ -134,10 +133,10 @@ class Job:
     """One picture to explain.
 
     Attributes:
-        picture: its file.
-        figure: where its figure goes.
-        maps: where its raw maps go. Written last, so that a job with both is finished.
-        configuration: all that its maps depend on.
+        picture: file of the picture.
+        figure: file of the figure.
+        maps: file of the raw maps. It is written last, so that a job with both files is finished.
+        configuration: all settings that the maps depend on.
     """
 
     picture: Path

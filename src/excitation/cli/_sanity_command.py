@@ -153,7 +153,7 @@ def convergence_command(
 def _subjects(
     spec: str, data: str | None, images: list[Path] | None, count: int, out: Path
 ) -> Iterator[tuple[LoadedModel, Callable[[], Iterator[Subject]], dict[str, Any]]]:
-    """The model, its images from the first on as often as asked, and what the configuration says of them."""
+    """Yield the model, a function that iterates over its images, and their part of the configuration."""
     from .._errors import ExcitationError
     from ..data import open_data
     from ..evaluation.sanity import subjects_of_data, subjects_of_pictures

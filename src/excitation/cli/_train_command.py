@@ -19,14 +19,14 @@ train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train cla
 
 
 class Precision(str, Enum):
-    """Of the numbers that are computed with."""
+    """The precision of the computation."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
 
 
 class Pad(str, Enum):
-    """What happens to pictures that are no squares."""
+    """The padding of pictures that are not square."""
 
     mirror = "mirror"
     none = "none"
@@ -155,7 +155,7 @@ def _options(
 
 
 def _recipe(model: str, side: int | None, pad: Pad) -> Recipe | None:
-    """`None` for the network's own."""
+    """Return the recipe; `None` for the default of the network."""
     from ..models import load_model
     from ..training import Recipe
 

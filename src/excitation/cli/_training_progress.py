@@ -1,4 +1,4 @@
-"""How far a training run is: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of a training run: a progress bar on a terminal, otherwise occasional lines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class TrainingDisplay:
-    """Shows loss, precision and the time that is left; use as a context.
+    """Context manager that shows loss, precision and the remaining time.
 
     Args:
-        what: is being done.
+        what: description of the run.
     """
 
     def __init__(self, what: str) -> None:
@@ -29,7 +29,7 @@ class TrainingDisplay:
         self._told = time.monotonic()
 
     def show(self, state: State) -> None:
-        """Take in how far the run is."""
+        """Show the current progress."""
         seen = "" if state.precision != state.precision else f", precision {state.precision:.3f}"
         said = f"loss {state.loss:.4g}{seen}"
         self._bar.update(

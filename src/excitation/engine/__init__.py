@@ -1,7 +1,8 @@
-"""The engine: record one forward pass, then carry signals over the record.
+"""The engine: record one forward pass, then propagate signals through the record.
 
-It knows no method, no data set and no picture. `_recorder` writes the `_record`, `_sweep` carries signals down it by
-the `rules`, `transposed` does the transposed sweep, `_mass_recorder` records the mass at each operation.
+The engine does not depend on any method, data set or picture. `_recorder` writes the `_record`. `_sweep` propagates
+signals down the record with the `rules`. `transposed` implements the transposed sweep. `_mass_recorder` records the
+mass at each operation.
 """
 
 from ._compositions import mark

@@ -1,4 +1,4 @@
-"""Where the axes of an operation's output come from, as its reader tells it."""
+"""The relation between the axes of an operation's output and the axes of its input. Readers return these classes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kept:
-    """The axis of an input, position by position.
+    """An output axis that equals an input axis, position by position.
 
     Attributes:
-        axis: of the first input; negative numbers count from the end.
+        axis: axis of the first input; negative numbers count from the end.
     """
 
     axis: int
@@ -18,11 +18,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Resampled:
-    """An axis whose positions combine neighbours of an input's axis: convolution, pooling, interpolation, slicing.
+    """An output axis. Each position combines neighbouring positions of an input axis: convolution, pooling, slicing.
 
     Attributes:
-        axis: of the first input; negative numbers count from the end.
-        step: input positions per output position; `None` takes the ratio of the sizes.
+        axis: axis of the first input; negative numbers count from the end.
+        step: number of input positions per output position; `None` uses the ratio of the sizes.
     """
 
     axis: int
@@ -31,7 +31,7 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Made:
-    """A new axis of channels: each of its positions combines whole axes of the input."""
+    """A new channel axis. Each position combines all positions of one or more input axes."""
 
 
 AxisSource = Kept | Resampled | Made

@@ -1,7 +1,7 @@
-"""Interval arithmetic: between which numbers the activations of a tensor lie, whatever the images.
+"""Interval arithmetic: lower and upper limits of the activations of a tensor, valid for all images.
 
-A limit is one number, or a tensor that broadcasts to the activation: one number per channel, say. Most limits are plain
-numbers, and most operations return one of the constants below. Limits hold for neurons; padding is no neuron.
+A limit is one number, or a tensor that broadcasts to the activation, for example one number per channel. Most limits
+are plain numbers, and most operations return one of the constants below. Limits hold for neurons only, not for padding.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Side = bool | torch.Tensor
 
 
 class Bounds(_Interval):
-    """The interval that activations lie in.
+    """An interval that contains the activations.
 
     Attributes:
         lower: largest known lower limit.
         upper: smallest known upper limit.
-        above: of neurons with both limits, whether they are silent at the upper one and not at the lower one: those
-            that a negative factor turned round. What comes out of a function is a neuron of its own, silent at its
-            least activation.
+        above: for neurons with both limits, true if they are silent at the upper limit instead of the lower limit. This
+            is the case after a multiplication by a negative factor. The result of a function is a new neuron, which is
+            silent at its smallest activation.
     """
 
     above: Side = False
 
     def silent_above(self, above: Side) -> Bounds:
-        """The same interval of neurons that are silent at its other end, where `above` says so."""
+        """Return the same interval with another `above`: true where the neurons are silent at the upper limit."""
         if above is self.above:
             return self
         turned = Bounds(*self)
@@ -48,24 +48,24 @@ class Bounds(_Interval):
 
     @property
     def nonnegative(self) -> bool:
-        """Whether no activation can be below zero."""
+        """Whether all activations are zero or more."""
         return _all_at_least(self.lower, 0.0)
 
     @property
     def positive(self) -> bool:
-        """Whether every activation is above zero by some margin."""
+        """Whether the lower limit is above zero."""
         lower = self.lower
         return bool((lower > 0).all()) if isinstance(lower, torch.Tensor) else lower > 0
 
     @property
     def nonpositive(self) -> bool:
-        """Whether no activation can be above zero."""
+        """Whether all activations are zero or less."""
         upper = self.upper
         return bool((upper <= 0).all()) if isinstance(upper, torch.Tensor) else upper <= 0
 
     @property
     def one_sign(self) -> bool:
-        """Whether no two activations can have opposite signs."""
+        """Whether all activations are nonnegative, or all are nonpositive."""
         return self.nonnegative or self.nonpositive
 
     @property
@@ -105,13 +105,13 @@ def _most(a: Limit, b: Limit) -> Limit:
 
 
 def _alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two limits as tensors of one type on one device."""
+    """Return two limits as tensors with the same dtype and device."""
     a, b = _tensor(a).double(), _tensor(b).double()
     return (a.to(b.device) if a.dim() == 0 else a), (b.to(a.device) if b.dim() == 0 else b)
 
 
 def _product(a: Limit, b: Limit) -> Limit:
-    """`a b`, where zero times infinity is zero: activations are finite."""
+    """Return `a * b`. Zero times infinity is zero, because activations are finite."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
         a, b = _alike(a, b)
         return torch.where((a == 0) | (b == 0), 0.0, a * b)
@@ -119,12 +119,12 @@ def _product(a: Limit, b: Limit) -> Limit:
 
 
 def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
-    """Bounds of `factor * a + shift`, with numbers or tensors of constants.
+    """Bounds of `factor * a + shift`, where the factor and the shift are numbers or constant tensors.
 
     Args:
-        bounds: of `a`.
-        factor: of either sign.
-        shift: finite.
+        bounds: bounds of `a`.
+        factor: positive, negative or zero.
+        shift: finite number.
     """
     lower, upper = bounds
     if isinstance(factor, torch.Tensor):
@@ -139,9 +139,9 @@ def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
 
 
 def _turned(bounds: Bounds, factor: Limit) -> Side:
-    """Where neurons times a factor are silent at their upper limit."""
+    """Return where neurons are silent at their upper limit after a multiplication by a factor."""
     if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in bounds):
-        return False  # they have one limit at most
+        return False  # at most one limit is finite
     if not isinstance(factor, torch.Tensor):
         return _not(bounds.above) if factor < 0 else bounds.above
     negative = factor < 0
@@ -164,7 +164,7 @@ def negated(bounds: Bounds) -> Bounds:
 
 
 def _all_above(terms: Sequence[Bounds]) -> Side:
-    """Where neurons that are made of several are silent at their upper limit: where all of these are."""
+    """Return where a combination of neurons is silent at its upper limit: where this holds for all of the neurons."""
     above = terms[0].above
     for term in terms[1:]:
         above = above & term.above if above is not False and term.above is not False else False
@@ -180,7 +180,7 @@ def added(terms: Sequence[Bounds]) -> Bounds:
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
-    """Bounds of a product of two numbers that may be anything in their intervals."""
+    """Bounds of a product of two numbers. Each number can have any value in its interval."""
     if a is UNBOUNDED or b is UNBOUNDED:
         return UNBOUNDED
     corners = [_product(x, y) for x in a for y in b]
@@ -191,7 +191,7 @@ def times(a: Bounds, b: Bounds) -> Bounds:
 
 
 def inverse(bounds: Bounds) -> Bounds:
-    """Bounds of `1 / a` for `a` that is never negative."""
+    """Bounds of `1 / a` for nonnegative `a`."""
     return Bounds(_inverse(bounds.upper), _inverse(bounds.lower))
 
 
@@ -221,7 +221,7 @@ def minimum(terms: Sequence[Bounds]) -> Bounds:
 
 
 def hull(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of a number that is one of several."""
+    """Bounds of a number that equals one of several numbers: the union of their intervals."""
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _least(lower, other_lower), _most(upper, other_upper)
@@ -229,7 +229,7 @@ def hull(terms: Sequence[Bounds]) -> Bounds:
 
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
-    """Bounds of a number that is the one of two where a mask says so, else the other."""
+    """Bounds of `torch.where(where, a, b)`."""
 
     def picked(x: Limit | Side, y: Limit | Side) -> torch.Tensor:
         one, other = (torch.as_tensor(side, device=where.device) for side in (x, y))
@@ -250,11 +250,11 @@ def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
-    """Bounds of a function that does not fall: its values at the bounds.
+    """Bounds of a monotonically increasing function: its values at the limits of its argument.
 
     Args:
-        bounds: of its argument.
-        function: of a tensor, element by element.
+        bounds: bounds of the argument.
+        function: an element-wise function of a tensor.
     """
     return Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
 
@@ -276,14 +276,15 @@ def _at(limit: Limit, function: Callable[[torch.Tensor], torch.Tensor], unknown:
 
 
 def sign_kept(bounds: Bounds, function: Callable[[Bounds], Bounds]) -> Bounds:
-    """Bounds of a function of one neuron that has its sign, and for which Eq. 5 counts from zero.
+    """Bounds of an element-wise function that keeps the sign of its argument. Eq. 5 counts its results from zero.
 
-    Smooth rectifiers dip a little below zero. Eq. 5 could count from their minimum, but then every silent neuron wins a
-    part (11 to 25 % of all mass in trained networks). So no bound is given where the neuron can have both signs.
+    Smooth rectifiers (GELU, SiLU) have a minimum slightly below zero. Eq. 5 could count from this minimum, but then
+    every silent neuron receives mass (11 to 25 % of all mass in trained networks). Therefore the result is unbounded if
+    the neuron can have both signs.
 
     Args:
-        bounds: of the neuron.
-        function: its bounds where the neuron is never negative.
+        bounds: bounds of the neuron.
+        function: maps the bounds of a nonnegative neuron to the bounds of the result.
     """
     if bounds is UNBOUNDED:
         return UNBOUNDED
@@ -293,17 +294,17 @@ def sign_kept(bounds: Bounds, function: Callable[[Bounds], Bounds]) -> Bounds:
 
 
 def scaled_by_statistic(bounds: Bounds) -> Bounds:
-    """Bounds of `a` times a number that is never negative and that the images decide."""
+    """Bounds of `a` times a nonnegative number that depends on the images."""
     return times(bounds, NONNEGATIVE)
 
 
 def spread(limit: Limit, shape: torch.Size, valid: torch.Tensor | None = None) -> torch.Tensor:
-    """A limit with one entry per neuron; one image stands for all where the limit is the same for all.
+    """Expand a limit to one entry per neuron. The image axis has size one if the limit is the same for all images.
 
     Args:
-        limit: to be expanded.
-        shape: of the activation.
-        valid: false where the tensor holds padding, which is zero.
+        limit: the limit.
+        shape: shape of the activation.
+        valid: false where the tensor contains padding. The limit is zero there.
     """
     limit = _tensor(limit)
     if valid is not None:
@@ -313,7 +314,7 @@ def spread(limit: Limit, shape: torch.Size, valid: torch.Tensor | None = None) -
 
 
 def compact(limit: torch.Tensor) -> Limit:
-    """A limit without the dimensions that it is the same along; a number if it is the same everywhere."""
+    """Reduce dimensions along which a limit is constant to size one. Return a number if it is constant everywhere."""
     for dim in range(limit.dim()):
         if limit.shape[dim] > 1:
             first = limit.narrow(dim, 0, 1)
@@ -323,7 +324,7 @@ def compact(limit: torch.Tensor) -> Limit:
 
 
 def mapped(bounds: Bounds, apply: Callable[[Limit], Limit]) -> Bounds:
-    """Both limits put through an operation that keeps their order."""
+    """Apply an operation that preserves order to both limits."""
     lower, upper = bounds
     above = bounds.above
     if isinstance(above, torch.Tensor):

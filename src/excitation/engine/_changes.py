@@ -1,4 +1,4 @@
-"""What tensors became by operations in place, which the recording runs as their plain forms."""
+"""The results of in-place operations. The recording runs the out-of-place form of each in-place operation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._values import mapped_tensors
 
 
 class Changes:
-    """From tensors that the network believes to have changed to those that hold their new numbers."""
+    """A mapping from tensors that the network changed in place to the tensors with the new values."""
 
     def __init__(self) -> None:
         self._became: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
@@ -22,7 +22,7 @@ class Changes:
         return bool(self._became or self._stale)
 
     def resolve(self, item: Any) -> Any:
-        """Replace tensors that were changed in place by what they became, also in tuples, lists and dictionaries."""
+        """Replace tensors that were changed in place by their new tensors, also in tuples, lists and dictionaries."""
         return mapped_tensors(item, self._latest)
 
     def _latest(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -31,18 +31,18 @@ class Changes:
         return tensor
 
     def redirect(self, old: torch.Tensor, new: torch.Tensor, where: str) -> None:
-        """From here on, `old` means `new`; other views of its storage would show the old numbers."""
+        """Replace `old` by `new` in all later calls. Other views of the storage of `old` still have the old values."""
         if new is old:
             return
         key, became = id(old), self._became
-        # When nothing can ask for `old` any more, what it became is no longer held for its sake.
+        # When `old` is garbage-collected, the reference to `new` is removed.
         became[key] = (weakref.ref(old, lambda _: became.pop(key, None)), new)
         if old.layout is torch.strided:
             storage = old.untyped_storage()
             self._stale[storage._cdata] = (_weak(storage), where)
 
     def behind(self, tensors: list[torch.Tensor]) -> str:
-        """Where a tensor was changed in place of which one of these is another view; empty if there is none."""
+        """Return where an in-place operation changed the storage of one of these; empty if there is none."""
         for tensor in tensors if self._stale else ():
             if tensor.layout is torch.strided:
                 found = self._stale.get(tensor.untyped_storage()._cdata)
@@ -52,10 +52,10 @@ class Changes:
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
-    """Whether a tensor's neurons fill its memory, in an order a copy of it keeps."""
+    """Whether a tensor is dense in memory, so that a copy has the same strides."""
     return tensor.storage_offset() == 0 and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
 
 
 def _weak(storage: torch.UntypedStorage) -> StorageWeakRef:
-    """Keeps a storage's identity from being given to another, without keeping its memory."""
+    """Return a weak reference: it prevents the reuse of a storage's identity, but does not keep its memory."""
     return StorageWeakRef(storage)  # type: ignore[no-untyped-call]

@@ -1,8 +1,9 @@
-"""Which sums and averages have linear compositions among their inputs: nested sums, and sums of class scores.
+"""Finds sums and averages that have linear compositions among their inputs: nested sums, and sums of class scores.
 
-A sum of sums is one sum, and a linear operation above the last weighted one is part of it. What its operands add is
-therefore told from what they are made of, not from their own sign. The same holds for the results of other weighted
-operations where the sum is silent: nothing else can raise it (docs/reference/rules.md).
+A sum of sums counts as one sum. A linear operation above the last weighted operation is part of this operation. The
+contribution of an operand therefore depends on the neurons it is composed of, not on its own sign. The same holds for
+results of other weighted operations where the sum is silent, because nothing else can raise the sum
+(docs/reference/rules.md).
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ LINEAR = frozenset({Affine, Sum, Average, GatedAverage, Scaled, Arrangement})
 
 
 def mark(record: Record) -> bool:
-    """Say of each operation whether it lies above the last weighted one and which compositions it adds up.
+    """Mark each operation: whether it lies above the last weighted operation, and which compositions it sums.
 
     Args:
-        record: with its `top` and `scores`; its operations are marked in place.
+        record: a record with `top` and `scores`. Its entries are modified in place.
 
     Returns:
-        Whether something can only be told from a record that begins at the images.
+        Whether complete marks require a record that begins at the images.
     """
     entries, below, users = _walked_down(record)
     known: dict[int, Composition | None] = {}
     every: dict[int, Composition] = {}
-    cut: set[int] = set()  # made of something that is not on the record
+    cut: set[int] = set()  # depends on something that is not in the record
     made: set[int] = set()
     open_ends = False
     for entry in entries:
@@ -52,7 +53,7 @@ def mark(record: Record) -> bool:
         if not _linear(operation):
             continue
         sums = isinstance(operation, (Sum, Average))
-        # A sum can be above zero by its terms' least activations alone.
+        # A sum can be above zero even if all its terms have their smallest activations.
         entry.wakes = entry.wakes or (sums and any(map(counted_from_a_bound, entry.inputs)))
         parts: list[Composition | None] = []
         inner: list[Composition | None] = []
@@ -66,7 +67,7 @@ def mark(record: Record) -> bool:
                 open_ends = open_ends or (sums and entry.wakes)
             unknown = not counted and (value.serial not in made or (value.serial in known and part is None))
             if unknown and (value.serial in known or _may_be_one(value, counted=value.serial in below)):
-                # The record begins here, or goes round: what the value was made of is not on it.
+                # The record begins here or omits operations: it does not contain the inputs of this value.
                 open_ends = open_ends or sums
                 known.update(dict.fromkeys([output.serial for output in entry.outputs]))
         present = [part for part in parts if part is not None]
@@ -87,7 +88,7 @@ def mark(record: Record) -> bool:
 
 
 def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]:
-    """The operations that lead to the top, values with a weighted operation above them, and how many take each in."""
+    """Return the operations below the top, the values below a weighted operation, and the use count of each value."""
     assert record.top is not None
     leads, below, users = {record.top.serial}, set[int](), dict[int, int]()
     waking = {record.top.serial}
@@ -117,10 +118,11 @@ def _walked_down(record: Record) -> tuple[list[Entry], set[int], dict[int, int]]
 
 
 def _wakes(entry: Entry) -> bool:
-    """Whether a signal can pass from an operation to inputs that are silent, under `normaliser="lose"`.
+    """Whether an operation can pass a signal to silent inputs, under `normaliser="lose"`.
 
-    Weighted operations and averages give silent inputs nothing. A function or scale that takes zero to zero does so
-    where a signal stands on results that are silent, or that count from another number than zero.
+    Weighted operations and averages pass no signal to silent inputs. A function or scale that maps zero to zero passes
+    a signal to silent inputs if its results have a signal although they are silent, or if its results do not count from
+    zero.
     """
     operation = entry.operation
     if isinstance(operation, (Affine, Average)):
@@ -133,7 +135,7 @@ def _wakes(entry: Entry) -> bool:
 
 
 def _linear(operation: Operation) -> bool:
-    """Whether an operation without learned weights is linear with fixed factors."""
+    """Whether an operation is linear, with fixed factors and without learned weights."""
     if isinstance(operation, Scaled):
         return operation.gain is not None
     if isinstance(operation, Activation):
@@ -142,14 +144,14 @@ def _linear(operation: Operation) -> bool:
 
 
 def _may_be_one(value: Value, *, counted: bool = False) -> bool:
-    """Whether a value that nothing on record made can be a composition; of one weighted operation only on top."""
+    """Whether a value without a recorded operation can be a composition. One weighted operation counts only on top."""
     if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
         return False
     return value.maker in LINEAR
 
 
 def _mark_silent(record: Record, entries: list[Entry]) -> None:
-    """Class scores that a rectifier made: those at zero are silent."""
+    """Mark the class scores that are silent: scores with the value zero, if a rectifier computed them."""
     makers = {value.serial: entry for entry in entries for value in entry.outputs}
     assert record.top is not None
     top = makers.get(record.top.serial)

@@ -1,6 +1,6 @@
-"""Networks, or parts of them, that `torch.compile` has compiled run as they were written while they are recorded.
+"""Runs compiled networks in eager mode during a recording, also networks with compiled parts (`torch.compile`).
 
-Compiled code runs no operation that a recording could see, and the compiler would try to compile the recording itself.
+A recording cannot intercept the operations of compiled code, and the compiler would try to compile the recording.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _stance: Any = None
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """A block in which nothing runs compiled; what other threads have compiled is slower meanwhile, no more."""
+    """Context manager that runs all code in eager mode. Compiled code of other threads is slower during the block."""
     global _recordings, _stance
     with _lock:
         _recordings += 1
-        # Nothing can have been compiled before the compiler was imported; PyTorch before 2.6 has no such switch.
+        # Nothing is compiled unless the compiler was imported. PyTorch before 2.6 has no `set_stance`.
         if _stance is None and "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             _stance = torch.compiler.set_stance("force_eager")
             _stance.__enter__()

@@ -1,4 +1,4 @@
-"""What the recording would not see: tensors of unknown origin, numbers taken out, unseen writes."""
+"""Detects what a recording cannot follow: tensors of unknown origin, values read out, writes outside the record."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._values import Value, ValueBook, version_of, was_written
 
 
 class Escapes:
-    """Watches over one forward pass, from the moment its tensors are tracked.
+    """Checks one forward pass, as soon as tensors are tracked.
 
-    Every tensor of PyTorch counts how often it, or a view of it, was written into. The recording runs operations in
-    place as their plain forms, so that the count of a recorded tensor changes only by what it does not see.
+    PyTorch counts the writes to each tensor and its views. The recording runs in-place operations in their
+    out-of-place form. The count of a recorded tensor therefore changes only through writes that the recording misses.
 
     Args:
         book: values of the recorded tensors.
-        state: the network's constants.
+        state: the constants of the network.
     """
 
     def __init__(self, book: ValueBook, state: NetworkState) -> None:
@@ -29,14 +29,14 @@ class Escapes:
         self.scripted: list[str] = []
 
     def track(self) -> None:
-        """From here on nothing may escape; what was written into unseen before does no harm."""
+        """Start the checks. Unrecorded writes before this call are allowed."""
         if not self.tracking:
             self.tracking = True
             self._book.refresh()
             self._state.refresh()
 
     def unknown(self, tensor: torch.Tensor, where: str) -> EscapedTensorError:
-        """Why a tensor that no recorded operation made cannot take part."""
+        """Return the error for a tensor that is not the result of a recorded operation."""
         origin = f" (scripted modules ran: {', '.join(self.scripted)})" if self.scripted else ""
         kind = str(tensor.dtype).removeprefix("torch.")
         return EscapedTensorError(
@@ -46,10 +46,10 @@ class Escapes:
         )
 
     def rewritten(self, tensor: torch.Tensor, value: Value | None, where: str) -> None:
-        """Refuse a tensor whose numbers are no longer those that were entered.
+        """Refuse a tensor that was written to after it was recorded.
 
         Raises:
-            EscapedTensorError: while the tensors are tracked.
+            EscapedTensorError: tensors are tracked.
         """
         if self.tracking:
             name = f"the output of {value.address!r}" if value is not None and value.address else ""
@@ -60,10 +60,10 @@ class Escapes:
             self._book.share(tensor, value)
 
     def check(self, tensors: Sequence[torch.Tensor], where: str) -> None:
-        """Refuse recorded tensors that a function which is not PyTorch's own has written into.
+        """Refuse recorded tensors that were changed by a function outside PyTorch.
 
         Raises:
-            EscapedTensorError: there is one.
+            EscapedTensorError: there is such a tensor.
         """
         for tensor in tensors:
             entry = self._book.entries.get(id(tensor))
@@ -71,10 +71,10 @@ class Escapes:
                 self.rewritten(tensor, entry[1], where)
 
     def check_at_the_end(self) -> None:
-        """Refuse what was written into after its last use: the record would hold other numbers than were used.
+        """Refuse tensors that were written to after their last use, because the record would contain the wrong values.
 
         Raises:
-            ExcitationError: there is such a tensor, or a name in `constants` is no tensor's.
+            ExcitationError: there is such a tensor, or a name in `constants` does not refer to a tensor.
         """
         self._state.check_names()
         if self.tracking:
@@ -85,7 +85,7 @@ class Escapes:
 
 
 def leak(where: str) -> EscapedTensorError:
-    """Why numbers must stay in tensors."""
+    """Return the error for a function that reads values out of a tensor."""
     return EscapedTensorError(
         f"{where} takes numbers out of the recorded network, where signals cannot follow; keep them as tensors, or"
         " choose a layer above."

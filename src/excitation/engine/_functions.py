@@ -1,4 +1,4 @@
-"""What a torch function is called and how the recording treats it, decided once per function."""
+"""The canonical name of a torch function and how the recording treats it, computed once per function."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ DUNDERS = {
 }
 IN_PLACE_DUNDERS = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 
-# Reading a tensor's numbers out of the record: what is computed from them could come back unseen.
+# Functions that read values out of a tensor. The recording cannot follow computations with these values.
 LEAKS = frozenset(
     {"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__index__", "__complex__", "__dlpack__"}
     | {"data_ptr", "untyped_storage", "storage", "__reduce_ex__"}
 )
 
-# What may be asked of a tensor that depends on the images: answers that are no tensors, and depend on no number.
+# Allowed queries on tensors that depend on the images: the results are not tensors and do not depend on the values.
 QUESTIONS = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "storage_offset", "len", "hash"}
     | {"get_device", "dense_dim", "sparse_dim", "is_pinned", "storage_type", "result_type", "promote_types"}
     | {"has_names", "dim_order", "register_hook", "dlpack_device"}
 )
 
-# Results with a tensor's shape and none of its numbers.
+# The result has the shape of the tensor, but does not depend on its values.
 SHAPE_ONLY = frozenset(
     {"zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like"}
     | {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"}
 )
 
-# Results with the first tensor's numbers and another's shape or type.
+# The result has the values of the first tensor, and the shape or type of another.
 FIRST_ONLY = frozenset({"view_as", "reshape_as", "expand_as", "type_as", "to"})
 
 
-# The arguments of functions that share their name with one of `torch.nn.functional`, but not their order.
+# Functions that share their name with a function of `torch.nn.functional`, but have another order of arguments.
 OTHER_ORDER = frozenset({"batch_norm", "instance_norm"})
 
 
 @dataclass(frozen=True)
 class Function:
-    """A torch function as the recording sees it.
+    """A torch function and how the recording treats it.
 
     Attributes:
-        name: canonical: `add` for `torch.add`, `Tensor.add_`, `+` and `+=`.
-        reader: of its arguments, if it has a rule.
-        in_place: whether it writes into its first argument.
-        twin: what is called in its place: for in-place functions the one that makes a new tensor.
-        leaks: whether it takes numbers out of the record.
-        shape_only: whether its result depends on its inputs' shapes alone.
-        sets: whether it sets a tensor's attribute, such as `.data`.
-        foreign: what it is, if it is none of PyTorch's own functions; else empty.
+        name: canonical name: `add` for `torch.add`, `Tensor.add_`, `+` and `+=`.
+        reader: reads the arguments of a call; `None` for functions without a rule.
+        in_place: whether it writes to its first argument.
+        twin: the function that the recording calls instead. For in-place functions, this is the out-of-place form.
+        leaks: whether it reads values out of a tensor.
+        shape_only: whether its result depends only on the shapes of its inputs.
+        sets: whether it sets an attribute of a tensor, such as `.data`.
+        foreign: a description of the function if it is not part of PyTorch, else empty.
     """
 
     name: str
@@ -78,7 +78,7 @@ _known: dict[Callable[..., Any], Function] = {}
 
 
 def function(func: Callable[..., Any]) -> Function:
-    """Look up, or work out once, how to treat a torch function."""
+    """Return how to treat a torch function. The result is cached."""
     try:
         return _known[func]
     except KeyError:
@@ -105,7 +105,7 @@ def _describe(func: Callable[..., Any]) -> Function:
         name = raw if raw in LEAKS else raw.strip("_")
     else:
         name = raw[:-1] if in_place else raw
-    if raw in {"detach_", "requires_grad_"}:  # they change no number
+    if raw in {"detach_", "requires_grad_"}:  # they do not change values
         in_place, name = False, "detach"
         twin: Callable[..., Any] = _detached if raw == "detach_" else _itself
     elif name == "requires_grad.__set__":
@@ -120,7 +120,7 @@ def _describe(func: Callable[..., Any]) -> Function:
 
 
 def _attribute_name(access: Callable[..., Any]) -> str:
-    """The name of the attribute behind `Tensor.T.__get__`."""
+    """Return the name of the attribute that an access function such as `Tensor.T.__get__` reads."""
     attribute = getattr(access, "__self__", None)
     name = getattr(attribute, "__name__", None) or getattr(getattr(attribute, "fget", None), "__name__", "?")
     return str(name)
@@ -131,7 +131,7 @@ def _detached(input: torch.Tensor) -> torch.Tensor:
 
 
 def _itself(input: torch.Tensor, requires_grad: bool = True) -> torch.Tensor:
-    """Whether autograd follows is for who asked for the recording to decide."""
+    """Return the input unchanged: the caller of the recording decides whether autograd is active."""
     del requires_grad
     return input
 
@@ -141,7 +141,7 @@ def _nothing(input: torch.Tensor, requires_grad: bool) -> None:
 
 
 def _reordered(reader: Reader) -> Reader:
-    """A reader of `torch.nn.functional`'s function, for the inner one that takes weights before statistics."""
+    """Adapt the reader of a `torch.nn.functional` function to the inner function, which takes weights first."""
 
     def read(
         context: CallContext, input: torch.Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any,
@@ -154,9 +154,9 @@ def _reordered(reader: Reader) -> Reader:
 
 
 def tells_numbers(how: Function, result: object) -> bool:
-    """Whether what a function returned, which holds no tensor, may have been made of a tensor's numbers.
+    """Whether a result that contains no tensor can depend on the values of a tensor.
 
-    Truth values steer the network, as masks do; text is for people.
+    Booleans and text are allowed: booleans act like masks, and text does not enter the computation.
     """
     if how.name in QUESTIONS or how.name.endswith(".__get__") or result is None:
         return False
@@ -166,7 +166,7 @@ def tells_numbers(how: Function, result: object) -> bool:
 
 
 def moved_target(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments with what is written into in the first place: `relu_(input=x)` as `relu_(x)`."""
+    """Return the arguments with the modified tensor first: `relu_(input=x)` becomes `relu_(x)`."""
     for name in ("input", "self"):
         if not args and name in kwargs:
             return (kwargs[name],), {key: item for key, item in kwargs.items() if key != name}
@@ -174,7 +174,7 @@ def moved_target(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[A
 
 
 def _twin(func: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The function that makes a new tensor where `func` writes into its first argument."""
+    """Return the out-of-place form of an in-place function."""
     plain = getattr(torch.Tensor, name, None) or getattr(torch, name, None) or getattr(torch.nn.functional, name, None)
 
     def twin(target: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

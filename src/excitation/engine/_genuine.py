@@ -1,4 +1,4 @@
-"""PyTorch's own functions, told by identity: a name alone says nothing, since anyone can call a function `relu`."""
+"""Identifies PyTorch's own functions by identity. A name is not sufficient: any function can have the name `relu`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMESPACES: tuple[ModuleType | type, ...] = (
 
 @lru_cache(maxsize=1)
 def _own() -> dict[int, Any]:
-    """PyTorch's functions, methods and attributes of tensors, by identity; kept alive, so that none can be reused."""
+    """Return PyTorch's functions and tensor methods by `id`. The references prevent the reuse of an `id`."""
     found: dict[int, Any] = {}
     for space in NAMESPACES:
         found.update({id(item): item for name in dir(space) if callable(item := getattr(space, name, None))})
@@ -28,18 +28,18 @@ def _own() -> dict[int, Any]:
 
 
 def is_genuine(func: Callable[..., Any]) -> bool:
-    """Whether a function is PyTorch's own: a function, a method of tensors, or access to an attribute of theirs."""
+    """Whether a function is part of PyTorch: a function, a tensor method, or access to a tensor attribute."""
     own = _own()
     if id(func) in own:
         return True
-    # `Tensor.T.__get__` is a new object each time; what it belongs to is not.
+    # `Tensor.T.__get__` is a new object at each access, but its `__self__` is always the same.
     return getattr(func, "__name__", "") in {"__get__", "__set__", "__delete__"} and id(
         getattr(func, "__self__", None)
     ) in own  # fmt: skip
 
 
 def counterpart(func: Callable[..., Any]) -> Callable[..., Any] | None:
-    """PyTorch's own function for an operator of its library: `torch.add_` for `torch.ops.aten.add_.Tensor`."""
+    """Return the PyTorch function of a library operator: `torch.add_` for `torch.ops.aten.add_.Tensor`."""
     packet = func.overloadpacket if isinstance(func, torch._ops.OpOverload) else func
     if not isinstance(packet, torch._ops.OpOverloadPacket):
         return None
@@ -54,7 +54,7 @@ def counterpart(func: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def foreign(func: Callable[..., Any]) -> tuple[str, str]:
-    """What to call a function that is not PyTorch's own, and what it is."""
+    """Return the name and the description of a function that is not part of PyTorch."""
     if isinstance(func, torch._ops.OpOverload):
         func = func.overloadpacket
     if isinstance(func, torch._ops.OpOverloadPacket):

@@ -1,4 +1,4 @@
-"""From a layout to a map: which axes of a tensor are the map's, and how they are brought into order."""
+"""Converts tensors to maps: which axes of a tensor form the map, and in which order."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Grid:
     """How a tensor becomes `(image, channel, *views, *space)`.
 
     Attributes:
-        shape: the factors' sizes, axis by axis.
-        order: which factors make the images, channels, views and axes of space, in this order.
-        images: how many images.
-        views: sizes of the views' axes.
-        space: sizes of the axes of space.
-        strides: image pixels per position of each axis of space, `None` where unknown.
-        plain: whether the tensor is `(image, channel, *space)` as it stands.
+        shape: sizes of the factors, axis by axis.
+        order: indices of the factors for images, channels, views and spatial axes, in this order.
+        images: number of images.
+        views: sizes of the view axes.
+        space: sizes of the spatial axes.
+        strides: number of image pixels per position of each spatial axis; `None` if unknown.
+        plain: whether the tensor already has the shape `(image, channel, *space)`.
     """
 
     shape: tuple[int, ...]
@@ -34,11 +34,11 @@ class Grid:
     plain: bool
 
     def arranged(self, x: torch.Tensor, lead: int = 0) -> torch.Tensor:
-        """A tensor with `lead` dimensions before its own, as `(*lead, image, channel, *views, *space)`."""
+        """Reshape a tensor with `lead` leading dimensions to `(*lead, image, channel, *views, *space)`."""
         before = tuple(x.shape[:lead])
         count = x[(0,) * lead].numel() // max(1, math.prod(self.shape)) if self.images == 1 else 1
         shape = list(self.shape)
-        if count > 1:  # the layout was found with one image
+        if count > 1:  # the layout was computed with one image
             shape[self.order[0]] = count
         images = shape[self.order[0]]
         moved = x.reshape(*before, *shape).permute(*range(lead), *(lead + place for place in self.order))
@@ -46,19 +46,19 @@ class Grid:
 
 
 def axis_names(layout: Layout | None, count: int) -> tuple[str, ...]:
-    """What each of `count` axes is, in words; `1` for one position of no meaning."""
+    """Return the name of each of `count` axes; `1` for an axis of size one without a role."""
     if layout is None:
         return (Role.OPEN.value,) * count
     return tuple("*".join(factor.origin.role.value for factor in axis) or "1" for axis in layout)
 
 
 def describe(layout: Layout) -> str:
-    """What the axes are, for messages: `(image, token, channel)`."""
+    """Describe the axes for messages, for example `(image, token, channel)`."""
     return f"({', '.join(axis_names(layout, len(layout)))})"
 
 
 def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
-    """How a tensor becomes maps, or why it holds none: a reason that ends a sentence."""
+    """Return how a tensor is converted to maps. If it has no maps, return the reason, which completes a sentence."""
     if layout is None:
         return "it was made by an operation without a rule, so which of its axes are places is unknown"
     factors = [factor for axis in layout for factor in (axis or ())]
@@ -99,9 +99,9 @@ def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
 
 
 def per_image(layout: Layout | None, x: torch.Tensor, lead: int) -> torch.Tensor:
-    """Sums over all but the images and the `lead` dimensions before the tensor's own: `(*lead, image)`.
+    """Sum over all axes except the `lead` leading dimensions and the images. The result has shape `(*lead, image)`.
 
-    Without a layout the first axis is taken for the images'.
+    Without a layout, the first axis is the image axis.
     """
     axis = 0 if layout is None else images_axis(layout)
     if axis is None:

@@ -1,4 +1,4 @@
-"""What a network takes in: one tensor of images, or several tensors by place or by name."""
+"""The inputs of a network: one tensor of images, or several tensors as positional or keyword arguments."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Inputs:
     """The tensors of one call of a network.
 
     Attributes:
-        tensors: by layer name: `input`, or `input[0]` or `input[name]` for one of several.
-        names: of keyword arguments, `None` where arguments go by place.
+        tensors: tensors by layer name: `input` for a single tensor, else `input[0]` or `input[name]`.
+        names: names of the keyword arguments; `None` for positional arguments.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -38,24 +38,23 @@ class Inputs:
         return next(tensor for tensor in self.tensors.values() if tensor.is_floating_point())
 
     def layers(self, name: str) -> list[str]:
-        """The layers that a layer's name stands for: `input` for all inputs that can have maps."""
+        """Return the layers that a layer name refers to. `input` refers to all inputs that can have maps."""
         if name != INPUT or name in self.tensors:
             return [name]
         return [key for key, tensor in self.tensors.items() if tensor.is_floating_point()]
 
     def run(self, model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> Any:
-        """Call a network with other tensors in the places of these."""
+        """Call a network with other tensors instead of these."""
         if self.names is None:
             return model(*tensors)
         return model(**dict(zip(self.names, tensors, strict=True)))
 
 
 def read_inputs(images: Images | Inputs) -> Inputs:
-    """One tensor or several, checked for what they have in common.
+    """Check the inputs of a network and return them as `Inputs`.
 
     Raises:
-        ExcitationError: images are not floating-point numbers; or of several tensors none is, or their numbers of
-            images differ.
+        ExcitationError: no tensor has a floating-point dtype, or the tensors have different numbers of images.
     """
     if isinstance(images, Inputs):
         return images

@@ -1,9 +1,10 @@
-"""What the axes of a tensor are: images, channels, space, tokens, views. Carried with the record, never guessed.
+"""The roles of a tensor's axes: images, channels, space, tokens, views. The record stores them; they are not guessed.
 
 Each axis of a tensor is a product of *factors*, in row-major order: `(N * V, C, H, W)` has the factors `[N, V]`, `[C]`,
-`[H]` and `[W]`. A factor is an *origin*, an axis as some operation made it, or a part of one: reshaping `H` into
-`(H / 7, 7)` makes two factors of one origin, and reshaping back joins them again. What an origin *is* (its role)
-becomes known when an operation uses it: a convolution has channels on its second axis and space on those after it.
+`[H]` and `[W]`. An *origin* is an axis that an operation created. A factor is an origin or a part of one. Reshaping `H`
+to `(H / 7, 7)` gives two factors of one origin, and the inverse reshape joins them again. The role of an origin is
+determined when an operation uses it. For example, a convolution has channels on its second axis and spatial axes after
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._axes import Axes, Kept, Made, Resampled
 
 
 class Role(Enum):
-    """What the positions of an axis are."""
+    """The meaning of the positions of an axis."""
 
     IMAGE = "image"
     VIEW = "view"
@@ -30,16 +31,16 @@ class Role(Enum):
 
 @dataclass(slots=True, eq=False)
 class Origin:
-    """An axis as an operation made it.
+    """An axis created by an operation.
 
     Attributes:
-        size: positions.
-        own: its role, as far as it is known by itself.
-        below: the origin it was resampled from, whose role it has.
-        stride: image pixels per position, where it is space of known scale.
-        order: which axis of space it is: 0 for the first.
-        fallback: the role it has if no operation tells.
-        parts: of a concatenation: the axes that stand one behind the other (`None` for constants), and their sizes.
+        size: number of positions.
+        own: its own role; `Role.OPEN` if it is not known yet.
+        below: the origin that it was resampled from. It has the same role.
+        stride: number of image pixels per position, for a spatial axis with a known scale.
+        order: index of the spatial axis; 0 for the first.
+        fallback: the role if no operation determines it.
+        parts: for a concatenation, the concatenated axes (`None` for constants) and their sizes.
     """
 
     size: int
@@ -51,7 +52,7 @@ class Origin:
     parts: tuple[tuple[Axis | None, int], ...] | None = None
 
     def root(self) -> Origin:
-        """The origin that holds the role."""
+        """The origin that stores the role."""
         origin = self
         while origin.below is not None:
             origin = origin.below
@@ -59,12 +60,12 @@ class Origin:
 
     @property
     def role(self) -> Role:
-        """What its positions are."""
+        """The role of the axis."""
         root = self.root()
         return root.own if root.own is not Role.OPEN else root.fallback
 
     def claim(self, role: Role, order: int = 0) -> None:
-        """Say what it is, if nothing has said so before."""
+        """Set the role if it is not set yet."""
         root = self.root()
         if root.own is Role.OPEN:
             root.own, root.order = role, order
@@ -72,7 +73,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A part of an origin: index `(i // step) % size` of its position `i`."""
+    """A part of an origin. Position `i` of the origin has the index `(i // step) % size` in this factor."""
 
     origin: Origin
     step: int
@@ -87,36 +88,36 @@ Layout = tuple[Axis, ...]
 
 
 class MixedImagesError(Exception):
-    """An operation combines, picks or repeats images of the batch."""
+    """An operation combines, selects or repeats images of the batch."""
 
 
 def whole(origin: Origin) -> Axis:
-    """The axis that is all of an origin."""
+    """Return the axis that consists of a whole origin."""
     return (Factor(origin, 1, origin.size),)
 
 
 def size_of(axis: Axis) -> int:
-    """Positions of an axis."""
+    """Return the number of positions of an axis."""
     return math.prod([factor.size for factor in axis])
 
 
 def images_axis(layout: Layout) -> int | None:
-    """Which axis holds the images; `None` if none does or several share them."""
+    """Return the index of the image axis; `None` if no axis or more than one axis contains the images."""
     found = [place for place, axis in enumerate(layout) if any(f.origin.own is Role.IMAGE for f in axis)]
     return found[0] if len(found) == 1 else None
 
 
 def holds_images(axis: Axis) -> bool:
-    """Whether the images of the batch are among the positions of an axis."""
+    """Whether an axis contains the images of the batch."""
     return any(factor.origin.own is Role.IMAGE and factor.size > 1 for factor in axis)
 
 
 def input_layout(shape: Sequence[int], images: Origin | None = None) -> Layout:
-    """Of the images as they come: the first axis is the batch's, what the others are the operations will tell.
+    """Return the layout of an input. The first axis is the batch. Later operations determine the roles of the others.
 
     Args:
-        shape: of the tensor.
-        images: the batch, where several inputs share it.
+        shape: shape of the tensor.
+        images: the origin of the batch axis, if several inputs share it.
     """
     images = images or Origin(shape[0], Role.IMAGE)
     rest = [Origin(size, stride=1.0) for size in shape[1:]]
@@ -124,20 +125,20 @@ def input_layout(shape: Sequence[int], images: Origin | None = None) -> Layout:
         rest[0].fallback = Role.CHANNEL
         for order, origin in enumerate(rest[1:]):
             origin.fallback, origin.order = Role.SPACE, order
-    elif rest:  # views or channels of a volume: a convolution over volumes will tell
+    elif rest:  # views, or channels of a volume: a three-dimensional convolution determines which
         rest[0].fallback = Role.VIEW
     return (whole(images), *(whole(origin) for origin in rest))
 
 
 def assumed(shape: Sequence[int], images: Origin) -> Layout | None:
-    """Of the result of an operation without a rule: the first axis is the batch's if it has its size."""
+    """Return the layout of a result of an operation without a rule. The first axis is the batch if the sizes agree."""
     if not shape or shape[0] != images.size:
         return None
     return (whole(images), *(whole(Origin(size)) for size in shape[1:]))
 
 
 def reduced(layout: Layout, shape: Sequence[int]) -> Layout | None:
-    """The layout of a tensor some of whose axes have one position left; `None` if the shape says otherwise."""
+    """Return the layout of a tensor after reduction of some axes to size one; `None` if the shape does not agree."""
     if len(layout) != len(shape):
         return None
     result = []
@@ -152,25 +153,25 @@ def reduced(layout: Layout, shape: Sequence[int]) -> Layout | None:
 
 
 def claim_channels(layout: Layout, axis: int) -> None:
-    """Say that an operation uses an axis as channels, by its definition."""
+    """Set the role of an axis to channels, because the operation defines it so."""
     for factor in layout[axis]:
         factor.origin.claim(Role.CHANNEL)
 
 
 def suggest_channels(layout: Layout, axis: int) -> None:
-    """Say that an operation mixes the positions of an axis, as those of channels: true unless they are something else.
+    """Set the fallback role of an axis to channels, because the operation mixes its positions.
 
-    A linear layer can also mix the pixels of a flattened image.
+    This is only a fallback: a linear layer can also mix the pixels of a flattened image.
     """
     if len(layout[axis]) == 1 and layout[axis][0].origin.root().fallback is Role.OPEN:
         layout[axis][0].origin.claim(Role.CHANNEL)
 
 
 def claim_space(layout: Layout, count: int) -> None:
-    """Say that an operation works on images with channels and `count` axes of space behind them."""
+    """Set the roles of the last axes, because the operation uses channels followed by `count` spatial axes."""
     for factor in layout[0]:
         factor.origin.claim(Role.VIEW)
-    # Space first: where blocks of pixels were stacked as channels, an axis of the image is in both.
+    # Space first: if blocks of pixels were stacked as channels, an image axis is part of both.
     for order, axis in enumerate(layout[-count:]):
         for factor in axis:
             factor.origin.claim(Role.SPACE, order)
@@ -178,10 +179,10 @@ def claim_space(layout: Layout, count: int) -> None:
 
 
 def by_axes(layout: Layout, axes: Axes, shape: Sequence[int]) -> Layout:
-    """The layout of an output whose axes come from an input's as `axes` says.
+    """Return the layout of an output. `axes` describes the relation of its axes to the axes of the input.
 
     Raises:
-        MixedImagesError: the images' axis is not kept.
+        MixedImagesError: the output does not keep the image axis.
     """
     kept = {source.axis % len(layout) for source in axes if isinstance(source, Kept)}
     for place, axis in enumerate(layout):
@@ -200,13 +201,13 @@ def by_axes(layout: Layout, axes: Axes, shape: Sequence[int]) -> Layout:
 
 
 def _made(mixed: Sequence[Axis]) -> Role:
-    """What an axis is whose positions combine others: channels, unless only places were combined."""
+    """Return the role of an axis that combines other axes: channels, unless only spatial axes were combined."""
     roles = {factor.origin.role for axis in mixed for factor in axis}
     return Role.OPEN if roles and roles <= {Role.SPACE, Role.TOKEN} else Role.CHANNEL
 
 
 def _resampled(axis: Axis, source: Resampled, size: int) -> Axis:
-    # A block of positions is a place too, a larger one.
+    # A block of positions is a larger position.
     if len(axis) != 1 or axis[0].step * axis[0].size != axis[0].origin.size:
         return whole(Origin(size))
     below = axis[0].origin
@@ -216,27 +217,27 @@ def _resampled(axis: Axis, source: Resampled, size: int) -> Axis:
 
 
 def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
-    """The layout of an operation from neuron to neuron, with broadcasting.
+    """Return the layout of the result of an element-wise operation with broadcasting.
 
     Raises:
-        MixedImagesError: images would meet other images.
+        MixedImagesError: the operation combines different images.
     """
     result: list[Axis] = []
     for back in range(len(shape), 0, -1):
         size = shape[-back]
         axes = [layout[-back] for layout in layouts if len(layout) >= back and size_of(layout[-back]) == size]
         axes = [axis for axis in axes if axis]
-        # Where only constants have positions, an axis is new.
+        # If only constants have more than one position, the axis is new.
         result.append(_merged(axes) if axes or size == 1 else whole(Origin(size)))
     check_images(result, layouts)
     return tuple(result)
 
 
 def check_images(result: Sequence[Axis], layouts: Sequence[Layout]) -> None:
-    """Refuse results in which the images are not all there, once.
+    """Refuse results that do not contain each image exactly once.
 
     Raises:
-        MixedImagesError: an image is missing, or they meet each other.
+        MixedImagesError: an image is missing, or images are combined.
     """
     for layout in layouts:
         for axis in layout:
@@ -253,7 +254,7 @@ RANK = {Role.IMAGE: 0, Role.TOKEN: 1, Role.SPACE: 2, Role.VIEW: 3, Role.CHANNEL:
 
 
 def _merged(axes: Sequence[Axis]) -> Axis:
-    """One axis out of those that meet position by position."""
+    """Merge axes that are combined position by position."""
     if not axes:
         return ()
     first = axes[0]
@@ -273,7 +274,7 @@ def _merged(axes: Sequence[Axis]) -> Axis:
 
 
 def _images_of(axis: Axis) -> tuple[tuple[int, int, int], ...]:
-    """Where in an axis the images are: the positions behind each of their factors, with its step and size."""
+    """Return the image factors of an axis: the number of positions after each factor, its step and its size."""
     found, behind = [], 1
     for factor in reversed(axis):
         if factor.origin.own is Role.IMAGE and factor.size > 1:
@@ -283,7 +284,7 @@ def _images_of(axis: Axis) -> tuple[tuple[int, int, int], ...]:
 
 
 def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
-    """The layout of the same numbers in row-major order under another shape."""
+    """Return the layout after a reshape to `shape`, in row-major order."""
     factors = [factor for axis in layout for factor in axis]
     if not all(shape):
         return tuple(whole(Origin(size)) for size in shape)
@@ -299,7 +300,7 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
             if factor is None:
                 break
             if factor.size == 1:
-                # An axis of one position takes one such factor; larger ones take those on their way.
+                # An axis of size one takes one factor of size one. A larger axis takes those between its own factors.
                 if left == 1 and axis and not last:
                     break
                 axis.append(factor)
@@ -329,7 +330,7 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout:
 
 
 def _unrelated(layout: Layout, shape: Sequence[int]) -> Layout:
-    """Axes across whose borders a shape cuts have no roles of their own any more; images must not be among them."""
+    """Return the layout after a reshape that splits axes across their borders. These axes lose their roles."""
     axis = images_axis(layout)
     if axis is None or not any(holds_images(part) for part in layout):
         return tuple(() if size == 1 else whole(Origin(size)) for size in shape)
@@ -339,7 +340,7 @@ def _unrelated(layout: Layout, shape: Sequence[int]) -> Layout:
 
 
 def _joined(axis: Sequence[Factor]) -> Axis:
-    """Neighbouring parts of one origin put together again; factors of one position only where nothing else is."""
+    """Join neighbouring factors of one origin. Factors of size one remain only if there are no others."""
     result: list[Factor] = []
     for factor in axis:
         if result and result[-1].origin is factor.origin and result[-1].step == factor.step * factor.size:
@@ -351,10 +352,10 @@ def _joined(axis: Sequence[Factor]) -> Axis:
 
 
 def concatenated(layouts: Sequence[Layout | None], dim: int, sizes: Sequence[int], shape: Sequence[int]) -> Layout:
-    """The layout of tensors one behind the other; `None` for constants.
+    """Return the layout of a concatenation along `dim`. Layouts of constants are `None`.
 
     Raises:
-        MixedImagesError: they are put together in a way that mixes images.
+        MixedImagesError: the concatenation mixes images.
     """
     known = [layout for layout in layouts if layout is not None]
     result: list[Axis] = []
@@ -372,7 +373,7 @@ def concatenated(layouts: Sequence[Layout | None], dim: int, sizes: Sequence[int
 
 
 def _more_views(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
-    """Batches one behind the other: views of the same images."""
+    """Concatenate batches: they become views of the same images."""
     first = axes[0]
     if first is None or any(axis is None or _images_of(axis) != _images_of(first) for axis in axes):
         raise MixedImagesError
@@ -382,7 +383,7 @@ def _more_views(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
 
 
 def _in_a_row(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
-    """Channels beside channels are channels; places with others before or behind them are tokens."""
+    """Concatenate axes. Concatenated channels are channels; concatenated positions are tokens."""
     roles = {factor.origin.role for axis in axes if axis is not None for factor in axis}
     origin = Origin(sum(sizes))
     if roles == {Role.CHANNEL}:
@@ -396,10 +397,10 @@ def _in_a_row(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
 
 
 def sliced(axis: Axis, positions: range) -> Axis:
-    """Some positions of an axis.
+    """Return the axis for a slice of its positions.
 
     Raises:
-        MixedImagesError: some images are left out, or their order changes.
+        MixedImagesError: the slice omits images or changes their order.
     """
     if positions == range(size_of(axis)):
         return axis
@@ -423,7 +424,7 @@ def sliced(axis: Axis, positions: range) -> Axis:
 
 
 def _sliced_views(axis: Axis, positions: range) -> Axis:
-    """Some of the views before the images."""
+    """Return the axis for a slice of the views that precede the images."""
     rest = axis[first_image(axis) :]
     inner = size_of(rest)
     if positions.step != 1 or positions.start % inner or len(positions) % inner:
@@ -433,12 +434,12 @@ def _sliced_views(axis: Axis, positions: range) -> Axis:
 
 
 def first_image(axis: Axis) -> int:
-    """Which factor of the images' axis holds the images: views can stand before it."""
+    """Return the index of the first image factor of an axis. View factors can precede it."""
     return next(place for place, factor in enumerate(axis) if factor.origin.own is Role.IMAGE)
 
 
 def refusal(where: str, kind: str = "picks, combines or repeats images of the batch") -> UnsupportedOperationError:
-    """An operation through which an image's map would depend on the other images."""
+    """Return the error for an operation that makes the map of an image depend on other images."""
     return UnsupportedOperationError(
         f"{where}: it {kind}, so an image would have no map of its own. Explain the images one by one, or choose a"
         " layer above it."

@@ -1,4 +1,4 @@
-"""Records the probability mass at each operation: what entered, passed, was lost, and bypassed the layer."""
+"""Records the probability mass at each operation: mass that entered, passed, was lost, and bypassed the layer."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ class BalanceRow:
 
     Attributes:
         address: `module.path:operation`.
-        rule: the family the rule belongs to.
-        entered: mass on its outputs.
-        passed: mass on those inputs that lead to the chosen layer.
-        negative: the part of `passed` below zero (as a number of zero or less).
-        lost: mass that ended here: winners without a normaliser, silent winners, padding, constants; measured there.
+        rule: the family of the rule.
+        entered: mass on the outputs of the operation, `(image, target)` like all masses.
+        passed: mass on the inputs that lead to the chosen layer.
+        negative: the negative part of `passed`, zero or less.
+        lost: mass that ends at the operation, measured directly: winners without a normaliser, silent winners, padding,
+            and constants.
         bypassed: mass on inputs that do not lead to the chosen layer.
-        residue: what does not balance, `entered - passed - lost - bypassed`: rounding errors.
-        size: absolute mass that entered or left, whichever is more; what a residue is to be compared with.
-        pending: whether a contrast is still to be formed below.
+        residue: rounding error, `entered - passed - lost - bypassed`.
+        size: the larger of the absolute mass that entered and the absolute mass that left. Compare `residue` with it.
+        pending: whether the sweep forms a contrast further down.
     """
 
     address: str
@@ -49,12 +50,12 @@ class BalanceRow:
 
 @dataclass
 class MassRecorder:
-    """Rows from the top down; `entered = passed + lost + bypassed` in each.
+    """Collects one row per operation, from the top down. In each row, `entered = passed + lost + bypassed`.
 
     Attributes:
-        rows: one for each operation; two where active and pending signals pass it.
-        nonnegative: whether no mass can be below zero, as the signal is not and the rules in force conserve mass.
-        tolerance: part of a row's size that rounding explains, for the precision it was computed in.
+        rows: one row for each operation; two if both active and pending signals pass it.
+        nonnegative: whether all mass must be zero or more: the signal is nonnegative and the rules conserve mass.
+        tolerance: allowed rounding error as a fraction of a row's `size`. It depends on the precision.
     """
 
     rows: list[BalanceRow] = field(default_factory=list)
@@ -63,7 +64,7 @@ class MassRecorder:
     _lost: list[Float[torch.Tensor, "target ..."]] = field(default_factory=list)
 
     def lose(self, part: Float[torch.Tensor, "target ..."]) -> None:
-        """Add mass that ends at the operation whose row comes next, on neurons of its outputs or inputs."""
+        """Add mass that ends at the operation of the next row, on neurons of its outputs or inputs."""
         self._lost.append(part)
 
     def enter(
@@ -75,7 +76,7 @@ class MassRecorder:
         *,
         pending: bool = False,
     ) -> None:
-        """Add the row of one operation, after its rule has said what is lost."""
+        """Add the row of one operation. Its rule must have reported the lost mass before."""
         present = [p for p in arrived if p is not None]
         self.tolerance = TOLERANCE[present[0].dtype]
         masses = [total(p, value.layout) for p, value in zip(arrived, entry.outputs, strict=True) if p is not None]
@@ -118,7 +119,7 @@ class MassRecorder:
         """Check every row.
 
         Raises:
-            BalanceError: a row does not balance, or mass is below zero where it cannot be.
+            BalanceError: a row does not balance, or mass is negative although `nonnegative` is true.
         """
         for row in self.rows:
             allowed = self.tolerance * row.size
@@ -140,6 +141,6 @@ class MassRecorder:
 
 
 def _total(p: Signal, value: Value, entry: Entry) -> Mass:
-    """Mass on an operand or a result; a constant's images stand where those of the result stand."""
+    """Return the mass on an operand or a result. A constant has the image axis of the result."""
     layout = value.layout if value.layout is not None else entry.outputs[0].layout
     return total(p, layout if layout is not None and len(layout) == len(value.shape) else None)

@@ -1,4 +1,4 @@
-"""Modes of PyTorch that stand between a recording and what is computed."""
+"""Checks for active PyTorch modes that can change the computation during a recording."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .._errors import ExcitationError
 
 
 def refuse_modes() -> None:
-    """Refuse a recording inside modes that could change what its operations compute.
+    """Refuse a recording inside modes that can change the results of operations.
 
-    A function mode inside the model is no obstacle: what it calls is what the recording sees.
+    Function modes inside the model are allowed, because the recording intercepts the functions that they call.
 
     Raises:
-        ExcitationError: one is active.
+        ExcitationError: such a mode is active.
     """
     refuse_dispatch_modes()
     for mode in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
-        if not isinstance(mode, DeviceContext):  # `torch.set_default_device` changes where tensors are, no number
+        if not isinstance(mode, DeviceContext):  # `torch.set_default_device` does not change values
             raise ExcitationError(
                 f"the function mode {type(mode).__name__} is active, which can change operations after the recording"
                 " has seen them; call outside of its `with` block."
@@ -27,10 +27,10 @@ def refuse_modes() -> None:
 
 
 def refuse_dispatch_modes() -> None:
-    """Refuse modes that act below the functions a recording sees.
+    """Refuse dispatch modes. They act below the level of the functions that a recording intercepts.
 
     Raises:
-        ExcitationError: one is active.
+        ExcitationError: a dispatch mode is active.
     """
     if torch._C._len_torch_dispatch_stack():
         mode = torch._C._get_dispatch_stack_at(torch._C._len_torch_dispatch_stack() - 1)

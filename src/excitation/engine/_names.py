@@ -1,4 +1,4 @@
-"""Names of layers: how a module's own name is written where `#`, `:` or `input` mean something else."""
+"""Names of layers, and the escapes for module names that contain `#` or `:` or equal `input`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ INPUT = "input"
 
 
 def is_input(name: str) -> bool:
-    """Whether a layer's name means images: `input`, or `input[0]` or `input[name]` where there are several inputs."""
+    """Whether a layer name refers to an input: `input`, or `input[0]` or `input[name]` for one of several inputs."""
     return name == INPUT or (name.startswith(f"{INPUT}[") and name.endswith("]"))
 
 
 def written(name: str) -> str:
-    r"""A module's dotted name as a layer's name.
+    r"""Convert the dotted name of a module to a layer name.
 
-    A backslash takes the meaning from what follows: `c\#2` is the module called `c#2`, `c#2` the second call of `c`;
-    `\input` is a module called `input`, `input` the images.
+    A backslash escapes the next character. `c\#2` is the module with the name `c#2`, and `c#2` is the second call of
+    `c`. `\input` is a module with the name `input`, and `input` is the images.
     """
     if is_input(name):
         return f"\\{name}"
@@ -26,15 +26,15 @@ def written(name: str) -> str:
 
 
 def nth(counts: dict[str, int], name: str) -> str:
-    """A name for this call: `c`, then `c#2`, `c#3`; `counts` holds how often each name was asked for."""
+    """Return a name for this call: `c`, then `c#2`, `c#3`. `counts` stores the number of calls for each name."""
     count = counts[name] = counts.get(name, 0) + 1
     return name if count == 1 else f"{name}#{count}"
 
 
 def divisions(text: str) -> list[tuple[str, str, str]]:
-    """Every way to divide a layer's name: what stands before an unescaped sign, without escapes; the sign; the rest.
+    """Return every split of a layer name at an unescaped sign: the text before it without escapes, the sign, the rest.
 
-    The last is the whole text, without a sign.
+    The last item is the whole text, without a sign.
     """
     found, before, place = [], "", 0
     while place < len(text):

@@ -1,4 +1,4 @@
-"""What a network holds before any image comes: the names of its modules, its constants, all its attributes."""
+"""The state of a network before the forward pass: the names of its modules, its constants and its attributes."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _MISSING = object()
 
 
 class NetworkState:
-    """A network's modules and tensors, found in one walk at the beginning of a recording.
+    """The modules and tensors of a network, collected at the beginning of a recording.
 
     Args:
         model: the network.
-        named: dotted names of further tensors that are constants; parts of lists by their number (`stats.0`).
+        named: dotted names of further constant tensors. An integer selects an item of a list (`stats.0`).
 
     Attributes:
-        names: layer name of each module by its identity; of a module with several names the first, as PyTorch has it.
-        versions: of each constant by identity, how often it was written into: parameters, buffers, tensors that are
-            attributes of modules and of their classes, or stand there in lists, tuples and dictionaries; and what the
-            functions of the modules reach by name, as global variables or in closures.
+        names: layer name of each module, by `id`. A module with several names has the first one, as in PyTorch.
+        versions: number of writes to each constant, by `id`. Constants are parameters, buffers, and tensors in the
+            attributes of modules and their classes, also in lists, tuples and dictionaries. Tensors that the functions
+            of the modules reach through global variables or closures are constants too.
 
     Raises:
-        ExcitationError: a parameter has no shape yet, or a name leads nowhere.
+        ExcitationError: a parameter has no shape yet, or a name does not exist.
     """
 
     def __init__(self, model: torch.nn.Module, named: Sequence[str] = ()) -> None:
@@ -53,7 +53,7 @@ class NetworkState:
         code: list[Any] = []
         for name, module in model.named_modules():
             self.names[id(module)] = written(name)
-            if isinstance(module, torch.jit.ScriptModule):  # whose attributes are compiled code's, and no dictionary
+            if isinstance(module, torch.jit.ScriptModule):  # its attributes are not in `__dict__`
                 for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                     self._keep(tensor)
                 continue
@@ -82,7 +82,7 @@ class NetworkState:
         for tensor in reachable(item for item in code if isinstance(item, (FunctionType, MethodType))):
             self._keep(tensor)
         self._open = [name for name in named if not self._keep_named(name)]
-        for name in self._open:  # the forward pass itself may make the last part of a name
+        for name in self._open:  # the forward pass can create the last part of a name
             parent, _, _ = name.rpartition(".")
             if parent and held(model, parent) is _MISSING:
                 raise self._unknown(name)
@@ -110,7 +110,7 @@ class NetworkState:
         return bool(tensors)
 
     def named_late(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is a constant by a name that meant nothing before the forward pass made it."""
+        """Whether a tensor is a named constant that the forward pass created."""
         for name in self._open:
             if any(found is tensor for found in tensor_list(held(self._model, name))):
                 self._open.remove(name)
@@ -119,10 +119,10 @@ class NetworkState:
         return False
 
     def check_names(self) -> None:
-        """Refuse names of constants that have turned out to be no tensor's.
+        """Refuse names of constants that do not refer to a tensor after the forward pass.
 
         Raises:
-            ExcitationError: with the nearest names.
+            ExcitationError: there is such a name. The message lists the most similar names.
         """
         for name in self._open:
             if not tensor_list(held(self._model, name)):
@@ -145,14 +145,14 @@ class NetworkState:
         )
 
     def rewritten(self) -> str:
-        """The name of a constant that was written into since the beginning, empty if there is none."""
+        """Return the name of a constant that was written to since the beginning; empty if there is none."""
         for tensor in self._constants:
             if was_written(tensor, self.versions[id(tensor)]):
                 return self.name_of(tensor)
         return ""
 
     def name_of(self, tensor: torch.Tensor) -> str:
-        """What to call a constant in messages."""
+        """Return the name of a constant for messages."""
         for kind in (self._model.named_parameters(), self._model.named_buffers()):
             for name, found in kind:
                 if found is tensor:
@@ -160,15 +160,16 @@ class NetworkState:
         return f"a constant of the model, of shape {tuple(tensor.shape)}"
 
     def refresh(self) -> None:
-        """Take the constants as they are now."""
+        """Store the current versions of the constants."""
         for tensor in self._constants:
             self.versions[id(tensor)] = version_of(tensor)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """A block after which all attributes are what they were, also in lists and dictionaries among them.
+        """Context manager that restores all attributes at its end, also the contents of lists and dictionaries.
 
-        What a forward pass leaves behind (`self.calls += 1`, `self.last = x`) would be a constant of the next one.
+        Without it, attributes that a forward pass sets (`self.calls += 1`, `self.last = x`) would be constants of the
+        next forward pass.
         """
         try:
             yield
@@ -194,7 +195,7 @@ def _put_back(container: Any, before: Any) -> None:
 
 
 def held(model: torch.nn.Module, name: str) -> object:
-    """What a dotted name leads to: through attributes, lists by number, dictionaries by key."""
+    """Return the object that a dotted name refers to. The parts are attributes, list indices and dictionary keys."""
     item: Any = model
     for part in name.split("."):
         if isinstance(item, (list, tuple)):

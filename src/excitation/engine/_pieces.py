@@ -1,4 +1,4 @@
-"""Attention maps of many targets at once, carried down in pieces."""
+"""Attention maps of many targets, computed in groups of targets."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def attention_maps(
     contrast: bool = False,
     balance: MassRecorder | None = None,
 ) -> list[Float[torch.Tensor, "image target *space"]]:
-    """Carry a signal down by Excitation Backprop's rules and add up its channels at some layers.
+    """Propagate a signal down with the rules of Excitation Backprop and sum its channels at some layers.
 
-    On a CPU the targets of a large signal go down a few at a time, so that the memory of signals on their way does not
-    grow with the targets. They share the normalisers, which are kept meanwhile (see `ExcitationRules`).
+    On a CPU, a large signal is propagated a few targets at a time, so that the memory does not grow with the number of
+    targets. All groups use the same normalisers, which are cached (see `ExcitationRules`).
 
     Args:
-        record: of the forward pass.
-        signal: `(1, target, *top)`.
-        layers: where to read the maps off.
-        policies: choices the paper leaves open.
-        contrast: subtract the dual's signal (Sec. 3.3).
-        balance: takes the mass at each operation, if given; all targets then go at once.
+        record: record of the forward pass.
+        signal: signal at the top, `(1, target, *top)`.
+        layers: values of the layers to compute maps for.
+        policies: choices that the paper leaves open.
+        contrast: subtract the signal of the dual (Sec. 3.3).
+        balance: records the mass at each operation, if given. All targets are then propagated together.
 
     Returns:
-        The attention map of each target at each layer.
+        One attention map per layer, `(image, target, *space)`.
 
     Raises:
         LayerError: as `sweep`.

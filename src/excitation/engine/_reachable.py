@@ -1,4 +1,4 @@
-"""Tensors that a network's code can reach before it runs: global variables, closures and defaults of its functions."""
+"""Finds tensors that the functions of a network refer to: global variables, closures and default arguments."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ._values import tensor_list
 
 
 def reachable(functions: Iterable[Any]) -> list[torch.Tensor]:
-    """Tensors, also in lists, tuples and dictionaries, that functions and those they call by name refer to.
+    """Return the tensors that functions, and the functions that they call by name, refer to.
 
-    A tensor made before the forward pass cannot depend on its images. PyTorch's own functions are left out.
+    Tensors in lists, tuples and dictionaries are included. PyTorch's own functions are skipped. A tensor that exists
+    before the forward pass cannot depend on the images.
     """
     found: list[torch.Tensor] = []
     seen: set[int] = set()
@@ -35,11 +36,11 @@ def reachable(functions: Iterable[Any]) -> list[torch.Tensor]:
 
 
 def _referred(function: FunctionType) -> Iterator[Any]:
-    """What a function refers to, besides its arguments."""
+    """Yield the objects that a function refers to, except its arguments."""
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     for cell in function.__closure__ or ():
-        with suppress(ValueError):  # a variable that has no value yet
+        with suppress(ValueError):  # the variable has no value yet
             yield cell.cell_contents
     known = function.__globals__
     for name in _names(function.__code__):

@@ -1,4 +1,4 @@
-"""The record of one forward pass: operations in order, their values, the layers' places among them."""
+"""The record of one forward pass: the operations in order, their values, and the values of the layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .operations import Operation
 
 @dataclass(eq=False)
 class Opaque(Operation):
-    """An operation without a rule: paths lead through it, but no signal."""
+    """An operation without a rule. Paths pass through it, but signals do not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,19 +23,19 @@ class Entry:
 
     Attributes:
         name: canonical name of the torch function.
-        address: `module.path:name`, with `#2` for the second of its kind there; unique.
-        operation: what was computed.
+        address: unique address `module.path:name`, with `#2` for the second operation of this name in the module.
+        operation: the operation and its data.
         inputs: values of its operands, in the order of its signals.
-        outputs: values of its results that carry neurons.
-        bit: of a weighted operation in the bit sets of values above it, else 0.
-        carriers: the inputs a signal can go to: all but gates.
-        above: whether no weighted operation lies between it and the top.
-        fold: of a sum or average, which of its inputs are linear compositions; `None` if none is.
-        silent: of a sum or average, what its inputs are made of where it matters: where all of them are silent;
-            `None` if none is a composition.
-        wakes: whether a signal can stand on its results where these are silent, if weighted operations give silent
-            neurons none: something above adds a constant to them.
-        alive: of the operation that makes the class scores, where these are rectified: which of them are not silent.
+        outputs: values of its results that contain neurons.
+        bit: the bit of a weighted operation in the bit sets `Value.weighted` of the values above it, else 0.
+        carriers: the inputs that can receive a signal: all inputs except gates.
+        above: whether no weighted operation lies between this operation and the top.
+        fold: for a sum or average, the linear compositions among its inputs; `None` if there are none.
+        silent: for a sum or average, the compositions among its inputs that are used where all inputs are silent;
+            `None` if no input is a composition.
+        wakes: whether silent results can receive a signal even if weighted operations give silent neurons none. This is
+            the case if an operation above adds a constant to the results.
+        alive: for the operation that computes rectified class scores, a mask of the scores that are not silent.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
-    """A value that is a linear composition with fixed weights: of other neurons, or of class scores.
+    """A value that is a linear composition of other neurons or of class scores, with fixed weights.
 
     Attributes:
-        entry: the operation that made it.
-        output: which of its results it is.
-        parts: the compositions among the operation's inputs, `None` for neurons that count as they stand.
-        scores: whether outputs of a last weighted operation take part.
+        entry: the operation that computed the value.
+        output: index of the value among the results of the operation.
+        parts: one item per input of the operation: its composition, or `None` for neurons that are not decomposed.
+        scores: whether the composition contains outputs of a last weighted operation.
     """
 
     entry: Entry
@@ -80,8 +80,8 @@ class Fold:
     """The compositions among the inputs of a sum or average.
 
     Attributes:
-        parts: one for each input, `None` for neurons that count as they stand.
-        scores: whether outputs of a last weighted operation take part.
+        parts: one item per input: its composition, or `None` for neurons that are not decomposed.
+        scores: whether the compositions contain outputs of a last weighted operation.
     """
 
     parts: tuple[Composition | None, ...]
@@ -90,13 +90,13 @@ class Fold:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """Where a layer's output is found.
+    """The output of a layer in the record.
 
     Attributes:
-        name: as `layer=` takes it.
-        value: the output.
+        name: name for the argument `layer=`.
+        value: value of the output; `None` if there is none.
         kind: `"module"` or `"operation"`.
-        problem: why it cannot hold a map, or empty.
+        problem: the reason why it cannot have a map, or empty.
     """
 
     name: str
@@ -107,15 +107,15 @@ class Place:
 
 @dataclass(eq=False)
 class Record:
-    """What one forward pass did, between the chosen layers and the top.
+    """The operations of one forward pass, between the chosen layers and the top.
 
     Attributes:
-        entries: operations in the order they ran; only those that descend from a root.
-        places: layers and operations that ran, by name, in the order they finished.
-        images: the value of the network's input, the first if there are several.
-        inputs: the values of all inputs.
-        top: the value of the class scores; set once they have been picked from what the network returned.
-        scores: the class scores themselves.
+        entries: operations in the order of execution. Only operations that depend on a root are included.
+        places: layers and operations that ran, by name, in the order in which they finished.
+        images: value of the network's input, or of the first of several inputs.
+        inputs: values of all inputs.
+        top: value of the class scores. It is set when the scores have been selected from the network's output.
+        scores: tensor of the class scores.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -126,14 +126,14 @@ class Record:
     scores: torch.Tensor | None = None
 
     def largest(self, layers: Iterable[Value]) -> int:
-        """Entries of the largest activation between some layers and the top, the layers included."""
+        """Return the number of entries of the largest activation between some layers (inclusive) and the top."""
         layers = list(layers)
         above = self.descendants(layers)
         outputs = [value for entry in self.entries for value in entry.outputs if value.serial in above]
         return max(math.prod(value.shape) for value in [*layers, *outputs])
 
     def descendants(self, roots: Iterable[Value]) -> set[int]:
-        """Serials of all values that descend from the roots, the roots included."""
+        """Return the serials of all values that depend on the roots, including the roots."""
         reached = {value.serial for value in roots}
         for entry in self.entries:
             for value in entry.carriers:
@@ -143,7 +143,7 @@ class Record:
         return reached
 
     def ancestors(self, top: Value) -> set[int]:
-        """Serials of all values the top descends from, the top included."""
+        """Return the serials of all values that the top depends on, including the top."""
         reached = {top.serial}
         for entry in reversed(self.entries):
             if any(value.serial in reached for value in entry.outputs):
@@ -151,7 +151,7 @@ class Record:
         return reached
 
     def cuts(self, roots: Iterable[Value], top: Value) -> set[int]:
-        """Serials of the values every path from the roots to the top goes through, found by counting paths exactly."""
+        """Return the serials of the values that every path from the roots to the top contains, by exact path counts."""
         begin = {value.serial for value in roots}
         down = dict.fromkeys(begin, 1)
         for entry in self.entries:

@@ -1,8 +1,8 @@
-"""The recording mode: sees every torch operation of one forward pass, runs it, and writes down what it did.
+"""The recording mode: intercepts every torch operation of one forward pass, runs it, and records it.
 
-Nothing about the network changes: no module is wrapped, no weight copied. The mode belongs to one thread; the two
-global module hooks, which tell where modules begin and end, ignore every other thread and go with the recording.
-Operations in place are run as their plain forms, so that the activations on record stay what they were.
+The network does not change: no module is wrapped, and no weight is copied. The mode is active in one thread. Two global
+module hooks report where modules begin and end. They ignore other threads, and are removed after the recording.
+In-place operations run in their out-of-place form, so that recorded activations keep their values.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .operations import Arrangement, CallContext, Parts, Read, Winner, place_of
 
 
 class LateRootError(Exception):
-    """A chosen layer's output was used before the layer was left: recording must start at the images."""
+    """The output of a chosen layer was used before the layer returned. The recording must start at the images."""
 
 
 class Recorder(TorchFunctionMode):
@@ -44,8 +44,8 @@ class Recorder(TorchFunctionMode):
 
     Args:
         model: the network.
-        roots: names of the layers the record begins at; `None` begins at the images.
-        constants: dotted names of tensors the network keeps outside its parameters and buffers.
+        roots: names of the layers at which the record begins; `None` for the images.
+        constants: dotted names of constant tensors that are neither parameters nor buffers of the network.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Recorder(TorchFunctionMode):
         """Run the network once and return the record.
 
         Args:
-            images: the input, images first; or several.
-            read: called with what the network returned, still under the recording.
+            images: the input with the images on its first axis, or several inputs.
+            read: function that is called with the network's output, during the recording.
 
         Raises:
-            ExcitationError: where the network does something the record cannot follow.
+            ExcitationError: the network does something that cannot be recorded.
         """
         inputs = read_inputs(images)
         try:
@@ -104,15 +104,15 @@ class Recorder(TorchFunctionMode):
         return self._record
 
     def _entered(self, inputs: Inputs) -> list[torch.Tensor]:
-        """The network's inputs as the record's first values."""
+        """Return the network's inputs and enter them as the first values of the record."""
         kind = Kind.TRACKED if self._roots is None else Kind.OUTSIDE
         images = self._results.images = Origin(len(inputs.images), Role.IMAGE)
         tensors = []
         for name, tensor in inputs.tensors.items():
-            # A view of its own, so that the caller's tensor is never taken for a constant of the model; tensors of
-            # inference mode do not count how often they are written into.
+            # A new view, so that the caller's tensor is never mistaken for a constant of the model. Tensors of
+            # inference mode do not count writes.
             tensors.append(tensor.clone() if tensor.is_inference() else tensor.detach().view_as(tensor))
-            if not tensor.is_floating_point():  # words and other numbers that are no neurons
+            if not tensor.is_floating_point():  # tokens and other integers, which are not neurons
                 self._book.add(tensors[-1], Kind.CONSTANT)
                 continue
             value = self._book.add(tensors[-1], kind, layout=input_layout(tensor.shape, images), address=name)
@@ -122,14 +122,15 @@ class Recorder(TorchFunctionMode):
         return tensors
 
     def final(self, tensor: torch.Tensor, *, rules: bool = True) -> tuple[torch.Tensor, Value | None]:
-        """What a tensor of the network became by changes in place, and its value.
+        """Return a tensor of the network after all in-place changes, and its value.
 
         Args:
-            tensor: what the network returned, or a part of it.
-            rules: whether a signal is to pass down from here.
+            tensor: the network's output, or a part of it.
+            rules: whether a signal is propagated down from this tensor.
 
         Raises:
-            UnsupportedOperationError: an operation without a rule lies between it and the record's beginning.
+            UnsupportedOperationError: an operation without a rule lies between the beginning of the record and the
+                tensor.
         """
         tensor = self._changes.resolve(tensor)
         value = self._found(tensor)
@@ -152,7 +153,7 @@ class Recorder(TorchFunctionMode):
         if not name or id(module) not in self._names:
             return
         name = nth(self._calls, name)
-        with torch._C.DisableTorchFunction():  # looking at a tensor is no operation of the network
+        with torch._C.DisableTorchFunction():  # these reads are not operations of the network
             self._place(name, self._changes.resolve(output), "module")
 
     def _place(self, name: str, output: object, kind: str) -> None:
@@ -236,7 +237,7 @@ class Recorder(TorchFunctionMode):
     def _information(
         self, how: Function, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[torch.Tensor], kind: Kind
     ) -> Any:
-        """Run and record a call that involves tensors depending on the images."""
+        """Run and record a call with tensors that depend on the images."""
         context = CallContext(how.name, self._path[-1] if self._path else "", self._book, self._in_training)
         refuse_dispatch_modes()
         if how.leaks and self._escapes.tracking:
@@ -269,7 +270,7 @@ class Recorder(TorchFunctionMode):
                 raise leak(context.where)
             return result
         if len(results) == 1 and any(results[0] is tensor for tensor in tensors):
-            return result  # dropout in evaluation mode returns its very input
+            return result  # dropout in evaluation mode returns its input object
         if not any(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
             read = None
             if kind is Kind.TRACKED:
@@ -282,7 +283,7 @@ class Recorder(TorchFunctionMode):
         return result
 
     def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
-        """Why an operation on complex or quantised numbers has no rule: that these came to be."""
+        """Return why an operation on complex or quantised numbers has no rule: the problem of the operation below."""
         special = [tensor for tensor in tensors if tensor.is_complex() or tensor.is_quantized]
         values = [value for tensor in special if (value := self._found(tensor)) is not None]
         first = min((v for v in values if v.problem is not None), key=lambda v: v.serial, default=None)
@@ -291,7 +292,7 @@ class Recorder(TorchFunctionMode):
     def _read(
         self, how: Function, context: CallContext, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Read | Parts | None, UnsupportedOperationError | None]:
-        """What the call will do, as far as there is a rule; else why not."""
+        """Read the arguments of a call. Return the operation if there is a rule, else the reason."""
         if how.reader is None:
             return None, None
         try:
@@ -302,9 +303,9 @@ class Recorder(TorchFunctionMode):
             return None, unread(context.where, how.reader, (context, *args), kwargs, error)
 
     def _by_parts(self, context: CallContext, parts: Parts, results: list[torch.Tensor]) -> None:
-        """Record what a call is made of; its own results, which the network goes on with, stand for the parts'."""
+        """Record a call as its parts. The network uses the call's own results, which get the parts' values."""
         address = self._address(context)
-        # The parts have a place of their own, so that they do not change the numbers of other operations.
+        # The parts have their own path, so that they do not change the numbers of other operations.
         self._path.append(address)
         try:
             with self:
@@ -320,11 +321,11 @@ class Recorder(TorchFunctionMode):
         self._record.places[address] = Place(address, place, "operation", several)
 
     def _stand_in(self, result: torch.Tensor, value: Value) -> None:
-        """Another tensor of the same numbers has this value too."""
+        """Give this value to another tensor with the same numbers."""
         self._book.share(result, value)
 
     def _address(self, context: CallContext) -> str:
-        """The name of a call: `module.path:operation`, with `#2` for the second of its kind there."""
+        """Return the address of a call: `module.path:operation`, with `#2` for the second of this name there."""
         return nth(self._counts, f"{context.path}:{context.name}")
 
     def _write(
@@ -336,7 +337,7 @@ class Recorder(TorchFunctionMode):
         problem: UnsupportedOperationError | None,
         tensors: Sequence[torch.Tensor],
     ) -> None:
-        """Enter the results' values, and the operation if it descends from a root."""
+        """Enter the values of the results, and the operation if it depends on a root."""
         address = self._address(context)
         bit = 0
         layouts: Sequence[Layout | None] = ()
@@ -379,14 +380,14 @@ class Recorder(TorchFunctionMode):
     # Identity of tensors ---------------------------------------------------------------------------------------------
 
     def _found(self, tensor: torch.Tensor) -> Value | None:
-        """The value of a constant or of a recorded result; `None` for a tensor of unknown origin."""
+        """Return the value of a constant or of a recorded result; `None` for a tensor of unknown origin."""
         value = self._book.get(tensor)
         if value is None and id(tensor) in self._versions:
             value = self._book.add(tensor, Kind.CONSTANT)
         return value
 
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
-        """Enter a tensor that no recorded operation made and the network did not hold before the images came."""
+        """Enter a tensor that is neither a recorded result nor a constant of the network."""
         if self._state.named_late(tensor):
             return self._book.add(tensor, Kind.CONSTANT)
         if not self._escapes.tracking:
@@ -394,7 +395,7 @@ class Recorder(TorchFunctionMode):
         raise self._escapes.unknown(tensor, self._where(how.name))
 
     def _in_training(self) -> bool:
-        """Whether the module that runs now is in training mode."""
+        """Whether the current module is in training mode."""
         name = self._path[-1] if self._path else ""
         names = self._names
         return next((module for module in self._model.modules() if names.get(id(module)) == name), self._model).training
@@ -403,10 +404,10 @@ class Recorder(TorchFunctionMode):
         return place_of(name, self._path[-1] if self._path else "")
 
     def _written(self, old: torch.Tensor, new: torch.Tensor, how: Function) -> torch.Tensor:
-        """What a tensor changed in place is from here on, and with it the tensor it is a view of.
+        """Return the tensor that replaces a tensor changed in place. If it is a view, its base is replaced too.
 
-        The view's new numbers are scattered into a new base, and the view becomes one of that, so that a second write
-        reaches the base too. Further views still show the old numbers, and are refused when they are used.
+        The new values are scattered into a new base, and the result is a view of the new base, so that a second write
+        also reaches the base. Other views still have the old values. Their use is refused.
         """
         if new is old:
             return new

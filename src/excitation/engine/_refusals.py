@@ -1,4 +1,4 @@
-"""Why calls are refused whatever rules there are: the sentences of the recording."""
+"""Errors for calls that a recording refuses, independent of the rules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .._errors import UnsupportedOperationError
 
 
 def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
-    """A function without a reader.
+    """Return the error for a function without a reader.
 
     Args:
-        where: the function and its place.
-        foreign: what it is, if it is none of PyTorch's own functions.
+        where: the function and its module.
+        foreign: description of the function if it is not part of PyTorch, else empty.
     """
     if foreign:
         return UnsupportedOperationError(
@@ -32,14 +32,14 @@ def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
 def unread(
     where: str, reader: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
 ) -> UnsupportedOperationError:
-    """A call whose arguments its reader does not take, or on which it fails.
+    """Return the error for a call whose reader does not accept the arguments or fails.
 
     Args:
-        where: the function and its place.
-        reader: of its arguments.
-        args: what the reader was given: the context, then the call's arguments.
-        kwargs: likewise.
-        error: what it raised.
+        where: the function and its module.
+        reader: the reader of the function.
+        args: positional arguments of the reader: the call context, then the arguments of the call.
+        kwargs: keyword arguments of the reader.
+        error: the exception of the reader.
     """
     try:
         inspect.signature(reader).bind(*args, **kwargs)
@@ -55,7 +55,7 @@ def unread(
 
 
 def no_neurons(where: str, results: Sequence[torch.Tensor]) -> UnsupportedOperationError:
-    """Whole numbers and masks, which may steer the network but not add to it; quantised numbers."""
+    """Return the error for results without neurons: integers and masks, or quantised numbers."""
     if any(tensor.is_quantized for tensor in results):
         return UnsupportedOperationError(
             f"{where} computes with quantised numbers, whose operations the recording cannot read. Explain the float"
@@ -68,7 +68,7 @@ def no_neurons(where: str, results: Sequence[torch.Tensor]) -> UnsupportedOperat
 
 
 def several_in_place(where: str) -> UnsupportedOperationError:
-    """Writing into other things than one tensor."""
+    """Return the error for an in-place call that does not write to exactly one tensor."""
     return UnsupportedOperationError(
         f"{where} writes into several tensors in place, which the recording cannot undo; use the form that makes new"
         " tensors."
@@ -76,7 +76,7 @@ def several_in_place(where: str) -> UnsupportedOperationError:
 
 
 def other_view(where: str, changed: str) -> UnsupportedOperationError:
-    """Reading a tensor whose memory another view has changed."""
+    """Return the error for the use of a tensor after a write to its memory through another view."""
     return UnsupportedOperationError(
         f"{where} reads a tensor that shares memory with one changed in place by {changed}; use the form that makes a"
         " new tensor there."
@@ -84,7 +84,7 @@ def other_view(where: str, changed: str) -> UnsupportedOperationError:
 
 
 def not_while_recorded(where: str, error: Exception) -> UnsupportedOperationError:
-    """What works by itself and fails under the recording."""
+    """Return the error for a call that fails only during a recording."""
     return UnsupportedOperationError(
         f"{where} works by itself but not while it is recorded ({type(error).__name__}:"
         f" {str(error).partition(chr(10))[0]}); replace it in the model by plain torch operations, or explain the part"

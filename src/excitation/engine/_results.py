@@ -1,4 +1,4 @@
-"""What is known of an operation's results: axes, bounds, whether they are gates, and what lies below them."""
+"""Computes the values of an operation's results: axes, bounds, gates, and the operations below them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Results:
     """Enters the results of operations into a book of values.
 
     Args:
-        book: of the recording.
+        book: the value book of the recording.
 
     Attributes:
-        images: the batch, once it is known.
+        images: origin of the batch axis; `None` until it is known.
     """
 
     def __init__(self, book: ValueBook) -> None:
@@ -31,10 +31,10 @@ class Results:
     def layouts(
         self, operation: Operation, inputs: tuple[Value, ...], results: list[torch.Tensor]
     ) -> Sequence[Layout | None]:
-        """What the axes of the results are; `None` where that is unknown.
+        """Return the layouts of the results; `None` for unknown layouts.
 
         Raises:
-            MixedImagesError: an image's part of a result depends on other images.
+            MixedImagesError: the result of one image depends on other images.
         """
         silent = operation.silent
         for place, value in enumerate(inputs):
@@ -43,7 +43,7 @@ class Results:
         return operation.layouts(inputs, [tensor.shape for tensor in results])
 
     def _alike(self, tensors: Sequence[torch.Tensor], shape: torch.Size) -> Layout | None:
-        """The layout of a result of which no more is known: that of an operand of its shape, or reduced to it."""
+        """Return the default layout of a result: the layout of an operand with the same shape, or reduced to it."""
         for tensor in tensors:
             value = self._book.get(tensor)
             if value is not None and value.layout is not None:
@@ -65,18 +65,18 @@ class Results:
         """Enter the results of an operation with a rule.
 
         Args:
-            operation: what was computed.
+            operation: the operation.
             inputs: values of its operands.
-            results: what it returned.
-            layouts: of the results.
-            kind: where their information comes from.
-            address: of the operation.
-            bit: of a weighted operation, else 0.
+            results: tensors that it returned.
+            layouts: layouts of the results.
+            kind: origin of the results' information.
+            address: address of the operation.
+            bit: bit of a weighted operation, else 0.
         """
         silent = operation.silent
         carriers = [value for place, value in enumerate(inputs) if place not in silent] if silent else inputs
         weighted = bit
-        # The first operation without a rule is what a reader wants to know about.
+        # The message names the first operation without a rule.
         problem, first = None, 0
         for value in carriers:
             weighted |= value.weighted
@@ -100,7 +100,7 @@ class Results:
             if parent is not None and tensor.shape != parent.shape:
                 parent = None
             if lost is None and not tensor.is_floating_point():
-                # Beside a maximum come its indices; a signal that reached them would be lost.
+                # Maxima also return indices. A signal that reaches the indices would be lost.
                 lost = no_neurons(f"operation {address!r}", [tensor]) if kind is Kind.TRACKED else None
             outputs.append(
                 self._book.add(
@@ -121,9 +121,9 @@ class Results:
         address: str,
         problem: UnsupportedOperationError | None,
     ) -> list[Value]:
-        """Enter the results of an operation without a rule: what their axes are is known as far as shapes tell.
+        """Enter the results of an operation without a rule. Their layouts are inferred from their shapes.
 
-        No signal passes, but they may still steer: as gates, or as statistics that are divided by.
+        No signal passes the operation. Its results can still be used as gates, or as statistics in a division.
         """
         weighted = 0
         for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Running a network: hooks for the length of a block, and whether it runs at all without a recording."""
+"""Runs a network: hooks that are active within a block, and a check that it runs without a recording."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._network_state import NetworkState
 
 
 class hook:  # noqa: N801 - used as a function
-    """A module hook for the length of a `with` block."""
+    """Context manager for a module hook. The hook is removed at the end of the block."""
 
     def __init__(self, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
         self._register, self._hook, self._options = register, hook, options
@@ -28,22 +28,22 @@ class hook:  # noqa: N801 - used as a function
 
 @contextmanager
 def as_written(state: NetworkState) -> Iterator[None]:
-    """A block in which a network runs as it was written, without gradients, and is afterwards what it was before."""
+    """Context manager that runs a network in eager mode without gradients, and restores its state at the end."""
     with state.restored(), uncompiled(), torch.inference_mode(False), torch.no_grad():
         yield
 
 
 def runs_by_itself(model: torch.nn.Module, inputs: Inputs, read: Callable[[Any], object], state: NetworkState) -> bool:
-    """Whether an error under a recording was the recording's: the network runs without one.
+    """Whether a network runs without a recording. If so, the recording caused the error.
 
     Args:
         model: the network.
-        inputs: what it takes in.
-        read: called with what the network returns.
-        state: of the network.
+        inputs: inputs of the network.
+        read: function that is called with the network's output.
+        state: state of the network, which is restored at the end.
     """
     if inputs.images.is_cuda and (torch.cuda.get_sync_debug_mode() or torch.cuda.is_current_stream_capturing()):
-        return False  # such errors tell that a call cannot be captured
+        return False  # such errors mean that a call cannot be captured
     try:
         with as_written(state):
             read(inputs.run(model, [tensor.detach().clone() for tensor in inputs.tensors.values()]))

@@ -1,4 +1,4 @@
-"""The downward sweep: carry signals over the record, from the top to the chosen layers."""
+"""The downward sweep: propagates signals through the record, from the top to the chosen layers."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ def sweep(
     contrast: bool | Callable[[Entry], bool] = False,
     balance: MassRecorder | None = None,
 ) -> list[Signal]:
-    """Carry a signal from the top to some layers.
+    """Propagate a signal from the top to some layers.
 
     Args:
-        record: of the forward pass; its `top` is where the signal starts.
-        signal: `(1, target, *top)`.
-        layers: where to read the signal off; they may lie above one another.
-        rules: how signals pass operations.
-        contrast: subtract the dual's signal at the last weighted operation of every path (Sec. 3.3); a function says
-            of which operations' outputs it is subtracted, the first on each path.
-        balance: takes the mass at each operation, if given.
+        record: record of the forward pass. The signal starts at `record.top`.
+        signal: signal at the top, `(1, target, *top)`.
+        layers: values of the layers. One layer can lie above another.
+        rules: the rules for the operations.
+        contrast: subtract the signal of the dual at the last weighted operation of every path (Sec. 3.3). A function
+            selects other operations; the signal of the dual is then subtracted at the first selected operation of
+            every path.
+        balance: records the mass at each operation, if given.
 
     Returns:
         The signal at each layer: `(polarity, target, *layer)`.
 
     Raises:
-        LayerError: no path from the top leads to a layer, or no weighted operation lies between (for `contrast`).
+        LayerError: no path leads from the top to a layer, or, with `contrast`, no weighted operation lies between them.
     """
     assert record.top is not None
     reached = record.descendants(layers)
     wanted_layers = {value.serial for value in layers}
-    # Above the last weighted operation the contrast is not formed yet: those signals are pending and kept apart.
+    # Above the last weighted operation, the contrast is not formed yet. These signals are pending and kept separately.
     active: dict[int, Signal] = {}
     pending: dict[int, Signal] = {}
     begins = contrast if callable(contrast) else _weighted
@@ -76,7 +77,7 @@ def _pass(
     *,
     pending: bool = False,
 ) -> None:
-    """Carry what arrived at an operation to its inputs, as far as they lead to the layers."""
+    """Propagate the signals on the outputs of an operation to those of its inputs that lead to the layers."""
     if all(p is None for p in arrived):
         return
     passed = rules(entry, arrived)
@@ -90,7 +91,7 @@ def _pass(
 
 @contextmanager
 def computing(like: torch.Tensor) -> Iterator[None]:
-    """Where signals are carried: in their own precision, without gradients."""
+    """Context manager for sweeps: computation in the precision of the signal, without gradients."""
     with (
         torch.inference_mode(False),
         torch.no_grad(),
@@ -120,7 +121,7 @@ def _found(value: Value, active: dict[int, Signal], pending: dict[int, Signal]) 
 
 
 def no_contrast(value: Value) -> LayerError:
-    """A layer so high that no contrast can be formed above it."""
+    """Return the error for a layer without a weighted operation above it, so that no contrast can be formed."""
     return LayerError(
         f"layer {value.address!r} has no weighted operation between it and the top, where a contrast with the dual"
         " could be formed; choose a lower layer, or contrast=None."
@@ -128,5 +129,5 @@ def no_contrast(value: Value) -> LayerError:
 
 
 def no_path(value: Value) -> LayerError:
-    """A layer the top does not depend on."""
+    """Return the error for a layer that the top does not depend on."""
     return LayerError(f"the class scores do not depend on layer {value.address!r}; choose another.")

@@ -1,4 +1,4 @@
-"""A record that keeps every call that the images have to do with, and runs them again on other images."""
+"""A record that stores every call that depends on the images, and can replay the calls on other images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Step:
     """One call.
 
     Attributes:
-        where: what to call it in messages.
-        function: as it was run.
-        args: its arguments.
-        kwargs: its keyword arguments.
-        results: the tensors it returned.
+        where: name of the call for messages.
+        function: the function that ran.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        results: the returned tensors.
     """
 
     where: str
@@ -33,16 +33,16 @@ class Step:
 
 
 class ReplayError(Exception):
-    """A recorded call cannot be run on other images: its arguments fit those of the recording only."""
+    """A recorded call cannot run on other images, because its arguments fit only the recorded images."""
 
 
 class Tape(Recorder):
-    """Records a forward pass and keeps its calls, its constants and its control flow: all that does not escape.
+    """Records a forward pass and stores its calls, its constants and its control flow.
 
     Attributes:
-        steps: the calls, in order, with or without a rule.
-        outputs: what each module returned at each call, by name, in the order they finished.
-        questions: where the network asked for truth values of tensors that depend on the images.
+        steps: the calls in order, with or without a rule.
+        outputs: output of each module call by name, in the order in which the calls finished.
+        questions: places where the network converted tensors that depend on the images to booleans.
     """
 
     def __init__(self, model: torch.nn.Module, constants: Sequence[str] = ()) -> None:
@@ -79,14 +79,14 @@ class Tape(Recorder):
 
     @property
     def path(self) -> list[str]:
-        """The calls by name, in order."""
+        """Return the names of the calls in order."""
         return [step.where for step in self.steps]
 
     def replay(self, images: torch.Tensor) -> Replay:
-        """What the recorded calls make of other images, of the same shape.
+        """Run the recorded calls on other images of the same shape.
 
         Raises:
-            ReplayError: a call fails; which, and how.
+            ReplayError: a call fails. The message contains the call and its error.
         """
         assert self._begin is not None
         made = {id(self._begin): images}
@@ -106,21 +106,21 @@ class Tape(Recorder):
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """Tensors of a tape, as they are for other images.
+    """The tensors of a tape, computed for other images.
 
     Attributes:
-        tape: what was run again.
-        made: by the identity of the recorded tensor.
+        tape: the replayed tape.
+        made: new tensors, by the `id` of the recorded tensor.
     """
 
     tape: Tape
     made: dict[int, torch.Tensor]
 
     def __getitem__(self, recorded: torch.Tensor) -> torch.Tensor:
-        """What a recorded tensor became; constants stay."""
+        """Return the new tensor for a recorded tensor. Constants are returned unchanged."""
         return self.made.get(id(recorded), recorded)
 
     def layers(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """The modules' outputs by name."""
+        """Yield the name and the output of each module call."""
         for name, recorded in self.tape.outputs.items():
             yield name, self[recorded]

@@ -1,4 +1,4 @@
-"""What the record knows about one tensor of the forward pass."""
+"""Values: the data that the record stores about the tensors of the forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._layout import Layout
 
 
 class Kind(IntEnum):
-    """Where a tensor's information comes from; an operation's result has the largest kind of its inputs."""
+    """The origin of a tensor's information. The result of an operation has the largest kind of its inputs."""
 
     CONSTANT = 0
     """A parameter, a buffer, or made from such by recorded operations."""
@@ -33,28 +33,28 @@ class Value:
     """A tensor of the forward pass, without its numbers.
 
     Attributes:
-        serial: unique in the record.
-        kind: where its information comes from.
-        shape: of the tensor.
-        bounds: the interval its activations lie in.
-        valid: false where the tensor holds padding, which is no neuron; `None` if all are neurons.
-        layout: what its axes are; `None` for constants, and where an operation without a rule made it.
-        weighted: bit set of the weighted operations it went through.
-        address: `module.path:operation` that made it.
-        used: whether an operation has taken it in.
-        maker: the family of the operation that made it.
-        gate: whether it decides how much of something passes: a sigmoid, a softmax, anything between zero and one, a
-            mask, the inverse of a statistic; also after averaging, rearranging, or arithmetic with constants, as long
-            as it cannot change its sign.
-        parent: the value it is a function of, neuron by neuron; `None` if of several neurons.
-        sign: of that function: 1 if its results have the sign of the parent's activations, -1 if the opposite one, 0 if
-            neither is known; or constants whose signs say so.
-        multiplied: axes along which the operation that made it multiplied by a constant of several positions. A sum
-            over such an axis has learned weights.
-        centre: the value whose mean it is, over whole axes that are kept with one position; `None` for all else.
-        over: these axes.
-        problem: why no signal can pass below it: an operation without a rule lies there. Gates may have one, since
-            signals never reach them.
+        serial: number of the value, unique in the record.
+        kind: origin of the information.
+        shape: shape of the tensor.
+        bounds: interval that contains the activations.
+        valid: mask, false where the tensor contains padding instead of neurons; `None` if all entries are neurons.
+        layout: roles of the axes; `None` for constants and for some results of operations without a rule.
+        weighted: bit set of the weighted operations below it.
+        address: address `module.path:operation` of the operation that computed it.
+        used: whether it is an operand of an operation.
+        maker: family of the operation that computed it.
+        gate: whether it is a gate, which controls how much of another activation passes: a sigmoid, a softmax, any
+            activation between zero and one, a mask, or the inverse of a statistic. It remains a gate after averaging,
+            rearranging, or arithmetic with constants, as long as its sign cannot change.
+        parent: the value that it is an element-wise function of; `None` if it depends on several neurons.
+        sign: sign of this function. 1 if the results have the sign of the parent's activations, -1 for the opposite
+            sign, 0 if neither is known. A tensor of constants gives the sign by its signs.
+        multiplied: axes along which its operation multiplied by a constant with more than one position. A sum over
+            such an axis has learned weights.
+        centre: the value that this value is the mean of, over whole axes that are kept with size one; else `None`.
+        over: the axes of this mean.
+        problem: the error for an operation without a rule below it, which no signal can pass. Gates can have a problem,
+            because signals never reach them.
     """
 
     serial: int
@@ -77,21 +77,21 @@ class Value:
 
     @property
     def lower(self) -> Limit:
-        """Largest known lower limit of its activations."""
+        """The largest known lower limit of the activations."""
         return self.bounds.lower
 
     @property
     def nonnegative(self) -> bool:
-        """Whether no activation can be below zero."""
+        """Whether all activations are zero or more."""
         return self.bounds.nonnegative
 
     def grid(self) -> Grid | str:
-        """How it becomes maps, or why it holds none."""
+        """How the tensor is converted to maps, or the reason why it has none."""
         return grid_of(self.layout, self.shape)
 
     @property
     def stride(self) -> tuple[float, ...] | None:
-        """Image pixels per position of each axis of space; `None` without space of known scale."""
+        """Number of image pixels per position of each spatial axis; `None` without spatial axes of known scale."""
         grid = self.grid()
         if isinstance(grid, str):
             return None
@@ -100,15 +100,15 @@ class Value:
 
 
 def shared_source(a: Value, b: Value) -> tuple[Value, int, int] | None:
-    """The latest value of which both are functions, neuron by neuron, and the signs of these two functions.
+    """Return the latest value that both values are element-wise functions of, and the signs of the two functions.
 
     Args:
-        a: one value.
-        b: another; it may be the same.
+        a: a value.
+        b: another value, or the same one.
 
     Returns:
-        The value and, for each of the two, 1 if it has that value's sign, -1 if the opposite one, 0 if neither is
-        known; `None` if there is no such value.
+        The common value and, for each of the two values, 1 if it has the sign of the common value, -1 for the opposite
+        sign, 0 if neither is known. `None` if there is no common value.
     """
     signs: dict[int, int] = {}
     value: Value | None = a
@@ -135,7 +135,7 @@ def _sign(sign: int | torch.Tensor) -> int:
 
 
 def counted_from_a_bound(value: Value) -> bool:
-    """Whether neurons may be told by their distance from a bound other than zero (Eq. 5)."""
+    """Whether activations can be counted from a bound other than zero (Eq. 5)."""
     bounds = value.bounds
     if bounds is UNBOUNDED or bounds is NONNEGATIVE:
         return False
@@ -145,10 +145,10 @@ def counted_from_a_bound(value: Value) -> bool:
 
 
 class ValueBook:
-    """Finds the value of a tensor by identity, without keeping the tensor alive.
+    """Maps tensors to values by identity, without keeping the tensors alive.
 
-    A weak reference beside each identity guards against a new tensor at a dead one's address; a plain dictionary
-    with this guard costs a tenth of `WeakIdKeyDictionary`.
+    A weak reference to each tensor detects a new tensor with the `id` of a deleted one. A plain dictionary with this
+    check takes a tenth of the time of `WeakIdKeyDictionary`.
     """
 
     def __init__(self) -> None:
@@ -156,23 +156,23 @@ class ValueBook:
         self._count = 0
 
     def get(self, tensor: torch.Tensor) -> Value | None:
-        """The value of this very tensor object, if it has one."""
+        """Return the value of this tensor object, or `None`."""
         entry = self.entries.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def add(self, tensor: torch.Tensor, kind: Kind, **known: Any) -> Value:
-        """Enter a tensor, replacing what was known about it."""
+        """Enter a tensor. A previous value of the tensor is replaced."""
         value = Value(self._count, kind, tensor.shape, **known)
         self._count += 1
         self.share(tensor, value)
         return value
 
     def share(self, tensor: torch.Tensor, value: Value) -> None:
-        """Give a tensor the value of another with the same numbers."""
+        """Give a tensor the value of another tensor with the same numbers."""
         self.entries[id(tensor)] = (weakref.ref(tensor), value, version_of(tensor))
 
     def rewritten(self) -> Value | None:
-        """A value whose tensor lives and was written into since it was entered."""
+        """Return a value whose tensor still exists and was written to after it was entered, or `None`."""
         for reference, value, version in self.entries.values():
             tensor = reference()
             if tensor is not None and was_written(tensor, version):
@@ -180,7 +180,7 @@ class ValueBook:
         return None
 
     def refresh(self) -> None:
-        """Take all tensors as they are now."""
+        """Store the current versions of all tensors."""
         for reference, value, _ in list(self.entries.values()):
             tensor = reference()
             if tensor is not None:
@@ -188,22 +188,22 @@ class ValueBook:
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """How often a tensor or a view of it was written into; -1 in inference mode, where that is not counted."""
+    """Return the number of writes to a tensor and its views; -1 in inference mode, which does not count writes."""
     try:
         return tensor._version
-    except RuntimeError:  # asking `is_inference` first takes three times as long, for every tensor of a pass
+    except RuntimeError:  # a call of `is_inference` first would take three times as long
         return -1
 
 
 def was_written(tensor: torch.Tensor, version: int) -> bool:
-    """Whether a tensor was written into since `version_of` it was `version`; unknown counts as no."""
+    """Whether a tensor was written to since `version_of` returned `version`. False if this is unknown."""
     return version >= 0 and tensor._version != version
 
 
 def mapped_tensors(item: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same nested tuples, lists and dictionaries with other tensors; lists and dictionaries are new ones.
+    """Apply a function to all tensors in nested tuples, lists and dictionaries. Lists and dictionaries are copied.
 
-    A tuple in which nothing changes is returned itself: it can be of a type that cannot be made of parts, as sizes.
+    A tuple without changes is returned unchanged, because its type can lack a constructor from parts (`torch.Size`).
     """
     if isinstance(item, torch.Tensor):
         return change(item)
@@ -220,12 +220,12 @@ def mapped_tensors(item: Any, change: Callable[[torch.Tensor], torch.Tensor]) ->
 
 
 def tensors_in(item: object) -> Iterator[torch.Tensor]:
-    """The tensors in nested tuples, lists and dictionaries, in order."""
+    """Yield the tensors in nested tuples, lists and dictionaries, in order."""
     return iter(tensor_list(item))
 
 
 def tensor_list(item: object) -> list[torch.Tensor]:
-    """The same as a list, which is quicker."""
+    """Return the tensors of `tensors_in` as a list. This is faster than the iterator."""
     if isinstance(item, torch.Tensor):
         return [item]
     found: list[torch.Tensor] = []

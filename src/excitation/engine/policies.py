@@ -1,4 +1,4 @@
-"""The choices Excitation Backprop leaves open, as named values."""
+"""The choices that Excitation Backprop leaves open, as named values."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from .._errors import ExcitationError
 
 @dataclass(frozen=True)
 class Policies:
-    """How signals pass where the paper is silent or its program departs from it.
+    """Rules for cases that the paper does not specify, or in which its original program differs from it.
 
     Attributes:
         residual: how a sum of branches shares its signal.
-            `"proportional"`: by the branches' parts of the sum's sign, halves if all parts are zero; conserves mass.
-            `"branch"`: all to the branch with more weighted operations of its own (the residual branch).
-            `"original"`: `a / (a + b)` with signs, zero where the sum is zero; does not conserve mass.
+            `"proportional"`: in proportion to the parts of the branches that have the sign of the sum, or in equal
+            shares if all parts are zero. Conserves mass. `"branch"`: all signal goes to the branch with more weighted
+            operations of its own (the residual branch). `"original"`: `a / (a + b)` with signs, zero where the sum is
+            zero. Does not conserve mass.
         batch_norm: batch normalisation and other scaling by learned numbers.
-            `"fold"`: a channel with a negative scale swaps raised and lowered, as if folded into the weights before it;
-            `"copy"`: the signal is copied whatever the sign, as the original program does.
-        normaliser: what happens to a winner without excitatory active inputs (`Z = 0` in Eq. 4).
-            `"lose"`: its mass ends there, and the balance reports it; `"spread"`: its inputs' activations are replaced
-            by one, then, if it has no excitatory weight at all, the mass is spread evenly.
-        threshold: of convolutions with kernels of several positions: normalisers up to this fraction of what their
-            output channel could attain (the image's largest input times the sum of the channel's excitatory weights)
-            count as zero. `None` chooses 0 for float64, and 1e-6 below it, where fast convolutions leave noise in
-            place of zeros. Other operations have exact zeros and no threshold.
-        signed: how neurons of both signs act as inputs of a weighted operation (the paper assumes non-negative ones).
-            `"polarity"`: each is two rectified neurons, `max(x, 0)` and `max(-x, 0)`, between which all weights are
-            non-negative, so Eq. 4 holds exactly; `"original"`: Eq. 4 with the raw values, as the original program;
-            average pooling then passes only windows with a positive sum.
-        bounded: inputs bounded from below by a number under zero (tanh, ELU). `"shift"`: Eq. 5, activations counted
-            from their minimum; `"original"`: as signed neurons.
-        product: of two activations, neither of them a gate. `"refuse"`: which one a winner chose is open, so there is
-            no map; `"halves"`: each takes half.
+            `"fold"`: a channel with a negative scale swaps raised and lowered neurons, as if the scale were folded into
+            the weights below. `"copy"`: the signal is copied for either sign, as in the original program.
+        normaliser: treatment of a winner without excitatory active inputs (`Z = 0` in Eq. 4).
+            `"lose"`: its mass is lost, and the balance reports it. `"spread"`: the activations of its inputs are
+            replaced by one; if it has no excitatory weight, its mass is divided equally among its inputs.
+        threshold: relative threshold for convolutions with kernels larger than one position. Normalisers up to this
+            fraction of the attainable value of their output channel count as zero. The attainable value is the largest
+            input of the image times the sum of the channel's excitatory weights. `None` selects 0 for float64, and 1e-6
+            for lower precision, in which fast convolutions return noise instead of zeros. Other operations return exact
+            zeros and have no threshold.
+        signed: treatment of inputs of a weighted operation that can have both signs (the paper assumes nonnegative
+            inputs). `"polarity"`: each neuron acts as two rectified neurons, `max(x, 0)` and `max(-x, 0)`. All weights
+            between them are nonnegative, so that Eq. 4 holds exactly. `"original"`: Eq. 4 with the raw values, as in
+            the original program. Average pooling then passes only windows with a positive sum.
+        bounded: treatment of inputs with a negative lower bound (tanh, ELU). `"shift"`: Eq. 5, activations are counted
+            from their minimum. `"original"`: as signed neurons.
+        product: treatment of a product of two activations that are not gates. `"refuse"`: an error, because the method
+            does not define which factor a winner selects. `"halves"`: each factor receives half of the signal.
 
     Raises:
-        ExcitationError: a value that is none of these.
+        ExcitationError: an argument has an unknown value.
     """
 
     residual: Literal["proportional", "branch", "original"] = "proportional"
@@ -65,31 +67,31 @@ class Policies:
 
     @classmethod
     def original(cls, *, residual: Literal["branch", "original"] = "original") -> Policies:
-        """The policies of the method's original program, for comparing with its numbers.
+        """Return the policies of the method's original program, for comparison with its results.
 
         Args:
-            residual: its last version shares signed sums (`"original"`), its notes describe `"branch"`.
+            residual: `"original"` for the last version of the program, `"branch"` as described in its notes.
         """
         return cls(residual=residual, batch_norm="copy", normaliser="lose", threshold=0.0, signed="original",
                    bounded="original")  # fmt: skip
 
     @property
     def conserves(self) -> bool:
-        """Whether no rule makes mass, or mass below zero: not so under the original's signed shares."""
+        """Whether no rule creates mass or negative mass. False for the signed shares of the original program."""
         return self.signed == "polarity" and self.residual != "original"
 
     def zero_threshold(self, dtype: torch.dtype) -> float:
-        """The relative threshold in force for sweeps in `dtype`."""
+        """Return the relative threshold for sweeps in `dtype`."""
         if self.threshold is not None:
             return self.threshold
         return 0.0 if dtype == torch.float64 else 1e-6
 
 
 def policies_or_default(policies: object) -> Policies:
-    """The policies a caller gave; `Policies()` for `None`.
+    """Return the given policies, or `Policies()` for `None`.
 
     Raises:
-        ExcitationError: something else than `Policies` was given.
+        ExcitationError: `policies` is neither `None` nor a `Policies` object.
     """
     if policies is None:
         return Policies()
@@ -103,5 +105,5 @@ def policies_or_default(policies: object) -> Policies:
 
 @functools.cache
 def _choices() -> dict[str, tuple[object, ...]]:
-    """The values each policy can have, by name; worked out once, as every call has policies."""
+    """Return the allowed values of each policy by name. The result is cached, because every call checks it."""
     return {name: get_args(hint) for name, hint in get_type_hints(Policies).items()}

@@ -1,4 +1,4 @@
-"""Measuring: the pointing game and its companions, the store of their results, and their tables."""
+"""Evaluation: the pointing game and other games, the store of their results, and their tables."""
 
 from .._maps import ALPHAS, boxes_of_map
 from ._classes import Probability, probabilities

@@ -1,4 +1,4 @@
-"""How the figures of results look: colours that the colour-blind tell apart, and the style."""
+"""The style of figures of results, with colours for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ STYLE = {
 
 
 def one_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of this size in inches with one pair of axes."""
+    """Return a figure of this size in inches with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def colour(place: int) -> str:
-    """The colour of the line or bar at a place, counted from 0."""
+    """Return the colour of a line or bar by its index, counted from 0."""
     return COLOURS[place % len(COLOURS)]

@@ -1,4 +1,4 @@
-"""Which of a network's classes a data set's category is, and how sure the network is of them."""
+"""Maps the categories of a data set to the classes of a network, and computes class probabilities."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Classes:
     """The classes of each category.
 
     Attributes:
-        find: from a category to its classes; none if it is unknown.
-        told: what a table must say of where they come from; nothing if the caller or the data set said them, or if
+        find: function that returns the classes of a category; empty for an unknown category.
+        told: note on the source of the classes, for tables. Empty if the caller or the data set gave the classes, or if
             category and class have the same name.
     """
 
@@ -47,28 +47,33 @@ class Classes:
     told: str = ""
 
     def __call__(self, category: str) -> tuple[int, ...]:
-        """The classes of a category; none if it is unknown."""
+        """Return the classes of a category; empty if it is unknown."""
         return self.find(category)
 
 
 def classes_of(
     model: LoadedModel, data: AnnotatedImages, mapping: Mapping[str, Collection[int]] | None, prepared: Preprocessing
 ) -> Classes:
-    """The classes of a data set's categories, by the first of these that there is.
+    """Return the classes of a data set's categories, from the first available source.
 
-    The caller's mapping; the classes that the data set's own files give; for networks of ImageNet, the class of a
-    WordNet id and the bundled table for categories of COCO and VOC (`data._imagenet_classes`); the data set's own order
-    of classes, if the network has as many; the class of the same name.
+    The sources are, in this order:
 
-    A network is one of ImageNet if its class names are (`are_imagenet_names`), or if it has 1000 classes and no names;
-    the latter is told.
+    1. The mapping of the caller.
+    2. The classes in the files of the data set.
+    3. For networks with ImageNet classes, the class of a WordNet id, and the bundled table for categories of COCO and
+       VOC (`data._imagenet_classes`).
+    4. The order of classes of the data set, if the network has the same number of classes.
+    5. The class of the same name.
+
+    A network has ImageNet classes if its class names are those of ImageNet (`are_imagenet_names`), or if it has 1000
+    classes without names. Tables contain a note on the latter case.
 
     Args:
         model: the network.
         data: the data set.
-        mapping: classes by category, if the caller gave them.
-        prepared: from a picture to the network's input, at whose size a network without names is asked for the number
-            of its classes.
+        mapping: classes by category; `None` to use the other sources.
+        prepared: preprocessing of pictures. For a network without class names, a forward pass with this input size
+            determines the number of classes.
 
     Raises:
         ExcitationError: no category has a class.
@@ -101,7 +106,7 @@ def _classes_of(
     known = [category for category in data.categories if classes_of_category(category)]
     if not known or not (count == CLASSES if names is None else are_imagenet_names(names)):
         return Classes(own)
-    # A WordNet id is a class; which classes a word stands for is this project's reading.
+    # A WordNet id is a class. The classes of a word are a choice of this project.
     told = [BUNDLED] if any(category in CATEGORIES for category in known) else []
     told += [ASSUMED] if names is None else []
     return Classes(lambda category: classes_of_category(category) or own(category), "; ".join(told))
@@ -118,7 +123,7 @@ def _by_name(category: str, model: LoadedModel) -> tuple[int, ...]:
 
 
 def _count(model: LoadedModel, prepared: Preprocessing) -> int:
-    """The number of a network's classes, from its scores of a black picture."""
+    """Return the number of classes of a network, from its scores for a black picture."""
     weight = next((item for item in model.model.parameters() if item.is_floating_point()), torch.zeros(()))
     black = torch.zeros(1, len(prepared.mean), *prepared.size, dtype=weight.dtype, device=weight.device)
     with torch.no_grad():
@@ -138,14 +143,14 @@ def _some(names: Collection[str]) -> str:
 def mixed_by_probability(
     model: LoadedModel, one: Float[torch.Tensor, "1 channels height width"], pairs: Mapping[str, Target]
 ) -> dict[str, Target]:
-    """Targets whose classes are weighted by their probability in a picture: `y_k / sum over the category's classes`.
+    """Return targets with classes weighted by probability: `y_k / sum over the category's classes`.
 
-    `y` is the softmax of the scores, of a score map averaged over positions, as r-MWP weights classes.
+    `y` is the softmax of the scores, as in r-MWP. A score map is averaged over positions first.
 
     Args:
-        model: the network; it runs once if there is a target of several classes.
-        one: the picture as it takes it, a batch of one.
-        pairs: targets by category, a class or weights over several.
+        model: the network. It runs once if a target has several classes.
+        one: the network input, a batch of one picture.
+        pairs: targets by category: a class, or weights of several classes.
     """
     mixed = {category: list(target) for category, target in pairs.items() if isinstance(target, Mapping)}
     if not mixed:
@@ -159,15 +164,15 @@ def mixed_by_probability(
 def probabilities(
     model: LoadedModel, inputs: Float[torch.Tensor, "image channels height width"], kind: Probability = "softmax"
 ) -> Float[torch.Tensor, "image classes"]:
-    """The probability of every class, of a score map from its mean over positions.
+    """Return the probability of every class. A score map is averaged over positions first.
 
     Args:
-        model: the network; it runs without gradients.
-        inputs: as it takes them.
-        kind: what its scores are.
+        model: the network. It runs without gradients.
+        inputs: network inputs.
+        kind: kind of the network's scores.
 
     Returns:
-        0 to 1, unless the scores are taken as they are.
+        Probabilities, 0 to 1, or the unchanged scores, depending on `kind`.
     """
     check_choice("probability", kind, get_args(Probability))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a run depends on and ran under: hashes, versions; and in words how two configurations differ."""
+"""The configuration and environment of a run: hashes and versions. Describes differences of configurations in text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WIDEST = 40
 
 
 def hash_model(model: torch.nn.Module) -> str:
-    """SHA-256 of a network's structure as it prints itself, and of all parameters and buffers with their names."""
+    """Return the SHA-256 of a network's structure (its `repr`) and of all named parameters and buffers."""
     whole = hashlib.sha256(repr(model).encode())
-    # Not only the state dictionary: buffers that are not saved take part in the forward pass too.
+    # The state dictionary is not sufficient, because the forward pass also uses non-persistent buffers.
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name in sorted(tensors):
         tensor = tensors[name].detach().to("cpu").contiguous()
@@ -34,32 +34,32 @@ def hash_model(model: torch.nn.Module) -> str:
 
 
 def hash_content(content: Mapping[str, object]) -> str:
-    """SHA-256 of something JSON can hold."""
+    """Return the SHA-256 of JSON-compatible data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache
 def hash_sources() -> str:
-    """A short hash of this package's own `.py` files, as they lay when first asked; `"unknown"` where none lie.
+    """Return a short hash of the `.py` files of this package at the first call; `"unknown"` if there are none.
 
-    The version alone stays the same while the package is being changed.
+    The version alone is not sufficient, because it does not change during development.
     """
     return hash_files(Path(__file__).parents[1]) or "unknown"
 
 
 def hash_files(root: Path) -> str:
-    """A short hash of names and contents of the `.py` files below a folder, `""` if there are none."""
+    """Return a short hash of the names and contents of the `.py` files in a folder tree; `""` if there are none."""
     files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix())
     whole = hashlib.sha256()
     for file in files:
-        # Whatever ends of lines a checkout has.
+        # Independent of the line endings of a checkout.
         content = hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
         whole.update(f"{file.relative_to(root).as_posix()}\t{content}\n".encode())
     return whole.hexdigest()[:12] if files else ""
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions, this package's own sources, and the machine: noted with a run, not compared."""
+    """Return package versions, the hash of this package, and the machine. They are stored, but not compared."""
     found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     found |= {package: _version(package) for package in PACKAGES}
     found["sources"] = hash_sources()
@@ -75,7 +75,7 @@ def _version(package: str) -> str:
 
 
 def differences(was: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """What differs between two configurations, in words: only keys that do, and of their values only the beginning."""
+    """Describe the differences between two configurations in text. Long values are shortened."""
     told = _mapping("", was, now)
     more = [f"{len(told) - MOST} more"] if len(told) > MOST else []
     return "; ".join(told[:MOST] + more)
@@ -107,7 +107,7 @@ def _value(path: str, was: object, now: object) -> list[str]:
 
 
 def _changed(path: str, lost: list[str], new: list[str]) -> list[str]:
-    """Of a list or a mapping: what is no longer in it, and what is new."""
+    """Describe the removed and the new items of a list or mapping."""
     told = [f"lost {_listed(lost)}"] if lost else []
     told += [f"gained {_listed(new)}"] if new else []
     return [f"{path} {' and '.join(told)}"] if told else []
@@ -119,12 +119,12 @@ def _listed(items: list[str]) -> str:
 
 
 def _below(path: str, key: str) -> str:
-    # Descriptions of objects hold their class under no name.
+    # Descriptions of objects store their class under an empty key.
     return ".".join(filter(None, (path, key or "class")))
 
 
 def _opened(value: object) -> object:
-    """A description of a method as what it holds (see `describe_method`)."""
+    """Parse the description of a method (see `describe_method`)."""
     if isinstance(value, str) and value.startswith("{"):
         try:
             return json.loads(value)
@@ -134,7 +134,7 @@ def _opened(value: object) -> object:
 
 
 def _short(value: object, other: object = None) -> str:
-    """The beginning of a value; of a text that begins like another, from a little before they part."""
+    """Shorten a value to its beginning. With another text, start shortly before the first difference."""
     text, beside = (json.dumps(item, sort_keys=True, ensure_ascii=False) for item in (value, other))
     if len(text) <= WIDEST:
         return text

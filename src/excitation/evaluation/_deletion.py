@@ -1,4 +1,4 @@
-"""Deletion and insertion: how the score of a category moves as pixels go, or come, in the order of a map."""
+"""Deletion and insertion: the score of a category while pixels are removed or added in the order of a map."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Score = Callable[[Float[torch.Tensor, "step channel height width"]], Float[torch
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores while pixels change, the most attended first.
+    """Scores while pixels change, in the order of decreasing attention.
 
     Attributes:
-        parts: of the pixels that are changed, 0 to 1.
-        scores: at each.
-        area: under the curve, by trapezoids.
+        parts: fractions of changed pixels, 0 to 1.
+        scores: score at each fraction.
+        area: area under the curve, by the trapezoidal rule.
     """
 
     parts: tuple[float, ...]
@@ -54,7 +54,7 @@ def deletion(
     steps: int = 50,
     batch: int = 16,
 ) -> Curve:
-    """Scores while pixels are set to zero (the mean colour, after preprocessing); low areas are good.
+    """Compute scores while pixels are set to zero (the mean colour, after preprocessing). Low areas are better.
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """
@@ -70,15 +70,15 @@ def insertion(
     batch: int = 16,
     blur: float | int = 5,
 ) -> Curve:
-    """Scores while pixels of a blurred copy become sharp; high areas are good.
+    """Compute scores while pixels of a blurred copy are replaced by sharp pixels. High areas are better.
 
     Args:
-        score: of a batch.
-        image: the network's input.
-        attention: the map.
-        steps: pixels change in this many equal parts.
-        batch: inputs at a time.
-        blur: standard deviation of the copy's blur in pixels.
+        score: function that returns the score of each input of a batch.
+        image: the network input.
+        attention: the attention map, of any size.
+        steps: number of equal parts in which the pixels change.
+        batch: number of inputs in a forward pass.
+        blur: standard deviation of the blur in pixels.
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """
@@ -95,18 +95,18 @@ def changing(
     steps: int = 50,
     batch: int = 16,
 ) -> Curve:
-    """Scores on the way from one input to another, pixel by pixel in the order of attention.
+    """Compute scores while one input is changed to another, in the order of decreasing attention.
 
     Args:
-        score: of a batch.
+        score: function that returns the score of each input of a batch.
         start: the first input.
-        end: the last.
-        attention: the map, enlarged bicubically; equal values in reading order.
+        end: the last input.
+        attention: the attention map, resized bicubically. Equal values are in row-major order.
         steps: number of equal parts, at least 1.
-        batch: inputs at a time.
+        batch: number of inputs in a forward pass.
 
     Raises:
-        ExcitationError: no step, or a score that is not one number per input.
+        ExcitationError: `steps` is less than 1, or `score` does not return one number per input.
     """
     if steps < 1 or batch < 1:
         raise ExcitationError(f"steps are {steps} and the batch is {batch}; give at least 1 of each.")
@@ -131,11 +131,11 @@ def changing(
 
 @dataclass
 class DeletionGame(Game):
-    """Does the score fall early as the most attended pixels go, and rise early as they come?
+    """The deletion and insertion game: scores while the pixels with the highest attention are removed or added first.
 
     Attributes:
-        probability: what the network's scores are.
-        steps: pixels change in this many equal parts.
+        probability: kind of the network's scores.
+        steps: number of equal parts in which the pixels change.
     """
 
     probability: Probability
@@ -151,7 +151,7 @@ class DeletionGame(Game):
     )
 
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
-        """Rows of one image, and its pairs that are left out."""
+        """Return the rows of one image, and its omitted pairs."""
         return self.setup.play(image_id, device, self._rows, places=False)
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
@@ -191,35 +191,35 @@ def run_deletion(
     network: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
-    """Delete and insert pixels for each category of each image, or go on where an earlier call was stopped.
+    """Delete and insert pixels for each category of each image. An interrupted run is continued.
 
-    A row's series holds the areas under the curves of deletion (low is good) and insertion (high is good), its value
-    insertion minus deletion, its hit whether that is positive.
+    The series of a row contains the areas under the deletion curve (low is better) and the insertion curve (high is
+    better). Its value is insertion minus deletion. Its hit is whether the value is positive.
 
     Args:
         model: the network with its preprocessing.
-        data: annotated images; places are not needed.
-        methods: by the name that tables show; the centre, which has no map, is passed over.
-        layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
-        out: the file of results (see `open_store`).
-        mapping: classes of each category, as `run_pointing` takes it; the probabilities of several are added.
-        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
-            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
-        blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
-        probability: what the network's scores are.
-        steps: pixels change in this many equal parts; each costs two forward passes for a map.
+        data: annotated images. Locations of objects are not required.
+        methods: methods by their names in tables. The centre is skipped, because it has no map.
+        layers: layers of the maps, for all methods or by method name; `None` for the method's or model's choice.
+        out: file of results (see `open_store`).
+        mapping: classes of each category (see `run_pointing`). Probabilities of several classes are summed.
+        mixture: weights of a category's classes in its target: `"equal"`, or `"probability"` for the network's
+            probabilities in the picture. The weights are the same for all methods (r-MWP always uses probabilities).
+        blur: names of methods with smoothed maps; by default, the methods with `"blur"` among their `steps`.
+        probability: kind of the network's scores.
+        steps: number of equal parts in which the pixels change. Each map requires two forward passes per part.
         shortest: shortest side of the network's input, aspect ratio kept; `None` for the model's own preprocessing.
-        limit: only the first images.
-        shard: `(index, count)`: only every count-th image from the index-th, counted from 0.
-        network: the model's name in tables; its spec if not given.
-        progress: called after each image.
+        limit: number of images, from the first; all images if `None`.
+        shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
+        network: name of the model in tables; by default, its spec.
+        progress: function that is called after each image.
 
     Returns:
         All results of the file.
 
     Raises:
         StoreError: the file cannot be continued.
-        ExcitationError: the model, a layer or a method cannot be used as asked.
+        ExcitationError: the model, a layer or a method cannot be used with these arguments.
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """

@@ -1,4 +1,4 @@
-"""What a game is: how one unit is played, the run of all units into one file, and the tables of its rows."""
+"""The base class of games: evaluation of one unit, the run of all units into one file, and the tables of its rows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ._tables import EMPTY, Cell, Table, percent
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        done: images finished, those of earlier sessions included.
-        planned: images in all.
-        earlier: images that were finished before this session.
-        seconds: since this session began.
-        counted: what is counted in place of images, as the grid game's `"photos"`, classified before the first of its
+        done: number of finished images, including earlier sessions.
+        planned: total number of images.
+        earlier: number of images that were finished before this session.
+        seconds: time since the start of this session.
+        counted: name of the units, if they are not images. The grid game counts `"photos"` during classification, then
             `"mosaics"`.
     """
 
@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds left, by this session's own pace; `None` before its first image."""
+        """Estimated remaining seconds, based on the speed of this session; `None` before its first image."""
         here = self.done - self.earlier
         return self.seconds / here * (self.planned - self.done) if here else None
 
@@ -56,9 +56,9 @@ class Column:
     """One column of a game's table.
 
     Attributes:
-        name: its heading; `""` where a table has one column for a run.
-        of: what is averaged over the rows, 0 to 1.
-        best: which value is marked.
+        name: heading of the column; `""` if a table has one column per run.
+        of: the measure to average over the rows, 0 to 1.
+        best: which value to mark as the best.
     """
 
     name: str = ""
@@ -68,23 +68,23 @@ class Column:
 
 @dataclass
 class Game(ABC):
-    """A question about maps on pictures whose answer is known.
+    """A measurement of attention maps on pictures with known ground truth.
 
-    The class says what the game is called and how its runs are reported; an object plays one run.
+    The class defines the name and the reports of the game. An instance performs one run.
 
     Attributes:
         setup: methods, data and network.
-        name: in the configuration of its runs, and of its command.
-        called: what messages call it.
-        title: of its table.
-        columns: of its table, for each run.
-        counted: what a unit is.
-        points: whether its rows are points on a category: its reports by category, by pairs of methods and of the
-            difficult pairs are those of the pointing game.
-        by_layer: whether its tables have a row for each layer: they show either all pairs or the difficult ones, and
-            published figures cannot stand beside.
-        sweepable: whether a layer can be chosen from a run at several layers.
-        drawn: what its figure shows, in the name of the figure's file; `""` if it has none.
+        name: name in the configuration of its runs, and name of its command.
+        called: name in messages.
+        title: title of its table.
+        columns: columns of its table, for each run.
+        counted: name of the units.
+        points: whether its rows are points on a category. Reports by category, by pairs of methods and on difficult
+            pairs are then those of the pointing game.
+        by_layer: whether its tables have one row per layer. Such tables show either all pairs or the difficult pairs,
+            and cannot include published figures.
+        sweepable: whether a layer can be selected from a run with several layers.
+        drawn: content of its figure, used in the file name; `""` without a figure.
     """
 
     setup: Setup
@@ -101,52 +101,52 @@ class Game(ABC):
 
     @abstractmethod
     def play(self, unit: str, device: torch.device) -> tuple[list[Row], LeftOut]:
-        """Play one unit of the run.
+        """Evaluate one unit of the run.
 
         Args:
-            unit: its name.
-            device: where the network is.
+            unit: name of the unit.
+            device: device of the network.
 
         Returns:
-            The unit's rows, and its pairs that are left out.
+            The rows of the unit, and its omitted pairs.
         """
 
     @classmethod
     def tables(cls, runs: Sequence[Results], *, average: Average, difficult: bool, samples: int) -> list[Table]:
-        """The tables of runs of this game: the mean of each column over all rows, unless the game does otherwise.
+        """Return the tables of runs of this game. By default, each column is the mean over all rows.
 
         Args:
-            runs: of this game, at least one.
-            average: over categories or pairs, where the game has both.
-            difficult: of the difficult pairs only, where the game shows one or the other.
-            samples: of the bootstrap.
+            runs: at least one run of this game.
+            average: mean over categories or pooled over pairs, if the game supports both.
+            difficult: whether to use only difficult pairs, if the game shows either all or difficult pairs.
+            samples: number of bootstrap samples.
 
         Raises:
-            ExcitationError: two runs that cannot be told apart.
+            ExcitationError: two runs have the same heading.
         """
         del average, difficult
         return [score_table(runs, cls.title, cls.columns, average="pooled", intervals=True, samples=samples)]
 
     @classmethod
     def figure(cls, run: Results, *, difficult: bool) -> Figure:
-        """The figure of a run, if the game has one.
+        """Return the figure of a run.
 
         Args:
-            run: of this game.
-            difficult: of the difficult pairs only, where the game knows them.
+            run: a run of this game.
+            difficult: whether to use only difficult pairs, if the game has them.
 
         Raises:
-            ExcitationError: the game has no figure, or the run too few results.
+            ExcitationError: the game has no figure, or the run has too few results.
         """
         del difficult
         raise ExcitationError(f"{run.path}: holds results of {cls.name!r}, which has no figure.")
 
     @classmethod
     def check(cls, run: Results) -> None:
-        """Refuse a run of a game that is neither this one nor derived from it.
+        """Refuse runs of other games, except subclasses of this game.
 
         Raises:
-            ExcitationError: the run is of another game.
+            ExcitationError: the run belongs to another game.
         """
         name = run.configuration.get("game")
         if name not in {game.name for game in (cls, *cls.__subclasses__())}:
@@ -161,21 +161,21 @@ class Game(ABC):
         shard: tuple[int, int] = (0, 1),
         progress: Callable[[Progress], None] | None = None,
     ) -> Results:
-        """Play every unit that is not in the file yet.
+        """Evaluate every unit that is not in the file yet.
 
         Args:
-            out: the file of results (see `open_store`).
-            configuration: all that the results depend on.
-            units: of the whole run; this shard's are picked here.
-            shard: `(index, count)`: only every count-th unit from the index-th, counted from 0.
-            progress: called after each unit.
+            out: file of results (see `open_store`).
+            configuration: all settings that the results depend on.
+            units: units of the whole run. The units of the shard are selected from them.
+            shard: `(index, count)`: use every `count`-th unit, starting at `index` (from 0).
+            progress: function that is called after each unit.
 
         Returns:
             All results of the file.
 
         Raises:
             StoreError: the file cannot be continued.
-            ExcitationError: a shard that is none, or as `play` raises.
+            ExcitationError: the shard is invalid, or an error of `play`.
         """
         check_path("the file of results", out)
         if not isinstance(shard, tuple) or len(shard) != 2 or not 0 <= shard[0] < shard[1]:
@@ -214,19 +214,19 @@ def score_table(
     intervals: bool = False,
     samples: int = SAMPLES,
 ) -> Table:
-    """What each method measured on each run, in percent: methods down, runs across.
+    """Return the measures of each method on each run, in percent, with one row per method and column groups by run.
 
     Args:
         runs: results of one game, each of one data set and network.
-        title: of the table.
-        columns: for each run.
-        subsets: name, and whether only difficult pairs count; each has all columns.
-        average: over categories or pairs.
-        intervals: with 95 % bootstrap intervals over images.
-        samples: of the bootstrap.
+        title: title of the table.
+        columns: columns for each run.
+        subsets: name of each subset, and whether it contains only difficult pairs. Each subset has all columns.
+        average: mean over categories, or pooled over pairs.
+        intervals: whether to add 95 % bootstrap intervals over images.
+        samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: no run, or two that cannot be told apart.
+        ExcitationError: there is no run, or two runs have the same heading.
     """
     several: set[str] = set().union(*(told_apart(run) for run in runs))
     headings = headings_of(runs)

@@ -1,4 +1,4 @@
-"""All games. A new one needs its file, and its class in this list."""
+"""The list of all games. A new game requires a module and an entry in this list."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GAMES: dict[str, type[Game]] = {
 
 
 def game_of(run: Results) -> type[Game]:
-    """The game that a run played.
+    """Return the game of a run.
 
     Raises:
-        ExcitationError: there is no such game.
+        ExcitationError: the game is unknown.
     """
     name = str(run.configuration.get("game"))
     if name not in GAMES:

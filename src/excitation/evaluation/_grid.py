@@ -1,4 +1,4 @@
-"""The grid pointing game: in a mosaic of photos, is the attention for a class in that class's cell?"""
+"""The grid pointing game: the share of the attention for a class in the cell of this class, in a mosaic of photos."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ SURE = 0.9
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo that may go into a mosaic.
+    """A candidate photo for a mosaic.
 
     Attributes:
-        id: its name in the data set.
-        index: its class.
-        confidence: the network's probability of that class on the square of the photo alone, 0 to 1.
+        id: name of the photo in the data set.
+        index: class index of the photo.
+        confidence: the network's probability of this class for the cropped photo, 0 to 1.
     """
 
     id: str
@@ -54,12 +54,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One class's map on a mosaic.
+    """The result for the map of one class on a mosaic.
 
     Attributes:
-        share: part of the positive attention that is in the class's cell, 0 to 1; 0 if there is none anywhere.
-        hit: whether the maximum is in the cell; never for a map that is the same everywhere.
-        point: the maximum, in the mosaic's pixels.
+        share: share of the positive attention in the cell of the class, 0 to 1; 0 without positive attention.
+        hit: whether the maximum is in the cell; false for constant maps.
+        point: position of the maximum, in pixels of the mosaic.
         mass: sum of the map.
     """
 
@@ -81,18 +81,18 @@ def choose_mosaics(
     """Draw photos of different classes for each mosaic.
 
     Args:
-        photos: all there are.
+        photos: candidate photos.
         count: number of mosaics.
-        side: cells in a row and in a column: 2 or 3 usually.
-        lowest: least confidence.
-        highest: confidence up to which photos are taken; it counts itself only if it is 1.
-        seed: same seed, same mosaics.
+        side: number of cells in a row and in a column, usually 2 or 3.
+        lowest: minimum confidence (inclusive), 0 to 1.
+        highest: maximum confidence, 0 to 1; exclusive unless it is 1.
+        seed: seed of the random selection.
 
     Returns:
-        Photos of each mosaic, row after row.
+        The photos of each mosaic in row-major order.
 
     Raises:
-        ExcitationError: fewer classes than cells among the photos within the limits.
+        ExcitationError: the photos within the limits have fewer classes than a mosaic has cells.
     """
     fit = [item for item in photos if lowest <= item.confidence < highest or item.confidence == highest == 1]
     classes = len({item.index for item in fit})
@@ -114,22 +114,22 @@ def choose_mosaics(
 
 
 def square(picture: Image.Image, cell: int = CELL) -> Image.Image:
-    """The middle square of a picture, resized. Its confidence is what decides on a photo's place in the game."""
+    """Return the resized central square of a picture. The confidence of a photo refers to this square."""
     return ImageOps.fit(picture, (cell, cell), Image.Resampling.BILINEAR)
 
 
 def make_mosaic(pictures: Sequence[Image.Image], cell: int = CELL) -> tuple[Image.Image, tuple[PixelBox, ...]]:
-    """Lay pictures side by side.
+    """Arrange pictures in a square mosaic.
 
     Args:
-        pictures: a square number of them, row after row.
-        cell: side of each in pixels.
+        pictures: a square number of pictures, in row-major order.
+        cell: side of each cell in pixels.
 
     Returns:
-        The mosaic, and the cell of each picture in it.
+        The mosaic, and the box of each cell, `(x0, y0, x1, y1)` in pixels.
 
     Raises:
-        ExcitationError: not a square number.
+        ExcitationError: the number of pictures is not a square number.
     """
     side = round(len(pictures) ** 0.5)
     if not pictures or side * side != len(pictures):
@@ -144,18 +144,18 @@ def make_mosaic(pictures: Sequence[Image.Image], cell: int = CELL) -> tuple[Imag
 
 
 def share_in_box(attention: Float[torch.Tensor, "height width"], box: Box, size: tuple[int, int]) -> float:
-    """The part of a map's positive attention that is in a box.
+    """Return the share of a map's positive attention in a box.
 
-    Each cell of the map stands for its rectangle of the image, with its value spread evenly, so nothing depends on
+    The value of each map cell is spread evenly over its rectangle of the image, so that the result does not depend on
     an interpolation.
 
     Args:
-        attention: the map, of any size; what is negative is left out.
+        attention: the map, of any size. Negative values are ignored.
         box: `(x0, y0, x1, y1)` in the image's pixels.
         size: `(height, width)` of the image.
 
     Returns:
-        0 to 1; 0 if nothing is positive.
+        The share, 0 to 1; 0 without positive values.
     """
     positive = attention.detach().to("cpu", torch.float64).clamp(min=0)
     whole = float(positive.sum())
@@ -167,11 +167,11 @@ def share_in_box(attention: Float[torch.Tensor, "height width"], box: Box, size:
 
 
 def judge(attention: Float[torch.Tensor, "height width"], box: PixelBox, size: tuple[int, int]) -> Verdict:
-    """Judge a class's map on a mosaic.
+    """Evaluate the map of a class on a mosaic.
 
     Args:
-        attention: the map; it covers the whole mosaic.
-        box: the class's cell.
+        attention: the map of the whole mosaic.
+        box: the cell of the class.
         size: `(height, width)` of the mosaic.
     """
     x, y = point_of_map(attention, size)
@@ -186,11 +186,11 @@ def judge(attention: Float[torch.Tensor, "height width"], box: PixelBox, size: t
 
 @dataclass
 class GridGame(Game):
-    """Is the attention for a class in its own cell?
+    """The grid game: the share of the attention for a class in the cell of this class.
 
     Attributes:
         names: the category of each class.
-        mosaics: photos of each unit.
+        mosaics: photos of each unit (mosaic).
         cell: side of a photo in a mosaic, in pixels.
     """
 
@@ -205,7 +205,7 @@ class GridGame(Game):
     counted = "mosaics"
 
     def play(self, unit: str, device: torch.device) -> tuple[list[Row], LeftOut]:
-        """Rows of one mosaic."""
+        """Return the rows of one mosaic."""
         photos, data = self.mosaics[unit], self.setup.data
         pictures = []
         for photo in photos:
@@ -248,37 +248,38 @@ def run_grid(
     network: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
-    """Ask for each class of a mosaic where it is, or go on where an earlier call was stopped.
+    """Run the grid game for each class of each mosaic. An interrupted run is continued.
 
-    Pictures of one category with one class are cut to their middle square; those whose class has a probability within
-    the limits are laid out in mosaics, no class twice. A row's value is the share of positive attention in the right
-    cell, its hit whether the maximum lies there.
+    Pictures of one category with one class are cropped to their central square. The pictures with a class probability
+    within the limits are arranged in mosaics of different classes. The value of a row is the share of the positive
+    attention in the cell of the class. Its hit is whether the maximum is in this cell.
 
     Args:
         model: the network with its preprocessing.
-        data: pictures of one category each; others are left out.
-        methods: by the name that tables show; the centre, which has no map, is passed over.
-        layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
-        out: the file of results (see `open_store`).
-        mapping: classes of each category, as `run_pointing` takes it.
-        side: cells in a row and a column.
-        mosaics: how many.
-        lowest: least probability of a picture's class.
-        highest: up to which pictures are taken; itself only if it is 1.
-        probability: what the network's scores are.
+        data: annotated images. Pictures with more than one category are omitted.
+        methods: methods by their names in tables. The centre is skipped, because it has no map.
+        layers: layers of the maps, for all methods or by method name; `None` for the method's or model's choice.
+        out: file of results (see `open_store`).
+        mapping: classes of each category (see `run_pointing`).
+        side: number of cells in a row and in a column.
+        mosaics: number of mosaics.
+        lowest: minimum probability of a picture's class (inclusive), 0 to 1.
+        highest: maximum probability of a picture's class, 0 to 1; exclusive unless it is 1.
+        probability: kind of the network's scores.
         cell: side of a picture in the mosaic, in pixels.
-        seed: of the draw.
-        limit: only the first pictures of the data set.
-        shard: `(index, count)`: only every count-th mosaic from the index-th, counted from 0.
-        network: the model's name in tables; its spec if not given.
-        progress: called after each mosaic, and before the first after each picture that is looked at.
+        seed: seed of the random selection.
+        limit: number of pictures of the data set, from the first; all pictures if `None`.
+        shard: `(index, count)`: use every `count`-th mosaic, starting at `index` (from 0).
+        network: name of the model in tables; by default, its spec.
+        progress: function that is called after each classified picture, and then after each mosaic.
 
     Returns:
         All results of the file.
 
     Raises:
         StoreError: the file cannot be continued.
-        ExcitationError: too few pictures are sure enough, or the model, a layer or a method cannot be used as asked.
+        ExcitationError: too few pictures have a probability within the limits, or the model, a layer or a method
+            cannot be used with these arguments.
     """
     setup = set_up(model, data, methods, layers, mapping, squashed(model, side * cell), smooth=False)
     photos, names = sure_photos(
@@ -306,16 +307,16 @@ def sure_photos(
     probability: Probability = "softmax",
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[list[Photo], dict[int, str]]:
-    """Pictures of one category with one class, each with the probability of that class on its middle square.
+    """Return the pictures of one category with one class, with the probability of this class for the central square.
 
     Args:
         model: the network.
-        data: annotated images; what cannot be read is left out and listed.
-        classes: of a category.
-        ids: which images.
+        data: annotated images. Images that cannot be read are skipped and listed.
+        classes: function that returns the classes of a category.
+        ids: ids of the images.
         cell: side of the square in pixels.
-        probability: what the network's scores are.
-        progress: called after each picture, of what is left out too.
+        probability: kind of the network's scores.
+        progress: function that is called after each picture, including skipped ones.
 
     Returns:
         The pictures, and the category of each class.
@@ -335,7 +336,7 @@ def sure_photos(
             return
         (index,) = classes(image.categories[0])
         (found,) = probabilities(model, prepare(square(picture, cell))[None].to(device), probability)
-        # Rounded, so that the last digits of another machine's arithmetic choose no other mosaics.
+        # Rounded, so that small numerical differences between machines do not change the mosaics.
         photos.append(Photo(image.id, index, round(float(found[index]), 6)))
         names.setdefault(index, image.categories[0])
 
@@ -347,6 +348,6 @@ def sure_photos(
 
 
 def _parts(cells: int, start: float, end: float) -> Float[torch.Tensor, " cells"]:
-    """The part of each of equal cells of the unit interval that lies between two places."""
+    """Return the covered fraction of each of `cells` equal cells of the unit interval, between `start` and `end`."""
     edges = torch.arange(cells + 1, dtype=torch.float64)
     return (edges[1:].clamp(max=end * cells) - edges[:-1].clamp(min=start * cells)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The layer sweep (Fig. 6 of the paper): the pointing game at every layer, one chosen on images that are not judged."""
+"""The layer sweep (Fig. 6 of the paper): the pointing game at every layer, with a layer selected on held-out images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ._tables import EMPTY, Cell, Table, percent
 
 
 class LayerGame(PointingGame):
-    """At which layer does the maximum lie on the category most often?"""
+    """The layer sweep: the accuracy of the pointing game at each layer."""
 
     name = "layers"
     called = "a layer sweep"
@@ -45,13 +45,13 @@ class LayerGame(PointingGame):
 
     @classmethod
     def tables(cls, runs: Sequence[Results], *, average: Average, difficult: bool, samples: int) -> list[Table]:
-        """Of each run its sweep, and the chosen layers."""
+        """Return the sweep of each run, and the selected layers."""
         sweeps = [layer_tables(run, average=average, difficult=difficult, samples=samples) for run in runs]
         return [table for sweep in sweeps for table in sweep]
 
     @classmethod
     def figure(cls, run: Results, *, difficult: bool) -> Figure:
-        """Lines by layer."""
+        """Return a line plot of the accuracy by layer."""
         return layer_figure(run, difficult=difficult)
 
 
@@ -60,10 +60,10 @@ class LayerCurve:
     """A method's accuracy at each layer, on all images.
 
     Attributes:
-        method: its name.
-        layers: as they were asked for.
-        values: accuracy at each, 0 to 1.
-        intervals: of each.
+        method: name of the method.
+        layers: names of the layers.
+        values: accuracy at each layer, 0 to 1.
+        intervals: bootstrap interval at each layer.
     """
 
     method: str
@@ -74,15 +74,15 @@ class LayerCurve:
 
 @dataclass(frozen=True)
 class ChosenLayer:
-    """A layer chosen on held-out images, and what it does on the others.
+    """A layer selected on held-out images, and its accuracy on the other images.
 
     Attributes:
-        method: its name.
-        layer: the best on the held-out images; the first in the order of the sweep of several.
-        held_out: accuracy there.
-        judged: accuracy on the other images.
-        interval: of the latter.
-        images: how many chose it, and how many judged it: those that have a pair.
+        method: name of the method.
+        layer: the best layer on the held-out images; the first one in the order of the sweep if several are equal.
+        held_out: accuracy on the held-out images, 0 to 1.
+        judged: accuracy on the other images, 0 to 1.
+        interval: bootstrap interval of `judged`.
+        images: number of held-out images and of other images with at least one pair.
     """
 
     method: str
@@ -94,21 +94,21 @@ class ChosenLayer:
 
 
 def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tuple[str, ...]:
-    """Layers where a map and its contrast are defined, found on the first image that can be read.
+    """Return the layers at which a map and its contrast are defined, determined with the first readable image.
 
-    A block of several modules counts once, by the outermost module that ends with its value; so do places that hold
-    the same neurons in a chain of convolution, normalisation and rectifier: the last of them stays.
+    Modules with the same output value count once, by the outermost module. Layers with the same neurons in a chain of
+    convolution, normalisation and rectifier also count once, by the last layer.
 
     Args:
         model: the network.
-        data: says which image.
-        shortest: shortest side of the input.
+        data: data set with the image.
+        shortest: shortest side of the input, in pixels.
 
     Returns:
-        Names, the highest layer first.
+        Names of the layers, the highest layer first.
 
     Raises:
-        ExcitationError: no image can be read, or no layer fits.
+        ExcitationError: no image can be read, or there is no such layer.
     """
     prepare = shortest_side(model, shortest)
     for image in data:
@@ -125,7 +125,7 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
         value = place.value
         if place.kind != "module" or value is None:
             continue
-        # Equal sets of weighted operations above the input and equal shapes: the same neurons, one step further.
+        # Layers with equal sets of weighted operations and equal shapes contain the same neurons.
         key = (value.weighted, tuple(value.shape))
         found.pop(key, None)
         found[key] = place.name
@@ -135,14 +135,14 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
 
 
 def as_sweep(run: Results, held_out: int) -> Results:
-    """A pointing game that was played at several layers, read as a layer sweep.
+    """Convert a pointing game at several layers to a layer sweep.
 
     Args:
-        run: results of the pointing game; methods of a single layer are left out.
-        held_out: K: every K-th image chooses the layer, the others judge it.
+        run: results of the pointing game. Methods with a single layer are omitted.
+        held_out: K: every K-th image is held out for the selection of the layer.
 
     Raises:
-        ExcitationError: another game, no method with several layers, or K under 2.
+        ExcitationError: the run is another game, no method has several layers, or K is less than 2.
     """
     if held_out < 2:
         raise ExcitationError(
@@ -165,13 +165,13 @@ def as_sweep(run: Results, held_out: int) -> Results:
 def layer_curves(
     run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
 ) -> list[LayerCurve]:
-    """Accuracy of each method at each of its layers.
+    """Return the accuracy of each method at each of its layers.
 
     Args:
         run: results of a layer sweep.
-        average: over categories or pairs.
-        difficult: of the difficult pairs only.
-        samples: of the bootstrap.
+        average: mean over categories, or pooled over pairs.
+        difficult: whether to use only difficult pairs.
+        samples: number of bootstrap samples.
 
     Raises:
         ExcitationError: another game, or no such pairs.
@@ -196,18 +196,18 @@ def layer_curves(
 def choose_layers(
     run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
 ) -> list[ChosenLayer]:
-    """The best layer of each method on every K-th image of the run, and its accuracy on all others.
+    """Select the best layer of each method on every K-th image of the run, and compute its accuracy on the others.
 
-    Which images are held out depends on the sorted names of the finished images and on K alone.
+    The held-out images depend only on the sorted names of the finished images and on K.
 
     Args:
-        run: results of a layer sweep; its configuration says K.
-        average: over categories or pairs.
-        difficult: of the difficult pairs only.
-        samples: of the bootstrap.
+        run: results of a layer sweep. Its configuration contains K.
+        average: mean over categories, or pooled over pairs.
+        difficult: whether to use only difficult pairs.
+        samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: another game; nothing held out, or nothing left to judge.
+        ExcitationError: the run is another game, or there are no held-out images or no other images.
     """
     _, held = held_out_images(run)
     chosen = []
@@ -241,16 +241,16 @@ def choose_layers(
 def layer_tables(
     run: Results, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
 ) -> list[Table]:
-    """The sweep, layers down and methods across, and the chosen layers.
+    """Return a table of the sweep, with one row per layer and one column per method, and a table of selected layers.
 
     Args:
         run: results of a layer sweep.
-        average: over categories or pairs.
-        difficult: of the difficult pairs only.
-        samples: of the bootstrap.
+        average: mean over categories, or pooled over pairs.
+        difficult: whether to use only difficult pairs.
+        samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: another game, or no results.
+        ExcitationError: the run is another game or has no results.
     """
     curves = layer_curves(run, average=average, difficult=difficult, samples=samples)
     layers = list(dict.fromkeys(layer for curve in curves for layer in curve.layers))
@@ -284,12 +284,12 @@ def layer_tables(
 
 
 def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLES) -> Figure:
-    """Pointing accuracy by layer, from the top of the network down, with 95 % intervals (Fig. 6 of the paper).
+    """Plot the pointing accuracy by layer, from the top of the network down, with 95 % intervals (Fig. 6 of the paper).
 
     Args:
         run: results of a layer sweep.
-        difficult: of the difficult pairs only.
-        samples: of the bootstrap.
+        difficult: whether to use only difficult pairs.
+        samples: number of bootstrap samples.
 
     Raises:
         ExcitationError: another game, or no such pairs.
@@ -306,7 +306,7 @@ def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLE
                       color=colour(place), linewidth=1.2, label=curve.method)  # fmt: skip
         axes.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_xlabel("layer, from the top of the network down")
-        # The axis may leave out much below the curves; it ends at a round number, and its name says so.
+        # The axis starts at a round number below the curves, and its label contains the range.
         lowest = 10 * math.floor(10 * min(item.low for curve in curves for item in curve.intervals))
         axes.set_ylim(bottom=lowest)
         start = f"\naxis from {lowest}" if lowest else ""
@@ -317,7 +317,7 @@ def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLE
 
 
 def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, difficult: bool) -> Table:
-    """The chosen layers, with the numbers of images on which any method was asked for such a pair."""
+    """Return the table of selected layers, with the numbers of images that have such a pair for any method."""
     step, aside = held_out_images(run)
     images = images_with_rows(row for row in run.rows if row.difficult or not difficult)
     held = sum(image in aside for image in images)
@@ -348,7 +348,7 @@ def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, diffic
 
 
 def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
-    """Rows by method and layer, in the order of the sweep."""
+    """Return the rows by method and layer, in the order of the sweep."""
     LayerGame.check(run)
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)

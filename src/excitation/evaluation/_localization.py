@@ -1,4 +1,4 @@
-"""Dominant-object localization: one box from a map, judged by its overlap with the object's."""
+"""Dominant-object localization: a box from a map, evaluated by its overlap with the box of the object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OVERLAP = 0.5
 
 
 def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes, 0 to 1."""
+    """Return the intersection over union of two boxes, 0 to 1."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     if width <= 0 or height <= 0:
@@ -27,7 +27,7 @@ def overlap(first: Box, second: Box) -> float:
 
 
 def best_overlap(box: Box | None, instances: Sequence[Box]) -> float:
-    """Overlap with the instance that fits best; 0 for no box.
+    """Return the largest overlap with an instance, 0 to 1; 0 if there is no box.
 
     Raises:
         ExcitationError: there is no instance.
@@ -39,13 +39,13 @@ def best_overlap(box: Box | None, instances: Sequence[Box]) -> float:
 
 @dataclass(frozen=True)
 class AlphaSearch:
-    """The threshold chosen on held-out images, with what each would have done there.
+    """The threshold selected on held-out images, and the errors of all thresholds on these images.
 
     Attributes:
-        alpha: with the lowest error; the smallest of several.
-        error: its share of wrong boxes, 0 to 1.
-        errors: of all that were tried, by threshold.
-        images: how many images were held out.
+        alpha: threshold with the lowest error; the smallest one if several are equal.
+        error: fraction of wrong boxes at this threshold, 0 to 1.
+        errors: error of each threshold.
+        images: number of held-out images.
     """
 
     alpha: float
@@ -57,15 +57,15 @@ class AlphaSearch:
 def search_alpha(
     overlaps: Float[np.ndarray, "image alpha"], alphas: Sequence[float] = ALPHAS, *, least: float = OVERLAP
 ) -> AlphaSearch:
-    """Choose the threshold on held-out images.
+    """Select the threshold on held-out images.
 
     Args:
-        overlaps: of each image's box at each threshold (`best_overlap`).
-        alphas: the thresholds, ascending.
-        least: overlap from which a box is right.
+        overlaps: overlap of the box of each image at each threshold, `(image, alpha)` (see `best_overlap`).
+        alphas: the thresholds in ascending order.
+        least: minimum overlap of a correct box, 0 to 1.
 
     Raises:
-        ExcitationError: no image, or another number of thresholds.
+        ExcitationError: there is no image, or the numbers of thresholds differ.
     """
     if not overlaps.size or overlaps.shape[1] != len(alphas):
         raise ExcitationError(

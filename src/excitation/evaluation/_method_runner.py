@@ -1,4 +1,4 @@
-"""Asking methods for maps on one image: where, what can share a forward pass, and what failed."""
+"""Computes the maps of all methods on one image: selects layers, shares forward passes, and reports failures."""
 
 from __future__ import annotations
 
@@ -62,12 +62,11 @@ class Answer:
     """One map.
 
     Attributes:
-        method: its name in tables.
-        layer: where it was taken, as it was asked for: `"default"` is the method's own choice (see
-            `MethodRunner.taken`).
-        category: what was looked for.
-        attention: finite values.
-        seconds: its equal part of the time; methods that share a forward pass share its time.
+        method: name of the method in tables.
+        layer: requested layer of the map; `"default"` for the choice of the method (see `MethodRunner.taken`).
+        category: category of the map.
+        attention: the map, with finite values.
+        seconds: time for the map. The time of shared computations is divided equally.
     """
 
     method: str
@@ -78,13 +77,13 @@ class Answer:
 
 
 class MethodRunner:
-    """Asks all methods on one image after another.
+    """Computes the maps of all methods, image by image.
 
     Args:
         model: the network.
-        methods: by the name that tables show; the centre, which has no maps, is passed over.
-        layers: of each method.
-        problems: where failures are noted.
+        methods: methods by their names in tables. The centre is skipped, because it has no map.
+        layers: layers of each method.
+        problems: collects failures.
     """
 
     def __init__(
@@ -103,24 +102,24 @@ class MethodRunner:
         self._taken: Counter[tuple[str, str, str]] = Counter()
 
     def has_worked(self, methods: Collection[str]) -> None:
-        """Methods that gave maps in an earlier session: if they fail on images now, those are to blame."""
+        """Mark methods that computed maps in an earlier session. Their failures are attributed to the images."""
         self._worked |= {name for name in methods if name in self._methods}
 
     def taken(self) -> Taken:
-        """Where maps were taken that no layer was named for, since this was last asked."""
+        """Return the layers that methods selected themselves since the last call of this function."""
         found, self._taken = self._taken, Counter()
         return found
 
     def run(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
-        """Maps for one image, method by method.
+        """Yield the maps of one image, method by method.
 
         Args:
-            path: of the picture, for problems.
-            one: the network's input, a batch of one.
+            path: path of the picture, for reports of problems.
+            one: the network input, a batch of one.
             pairs: targets by category.
 
         Raises:
-            ExcitationError: something the next image would meet too, or a method that never works.
+            ExcitationError: an error that would also occur for the next image, or a method that always fails.
         """
         start = time.perf_counter()
         own, asked = self._places(one, pairs)
@@ -154,7 +153,7 @@ class MethodRunner:
                     yield Answer(name, layer or DEFAULT_LAYER, category, attention, each)
 
     def _places(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
-        """The layers that methods choose themselves, by name; and all layers with these in the place of `None`."""
+        """Return the layers that methods select themselves, by method, and all layers with `None` replaced by them."""
         choosers = {name: method for name, method in self._methods.items() if None in self._layers[name]}
         if not choosers:
             return {}, self._layers
@@ -163,9 +162,9 @@ class MethodRunner:
         except STOPPERS:
             raise
         except (ExcitationError, RuntimeError):
-            # Each method says itself what it makes of this image.
+            # Each method reports its own error for this image.
             return {}, self._layers
-        # Named, no method has to look for it again. A layer that is named beside it is not named twice.
+        # With the names, methods do not select the layer again. A layer that is also requested by name occurs once.
         put = {name: None if place == INPUT or place in self._layers[name] else place for name, place in own.items()}
         return own, {
             name: tuple(put.get(name) if layer is None else layer for layer in layers)
@@ -173,7 +172,7 @@ class MethodRunner:
         }
 
     def _together(self, one: torch.Tensor, pairs: Mapping[str, Target], asked: Layers) -> Found:
-        """What methods give that share a forward pass; those that fail together are asked one by one later."""
+        """Return the maps of methods that share a forward pass. If they fail, they run separately later."""
         plain = {
             name: method
             for name, method in self._methods.items()
@@ -222,18 +221,18 @@ class MethodRunner:
 def own_places(
     model: LoadedModel, one: torch.Tensor, targets: Sequence[Target], methods: Mapping[str, object]
 ) -> dict[str, str]:
-    """The layer of each method that takes its own choice; from one forward pass at most for all of them.
+    """Return the layer of each method that selects its own layer, with at most one forward pass for all methods.
 
-    A choice may depend on the image: on its size, or on what the network does with it.
+    The selected layer can depend on the size and the content of the image.
 
     Args:
         model: the network.
-        one: its input, a batch of one.
-        targets: what will be looked for.
-        methods: by the name that tables show; those of others, whose choice nobody knows, are passed over.
+        one: the network input, a batch of one.
+        targets: the targets of the maps.
+        methods: methods by their names in tables. Custom methods are skipped, because their choice is unknown.
 
     Raises:
-        ExcitationError: a network without such a layer, as the methods raise.
+        ExcitationError: the network has no such layer.
     """
     request = make_request(model, one, list(targets))
     found: dict[OwnPlace, str] = {}

@@ -1,4 +1,4 @@
-"""How the games ask methods for maps, and how they write down which method it was."""
+"""The interface between games and methods, and the description of methods in configurations."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ DEFAULT_LAYER = "default"
 
 @runtime_checkable
 class Method(Protocol):
-    """Gives maps of several targets on a batch of images; those of `excitation.methods` do."""
+    """A function that computes the maps of several targets for a batch of images, as in `excitation.methods`."""
 
     def __call__(
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
     ) -> Float[torch.Tensor, "image target height width"]:
-        """Maps at a layer; at one of the method's own choice for `None`."""
+        """Return the maps at a layer; `None` for the choice of the method."""
 
 
 @runtime_checkable
 class ManyLayers(Protocol):
-    """A method that takes maps at several layers from one forward pass."""
+    """A method that computes maps at several layers with one forward pass."""
 
     def at_layers(
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
     ) -> list[Float[torch.Tensor, "image target _ _"]]:
-        """Maps at each layer, in the order of the layers."""
+        """Return the maps at each layer, in the order of the layers."""
 
 
 @dataclass(frozen=True)
 class Centre:
-    """Points at the middle of the picture and looks at nothing: the bar that methods have to clear."""
+    """The baseline: always points at the centre of the picture."""
 
     def point(self, size: tuple[int, int]) -> tuple[int, int]:
-        """`(x, y)` of the middle pixel; the first of two or four."""
+        """Return the central pixel `(x, y)`; the first of two or four central pixels."""
         return (size[1] - 1) // 2, (size[0] - 1) // 2
 
 
@@ -56,9 +56,9 @@ class NamedMethod:
     """A method by name, with its spatial weighting and options.
 
     Attributes:
-        name: as `find_method` takes it.
-        spatial: how a class's signal is spread over a score map.
-        options: the method's own, by name.
+        name: name of the method, see `find_method`.
+        spatial: spatial weighting of the signal on a score map.
+        options: options of the method by name.
     """
 
     name: str
@@ -67,22 +67,22 @@ class NamedMethod:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The method's post-processing."""
+        """Names of the method's post-processing steps."""
         return find_method(self.name).steps
 
     def __call__(
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], *, layer: str | None = None
     ) -> Float[torch.Tensor, "image target height width"]:
-        """Maps at a layer; at the method's own choice for `None`."""
+        """Return the maps at a layer; `None` for the choice of the method."""
         return self.at_layers(model, images, targets, [layer])[0]
 
     def at_layers(
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: Sequence[str | None]
     ) -> list[Float[torch.Tensor, "image target _ _"]]:
-        """Maps at each layer, from one forward pass and one sweep where the method is one.
+        """Return the maps at each layer, with one forward pass and one sweep if possible.
 
         Raises:
-            ExcitationError: two of the layers are the same place, or as `excitation.explain` raises.
+            ExcitationError: two of the layers are the same, or an error of `excitation.explain`.
         """
         named = [layer for layer in layers if layer is not None]
         found: list[torch.Tensor] = []
@@ -111,10 +111,10 @@ def maps_at(
     targets: list[Target],
     layers: Sequence[str | None],
 ) -> list[Float[torch.Tensor, "image target _ _"]]:
-    """Maps at each layer, from one forward pass where the method can.
+    """Return the maps at each layer, with one forward pass if the method supports it.
 
     Raises:
-        ExcitationError: the method gives something else than one map of two dimensions for each image and target.
+        ExcitationError: the method does not return one two-dimensional map for each image and target.
     """
     if isinstance(method, ManyLayers):
         found = list(method.at_layers(model, images, targets, layers))
@@ -130,10 +130,10 @@ def maps_at(
 
 
 def describe_method(method: object) -> str:
-    """A text that is the same for the same method in another process.
+    """Return a description of a method that is the same in all processes.
 
-    Functions by their name, partial functions and frozen objects with what they hold as far as it can be told; a
-    method that holds more may have a `configuration` that says it.
+    Functions are described by their names, partial functions and frozen objects also by their contents, if possible. A
+    method with other state can describe it in an attribute `configuration`.
     """
     own = getattr(method, "configuration", None)
     if own is not None:
@@ -151,7 +151,7 @@ def describe_method(method: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    """Something JSON can hold, without addresses in memory."""
+    """Convert an object to JSON-compatible data without memory addresses."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.repr}
         return {"": f"{type(value).__module__}.{type(value).__qualname__}", **held}

@@ -1,4 +1,4 @@
-"""Where a map points: whether its maximum lies on an object of the category or near it, and how much of its energy."""
+"""Pointing: whether the maximum of a map is on or near an object of the category, and the energy on the category."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Box = tuple[float | int, float | int, float | int, float | int]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How near to an instance a maximum must be.
+    """The tolerance of the pointing game: the maximum distance between a point and an instance.
 
     Attributes:
-        radius: in pixels, 0 or more; 0 asks for the instance's own pixels.
-        shape: `"disc"` for Euclidean distance, `"square"` for the larger of the distances by column and row.
-        frame: whose pixels: `"picture"` for the original picture's, `"input"` for those of the network's input.
+        radius: radius in pixels, 0 or more. With 0, the point must be on the instance.
+        shape: `"disc"` for the Euclidean distance, `"square"` for the larger of the row and column distances.
+        frame: image that defines the pixels: `"picture"` for the original picture, `"input"` for the network input.
     """
 
     radius: float | int = TOLERANCE
@@ -43,7 +43,7 @@ class Tolerance:
     frame: Literal["picture", "input"] = "picture"
 
     def __post_init__(self) -> None:
-        """Refuse what is no tolerance."""
+        """Check the values."""
         if not 0 <= self.radius < math.inf:
             raise ExcitationError(f"the tolerance's radius is {self.radius}; give 0 pixels or more.")
         if self.shape not in {"disc", "square"} or self.frame not in {"picture", "input"}:
@@ -53,11 +53,11 @@ class Tolerance:
             )
 
     def pixels(self, size: tuple[int, int], input_size: tuple[int, int]) -> float:
-        """The radius in the picture's pixels.
+        """Return the radius in pixels of the picture.
 
         Args:
-            size: `(height, width)` of the picture, or of the part of it that the network sees.
-            input_size: `(height, width)` of the network's input made of it.
+            size: `(height, width)` of the picture, or of the crop that the network received.
+            input_size: `(height, width)` of the network input.
         """
         if self.frame == "picture":
             return float(self.radius)
@@ -71,19 +71,19 @@ def point_of_map(
     box: Box | None = None,
     blur: bool = False,
 ) -> Point:
-    """The maximum of a map resized bicubically to its picture; the first in reading order if several are tied.
+    """Return the maximum of a map after bicubic resizing to its picture; the first in row-major order if tied.
 
     Args:
-        attention: finite values.
+        attention: the map, with finite values.
         size: `(height, width)` of the picture.
-        box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; all of it if not given.
-        blur: smooth the resized map first, as the paper does with maps at pixel level (Grad, Deconv, LRP).
+        box: the part of the picture that the map covers, `(x0, y0, x1, y1)` in pixels; the whole picture if `None`.
+        blur: whether to smooth the resized map first, as in the paper for pixel-level maps (Grad, Deconv, LRP).
 
     Returns:
-        A pixel of the picture.
+        A pixel `(x, y)` of the picture.
 
     Raises:
-        ValueError: an empty map, or values that are not finite.
+        ValueError: the map is empty, or its values are not finite.
     """
     x0, y0, x1, y1 = (0, 0, size[1], size[0]) if box is None else box_pixels(box, size)
     values = torch.from_numpy(enlarge_map(attention, (y1 - y0, x1 - x0)))
@@ -91,7 +91,7 @@ def point_of_map(
         values = gaussian_blur(values, BLUR * max(size))
     largest = values.max()
     tied = values >= largest - TIE * largest.abs()
-    # The first of equal values is what `argmax` gives for bytes, in row-major order.
+    # For bytes, `argmax` returns the first of equal values in row-major order.
     first = int(tied.flatten().to(torch.uint8).argmax())
     return x0 + first % values.shape[1], y0 + first // values.shape[1]
 
@@ -99,15 +99,15 @@ def point_of_map(
 def region(
     image: AnnotatedImage, category: str, truth: Truth = "segments", *, crowds: bool = True
 ) -> Bool[np.ndarray, "height width"]:
-    """All pixels of a category's instances.
+    """Return a mask of the pixels of all instances of a category.
 
-    A crowd is a region full of the category's objects, so pointing at it is right, and it counts by default. COCO's
-    detection challenge sets crowds aside, because boxes cannot be matched with them; a point can.
+    A crowd is a region with many objects of the category, so that a point on it is correct. Crowds count by default.
+    COCO's detection challenge ignores crowds, because boxes cannot be matched with them.
 
     Args:
         image: the image.
-        category: one that is in it.
-        truth: by segments, or by boxes even where segments are known.
+        category: a category in the image.
+        truth: `"segments"`, or boxes even if segments are known.
         crowds: whether crowds count.
     """
     pixels = np.zeros(image.size, dtype=np.bool_)
@@ -128,15 +128,15 @@ def is_hit(
     radius: float | int = TOLERANCE,
     shape: Literal["disc", "square"] = "disc",
 ) -> bool:
-    """Whether a disc (or square) around a point meets any of the pixels.
+    """Whether a disc (or square) around a point contains any of the pixels.
 
-    Distances are between pixels' centres, and the radius itself still counts.
+    Distances are measured between pixel centres. The radius is inclusive.
 
     Args:
-        point: where the map is largest.
-        pixels: the instances'.
-        radius: in pixels, 0 or more.
-        shape: of the tolerance.
+        point: maximum of the map, `(x, y)`.
+        pixels: mask of the instances, `(height, width)`.
+        radius: radius in pixels, 0 or more.
+        shape: shape of the tolerance.
     """
     x, y = point
     reach = math.floor(radius)
@@ -150,14 +150,14 @@ def is_hit(
 def energy_in_region(
     attention: Float[torch.Tensor, "map_height map_width"], pixels: Bool[np.ndarray, "height width"]
 ) -> float:
-    """Energy-based pointing: the part of the enlarged map's positive values that is on the category.
+    """Return the energy-based pointing score: the share of the resized map's positive values on the category.
 
     Args:
         attention: the map, of any size.
-        pixels: the category's, in the picture that the map covers.
+        pixels: mask of the category in the picture that the map covers, `(height, width)`.
 
     Returns:
-        0 to 1; 0 if nothing is positive.
+        The share, 0 to 1; 0 without positive values.
 
     Source: Wang et al., "Score-CAM", CVPR Workshops 2020.
     """

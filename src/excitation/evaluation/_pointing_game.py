@@ -1,4 +1,4 @@
-"""The pointing game: is the maximum of a map on the category? Its run, its tables, its figure by category."""
+"""The pointing game: whether the maximum of a map is on the category. The run, the tables, the figure by category."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ ROWS = 24
 
 @dataclass
 class PointingGame(Game):
-    """Does the maximum lie on the category, or near it?
+    """The pointing game: whether the maximum of a map is on or near the category.
 
     Attributes:
-        difficult: categories of each image that are difficult, from a list; `None` for the paper's rule.
-        tolerance: how near a maximum must be.
-        truth: by segments or boxes.
-        crowds: whether crowds are instances that a point can hit.
+        difficult: difficult categories of each image; `None` for the rule of the paper.
+        tolerance: tolerance of a hit.
+        truth: ground truth, segments or boxes.
+        crowds: whether crowds count as instances.
     """
 
     difficult: Mapping[str, Collection[str]] | None
@@ -73,11 +73,11 @@ class PointingGame(Game):
 
     @classmethod
     def tables(cls, runs: Sequence[Results], *, average: Average, difficult: bool, samples: int) -> list[Table]:
-        """The accuracy of points, and the energy on the category where a map has any."""
-        del difficult  # both subsets stand side by side
+        """Return the table of pointing accuracies, and the table of the energy on the category."""
+        del difficult  # the tables contain both subsets
         tables = [pointing_table(runs, average=average, intervals=True, samples=samples, title=cls.title)]
         if any(row.value is not None for run in runs for row in run.rows):
-            # Without the rows that measured nothing beside the hit, as the centre's.
+            # Without rows that have only a hit, such as those of the centre.
             measured = [
                 dataclasses.replace(run, rows=tuple(row for row in run.rows if row.value is not None)) for run in runs
             ]
@@ -92,11 +92,11 @@ class PointingGame(Game):
 
     @classmethod
     def figure(cls, run: Results, *, difficult: bool) -> Figure:
-        """Bars by category."""
+        """Return a bar chart of the accuracy by category."""
         return category_figure(run, difficult=difficult)
 
     def configuration(self, game: str, network: str | None, limit: int | None) -> dict[str, object]:
-        """All that results depend on."""
+        """Return all settings that the results depend on."""
         listed = None if self.difficult is None else {key: sorted(item) for key, item in self.difficult.items()}
         return {
             **self.setup.configuration(game, network, limit),
@@ -107,7 +107,7 @@ class PointingGame(Game):
         }
 
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
-        """Rows of one image, and its pairs that are left out."""
+        """Return the rows of one image, and its omitted pairs."""
         return self.setup.play(image_id, device, self._rows, crowds=self.crowds)
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
@@ -124,7 +124,7 @@ class PointingGame(Game):
         for answer in self.setup.runner.run(image.path, one, pairs):
             mass = float(answer.attention.double().sum())
             x0, y0, x1, y1 = box_pixels(box, image.size)
-            # Enlarged once for both measures: on small networks this takes as long as the map itself.
+            # Resized once for both measures: for small networks, this takes as long as the map.
             enlarged = torch.from_numpy(enlarge_map(answer.attention, (y1 - y0, x1 - x0)))
             point: tuple[int, int] | None = None
             if not points_nowhere(answer.attention):
@@ -189,41 +189,41 @@ def run_pointing(
     extra: Mapping[str, object] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
-    """Play the pointing game, or go on where an earlier call was stopped.
+    """Run the pointing game. An interrupted run is continued.
 
-    All categories of an image are asked at once, and all layers too where a method can; each method sees each image
-    once. What is wrong with an image is noted, and the run goes on.
+    Each method computes the maps of all categories of an image together, and of all layers if it supports this.
+    Problems with an image are recorded, and the run continues.
 
     Args:
         model: the network with its preprocessing.
         data: annotated images.
-        methods: by the name that tables show.
-        layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
-        out: the file of results (see `open_store`).
-        mapping: classes of each category. If not given, the data set's own; if it has none, a category is the class
-            of the same name. A category without classes is left out and counted.
-        difficult: categories of each image that are difficult, from a list; by the paper's rule if not given.
-        tolerance: how near a maximum must be; 15 pixels of the original picture if not given.
-        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
-            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
-        blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
-        truth: by segments or boxes; the data set's own if not given.
-        crowds: whether crowd regions are instances that a point can hit. For the rule of what is difficult they always
-            count: it is about the picture, of which they cover a part.
+        methods: methods by their names in tables.
+        layers: layers of the maps, for all methods or by method name; `None` for the method's or model's choice.
+        out: file of results (see `open_store`).
+        mapping: classes of each category. By default, see `classes_of`. Categories without classes are omitted and
+            counted.
+        difficult: difficult categories of each image; by default, the rule of the paper.
+        tolerance: tolerance of a hit; by default, 15 pixels of the original picture.
+        mixture: weights of a category's classes in its target: `"equal"`, or `"probability"` for the network's
+            probabilities in the picture. The weights are the same for all methods (r-MWP always uses probabilities).
+        blur: names of methods with smoothed maps; by default, the methods with `"blur"` among their `steps`.
+        truth: ground truth, segments or boxes; by default, that of the data set.
+        crowds: whether crowds count as instances. In the rule for difficult pairs, they always count, because this rule
+            concerns the covered area of the picture.
         shortest: shortest side of the network's input, aspect ratio kept; `None` for the model's own preprocessing.
-        limit: only the first images.
-        shard: `(index, count)`: only every count-th image from the index-th, counted from 0.
-        network: the model's name in tables; its spec if not given.
-        name: of the game, which decides how it is reported: `"pointing"`, `"layers"` or `"contrast"`.
-        extra: what else belongs to the configuration, as JSON can hold it.
-        progress: called after each image.
+        limit: number of images, from the first; all images if `None`.
+        shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
+        network: name of the model in tables; by default, its spec.
+        name: name of the game, which determines its reports: `"pointing"`, `"layers"` or `"contrast"`.
+        extra: further entries of the configuration, compatible with JSON.
+        progress: function that is called after each image.
 
     Returns:
         All results of the file.
 
     Raises:
         StoreError: the file cannot be continued.
-        ExcitationError: the model, a layer or a method cannot be used as asked.
+        ExcitationError: the model, a layer or a method cannot be used with these arguments.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
@@ -245,22 +245,22 @@ def pointing_table(
     samples: int = SAMPLES,
     title: str = "Pointing game",
 ) -> Table:
-    """Accuracy as the paper's Table 1: methods down; data sets and networks across, all pairs and difficult ones.
+    """Return a table like Table 1 of the paper: one row per method, columns for all and difficult pairs of each run.
 
-    A method at several layers has a row for each.
+    A method with several layers has one row per layer.
 
     Args:
         runs: results of the pointing game, each of one data set and network.
-        average: over categories, as the paper, or over pairs.
+        average: mean over categories, as in the paper, or pooled over pairs.
         intervals: with 95 % bootstrap intervals over images.
-        samples: of the bootstrap.
-        title: what is shown.
+        samples: number of bootstrap samples.
+        title: title of the table.
 
     Returns:
-        Percent; the best of each column marked.
+        The table in percent. The best value of each column is marked.
 
     Raises:
-        ExcitationError: no run, two runs of the same data set and network, or another game.
+        ExcitationError: there is no run, two runs have the same data set and network, or a run is another game.
     """
     for run in runs:
         PointingGame.check(run)
@@ -272,11 +272,11 @@ def pointing_table(
 
 
 def category_table(run: Results, *, difficult: bool = False) -> Table:
-    """Accuracy of each method by category, and in how many categories it is best.
+    """Return the accuracy of each method by category, and the number of categories in which it is best.
 
     Args:
         run: results of the pointing game.
-        difficult: of the difficult pairs only.
+        difficult: whether to use only difficult pairs.
 
     Raises:
         ExcitationError: there are no such pairs.
@@ -310,17 +310,17 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
 def comparison_table(
     run: Results, reference: str, *, average: Average = "mean", difficult: bool = False, samples: int = SAMPLES
 ) -> Table:
-    """Every method against one of them, on the pairs that both have.
+    """Compare every method with a reference method, on the pairs that both have.
 
     Args:
         run: results of the pointing game.
-        reference: the row that the others are compared with, as `pointing_table` calls it.
-        average: over categories or pairs.
-        difficult: of the difficult pairs only.
-        samples: of bootstrap and randomisation.
+        reference: name of the reference row in `pointing_table`.
+        average: mean over categories, or pooled over pairs.
+        difficult: whether to use only difficult pairs.
+        samples: number of samples of the bootstrap and of the randomisation test.
 
     Raises:
-        ExcitationError: no such row, or there are no such pairs.
+        ExcitationError: there is no such row, or there are no such pairs.
     """
     found = _all_outcomes(run, difficult)
     reference = row_name(reference)
@@ -360,12 +360,12 @@ def comparison_table(
 
 
 def category_figure(run: Results, methods: Sequence[str] | None = None, *, difficult: bool = False) -> Figure:
-    """Pointing accuracy by category as bars, the easiest category of the first method on top.
+    """Plot the pointing accuracy by category as bars, sorted by the accuracy of the first method.
 
     Args:
         run: results of the pointing game.
-        methods: rows as `pointing_table` calls them; Excitation Backprop's own and the best of the others if not given.
-        difficult: of the difficult pairs only.
+        methods: names of rows in `pointing_table`; by default, the methods of Excitation Backprop and the best other.
+        difficult: whether to use only difficult pairs.
 
     Raises:
         ExcitationError: no such row, or there are no such pairs.
@@ -382,7 +382,7 @@ def category_figure(run: Results, methods: Sequence[str] | None = None, *, diffi
     columns = -(-len(names) // ROWS)
     rows = -(-len(names) // columns)
     width = 3.5 * columns
-    # As many beside each other as fit: a letter takes about 0.06 inches, a colour half an inch.
+    # Number of legend entries per row: a letter takes about 0.06 inches, a colour half an inch.
     beside = min(len(chosen), max(1, int(width / (0.5 + 0.06 * max(len(f"{name} (100.0)") for name in chosen)))))
     told = textwrap.wrap(_which(chosen, scores, given=methods is not None), int(width / 0.06))
     above = 0.16 * (len(told) + -(-len(chosen) // beside))
@@ -390,7 +390,7 @@ def category_figure(run: Results, methods: Sequence[str] | None = None, *, diffi
         figure = Figure(figsize=(width, 0.9 + above + 0.05 * rows * (1 + len(chosen))), layout="constrained")
         every = figure.subplots(1, columns, squeeze=False)[0]
         for column, axes in enumerate(every):
-            # The last names come first, since the axis runs upwards.
+            # In reverse order, because the axis points upwards.
             end = len(names) - column * rows
             _bars(axes, names[max(0, end - rows) : end], chosen, scores, rows)
             axes.set_xlabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}")
@@ -415,7 +415,7 @@ def _bars(
 
 
 def _telling(scores: Mapping[str, Accuracy]) -> list[str]:
-    """Excitation Backprop's own at their best layers, and the best of the others."""
+    """Return the methods of Excitation Backprop at their best layers, and the best other method."""
     means = {name: item.mean for name, item in scores.items()}
     plain = {name: name.partition(" ")[0] for name in means}
     chosen = []
@@ -427,7 +427,7 @@ def _telling(scores: Mapping[str, Accuracy]) -> list[str]:
 
 
 def _which(chosen: Sequence[str], scores: Mapping[str, Accuracy], *, given: bool) -> str:
-    """That others are left out, and by which rule; nothing where none is."""
+    """Describe which methods are omitted and why; empty if none is omitted."""
     if len(chosen) == len(scores):
         return ""
     rule = "as named" if given else "Excitation Backprop's own and the best of the others by their mean, in brackets"
@@ -435,10 +435,10 @@ def _which(chosen: Sequence[str], scores: Mapping[str, Accuracy], *, given: bool
 
 
 def _all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
-    """Of each method of the pointing game.
+    """Return the outcomes of each method of the pointing game.
 
     Raises:
-        ExcitationError: another game, or there are no such pairs.
+        ExcitationError: the run is another game, or there are no such pairs.
     """
     PointingGame.check(run)
     found = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}

@@ -1,4 +1,4 @@
-"""The tables of any set of runs, as `excitation report` prints them, and published figures to set beside."""
+"""The tables of `excitation report` for any set of runs, and published values for comparison."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FORM = '{"pointing": {"METHOD": {"DATA, NETWORK": {"All": 80.0, "Diff.": 66.8}}}
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """Published figures, game by game.
+    """Published values for comparison, by game.
 
     Attributes:
-        games: rows of each game's table.
-        notes: what a reader must know of them, their source first.
+        games: rows for the table of each game.
+        notes: notes on the values. The first note is the source.
     """
 
     games: dict[str, Published]
@@ -38,10 +38,11 @@ class PublishedFigures:
 
 
 def paper_figures() -> PublishedFigures:
-    """The paper's Tables 1 to 5, and TorchRay's run of the pointing game on the paper's VGG16.
+    """Return Tables 1 to 5 of the paper, and TorchRay's results of the pointing game with the VGG16 of the paper.
 
-    `"pointing"` is Table 1, `"contrast"` Table 2, `"localization"` Table 3, `"phrases"` Table 4, `"phrases by type"`
-    Table 5; all in percent but the parameters alpha and gamma. Each row's name says whose figure it is.
+    `"pointing"` is Table 1, `"contrast"` Table 2, `"localization"` Table 3, `"phrases"` Table 4, and
+    `"phrases by type"` Table 5. All values are in percent, except the parameters alpha and gamma. The name of each row
+    contains the source.
 
     Source: Zhang et al., ECCV 2016; docs/pointing.csv of TorchRay.
     """
@@ -49,10 +50,10 @@ def paper_figures() -> PublishedFigures:
 
 
 def read_published(path: str | os.PathLike[str]) -> PublishedFigures:
-    """Figures from a JSON file, as `FORM` shows.
+    """Read published values from a JSON file in the format `FORM`.
 
     Raises:
-        ExcitationError: it cannot be read, is of another form, or names a game that no table can show.
+        ExcitationError: the file cannot be read, has another format, or contains a game without a table.
     """
     check_path("the file of published figures", path)
     place = Path(path)
@@ -77,17 +78,17 @@ def report_tables(
     samples: int = SAMPLES,
     published: PublishedFigures | None = None,
 ) -> list[Table]:
-    """Every table that the runs give: runs of one game share theirs.
+    """Return all tables of the runs. Runs of one game share their tables.
 
     Args:
         runs: results of any games.
-        average: over categories, as the paper, or over pairs.
-        difficult: layer sweeps of the difficult pairs only; the pointing game's tables show both side by side.
-        samples: of the bootstrap.
-        published: figures to set beside those of the same game, below its first table.
+        average: mean over categories, as in the paper, or pooled over pairs.
+        difficult: whether layer sweeps use only difficult pairs. The tables of the pointing game contain both subsets.
+        samples: number of bootstrap samples.
+        published: published values, which are added to the first table of the same game.
 
     Raises:
-        ExcitationError: no run, one without results, an unknown game, or two runs that cannot be told apart.
+        ExcitationError: there is no run, a run has no results or an unknown game, or two runs have the same heading.
     """
     if not runs:
         raise ExcitationError("no results were given to report.")
@@ -130,7 +131,7 @@ def _figures(content: Any, where: str) -> PublishedFigures:
 
 
 def _with_published(table: Table, published: Published) -> Table:
-    """A table with rows of published figures below; what no run measured gets columns of its own."""
+    """Add rows of published values to a table. Values without a matching run get new columns."""
     other = [column for figures in published.values() for column in figures if column not in table.columns]
     groups = dict.fromkeys(group for group, _ in other)
     columns = (*table.columns, *((group, name) for group in groups for name in dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Reading files of results, and merging those of several shards."""
+"""Reads files of results, and merges the files of several shards."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from ._store import (
 
 @dataclass(frozen=True)
 class Results:
-    """A file of results as it stood when it was read.
+    """The contents of a file of results at the time of reading.
 
     Attributes:
         path: the file.
-        configuration: all that the results depend on.
-        shard: `(index, count)`: which part of the run this is, counted from 0.
-        planned: units of this shard.
-        finished: those that are done, sorted.
-        rows: sorted by image, category, method and layer.
-        left_out: `(image, category, reason)`, sorted.
-        problems: `(path, sentence)`, sorted.
-        environments: versions under which it was made, oldest first, each once.
-        taken: where maps were taken that no layer was named for: by method, layer as its rows have it, and the layer
-            this was, on how many images. Images of before this was noted are not among them.
+        configuration: all settings that the results depend on.
+        shard: the part of the run, `(index, count)`, with the index counted from 0.
+        planned: number of units of this shard.
+        finished: names of the finished units, sorted.
+        rows: rows sorted by image, category, method and layer.
+        left_out: omitted pairs `(image, category, reason)`, sorted.
+        problems: problems `(path, message)`, sorted.
+        environments: package versions of all sessions, oldest first, without duplicates.
+        taken: number of images by method, layer in the rows, and selected layer, for methods that selected their layer.
+            Images in files of older versions are not included.
     """
 
     path: Path
@@ -57,15 +57,15 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether all units are finished."""
         return len(self.finished) == self.planned
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
-    """Read a file of results, also while a run writes to it or after one was killed.
+    """Read a file of results. This is possible while a run writes to the file, and after an interruption.
 
     Raises:
-        StoreError: there is no such file, or it is another kind of file.
+        StoreError: the file does not exist, or it is not a file of results.
     """
     place = Path(path)
     if not place.is_file():
@@ -95,9 +95,10 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def told_places(run: Results) -> str:
-    """Methods that chose their layer themselves, and which this was; `""` if none of the rows' methods did.
+    """Describe the methods that selected their layer, and the selected layers; `""` if there are none.
 
-    They are told beside the tables, not as layers of rows: a method that chooses by the image has one row still.
+    This text is a note of tables. The rows do not contain the layer, so that a method with different layers for
+    different images still has one row.
     """
     shown = {(row.method, row.layer) for row in run.rows}
     by_method: dict[str, list[tuple[str, int]]] = {}
@@ -114,18 +115,18 @@ def told_places(run: Results) -> str:
 def merge_results(
     paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, partial: bool = False
 ) -> Results:
-    """Put the shards of a run into one file.
+    """Merge the shards of a run into one file.
 
     Args:
-        paths: the shards' files.
-        out: the new file; it appears whole.
-        partial: take what there is, although shards are missing or unfinished; the file then stays incomplete.
+        paths: files of the shards.
+        out: the new file. It is written atomically.
+        partial: whether to allow missing or unfinished shards. The new file is then incomplete.
 
     Returns:
-        What the new file holds.
+        The contents of the new file.
 
     Raises:
-        StoreError: different configurations, the same shard twice, missing or unfinished shards, or `out` exists.
+        StoreError: the configurations differ, a shard occurs twice, shards are missing or unfinished, or `out` exists.
     """
     place = Path(out)
     if place.exists():
@@ -156,7 +157,7 @@ def merge_results(
         item = open_ones[0]
         raise StoreError(f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it first.")
     planned = sum(item.planned for item in shards)
-    # Shards that are missing have at least one unit unknown, so that the file never looks complete.
+    # A missing shard counts as at least one unit, so that the file is never complete.
     planned += len(missing)
     beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.part")
     try:

@@ -1,4 +1,4 @@
-"""Rows of results as tables need them: chosen, by method and layer, with their runs' headings and notes."""
+"""Prepares rows of results for tables: selection, grouping by method and layer, headings and notes of runs."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Measure = Callable[[Row], "float | bool"]
 
 
 def hit(row: Row) -> bool:
-    """Whether the row is right."""
+    """Return whether the row is a hit."""
     return row.hit
 
 
 def value(row: Row) -> float:
-    """What the game measured beside the hit; 0 for a row without."""
+    """Return the value of a row; 0 for rows without a value."""
     return 0.0 if row.value is None else row.value
 
 
 def by_method(run: Results, several: Collection[str] | None = None) -> dict[str, list[Row]]:
-    """Rows of each method; of each method and layer where it has several.
+    """Group rows by method, or by method and layer for methods with several layers.
 
     Args:
         run: results of a game.
-        several: methods whose layers are told apart; those that were asked at several in this run if not given.
+        several: methods with one row per layer; by default, the methods with several layers in this run.
     """
     found: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
@@ -61,23 +61,23 @@ def by_method(run: Results, several: Collection[str] | None = None) -> dict[str,
 
 
 def with_several_layers(run: Results) -> set[str]:
-    """Methods whose maps were taken at more than one layer."""
+    """Return the methods with maps at more than one layer."""
     counts = Counter(method for method, _ in {(row.method, row.layer) for row in run.rows})
     return {method for method, count in counts.items() if count > 1}
 
 
 def told_apart(run: Results) -> set[str]:
-    """Methods whose rows carry their layer: those that were asked at several, though one alone may be shown."""
+    """Return the methods with several requested layers. Their rows contain the layer, even if only one is shown."""
     given = run.configuration.get("layers")
     asked = {str(name) for name, places in given.items() if len(places) > 1} if isinstance(given, Mapping) else set()
     return asked | with_several_layers(run)
 
 
 def held_out_images(run: Results) -> tuple[int, frozenset[str]]:
-    """Every how manyth image is held out to choose on, and which of the finished ones are.
+    """Return K (every K-th image is held out), and the held-out images among the finished ones.
 
     Raises:
-        ExcitationError: the run holds out none.
+        ExcitationError: the run has no held-out images.
     """
     step = run.configuration.get("held_out")
     if not isinstance(step, int):
@@ -86,22 +86,22 @@ def held_out_images(run: Results) -> tuple[int, frozenset[str]]:
 
 
 def images_with_rows(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Images that have results, sorted: those that cannot be read or have no pair are finished too, without any."""
+    """Return the images with results, sorted. Finished images without results are not included."""
     return tuple(sorted({row.image for row in rows}))
 
 
 def heading_of(run: Results) -> str:
-    """Data set and network."""
+    """Return the heading of a run: data set and network."""
     data = run.configuration.get("data")
     name = data.get("name") if isinstance(data, Mapping) else None
     return f"{name}, {run.configuration.get('network')}"
 
 
 def headings_of(runs: Sequence[Results]) -> list[str]:
-    """A heading for each run; where data set and network are the same, with what else sets them apart.
+    """Return a heading for each run. Runs with the same data set and network also get their other differences.
 
     Raises:
-        ExcitationError: no run, or two that cannot be told apart.
+        ExcitationError: there is no run, or two runs have the same heading.
     """
     if not runs:
         raise ExcitationError("no results were given to report.")
@@ -118,13 +118,13 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
 
 
 def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measure = hit) -> Outcomes | None:
-    """All pairs, or the difficult ones; `None` if there are none."""
+    """Return the outcomes of all pairs, or of the difficult pairs; `None` if there are none."""
     pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
     return Outcomes.from_pairs(pairs) if pairs else None
 
 
 def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, ...]:
-    """What a reader must know of each run: its size, and all that is missing."""
+    """Return notes on each run: its size and missing data."""
     notes = []
     for name, run in zip(headings_of(runs), runs, strict=True):
         pairs = {(row.image, row.category): row.difficult for row in run.rows}
@@ -168,18 +168,18 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Methods in the order of tables; the layers of one keep theirs."""
+    """Sort methods in the order of tables. Layers of one method keep their order."""
     return sorted(names, key=lambda name: _rank(name.partition(" @ ")[0]))
 
 
 def _is_nothing(run: Results, method: str) -> bool:
-    """Whether a method is in the run and all its maps are empty."""
+    """Whether the run contains a method, and all its maps are empty."""
     masses = [row.mass for row in run.rows if row.method.partition(" ")[0].partition(":")[0] == method]
     return bool(masses) and not any(masses)
 
 
 def row_name(text: str) -> str:
-    """A row as tables call it, `METHOD @ LAYER`, also from `METHOD@LAYER`, as `--methods` has it."""
+    """Return the name of a row in tables, `METHOD @ LAYER`. The form `METHOD@LAYER` of `--methods` is accepted."""
     method, at, layer = text.partition("@")
     return f"{method.strip()} @ {layer.strip()}" if at else text.strip()
 
@@ -189,7 +189,7 @@ def _place(method: str, layer: str) -> str:
 
 
 def _rank(method: str) -> tuple[int, str]:
-    """The order of rows: the centre, other methods by name, Excitation Backprop's own, as in the paper's Table 1."""
+    """Return the sort key of a row: the centre, other methods by name, Excitation Backprop, as in the paper."""
     name = method.casefold()
     plain = name.partition(" ")[0].partition(":")[0]
     if plain in {"centre", "center"}:
@@ -198,19 +198,19 @@ def _rank(method: str) -> tuple[int, str]:
 
 
 def _side(run: Results) -> str:
-    """Cells of a mosaic."""
+    """Describe the cells of a mosaic."""
     side = run.configuration.get("side")
     return "" if side is None else f", {side} x {side}"
 
 
 def _limits(run: Results) -> str:
-    """How sure the network had to be of a mosaic's pictures."""
+    """Describe the limits of the class probability of a mosaic's pictures."""
     limits = run.configuration.get("confidence")
     return f", {limits[0]:g} to {limits[1]:g}" if isinstance(limits, list) else ""
 
 
 def _size(run: Results) -> str:
-    """Of the network's input."""
+    """Describe the size of the network input."""
     prepared = run.configuration.get("preprocessing")
     size = prepared.get("size") if isinstance(prepared, Mapping) else None
     return f" at {min(size)} px" if isinstance(size, list) and size else ""
@@ -219,16 +219,16 @@ def _size(run: Results) -> str:
 def choose_rows(
     runs: Sequence[Results], methods: Mapping[str, Sequence[str]] | None = None, layers: Sequence[str] = ()
 ) -> list[Results]:
-    """The runs with the rows of some methods and layers only; what is left keeps its names.
+    """Return the runs with the rows of some methods and layers only. The names of the rows do not change.
 
     Args:
         runs: results of any games.
-        methods: by name, each with layers of its own or none; all methods if not given.
-        layers: for methods that were asked at several and have none of their own here; all if empty. A method of a
-            single layer, or of none as the centre, keeps its own.
+        methods: layers by method name; an empty sequence uses `layers`. All methods if `None`.
+        layers: layers for methods with several layers and no entry in `methods`; all layers if empty. Methods with at
+            most one layer are not affected.
 
     Raises:
-        ExcitationError: no run has such a method, or the method at such a layer; nothing is left of a run.
+        ExcitationError: no run contains a method or a layer of it, or no row of a run remains.
     """
     found: dict[str, set[str]] = {}
     for run in runs:
@@ -255,7 +255,7 @@ def choose_rows(
 
 
 def _kept_layers(method: str, own: Sequence[str], layers: Sequence[str], known: set[str], where: str) -> set[str]:
-    """The layers of a method that stay."""
+    """Return the selected layers of a method."""
     if own:
         missing = [layer for layer in own if layer not in known]
     elif layers and len(known) > 1:

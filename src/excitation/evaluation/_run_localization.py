@@ -1,4 +1,4 @@
-"""Localization (the paper's Table 3): its run at every threshold, one chosen on held-out images, errors on others."""
+"""Localization (Table 3 of the paper): a run at all thresholds, selection on held-out images, errors on the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HELD_OUT = 5
 
 @dataclass
 class LocalizationGame(Game):
-    """Does a box around what a map is high on overlap with the object?"""
+    """The localization game: the overlap of the object with a box around the high values of a map."""
 
     name = "localization"
     called = "localization"
@@ -45,18 +45,18 @@ class LocalizationGame(Game):
 
     @classmethod
     def tables(cls, runs: Sequence[Results], *, average: Average, difficult: bool, samples: int) -> list[Table]:
-        """Thresholds and errors."""
+        """Return the table of thresholds and errors."""
         del average, difficult
         return [localization_table(runs, samples=samples)]
 
     @classmethod
     def figure(cls, run: Results, *, difficult: bool) -> Figure:
-        """Errors against the threshold."""
+        """Return a plot of the errors against the threshold."""
         del difficult
         return alpha_figure(run)
 
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
-        """Rows of one image, and its pairs that are left out."""
+        """Return the rows of one image, and its omitted pairs."""
         return self.setup.play(image_id, device, self._rows, crowds=False)
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
@@ -90,35 +90,36 @@ def run_localization(
     network: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Results:
-    """Locate the object of each category that an image is known to hold, or go on where an earlier call was stopped.
+    """Localize the object of each known category of each image. An interrupted run is continued.
 
-    The picture is squashed to a square, the label is given, and at each threshold the box is put around all values
-    above that multiple of the map's mean. A row's series holds the box's overlap with the best instance at each
-    threshold, its value the largest of them. The threshold is chosen later, on every K-th image.
+    The picture is resized to a square, without keeping the aspect ratio. At each threshold, the box contains all values
+    above this multiple of the mean of the map. The series of a row contains the overlap of the box with the best
+    instance at each threshold, and its value is the largest overlap. The threshold is selected later, on every K-th
+    image.
 
     Args:
         model: the network with its preprocessing.
         data: annotated images.
-        methods: by the name that tables show; the centre, which has no map, is passed over.
-        layers: where maps are taken, for all methods or for each by name; `None` is the method's or model's choice.
-        out: the file of results (see `open_store`).
-        mapping: classes of each category, as `run_pointing` takes it.
-        mixture: the parts of a category's classes in its target: `"equal"`, or by the network's own
-            `"probability"` in the picture, for all methods alike (r-MWP always takes the latter).
-        blur: names of methods whose maps are smoothed first; those with `"blur"` among their `steps` if not given.
-        side: of the square, in pixels.
-        held_out: K.
-        limit: only the first images.
-        shard: `(index, count)`: only every count-th image from the index-th, counted from 0.
-        network: the model's name in tables; its spec if not given.
-        progress: called after each image.
+        methods: methods by their names in tables. The centre is skipped, because it has no map.
+        layers: layers of the maps, for all methods or by method name; `None` for the method's or model's choice.
+        out: file of results (see `open_store`).
+        mapping: classes of each category (see `run_pointing`).
+        mixture: weights of a category's classes in its target: `"equal"`, or `"probability"` for the network's
+            probabilities in the picture. The weights are the same for all methods (r-MWP always uses probabilities).
+        blur: names of methods with smoothed maps; by default, the methods with `"blur"` among their `steps`.
+        side: side of the square, in pixels.
+        held_out: K: every K-th image is held out for the selection of the threshold.
+        limit: number of images, from the first; all images if `None`.
+        shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
+        network: name of the model in tables; by default, its spec.
+        progress: function that is called after each image.
 
     Returns:
         All results of the file.
 
     Raises:
         StoreError: the file cannot be continued.
-        ExcitationError: the model, a layer or a method cannot be used as asked.
+        ExcitationError: the model, a layer or a method cannot be used with these arguments.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.2.
     """
@@ -133,13 +134,13 @@ def run_localization(
 
 @dataclass(frozen=True)
 class Localized:
-    """How a method localizes.
+    """The localization result of a method.
 
     Attributes:
-        search: the threshold chosen on the held-out images, with all errors there.
-        error: share of wrong boxes among the others, 0 to 1.
-        interval: of the error.
-        judged: how many boxes the others have.
+        search: the threshold selected on the held-out images, with the errors on these images.
+        error: fraction of wrong boxes on the other images, 0 to 1.
+        interval: bootstrap interval of the error.
+        judged: number of boxes on the other images.
     """
 
     search: AlphaSearch
@@ -151,15 +152,15 @@ class Localized:
 def localized(
     run: Results, several: set[str] | None = None, *, samples: int = SAMPLES
 ) -> dict[str, Localized]:  # fmt: skip
-    """The threshold of each method, chosen on every K-th image of the run, and its error on all others.
+    """Return the threshold of each method, selected on every K-th image of the run, and its error on the others.
 
     Args:
         run: results of a localization.
-        several: methods whose layers are told apart; those that were asked at several in this run if not given.
-        samples: of the bootstrap over images.
+        several: methods with one row per layer; by default, the methods with several layers in this run.
+        samples: number of bootstrap samples over images.
 
     Raises:
-        ExcitationError: another game; nothing held out, or nothing left to judge.
+        ExcitationError: the run is another game, or there are no held-out images or no other images.
     """
     LocalizationGame.check(run)
     methods = by_method(run, several)
@@ -179,21 +180,21 @@ def localized(
         search = search_alpha(np.array([row.series for row in first], dtype=np.float64), alphas, least=least)
         place = alphas.index(search.alpha)
         wrong = Outcomes.from_pairs((row.image, row.category, row.series[place] < least) for row in others)
-        # ImageNet's error counts images alike, whatever their class.
+        # The error of ImageNet weights all images equally, independent of their class.
         error = accuracy(wrong).pooled
         found[name] = Localized(search, error, interval(wrong, "pooled", samples=samples), len(others))
     return found
 
 
 def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Table:
-    """Localization error: methods down; data sets and networks across, each with the threshold and both errors.
+    """Return the localization errors: one row per method, columns for the threshold and both errors of each run.
 
     Args:
         runs: results of localizations.
-        samples: of the bootstrap.
+        samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: no run, two that cannot be told apart, another game, or too few images.
+        ExcitationError: there is no run, two runs have the same heading, a run is another game, or has too few images.
     """
     headings = headings_of(runs)
     several: set[str] = set().union(*(told_apart(run) for run in runs))
@@ -232,13 +233,13 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
 
 
 def alpha_figure(run: Results) -> Figure:
-    """Localization error on the held-out images against the threshold; rings mark the chosen ones.
+    """Plot the localization error on the held-out images against the threshold. Rings mark selected thresholds.
 
     Args:
         run: results of a localization.
 
     Raises:
-        ExcitationError: another game, or too few images.
+        ExcitationError: the run is another game, or has too few images.
     """
     found = localized(run, samples=1)
     with matplotlib.style.context(["default", STYLE]):

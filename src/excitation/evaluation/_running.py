@@ -1,4 +1,4 @@
-"""What a run asks: the layers of each method, the pairs of each image; and where the network is."""
+"""The layers of each method and the pairs of each image in a run, and the device of the network."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LeftOut = list[tuple[str, str, str]]
 def layers_of(
     methods: Mapping[str, AnyMethod], layers: Layers | Mapping[str, Layers]
 ) -> dict[str, tuple[str | None, ...]]:
-    """The layers of each method, each once; none of the centre.
+    """Return the layers of each method, without duplicates. The centre has no layers.
 
     Raises:
-        ExcitationError: no method, or no layer for one.
+        ExcitationError: there is no method, or a method has no layer.
     """
     if not methods:
         raise ExcitationError("no method was given; name at least one.")
@@ -46,13 +46,13 @@ def layers_of(
 def pairs_of(
     image: AnnotatedImage, classes: FindClasses, *, crowds: bool = True, places: bool = True
 ) -> tuple[dict[str, Target], LeftOut]:
-    """Targets of an image by category, and what is left out.
+    """Return the targets of an image by category, and the omitted pairs.
 
     Args:
         image: the image.
-        classes: of a category; several are a mixture in equal parts.
+        classes: function that returns the classes of a category. Several classes are mixed with equal weights.
         crowds: whether crowds count as instances.
-        places: whether a category without instances, only known to be in the image, is left out.
+        places: whether to omit categories with image-level labels but without instances.
     """
     pairs: dict[str, Target] = {}
     left_out: LeftOut = []
@@ -71,6 +71,6 @@ def pairs_of(
 
 
 def device_of(model: LoadedModel) -> torch.device:
-    """Where the network is."""
+    """Return the device of the network."""
     parameter = next(model.model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device

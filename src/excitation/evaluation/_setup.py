@@ -1,4 +1,4 @@
-"""What every game sets up: methods and their layers, classes, the network's input; and how it opens an image."""
+"""The setup of all games: methods and their layers, classes, preprocessing, and the evaluation of an image."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ RowsOf = Callable[[AnnotatedImage, torch.Tensor, Pairs], Iterable[Row]]
 
 @dataclass
 class Setup:
-    """What every game asks with.
+    """The setup of a game.
 
     Attributes:
         model: the network.
         data: annotated images.
-        methods: by the name that tables show.
-        layers: of each method.
-        classes: of a category.
-        preprocessing: from a picture to the network's input.
-        blur: names of methods whose maps are smoothed first; `None` where the game smooths none.
-        mixture: the parts of a category's classes in its target.
+        methods: methods by their names in tables.
+        layers: layers of each method.
+        classes: classes of the categories.
+        preprocessing: preprocessing of pictures for the network.
+        blur: names of methods with smoothed maps; `None` if the game does not smooth maps.
+        mixture: weights of a category's classes in its target.
     """
 
     model: LoadedModel
@@ -64,16 +64,16 @@ class Setup:
     mixture: Mixture = "equal"
 
     def __post_init__(self) -> None:
-        """Nothing has been asked yet."""
+        """Initialise the internal state."""
         self.runner = MethodRunner(self.model, self.methods, self.layers, self.data.problems)
 
     def configuration(self, game: str, network: str | None, limit: int | None) -> dict[str, object]:
-        """What results of every game depend on.
+        """Return the settings that the results of every game depend on.
 
         Args:
-            game: its name.
-            network: the model's name in tables; its spec if not given.
-            limit: only the first images were asked.
+            game: name of the game.
+            network: name of the model in tables; by default, its spec.
+            limit: number of images, from the first; all images if `None`.
         """
         if limit is not None:
             check_number("limit", limit, "a whole number of images from 1 on", least=1, whole=True)
@@ -100,14 +100,14 @@ class Setup:
     def play(
         self, image_id: str, device: torch.device, rows: RowsOf, *, crowds: bool = True, places: bool = True
     ) -> tuple[list[Row], LeftOut]:
-        """Rows of one image, and its pairs that are left out.
+        """Return the rows of one image, and its omitted pairs.
 
         Args:
-            image_id: of the image; what is wrong with it is noted, and it has no rows.
-            device: where the network is.
-            rows: makes them.
+            image_id: id of the image. If it has problems, they are recorded and there are no rows.
+            device: device of the network.
+            rows: function that computes the rows.
             crowds: whether crowds count as instances.
-            places: whether a category without instances is left out.
+            places: whether to omit categories without instances.
         """
         image = self.data.image(image_id)
         picture = None if image is None else self.data.read(image)
@@ -126,7 +126,7 @@ class Setup:
         return list(rows(image, one, pairs)), left_out
 
     def smoothed(self, answer: Answer, size: tuple[int, int]) -> Float[torch.Tensor, "_ _"]:
-        """An answer's map; of a method that is smoothed, at this `(height, width)` and after the blur."""
+        """Return the map of an answer. Maps of methods in `blur` are resized to `(height, width)` and smoothed."""
         if self.blur is None or answer.method not in self.blur:
             return answer.attention
         return gaussian_blur(torch.from_numpy(enlarge_map(answer.attention, size)), BLUR * max(size))
@@ -145,22 +145,23 @@ def set_up(
     centre: bool = False,
     mixture: Mixture = "equal",
 ) -> Setup:
-    """A game's set-up from what its caller gave.
+    """Create the setup of a game from the arguments of its run.
 
     Args:
         model: the network.
         data: annotated images.
-        methods: by the name that tables show.
-        layers: for all methods or for each by name.
+        methods: methods by their names in tables.
+        layers: layers for all methods, or by method name.
         mapping: classes of each category (see `classes_of`).
-        preprocessing: from a picture to the network's input.
-        blur: names of methods whose maps are smoothed first; `None`: those with `"blur"` among their `steps`.
-        smooth: whether the game smooths maps at all.
-        centre: whether the centre, which has no map, plays too.
-        mixture: the parts of a category's classes in its target.
+        preprocessing: preprocessing of pictures for the network.
+        blur: names of methods with smoothed maps; `None` for the methods with `"blur"` among their `steps`.
+        smooth: whether the game smooths maps.
+        centre: whether the game includes the centre, which has no map.
+        mixture: weights of a category's classes in its target.
 
     Raises:
-        ExcitationError: no method, no layer for one, layers for none of them, or no category that is a class.
+        ExcitationError: there is no method, a method has no layer, layers are given for an unknown method, or no
+            category has a class.
     """
     check_instance("data", data, AnnotatedImages)
     check_choice("mixture", mixture, get_args(Mixture))
@@ -194,12 +195,12 @@ def set_up(
 def gaussian_blur(
     values: Float[torch.Tensor, "height width"], sigma: float | int
 ) -> Float[torch.Tensor, "height width"]:
-    """Smooth with a bell curve of a deviation in pixels; 0 changes nothing. Otherwise as `methods.blur`."""
+    """Smooth a map with a Gaussian of standard deviation `sigma` in pixels, as `methods.blur`. 0 changes nothing."""
     return smooth_planes(values[None, None], sigma=sigma / max(values.shape))[0, 0]
 
 
 def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:
-    """The model's preprocessing with this shortest side, aspect ratio kept; its own for `None`."""
+    """Return the model's preprocessing with this shortest side and the original aspect ratio; unchanged for `None`."""
     check_instance("model", model, LoadedModel)
     if pixels is None:
         return model.preprocessing
@@ -207,6 +208,6 @@ def shortest_side(model: LoadedModel, pixels: int | None) -> Preprocessing:
 
 
 def squashed(model: LoadedModel, side: int) -> Preprocessing:
-    """The model's preprocessing, pictures squashed to a square of this side in pixels."""
+    """Return the model's preprocessing with pictures resized to a square of this side in pixels."""
     check_instance("model", model, LoadedModel)
     return dataclasses.replace(model.preprocessing, resize="squash", size=(side, side), resize_to=None)

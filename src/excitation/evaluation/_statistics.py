@@ -1,4 +1,4 @@
-"""What hits and misses add up to, and how sure that is: means, wins, bootstrap intervals, paired comparisons."""
+"""Statistics of hits and misses: means, wins, bootstrap intervals, paired comparisons."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How a method did, by image and category.
+    """The outcomes of a method, by image and category.
 
     Attributes:
         images: names of the rows.
         categories: names of the columns.
-        pairs: how often a pair was judged: 0 or 1 in the pointing game.
-        hits: how much of it was right: 0 or 1 per pair, or a share.
+        pairs: number of evaluations of each pair, 0 or 1 in the pointing game, `(image, category)`.
+        hits: sum of the hits of each pair, `(image, category)`. A hit is 0 or 1, or a fraction.
     """
 
     images: tuple[str, ...]
@@ -37,10 +37,10 @@ class Outcomes:
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str, float | int | bool]]) -> Outcomes:
-        """Build from `(image, category, hit)`.
+        """Create outcomes from items `(image, category, hit)`.
 
         Raises:
-            ExcitationError: there is none.
+            ExcitationError: there is no item.
         """
         listed = list(pairs)
         if not listed:
@@ -55,7 +55,7 @@ class Outcomes:
         return cls(tuple(images), tuple(categories), counts, hits)
 
     def only(self, images: Iterable[str], categories: Iterable[str]) -> Outcomes:
-        """The rows and columns of these names, in this order; names that are not here become empty."""
+        """Return the rows and columns with these names, in this order. Unknown names give empty rows and columns."""
         images, categories = tuple(images), tuple(categories)
         counts, hits = np.zeros((2, len(images), len(categories)))
         own_rows = {name: row for row, name in enumerate(self.images)}
@@ -70,14 +70,14 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A method's accuracy, all from 0 to 1.
+    """The accuracy of a method. All accuracies are between 0 and 1.
 
     Attributes:
-        by_category: of each category that was judged.
-        mean: over categories.
-        pooled: over pairs.
-        pairs: how many pairs.
-        images: how many images.
+        by_category: accuracy of each category with a pair.
+        mean: mean over categories.
+        pooled: accuracy over all pairs.
+        pairs: number of pairs.
+        images: number of images.
     """
 
     by_category: dict[str, float]
@@ -94,7 +94,7 @@ class Interval:
     Attributes:
         low: lower end.
         high: upper end.
-        level: how much of the resampled values lies within, 0 to 1.
+        level: fraction of the bootstrap samples in the interval, 0 to 1.
     """
 
     low: float
@@ -107,14 +107,13 @@ class Comparison:
     """Two methods on the same pairs.
 
     Attributes:
-        first: accuracy of the first, 0 to 1.
-        second: of the second.
-        difference: first minus second.
-        interval: of the difference.
-        p_value: how often chance alone gives a difference this large: by swapping the methods at random, image by
-            image.
-        pairs: how many pairs both have.
-        left_out: how many only one has.
+        first: accuracy of the first method, 0 to 1.
+        second: accuracy of the second method, 0 to 1.
+        difference: first minus second, -1 to 1.
+        interval: bootstrap interval of the difference.
+        p_value: p-value of a randomisation test that swaps the methods at random, image by image.
+        pairs: number of pairs that both methods have.
+        left_out: number of pairs that only one method has.
     """
 
     first: float
@@ -128,11 +127,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Wins:
-    """In how many categories a method is best.
+    """The number of categories in which a method is best.
 
     Attributes:
-        alone: nobody else does as well.
-        shared: others do as well.
+        alone: number of categories in which no other method is as good.
+        shared: number of categories in which other methods are as good.
     """
 
     alone: int
@@ -140,7 +139,7 @@ class Wins:
 
 
 def accuracy(outcomes: Outcomes) -> Accuracy:
-    """Add up."""
+    """Compute the accuracy."""
     pairs, hits = outcomes.pairs.sum(0), outcomes.hits.sum(0)
     judged = np.flatnonzero(pairs)
     ratios = hits[judged] / pairs[judged]
@@ -161,17 +160,17 @@ def interval(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """A confidence interval by drawing images with replacement.
+    """Compute a bootstrap confidence interval by sampling images with replacement.
 
-    All pairs of an image go together, since they share its scene. A category that no drawn image has is left out of
-    that sample's mean.
+    All pairs of an image are sampled together, because they share the scene. A category without a sampled image is
+    omitted from the mean of this sample.
 
     Args:
-        outcomes: of one method.
-        average: over categories or pairs.
-        level: 0 to 1.
-        samples: how many times to draw.
-        seed: same seed, same interval.
+        outcomes: outcomes of one method.
+        average: mean over categories, or pooled over pairs.
+        level: confidence level, 0 to 1.
+        samples: number of bootstrap samples.
+        seed: seed of the sampling.
 
     Returns:
         The percentile interval.
@@ -192,16 +191,16 @@ def compare(
 ) -> Comparison:
     """Compare two methods on the pairs that both have.
 
-    The same images are drawn for both, so what makes an image hard for both cancels. The p-value is that of a
-    randomisation test: for each image the two methods' outcomes are swapped or not, by a fair coin.
+    Both methods use the same sampled images, so that the difficulty of the images cancels. The p-value is that of a
+    randomisation test, which swaps the outcomes of the two methods for each image with a probability of one half.
 
     Args:
-        first: a method.
-        second: another.
-        average: over categories or pairs.
-        level: of the interval, 0 to 1.
-        samples: how many times to draw, and to swap.
-        seed: same seed, same answer.
+        first: outcomes of one method.
+        second: outcomes of another method.
+        average: mean over categories, or pooled over pairs.
+        level: confidence level of the interval, 0 to 1.
+        samples: number of samples of the bootstrap and of the randomisation test.
+        seed: seed of the sampling.
 
     Raises:
         ExcitationError: they have no pair in common.
@@ -214,7 +213,7 @@ def compare(
         raise ExcitationError(
             "the two methods have no pair of image and category in common; run them on the same data."
         )
-    # Each pair counts once for each method, however often it was judged.
+    # Each pair counts once for each method, independent of the number of evaluations.
     judged = both.any(1)
     hits = [np.where(both, item.hits / np.where(both, item.pairs, 1), 0.0)[judged] for item in (one, two)]
     counts = both[judged].astype(np.float64)
@@ -237,7 +236,7 @@ def compare(
 
 
 def wins(methods: Mapping[str, Outcomes]) -> dict[str, Wins]:
-    """In how many categories each method is best, among the categories that all of them have."""
+    """Return the number of categories in which each method is best, among the categories of all methods."""
     tables = {name: accuracy(outcomes).by_category for name, outcomes in methods.items()}
     common = set.intersection(*(set(table) for table in tables.values())) if tables else set()
     alone, shared = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
@@ -260,7 +259,7 @@ def _average(
 
 
 def _drawn(table: Float[np.ndarray, "image category"], samples: int, seed: int) -> Float[np.ndarray, "sample category"]:
-    """Sums over images drawn with replacement; the same draws for the same number of images and seed."""
+    """Return sums over images sampled with replacement. Samples depend only on the number of images and the seed."""
     rng = np.random.default_rng(seed)
     size = len(table)
 
@@ -277,7 +276,7 @@ def _swapped(
     samples: int,
     seed: int,
 ) -> Float[np.ndarray, " sample"]:
-    """Differences of accuracy after random swaps. The pairs stay, so the average is linear in the differences."""
+    """Return differences of accuracy after random swaps. The average is linear in the differences."""
     rng = np.random.default_rng([seed, 1])
     size = len(differences)
     sums = _in_chunks(differences, samples, lambda count: rng.integers(2, size=(count, size)) * 2 - 1)
@@ -285,7 +284,7 @@ def _swapped(
 
 
 def _in_chunks(table: np.ndarray, samples: int, weights: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Weighted sums over images for each sample, without holding all weights at once."""
+    """Return weighted sums over images for each sample, computed in chunks to limit the memory."""
     parts = [weights(min(CHUNK, samples - start)).astype(np.float64) @ table for start in range(0, samples, CHUNK)]
     return np.concatenate(parts)
 

@@ -1,4 +1,4 @@
-"""Results in an SQLite file: safe against being killed, a second writer, another configuration."""
+"""Results in an SQLite file, protected against interruptions, concurrent writers and other configurations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ a method may choose other layers on other images, and is one method still."""
 
 
 class StoreError(ExcitationError):
-    """A file of results cannot be written, continued or read as asked."""
+    """A file of results cannot be written, continued or read."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,18 @@ class Row:
     """One result.
 
     Attributes:
-        image: its id in the data set.
-        category: what was looked for.
+        image: id of the image in the data set.
+        category: category of the map.
         method: name of the method.
-        layer: where the map was taken, as it was asked for: `"default"` where no layer was named, `""` for methods
-            that have none.
-        x: column of the maximum in the picture's pixels; `None` if the method gives no point.
-        y: its row.
-        hit: whether it was right.
+        layer: requested layer of the map: `"default"` if no layer was given, `""` for methods without layers.
+        x: column of the maximum in pixels of the picture; `None` without a point.
+        y: row of the maximum in pixels of the picture; `None` without a point.
+        hit: whether the result is correct.
         difficult: whether the pair is in the difficult subset.
-        mass: sum of the map; `None` if there is none.
-        seconds: this row's equal part of the time its method took for the image.
-        value: what a game measures beside a hit: a share, an overlap; else `None`.
-        series: what it measures at several thresholds or in several ways, in the game's own order.
+        mass: sum of the map; `None` without a map.
+        seconds: time for this row. The time of a method for an image is divided equally among its rows.
+        value: further measure of the game, such as a share or an overlap, or `None`.
+        series: several further measures, such as values at all thresholds, in the order of the game.
     """
 
     image: str
@@ -84,20 +83,20 @@ HOLES = ", ".join("?" for _ in fields(Row))
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a file whose transactions are on the disk when they end."""
+    """Open a file with durable transactions."""
     connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-    # The default rollback journal is kept, not a write-ahead log: when no process runs, the results are one file.
+    # With the default rollback journal instead of a write-ahead log, the results are one file when no process runs.
     connection.execute("PRAGMA synchronous = EXTRA")
     return connection
 
 
 def lock_path(path: Path) -> Path:
-    """Where the lock of a file of results lies."""
+    """Return the path of the lock file of a file of results."""
     return path.with_name(f"{path.name}.lock")
 
 
 def only_writer(path: Path) -> sqlite3.Connection:
-    """Hold a lock that the operating system takes back when the process ends, however it ends."""
+    """Acquire a lock that the operating system releases at any end of the process."""
     lock = sqlite3.connect(lock_path(path), timeout=0, isolation_level=None)
     try:
         lock.execute("BEGIN EXCLUSIVE")
@@ -113,7 +112,7 @@ def only_writer(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """All or nothing."""
+    """Context manager for an atomic transaction."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield
@@ -126,7 +125,7 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as sentences."""
+    """Context manager that converts errors of SQLite to `StoreError`."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -141,10 +140,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | None:
-    """What a file says about itself; `None` if it is new.
+    """Return the metadata of a file; `None` if it is new.
 
     Raises:
-        StoreError: it is another kind of file, or in another format.
+        StoreError: the file is not a file of results, or has another format.
     """
     tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -164,14 +163,14 @@ def insert(
     left_out: Iterable[tuple[str, str, str]],
     problems: Iterable[tuple[str, str]],
 ) -> None:
-    """Add rows; problems that are known already are skipped."""
+    """Add rows, omitted pairs and problems. Known problems are skipped."""
     connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({HOLES})", [_stored(row) for row in rows])
     connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", list(left_out))
     connection.executemany("INSERT OR IGNORE INTO problem VALUES (?, ?)", list(problems))
 
 
 def insert_taken(connection: sqlite3.Connection, taken: Mapping[tuple[str, str, str], int]) -> None:
-    """Add to the numbers of images by method, layer as its rows have it, and the layer this was."""
+    """Increase the numbers of images by method, layer in the rows, and selected layer."""
     connection.executemany(
         "INSERT INTO taken VALUES (?, ?, ?, ?)"
         " ON CONFLICT (method, layer, place) DO UPDATE SET images = images + excluded.images",
@@ -180,7 +179,7 @@ def insert_taken(connection: sqlite3.Connection, taken: Mapping[tuple[str, str, 
 
 
 def read_taken(connection: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
-    """What `insert_taken` added, sorted; nothing in a file that is older than this."""
+    """Return the numbers of `insert_taken`, sorted; empty for files of older versions."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'taken'").fetchone():
         return {}
     rows = connection.execute("SELECT method, layer, place, images FROM taken ORDER BY method, layer, place")
@@ -188,7 +187,7 @@ def read_taken(connection: sqlite3.Connection) -> dict[tuple[str, str, str], int
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
-    """All results, sorted."""
+    """Yield all results, sorted."""
     for row in connection.execute(f"SELECT {COLUMNS} FROM result ORDER BY image, category, method, layer"):
         image, category, method, layer, x, y, hit, difficult, mass, seconds, value, series = row
         numbers = () if series is None else tuple(json.loads(series))
@@ -201,15 +200,15 @@ def _stored(row: Row) -> tuple[object, ...]:
 
 
 def canonical(value: Mapping[str, object]) -> str:
-    """Equal values, equal text."""
+    """Return a canonical JSON text: equal values have equal texts."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 class Store:
-    """An open file of results. One process at a time writes to it; use as a context.
+    """Context manager for an open file of results. Only one process at a time can write to it.
 
-    Each unit of work (an image) is added with all its rows in one transaction that is on the disk when `add` returns:
-    whatever stops the process, a unit is there as a whole or not at all.
+    `add` writes each unit (an image) with all its rows in one durable transaction. After an interruption, the file
+    contains a unit completely or not at all.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: sqlite3.Connection, session: int) -> None:
@@ -231,14 +230,14 @@ class Store:
         """Add a finished unit.
 
         Args:
-            unit: its name.
-            rows: its results.
-            left_out: pairs without result: image, category, reason.
-            problems: what was wrong with the data: path, sentence. Those already known are skipped.
-            taken: by method, layer as its rows have it, and the layer this was: on how many images.
+            unit: name of the unit.
+            rows: results of the unit.
+            left_out: pairs without a result: image, category, reason.
+            problems: problems with the data: path, message. Known problems are skipped.
+            taken: number of images by method, layer in the rows, and selected layer.
 
         Raises:
-            StoreError: the unit is there already, a result is there twice, or the disk is full; nothing was added.
+            StoreError: the unit already exists, a result occurs twice, or the disk is full. Nothing was added.
         """
         if unit in self.finished:
             raise StoreError(f"{self.path}: {unit!r} is finished already; ask `finished` before.")
@@ -249,11 +248,11 @@ class Store:
         self.finished.add(unit)
 
     def methods(self) -> set[str]:
-        """Methods that have results."""
+        """Return the methods with results."""
         return {str(name) for (name,) in self._connection.execute("SELECT DISTINCT method FROM result")}
 
     def note(self, problems: Iterable[tuple[str, str]]) -> None:
-        """Add problems that belong to no unit.
+        """Add problems that do not belong to a unit.
 
         Raises:
             StoreError: the disk is full.
@@ -270,10 +269,10 @@ class Store:
         environments: Iterable[Mapping[str, object]],
         taken: Mapping[tuple[str, str, str], int],
     ) -> None:
-        """Add the contents of other files of this configuration at once.
+        """Add the contents of other files with this configuration in one transaction.
 
         Raises:
-            StoreError: a unit or a result is there twice, or the disk is full; nothing was added.
+            StoreError: a unit or a result occurs twice, or the disk is full. Nothing was added.
         """
         names = list(units)
         with storage_errors(self.path), transaction(self._connection):
@@ -286,7 +285,7 @@ class Store:
         self.finished.update(names)
 
     def close(self) -> None:
-        """Close the file and let others write to it."""
+        """Close the file and release its lock."""
         self._connection.close()
         self._lock.close()
 
@@ -307,20 +306,21 @@ def open_store(
     shard: tuple[int, int] = (0, 1),
     environment: Mapping[str, object] | None = None,
 ) -> Store:
-    """Begin a file of results, or continue it.
+    """Create a file of results, or continue it.
 
     Args:
-        path: the file; `PATH.lock` beside it keeps other writers out and may be deleted when none runs.
-        configuration: all that the results depend on, as JSON can hold it.
-        planned: how many units this shard has.
-        shard: `(index, count)`, counted from 0.
-        environment: versions and machine; noted, not compared.
+        path: the file. `PATH.lock` is its lock file, which can be deleted when no process writes.
+        configuration: all settings that the results depend on, compatible with JSON.
+        planned: number of units of this shard.
+        shard: `(index, count)`, with the index counted from 0.
+        environment: package versions and machine. They are stored, but not compared.
 
     Returns:
-        A store that knows which units are finished.
+        A store with the finished units.
 
     Raises:
-        StoreError: another process writes to it, another configuration or shard made it, or it is another file.
+        StoreError: another process writes to the file, the file has another configuration or shard, or it is not a file
+            of results.
     """
     place = Path(path)
     wanted = {
@@ -369,5 +369,5 @@ def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[
     for name in ("shard", "planned"):
         if about[name] != wanted[name]:
             raise StoreError(f"{path}: was begun with {name} {about[name]}, not {wanted[name]}; use another file.")
-    # A file that was begun before there was this table is continued with it; programs of that time pass it over.
+    # Files of older versions do not have this table. Older versions ignore it.
     connection.execute(TAKEN)

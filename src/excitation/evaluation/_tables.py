@@ -24,14 +24,14 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure.
+    """One cell of a table.
 
     Attributes:
-        text: as it is shown; `""` where there is none.
-        best: whether it is the best of its column.
-        value: in full precision, for CSV; the text if there is none.
-        low: lower end of its interval, if it has one.
-        high: upper end.
+        text: displayed text; `""` for an empty cell.
+        best: whether it is the best value of its column.
+        value: value in full precision, for CSV; `None` for text.
+        low: lower end of the interval; `None` without an interval.
+        high: upper end of the interval; `None` without an interval.
     """
 
     text: str
@@ -48,7 +48,7 @@ CSV_COLUMNS = ("table", "row", "group", "column", "value", "low", "high", "text"
 
 
 def percent(share: float, ends: Interval | None = None, *, best: bool = False) -> Cell:
-    """A share from 0 to 1 as a cell in percent, with its interval if there is one."""
+    """Return a cell in percent for a share, 0 to 1, with its interval if there is one."""
     if ends is None:
         return Cell(f"{100 * share:.1f}", best, 100 * share)
     low, high = 100 * ends.low, 100 * ends.high
@@ -60,11 +60,12 @@ class Table:
     """Rows with a name, columns with two names.
 
     Attributes:
-        title: what is shown.
-        corner: what the rows are.
-        columns: `(group, name)` of each; neighbours of one group share its heading. The group may be `""`.
-        rows: name and one cell per column.
-        notes: below the table.
+        title: title of the table.
+        corner: heading of the row names.
+        columns: `(group, name)` of each column. Neighbouring columns of one group share a heading. The group can be
+            `""`.
+        rows: name and cells of each row, with one cell per column.
+        notes: notes below the table.
     """
 
     title: str
@@ -74,21 +75,21 @@ class Table:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        """Every row has all columns."""
+        """Check that every row has all columns."""
         for name, cells in self.rows:
             if len(cells) != len(self.columns):
                 raise ExcitationError(f"row {name!r} has {len(cells)} cells for {len(self.columns)} columns.")
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Headings of the upper level, with how many columns each spans."""
+        """Return the group headings, with the number of columns of each."""
         return [(name, len(list(items))) for name, items in itertools.groupby(group for group, _ in self.columns)]
 
     def as_text(self, width: int | None = None) -> str:
-        """For a terminal, without colours: the best of a column carries a star.
+        """Return the table as plain text. A star marks the best value of a column.
 
         Args:
-            width: in characters; as wide as needed if not given.
+            width: width in characters; unlimited if `None`.
         """
         shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
         shown.add_column(Text(self.corner), no_wrap=True)
@@ -105,7 +106,7 @@ class Table:
         return "\n".join(line.rstrip() for line in page.getvalue().splitlines()).strip() + "\n"
 
     def as_markdown(self) -> str:
-        """For documents; groups and names share one heading, as Markdown has one level only."""
+        """Return the table as Markdown. Groups and names share one heading, because Markdown has only one level."""
         heads = [self.corner, *(f"{group}, {name}" if group else name for group, name in self.columns)]
         lines = [f"**{_bars(self.title)}**", "", _markdown_row(heads)]
         lines.append(_markdown_row(["---", *["---:"] * len(self.columns)]))
@@ -116,7 +117,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def as_latex(self) -> str:
-        """For papers, with the package `booktabs`."""
+        """Return the table as LaTeX for the package `booktabs`."""
         count = len(self.columns)
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.title)}}}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * count}}}", r"\toprule"]
@@ -137,15 +138,15 @@ class Table:
         return "\n".join([*lines, r"\end{table}"]) + "\n"
 
     def as_csv(self) -> str:
-        """For other programs: see `as_csv`."""
+        """Return the table as CSV (see the function `as_csv`)."""
         return as_csv([self])
 
 
 def as_csv(tables: Iterable[Table]) -> str:
-    """Tables of any shape as one CSV, a line for each figure, so that it has one header however they differ.
+    """Convert tables of any shape to one CSV text in long format, with one line for each cell.
 
-    The columns are `CSV_COLUMNS`. Figures stand in full precision in `value`, the ends of their intervals in `low` and
-    `high`; what is no number, such as a layer's name, in `text`. Notes have lines of their own, `note` in `column`.
+    The columns are `CSV_COLUMNS`. `value` contains numbers in full precision, `low` and `high` the ends of their
+    intervals, and `text` other cells such as layer names. Notes have their own lines, with `note` in `column`.
     """
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Precision of a trained classifier: per class, mean, by the size of objects, with intervals."""
+"""Average precision of a trained classifier: per class, mean with interval, and by object size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ SAMPLES, LEVEL = 200, 0.95
 
 @dataclass(frozen=True)
 class Precision:
-    """Average precision, 0 to 1.
+    """Average precision of a classifier. All precisions are between 0 and 1.
 
     Attributes:
-        by_class: of each class that occurs, with the number of its pictures.
-        mean: over these.
-        low: lower end of its bootstrap interval over pictures, 95 %.
-        high: upper end.
-        by_size: mean over classes for objects in a range of sizes: pictures with the class at another size do not
-            count. By `"LOW-HIGH"`, parts of the picture; with the number of pairs of picture and class.
-        pictures: how many.
+        by_class: average precision and number of pictures of each class that occurs.
+        mean: mean over these classes.
+        low: lower end of the 95 % bootstrap interval of the mean, over pictures.
+        high: upper end of this interval.
+        by_size: mean over classes for objects in a range of sizes, and the number of pairs of picture and class. The
+            keys are `"LOW-HIGH"`, as fractions of the picture area. Pictures that contain the class at another size do
+            not count.
+        pictures: number of pictures.
     """
 
     by_class: dict[str, tuple[float, int]]
@@ -40,7 +41,7 @@ class Precision:
     pictures: int
 
     def as_json(self) -> dict[str, Any]:
-        """For a report."""
+        """Return the values for a JSON report."""
         return {
             "pictures": self.pictures, "mean": _round(self.mean), "interval": [_round(self.low), _round(self.high)],
             "by size": {name: [_round(value), pairs] for name, (value, pairs) in self.by_size.items()},
@@ -59,14 +60,14 @@ def measure(
     classes: Sequence[str],
     seed: int = 0,
 ) -> Precision:
-    """Measure a classifier.
+    """Compute the average precision of a classifier.
 
     Args:
-        scores: logits.
-        labels: what is there.
-        shares: area of a class's largest object over the picture's; `None` if unknown.
-        classes: names.
-        seed: of the bootstrap.
+        scores: logits, `(picture, class)`.
+        labels: whether a picture contains a class, `(picture, class)`.
+        shares: area of the largest object of a class as a fraction of the picture area, 0 to 1; `None` if unknown.
+        classes: names of the classes.
+        seed: seed of the bootstrap.
     """
     found = average_precisions(scores, labels)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""What a network is trained on: examples with labels for several classes, read in batches."""
+"""Training examples with labels for several classes, read in batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._options import TrainingError
 
 @runtime_checkable
 class Examples(Protocol):
-    """Examples that a run can read."""
+    """The interface of training examples."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -22,37 +22,37 @@ class Examples(Protocol):
 
     @property
     def groups(self) -> Int64[np.ndarray, " example"]:
-        """A number for each example; only those of one number share a batch, as their inputs have one shape."""
+        """The group of each example. A batch contains examples of one group. Their inputs have the same shape."""
 
     def name(self, index: int) -> str:
-        """What an example is called in messages."""
+        """Return the name of an example for messages."""
 
     def batch(
         self, indices: Sequence[int], draw: Sequence[int] | None
     ) -> tuple[Float[torch.Tensor, "example ..."], Float[torch.Tensor, "example class"]]:
-        """Inputs and labels (0 or 1).
+        """Return the inputs and labels (0 or 1) of some examples.
 
         Args:
-            indices: of examples of one group.
-            draw: seeds of the augmentation; `None` for none.
+            indices: indices of examples of one group.
+            draw: seeds of the augmentation; `None` for no augmentation.
         """
 
     def fingerprint(self) -> str:
-        """A hash that changes with the examples."""
+        """Return a hash of the examples."""
 
 
 class TensorExamples:
-    """Examples in memory, each with one or several views of which a pass takes one at random.
+    """Examples in memory. Each example has one or more views, and a pass selects one of them at random.
 
     Args:
-        inputs: example x view x ...; all views of one shape.
-        labels: example x class, 0 or 1.
-        classes: names.
-        names: of the examples.
-        source: hash of what they were made from.
+        inputs: inputs `(example, view, ...)`.
+        labels: labels `(example, class)`, 0 or 1.
+        classes: names of the classes.
+        names: names of the examples.
+        source: hash of the data that the examples were computed from.
 
     Raises:
-        TrainingError: numbers that do not fit together, or no example.
+        TrainingError: the sizes do not agree, or there is no example.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class TensorExamples:
         self.groups = np.zeros(len(inputs), np.int64)
 
     def name(self, index: int) -> str:
-        """As given."""
+        """Return the given name."""
         return self._names[index]
 
     def batch(self, indices: Sequence[int], draw: Sequence[int] | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """A random view of each example; the first without augmentation."""
+        """Return a random view of each example, or the first view without augmentation."""
         which = torch.as_tensor(indices)
         views = self._inputs.shape[1]
         chosen = (
@@ -88,18 +88,19 @@ class TensorExamples:
         return self._inputs[which, torch.from_numpy(chosen)], self._labels[which]
 
     def fingerprint(self) -> str:
-        """As given."""
+        """Return the given hash."""
         return self._source
 
 
 def plan_pass(groups: Int64[np.ndarray, " example"], batch: int, draw: Sequence[int]) -> list[Int64[np.ndarray, " _"]]:
-    """The batches of one pass in random order: full ones of one group each; a group smaller than a batch gives one.
+    """Return the batches of one pass in random order. Each batch contains examples of one group.
 
-    What is left of a group after its full batches is left out of this pass; another pass leaves out others.
+    All batches are full, except for groups that are smaller than a batch. The remaining examples of a group are not
+    used in this pass. Each pass omits other examples.
 
     Args:
-        groups: of the examples.
-        batch: examples in one.
+        groups: groups of the examples.
+        batch: number of examples in a batch.
         draw: seeds of the order.
     """
     rng = np.random.default_rng(draw)

@@ -1,4 +1,4 @@
-"""The loop: steps of SGD, looks at held-out examples, checkpoints."""
+"""The training loop: steps of SGD, evaluation on held-out examples, checkpoints."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ._run import RunFolder
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        step: finished steps.
-        steps: most of them there can be.
-        loss: of the last step, summed over classes.
-        precision: mean average precision at the last look; NaN before the first.
-        left: seconds that are left if the run makes all steps; `None` before the first.
+        step: number of finished steps.
+        steps: maximum number of steps.
+        loss: loss of the last step, summed over classes.
+        precision: mean average precision at the last evaluation, 0 to 1; NaN before the first evaluation.
+        left: remaining seconds if the run makes all steps; `None` before the first step.
     """
 
     step: int
@@ -48,12 +48,13 @@ class Fitted:
     """A finished run.
 
     Attributes:
-        steps: that were made.
-        best_step: the one after which the held-out loss was lowest; the model has these weights.
-        loss: that loss, summed over classes, mean over examples.
-        precisions: average precision of each class on the held-out examples then; NaN where none has it.
-        seconds: spent in steps and looks, over all sessions.
-        rows: the log.
+        steps: number of steps.
+        best_step: the step with the lowest held-out loss. The model has the weights of this step.
+        loss: held-out loss at this step, summed over classes and averaged over examples.
+        precisions: average precision of each class on the held-out examples at this step; NaN for classes without an
+            example.
+        seconds: time for steps and evaluations, over all sessions.
+        rows: rows of the log.
     """
 
     steps: int
@@ -75,26 +76,27 @@ def fit(
     device: str = "cpu",
     progress: Callable[[State], None] | None = None,
 ) -> Fitted:
-    """Train a network with the multi-label cross-entropy; stopped at any moment, the same call goes on.
+    """Train a network with the multi-label cross-entropy. If a run was interrupted, the same call continues it.
 
-    The loss of an example is the sum over classes of the binary cross-entropy of its logit. Only parameters that ask
-    for gradients are trained. The learning rate falls when the held-out loss does not; the run ends at the plateau
-    after the last fall, or after the last pass. Started by `torchrun`, every process takes its part of each batch.
+    The loss of an example is the sum over classes of the binary cross-entropies of the logits. Only parameters with
+    `requires_grad` are trained. The learning rate is reduced when the held-out loss stops decreasing. The run ends at
+    the plateau after the last reduction, or after the last pass. With `torchrun`, every process computes its part of
+    each batch.
 
     Args:
-        model: gives logits, example x class (or with positions of size one). It is left with the weights that had the
-            lowest held-out loss, in evaluation mode.
-        examples: to learn from.
-        held_out: to look at.
+        model: network that returns logits, `(example, class)`, or with additional axes of size one. At the end, it has
+            the weights with the lowest held-out loss and is in evaluation mode.
+        examples: training examples.
+        held_out: held-out examples for evaluation.
         out: folder of the run.
-        options: as `Options` has them.
-        configuration: what else makes the run this one, as JSON takes it.
+        options: training options; the defaults of `Options` if `None`.
+        configuration: further data that identify the run, compatible with JSON.
         device: `"cpu"` or `"cuda"`.
-        progress: is told after each step how far it is.
+        progress: function that is called with a `State` after each step.
 
     Raises:
-        TrainingError: the folder belongs to another run; the loss is not finite, with the batch that made it so; the
-            disk is full. A later call goes on from the last checkpoint.
+        TrainingError: the folder belongs to another run, the loss of a batch is not finite, or the disk is full. A
+            later call continues from the last checkpoint.
     """
     options = options or Options()
     check_instance("options", options, Options)
@@ -132,7 +134,7 @@ class _Fit:
         self._resume()
 
     def run(self) -> Fitted:
-        """Make the steps that are left."""
+        """Run the remaining steps."""
         wrapped = self._place.wrap(self._model)
         per_pass = len(plan_pass(self._examples.groups, self._options.batch, [0]))
         steps = per_pass * self._options.passes
@@ -166,13 +168,13 @@ class _Fit:
         return self._plateau.ended
 
     def _one(self, model: torch.nn.Module, batch: np.ndarray) -> float:
-        """One step; its loss over all processes."""
+        """Run one step and return its loss over all processes."""
         options, place = self._options, self._place
         for group in self._optimiser.param_groups:
             group["lr"] = self._plateau.rate(self._step, options)
         self._model.train()
         for module in self._frozen:
-            module.eval()  # a batch normalisation that is not trained keeps its statistics
+            module.eval()  # batch normalisation without trained parameters keeps its statistics
         torch.manual_seed(hash((options.seed, self._step, place.rank)) % 2**63)  # of dropout
         own = place.own(batch.tolist())
         if not own:
@@ -182,7 +184,7 @@ class _Fit:
         with torch.autocast(place.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             logits = _flat(model(_moved(inputs, place.device)))
         cost = F.binary_cross_entropy_with_logits(logits.float(), labels.to(place.device), reduction="sum") / len(batch)
-        # Gradients are averaged over processes, so each of them counts for all.
+        # Gradients are averaged over processes, so the loss is multiplied by their number.
         (cost * place.count).backward()  # type: ignore[no-untyped-call]
         if options.clip is not None:
             trained = [item for group in self._optimiser.param_groups for item in group["params"]]
@@ -201,7 +203,7 @@ class _Fit:
         return total
 
     def _look(self, number: int) -> None:
-        """Measure on the held-out examples; keep the weights if they are the best so far."""
+        """Evaluate on the held-out examples, and store the weights if they are the best so far."""
         scores, labels = predict(self._model, self._held_out, self._options.batch, self._place.device)
         loss = float(_cross_entropy(scores, labels))
         if not np.isfinite(loss):
@@ -249,9 +251,9 @@ class _Fit:
 def predict(
     model: torch.nn.Module, examples: Examples, batch: int = 64, device: torch.device | None = None
 ) -> tuple[Float[np.ndarray, "example class"], np.ndarray]:
-    """Logits and labels (true or false) of all examples, without augmentation; in the examples' order.
+    """Return the logits and the labels (booleans) of all examples in order, `(example, class)`, without augmentation.
 
-    The model is put into evaluation mode.
+    The model is set to evaluation mode.
     """
     model.eval()
     count = len(examples.groups)
@@ -269,7 +271,7 @@ def predict(
 
 
 def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> np.floating[Any]:
-    """Sum over classes, mean over examples."""
+    """Return the cross-entropy, summed over classes and averaged over examples."""
     x = scores.astype(np.float64)
     x = np.where(np.isfinite(x), x, np.nan)  # else an infinite logit times a label of 0 would warn
     costs: np.floating[Any] = (np.maximum(x, 0) - np.where(labels, x, 0) + np.log1p(np.exp(-np.abs(x)))).sum(1).mean()
@@ -277,13 +279,13 @@ def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> np.floating[Any]:
 
 
 def _is_frozen(module: torch.nn.Module) -> bool:
-    """Whether a module has parameters of its own, and none that is trained."""
+    """Whether a module has own parameters, and none of them is trained."""
     own = list(module.parameters(recurse=False))
     return bool(own) and not any(item.requires_grad for item in own)
 
 
 def _moved(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Inputs on a device; pictures with their channels last, in which convolutions are quicker."""
+    """Move inputs to a device. Pictures get the channels-last format, in which convolutions are faster."""
     layout = torch.channels_last if inputs.dim() == 4 else torch.preserve_format
     return inputs.to(device, memory_format=layout)
 

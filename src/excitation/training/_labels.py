@@ -1,4 +1,4 @@
-"""Fine-tuning on image-level labels (Sec. 4.1): a new output layer, or more, of any classifier."""
+"""Fine-tuning of any classifier on image-level labels (Sec. 4.1): a new output layer, and optionally more layers."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ VIEWS = 8
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with the classes in them.
+    """Pictures with image-level labels.
 
     Attributes:
-        paths: of the pictures.
-        shares: picture x class: area of the largest object of a class over the picture's, 1 where no place is known,
-            0 where the class is absent.
-        classes: names.
-        problems: sentences on what was left out.
+        paths: paths of the pictures.
+        shares: area of the largest object of a class as a fraction of the picture area, `(picture, class)`, 0 to 1.
+            1 if the location is unknown, 0 if the class is absent.
+        classes: names of the classes.
+        problems: descriptions of omitted data.
     """
 
     paths: tuple[Path, ...]
@@ -49,11 +49,11 @@ class Labelled:
     problems: tuple[str, ...] = ()
 
     def part(self, chosen: Sequence[int]) -> Labelled:
-        """Some of the pictures."""
+        """Return the pictures with the given indices."""
         return Labelled(tuple(self.paths[i] for i in chosen), self.shares[list(chosen)], self.classes)
 
     def examples(self, loaded: LoadedModel, recipe: Recipe) -> PictureExamples:
-        """For training."""
+        """Return the pictures as training examples."""
         labels = [np.flatnonzero(row).tolist() for row in self.shares]
         return PictureExamples(self.paths, labels, self.classes, loaded.preprocessing, recipe)
 
@@ -62,12 +62,12 @@ def read_labelled(spec: str, classes: Sequence[str] | None = None) -> Labelled:
     """Read pictures and their labels.
 
     Args:
-        spec: as `open_data` takes it, or `folder:ROOT` with a subfolder of pictures for each class.
-        classes: names to keep, in this order; those of the data if `None`.
+        spec: data spec for `open_data`, or `folder:ROOT` with a subfolder of pictures for each class.
+        classes: names of the classes to use, in this order; all classes of the data if `None`.
 
     Raises:
-        DataError: no such data.
-        TrainingError: a class that no picture has, or no picture.
+        DataError: the data do not exist.
+        TrainingError: there is a class without pictures, or no picture.
     """
     kind, _, root = spec.partition(":")
     found = _read_folder(Path(root)) if kind == "folder" else _read_annotated(open_data(spec))
@@ -82,16 +82,16 @@ def read_labelled(spec: str, classes: Sequence[str] | None = None) -> Labelled:
 
 @dataclass(frozen=True)
 class TrainedLabels:
-    """What a fine-tuning gave.
+    """The result of fine-tuning on labels.
 
     Attributes:
-        file: of the network, for `--model trained:FILE`.
-        fitted: the run.
-        held_out: precision on the held-out pictures, which also chose when the rate falls and which weights stay.
-        test: precision on other pictures, where there are any.
-        cached: whether the features below the output layer were computed once.
-        empty: classes that no picture to learn from has; they are left out.
-        problems: sentences on what was left out of the data.
+        file: file of the network, for `--model trained:FILE`.
+        fitted: the finished run.
+        held_out: precision on the held-out pictures. These pictures also determine the learning rate and the weights.
+        test: precision on the test pictures; `None` without test data.
+        cached: whether the features below the output layer were computed only once.
+        empty: classes without a training picture, which are omitted.
+        problems: descriptions of omitted data.
     """
 
     file: Path
@@ -117,28 +117,29 @@ def train_labels(
     device: str = "cpu",
     progress: Callable[[State], None] | None = None,
 ) -> TrainedLabels:
-    """Fine-tune a classifier on labels of pictures; stopped at any moment, the same call goes on.
+    """Fine-tune a classifier on image-level labels. If a run was interrupted, the same call continues it.
 
-    Where only the output layer is trained and its own result is the scores, the features below it are computed once
-    for some random views of each picture: with a frozen network in evaluation mode that is exact, as the same view
-    has the same features.
+    If only the output layer is trained and its results are the scores, the features below it are computed once, for
+    some random views of each picture. This is exact, because a frozen network in evaluation mode returns the same
+    features for the same view.
 
     Args:
-        data: to learn from, as `read_labelled` takes it.
+        data: spec of the training data, see `read_labelled`.
         model: spec of any classifier.
-        out: folder of the run; the network is `model.safetensors` in it.
-        layers: names of layers to train beside the output layer; `"all"` for the whole network.
-        test: other data to measure on.
-        held_out: every so-manyth picture, by a hash of its path, is held out for the learning rate and the choice of
-            weights.
-        views: flips and crops of each picture; 0 draws a new one at each step, as the paper does.
-        recipe: how pictures get their size; the paper's for the network's size if `None`.
-        options: of training.
-        device: where the network computes.
-        progress: as `fit` takes it.
+        out: folder of the run. The network is written to `model.safetensors` in this folder.
+        layers: names of layers to train in addition to the output layer; `"all"` for the whole network.
+        test: spec of the test data.
+        held_out: K: about every K-th picture, by a hash of its path, is held out for the learning rate and the
+            selection of weights.
+        views: number of random views (flips and crops) of each picture; 0 draws a new view at each step, as in the
+            paper.
+        recipe: preprocessing for training; the recipe of the paper, scaled to the input size, if `None`.
+        options: training options.
+        device: device of the network.
+        progress: see `fit`.
 
     Raises:
-        TrainingError: see `fit`; or data without a class, or a network whose output layer cannot be exchanged.
+        TrainingError: see `fit`; or the data have no class, or the output layer of the network cannot be replaced.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1.
     """
@@ -201,7 +202,7 @@ def train_labels(
 def _cache(
     loaded: LoadedModel, examples: PictureExamples, views: int, place: Path, options: Options, device: str
 ) -> TensorExamples:
-    """The inputs of the output layer for some views of each picture, computed once and kept beside the run."""
+    """Return the inputs of the output layer for some views of each picture. They are computed once and saved."""
     source = hashlib.sha256(f"{examples.fingerprint()} {views} {options.seed} {loaded.spec}".encode()).hexdigest()
     if place.exists():
         stored = torch.load(place, weights_only=True)
@@ -225,7 +226,7 @@ def _cache(
 
 
 def _hashed(path: Path) -> int:
-    """A number that depends on a picture's name and folder only, wherever the data lie."""
+    """Return a hash of a picture's file name and folder name. It does not depend on the location of the data."""
     name = "/".join(path.parts[-2:])
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 

@@ -1,4 +1,4 @@
-"""What a training run can be asked for, and what it raises."""
+"""Options and errors of training runs."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from .._errors import ExcitationError
 
 
 class TrainingError(ExcitationError):
-    """A training run cannot go on; what it has saved stays as it is."""
+    """A training run cannot continue. Saved files remain unchanged."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a network is trained. The defaults are the paper's where it says something.
+    """Options of training. The defaults are the values of the paper, if it gives them.
 
     Attributes:
-        rate: the learning rate of SGD at first.
-        batch: pictures in a step, over all processes.
-        passes: most passes over the examples.
-        every: steps between two looks at the held-out examples, each with a checkpoint; one pass if `None`.
-        factor: what the rate is multiplied by at a plateau.
-        patience: looks without a lower held-out loss that make a plateau.
-        drops: how often the rate is lowered; the plateau after the last ends the run.
-        least: the part of the loss by which it must fall to count as lower.
-        warm_up: steps in which the rate rises from zero.
-        momentum: of SGD.
+        rate: initial learning rate of SGD.
+        batch: number of pictures in a step, over all processes.
+        passes: maximum number of passes over the examples.
+        every: number of steps between two evaluations, each with a checkpoint; one pass if `None`.
+        factor: factor of the learning rate at a plateau.
+        patience: number of evaluations without a lower held-out loss that form a plateau.
+        drops: number of reductions of the learning rate. The run ends at the next plateau.
+        least: minimum relative decrease of the loss that counts as lower.
+        warm_up: number of steps in which the learning rate increases from zero.
+        momentum: momentum of SGD.
         decay: weight decay.
-        clip: largest norm of a step's gradient; none if `None`.
-        seed: of new weights, order and augmentation.
-        precision: `"bfloat16"` computes by autocast, with weights in float32.
-        deterministic: whether torch may use only operations that give the same numbers each time. With the same
-            machine, releases and number of threads, the same weights come out, after kills as well.
+        clip: maximum norm of the gradient of a step; `None` for no clipping.
+        seed: seed of new weights, order and augmentation.
+        precision: `"float32"`, or `"bfloat16"` for autocast with weights in float32.
+        deterministic: whether to use only deterministic operations of torch. With the same machine, package versions
+            and number of threads, the weights are then the same, also after interruptions.
 
     Raises:
-        ExcitationError: a value that makes no sense.
+        ExcitationError: an invalid value.
 
-    Source: Zhang et al., ECCV 2016, Secs. 4.1 and 4.3. Momentum, patience and warm-up are not given there.
+    Source: Zhang et al., ECCV 2016, Secs. 4.1 and 4.3. The paper does not give momentum, patience and warm-up.
     """
 
     rate: float | int = 0.01
@@ -58,7 +58,7 @@ class Options:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Check the values."""
         for name in ("batch", "passes", "patience"):
             check_number(name, getattr(self, name), "a whole number from 1 on", least=1, whole=True)
         for name in ("drops", "warm_up", "seed"):

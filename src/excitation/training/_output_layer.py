@@ -1,4 +1,4 @@
-"""Another output layer for a classifier, and which layers are trained."""
+"""Replaces the output layer of a classifier, and selects the layers to train."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ def with_classes(
 ) -> LoadedModel:
     """Give a classifier a new output layer for other classes.
 
-    New weights are normal with a standard deviation of 0.01; new biases are the log-odds of each class, so that the
-    loss begins where a constant answer would leave it.
+    New weights are normally distributed with a standard deviation of 0.01. New biases are the log-odds of each class,
+    so that the initial loss is that of the best constant prediction.
 
     Args:
-        loaded: the classifier; its network is changed in place.
-        classes: their names.
-        shares: part of the training examples that have each class.
-        seed: of the weights.
+        loaded: the classifier. Its network is changed in place.
+        classes: names of the new classes.
+        shares: fraction of the training examples that contain each class, 0 to 1.
+        seed: seed of the weights.
 
     Returns:
-        The same network with the new classes' names.
+        The same network with the names of the new classes.
 
     Raises:
-        TrainingError: the layer that makes the scores is not known, or they pass a function after it that keeps
-            logits from being negative.
+        TrainingError: the layer that computes the scores is unknown, or a function after it prevents negative logits.
     """
     layer = output_layer(loaded)
     module = loaded.model.get_submodule(layer)
@@ -57,10 +56,10 @@ def with_classes(
 
 
 def output_layer(loaded: LoadedModel) -> str:
-    """The name of the layer whose weights make the class scores.
+    """Return the name of the layer that computes the class scores.
 
     Raises:
-        TrainingError: it is not known, or is no linear layer or plain convolution.
+        TrainingError: the layer is unknown, or it is neither a linear layer nor a plain convolution.
     """
     layer = loaded.classifier_layer or last_weighted(loaded.model)
     if layer is None:
@@ -75,14 +74,14 @@ def output_layer(loaded: LoadedModel) -> str:
 
 
 def choose_layers(model: torch.nn.Module, layers: Sequence[str]) -> None:
-    """Let only the parameters of some layers, and of what lies in them, be trained.
+    """Enable gradients for the parameters of some modules and their submodules only.
 
     Args:
         model: the network.
         layers: names of modules; `"all"` for the whole network.
 
     Raises:
-        TrainingError: a name that no module has, or one without parameters.
+        TrainingError: a name is not the name of a module, or the module has no parameters.
     """
     known = dict(model.named_modules())
     for item in model.parameters():
@@ -100,12 +99,12 @@ def choose_layers(model: torch.nn.Module, layers: Sequence[str]) -> None:
 
 
 class _StopError(Exception):
-    """The features are there; the rest of the forward pass is not needed."""
+    """Ends the forward pass when the features have been computed."""
 
 
 @contextmanager
 def _caught(module: torch.nn.Module, stop: bool) -> Iterator[list[torch.Tensor]]:
-    """What goes into a module."""
+    """Context manager that collects the inputs of a module."""
     found: list[torch.Tensor] = []
 
     def take(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -121,7 +120,7 @@ def _caught(module: torch.nn.Module, stop: bool) -> Iterator[list[torch.Tensor]]
 
 
 def features(loaded: LoadedModel, images: torch.Tensor) -> torch.Tensor:
-    """What goes into the output layer, without gradients."""
+    """Return the inputs of the output layer, without gradients."""
     module = loaded.model.get_submodule(output_layer(loaded))
     with torch.no_grad(), _caught(module, stop=True) as found:
         try:
@@ -132,7 +131,7 @@ def features(loaded: LoadedModel, images: torch.Tensor) -> torch.Tensor:
 
 
 def is_last(loaded: LoadedModel, images: torch.Tensor) -> bool:
-    """Whether the output layer's own result is the network's scores, up to their arrangement."""
+    """Whether the results of the output layer are the scores of the network, apart from their shape."""
     module = loaded.model.get_submodule(output_layer(loaded))
     with torch.no_grad():
         own = module(features(loaded, images))
@@ -141,10 +140,10 @@ def is_last(loaded: LoadedModel, images: torch.Tensor) -> bool:
 
 
 def scores_of(loaded: LoadedModel, found: object) -> torch.Tensor:
-    """The tensor of class scores in what a network returns.
+    """Return the tensor of class scores in the output of a network.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: the output contains no class scores.
     """
     if callable(loaded.output):
         found = loaded.output(found)
@@ -158,10 +157,10 @@ def scores_of(loaded: LoadedModel, found: object) -> torch.Tensor:
 
 
 class Scores(torch.nn.Module):
-    """A network that gives logits, example x class.
+    """A module that returns the logits of a network, `(example, class)`.
 
     Args:
-        loaded: the network, and where its scores are.
+        loaded: the network, and the location of its scores.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -170,12 +169,12 @@ class Scores(torch.nn.Module):
         self._loaded = (loaded,)  # not a part of this module
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits."""
+        """Return the logits, `(example, class)`."""
         return scores_of(self._loaded[0], self.model(images))
 
 
 def _check_logits(loaded: LoadedModel, module: torch.nn.Module, count: int) -> None:
-    """A network whose scores cannot be negative cannot say that a class is absent."""
+    """Refuse a network without negative scores, because it cannot predict that a class is absent."""
     height, width = loaded.preprocessing.size
     channels = 1 if loaded.preprocessing.channels == "L" else 3
     bias = module.get_parameter("bias")

@@ -1,4 +1,4 @@
-"""Pictures as examples: padded to squares, enlarged, flipped and cut at random, as the paper trains."""
+"""Pictures as training examples: padded to squares, resized, randomly flipped and cropped, as in the paper."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from ._options import TrainingError
 
 @dataclass(frozen=True)
 class Recipe:
-    """From a picture to a network's input in training.
+    """The preprocessing of pictures for training.
 
     Attributes:
-        pad: `"mirror"` makes it a square by mirroring what lies at its edges, then resizes it to `side` and cuts out
-            a square of `crop`; `"none"` keeps its shape, with the shortest side resized to `side`, and cuts a part of
-            `crop / side` of either side out of it. Batches then hold pictures of one shape.
-        side: pixels.
-        crop: pixels; at random in training, the centre otherwise (`"none"`: the whole picture otherwise).
+        pad: `"mirror"` pads a picture to a square by reflection, resizes it to `side`, and crops a square of `crop`.
+            `"none"` keeps the aspect ratio, resizes the shortest side to `side`, and crops the fraction `crop / side`
+            of both sides. Each batch then contains pictures of one shape.
+        side: size before the crop, in pixels.
+        crop: size of the crop, in pixels. Crops are random in training; otherwise, the centre is used (with `"none"`,
+            the whole picture).
         flip: whether half of the pictures are mirrored in training.
 
     Raises:
-        ExcitationError: a value that makes no sense.
+        ExcitationError: an invalid value.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.1: mirror padding, 256 x 256, flips and crops, here of 224.
     """
@@ -47,30 +48,30 @@ class Recipe:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Check the values."""
         check_choice("pad", self.pad, ("mirror", "none"))
         check_number("side", self.side, "a whole number of pixels from 1 on", least=1, whole=True)
         check_number("crop", self.crop, "a whole number of pixels up to the side", least=1, most=self.side, whole=True)
 
     @classmethod
     def of(cls, preprocessing: Preprocessing) -> Recipe:
-        """The paper's, for a network of another input size: enlarged to 8/7 of it, as 256 is of 224."""
+        """Return the recipe of the paper for another input size. The side is 8/7 of the crop, like 256 and 224."""
         crop = min(preprocessing.size)
         return cls(side=round(crop * 8 / 7), crop=crop)
 
 
 class PictureExamples:
-    """Pictures with labels, read when a batch needs them.
+    """Pictures with labels. The files are read when a batch needs them.
 
     Args:
-        paths: of the pictures.
-        labels: for each, the numbers of its classes.
-        classes: names.
-        preprocessing: the network's; its size and way of resizing are not used.
-        recipe: how pictures get their size.
+        paths: paths of the pictures.
+        labels: class indices of each picture.
+        classes: names of the classes.
+        preprocessing: preprocessing of the network. Its size and its resizing are not used.
+        recipe: preprocessing for training.
 
     Raises:
-        TrainingError: no picture, pictures that are missing (with some of their paths), or labels of no class.
+        TrainingError: there is no picture, files are missing, or a label is not a class index.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class PictureExamples:
 
     @cached_property
     def groups(self) -> Int64[np.ndarray, " example"]:
-        """By shape where pictures keep theirs."""
+        """Group pictures by shape if they keep their aspect ratio."""
         if self.recipe.pad == "mirror":
             return np.zeros(len(self._paths), np.int64)
         problems = Problems()
@@ -111,16 +112,16 @@ class PictureExamples:
         return np.array([known[shape] for shape in shapes], np.int64)
 
     def name(self, index: int) -> str:
-        """Its path."""
+        """Return the path of a picture."""
         return str(self._paths[index])
 
     def batch(
         self, indices: Sequence[int], draw: Sequence[int] | None
     ) -> tuple[Float[torch.Tensor, "example channels height width"], Float[torch.Tensor, "example class"]]:
-        """Pictures as the network takes them.
+        """Return preprocessed pictures and their labels.
 
         Raises:
-            PictureError: one cannot be read.
+            PictureError: a picture cannot be read.
         """
         rng = None if draw is None else np.random.default_rng(draw)
         labels = torch.zeros(len(indices), len(self.classes))
@@ -129,7 +130,7 @@ class PictureExamples:
             labels[row, list(self._labels[index])] = 1
             inputs.append(self._input(read_picture(self._paths[index]), rng))
         if rng is not None and self.recipe.pad == "none":
-            # One place for a whole batch keeps its pictures in one shape.
+            # All pictures of a batch have the same crop, so that they have the same shape.
             height, width = inputs[0].shape[1:]
             part = self.recipe.crop / self.recipe.side
             tall, wide = round(height * part), round(width * part)
@@ -138,19 +139,19 @@ class PictureExamples:
         return torch.stack(inputs), labels
 
     def fingerprint(self) -> str:
-        """Of the classes, the recipe, the preprocessing, and each picture's path, size in bytes and labels."""
+        """Return a hash of the classes, the recipe, the preprocessing, and the paths, file sizes and labels."""
         whole = hashlib.sha256(repr((self.classes, self.recipe, self._preprocessing)).encode())
         for path, labels in zip(self._paths, self._labels, strict=True):
             whole.update(f"{path}\t{path.stat().st_size}\t{labels}\n".encode("utf-8", "surrogateescape"))
         return whole.hexdigest()
 
     def counts(self) -> Int64[np.ndarray, " class"]:
-        """How many pictures have each class."""
+        """Return the number of pictures of each class."""
         flat = [number for own in self._labels for number in set(own)]
         return np.bincount(np.array(flat, np.int64), minlength=len(self.classes))
 
     def _shape(self, height: int, width: int) -> tuple[int, int]:
-        """A picture's after its shortest side was resized."""
+        """Return the shape of a picture after its shortest side was resized."""
         factor = self.recipe.side / min(height, width)
         return max(round(height * factor), 1), max(round(width * factor), 1)
 
@@ -173,7 +174,7 @@ class PictureExamples:
 
 
 def mirror_padded(picture: Image.Image) -> Image.Image:
-    """A square around a picture: what is missing at two sides, or above and below, is its mirror image."""
+    """Pad a picture to a square by reflection."""
     height, width = picture.height, picture.width
     side = max(height, width)
     above, before = (side - height) // 2, (side - width) // 2
@@ -185,5 +186,5 @@ def mirror_padded(picture: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _as_is(preprocessing: Preprocessing, height: int, width: int) -> Preprocessing:
-    """The same for a picture that has its size already."""
+    """Return the same preprocessing for a picture that already has its final size."""
     return dataclasses.replace(preprocessing, size=(height, width), resize="squash", resize_to=None)

@@ -1,4 +1,4 @@
-"""When the learning rate falls and when a run ends."""
+"""The schedule of the learning rate and the end of a run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ._options import Options
 
 @dataclass
 class Plateau:
-    """The state of "lowered when the validation error plateaus".
+    """The state of a schedule that reduces the learning rate when the validation error plateaus.
 
     Attributes:
         best: lowest held-out loss so far.
-        waited: looks since then.
-        dropped: how often the rate was lowered.
+        waited: number of evaluations since then.
+        dropped: number of reductions of the learning rate.
         ended: whether the last plateau is reached.
     """
 
@@ -24,7 +24,7 @@ class Plateau:
     ended: bool = False
 
     def look(self, loss: float, options: Options) -> bool:
-        """Take in a held-out loss; whether it is the lowest."""
+        """Update the state with a held-out loss. Return whether it is the lowest."""
         if loss < self.best * (1 - options.least) or self.best == float("inf"):
             self.best, self.waited = loss, 0
             return True
@@ -35,10 +35,10 @@ class Plateau:
         return False
 
     def rate(self, step: int, options: Options) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         rising = min(1.0, (step + 1) / options.warm_up) if options.warm_up else 1.0
         return options.rate * options.factor**self.dropped * rising
 
     def state(self) -> dict[str, float | int | bool]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return asdict(self)

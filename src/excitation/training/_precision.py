@@ -9,16 +9,16 @@ from jaxtyping import Bool, Float
 def average_precisions(
     scores: Float[np.ndarray, "example class"], labels: Bool[np.ndarray, "example class"]
 ) -> Float[np.ndarray, " class"]:
-    """Average precision of each class: the mean over its examples of the precision at their scores.
+    """Compute the average precision of each class: the mean over its examples of the precision at their scores.
 
-    Examples with equal scores count together, as no order is known of them.
+    Examples with equal scores have the same rank.
 
     Args:
-        scores: any monotone measure of how sure the network is.
-        labels: what is there.
+        scores: any monotone measure of confidence, `(example, class)`.
+        labels: whether an example contains a class, `(example, class)`.
 
     Returns:
-        0 to 1; NaN of a class without an example.
+        Average precisions, 0 to 1; NaN for classes without an example.
     """
     found = np.full(scores.shape[1], np.nan)
     for column in range(scores.shape[1]):

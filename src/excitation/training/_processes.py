@@ -1,4 +1,4 @@
-"""Several processes that train together, as `torchrun` starts them."""
+"""Distributed training with several processes, started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch.distributed
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of a run.
+    """The current process of a run.
 
     Attributes:
-        rank: its number, from 0.
-        count: how many there are.
-        device: where it computes.
+        rank: index of the process, from 0.
+        count: number of processes.
+        device: device of the process.
     """
 
     rank: int
@@ -27,40 +27,40 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes files."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def own(self, batch: Sequence[int]) -> list[int]:
-        """Its part of a batch."""
+        """Return the part of a batch that this process computes."""
         return [int(index) for index in batch[self.rank :: self.count]]
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model with gradients averaged over all processes."""
+        """Wrap the model so that gradients are averaged over all processes."""
         if self.count == 1:
             return model
         return torch.nn.parallel.DistributedDataParallel(model)
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes."""
+        """Return the sum over all processes."""
         if self.count > 1:
             torch.distributed.all_reduce(value)
         return value
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.count > 1:
             torch.distributed.barrier()
 
 
 @contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """Join the other processes of a run that `torchrun` started; alone otherwise.
+    """Context manager that joins the process group of `torchrun`. Without `torchrun`, there is one process.
 
     Args:
-        device: `"cpu"` or `"cuda"`; of several GPUs each process of a machine takes the one of its number.
+        device: `"cpu"` or `"cuda"`. With several GPUs, each process uses the GPU of its local rank.
 
     Yields:
-        This process's place.
+        The current process.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if device == "cuda":

@@ -1,4 +1,4 @@
-"""The folder of a training run: what it says of itself, its log, its checkpoint."""
+"""The folder of a training run: its configuration, log and checkpoint."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ COLUMNS = ("step", "pass", "rate", "loss", "held_out_loss", "held_out_precision"
 
 
 class RunFolder:
-    """Where a run keeps what it needs to go on.
+    """The folder with the files of a run.
 
-    `run.json` says what the run is: configuration, hashes of the data, releases. `log.csv` has a row for each look at
-    the held-out examples, `curve.png` draws it, `checkpoint.pt` holds all that training needs to go on. Each is
-    written whole or not at all.
+    `run.json` contains the configuration, hashes of the data, and package versions. `log.csv` contains one row for each
+    evaluation, and `curve.png` is a plot of it. `checkpoint.pt` contains the state that is needed to continue the run.
+    All files are written atomically.
 
     Args:
-        folder: made if it does not exist.
-        configuration: what makes this run this one.
+        folder: path of the folder. It is created if it does not exist.
+        configuration: data that identify the run.
 
     Raises:
         TrainingError: the folder belongs to another run.
@@ -64,14 +64,14 @@ class RunFolder:
             write_whole(place, json.dumps({"configuration": said, "versions": versions}, indent=1) + "\n")
 
     def save(self, state: Mapping[str, Any], *, last: bool) -> None:
-        """Write a checkpoint, its rows as log, and now and then as curve.
+        """Write a checkpoint and the log, and occasionally the plot.
 
         Args:
-            state: of the run.
-            last: whether the run ends here.
+            state: state of the run.
+            last: whether this is the end of the run.
 
         Raises:
-            TrainingError: the disk takes no more; the checkpoint before stays.
+            TrainingError: the disk is full. The previous checkpoint is kept.
         """
         try:
             with whole_file(self.folder / CHECKPOINT) as file:
@@ -89,10 +89,10 @@ class RunFolder:
             ) from error
 
     def load(self) -> dict[str, Any] | None:
-        """The last checkpoint, if there is one.
+        """Return the last checkpoint, or `None`.
 
         Raises:
-            TrainingError: it is damaged.
+            TrainingError: the checkpoint is damaged.
         """
         place = self.folder / CHECKPOINT
         if not place.exists():
@@ -113,7 +113,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Loss in training and on held-out examples, and precision on these, against steps."""
+    """Plot the training loss, the held-out loss and the held-out precision against the number of steps."""
     figure = Figure(figsize=(6, 3), layout="constrained")
     FigureCanvasAgg(figure)
     left = figure.subplots()

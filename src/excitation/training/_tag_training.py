@@ -28,14 +28,14 @@ PASSES = 3
 
 @dataclass(frozen=True)
 class TrainedTags:
-    """What a training on tags gave.
+    """The result of training on tags.
 
     Attributes:
-        file: of the network, for `--model trained:FILE`.
-        fitted: the run.
-        held_out: precision against the tags of held-out users, which are noisy themselves.
-        uploads: how many were learned from.
-        users: how many users were held out.
+        file: file of the network, for `--model trained:FILE`.
+        fitted: the finished run.
+        held_out: precision on the uploads of held-out users. Their tags are noisy.
+        uploads: number of training uploads.
+        users: number of held-out users.
     """
 
     file: Path
@@ -58,23 +58,24 @@ def train_tags(
     device: str = "cpu",
     progress: Callable[[State], None] | None = None,
 ) -> TrainedTags:
-    """Train a whole network on the first five tags of uploads; stopped at any moment, the same call goes on.
+    """Train a whole network on the first five tags of uploads. If a run was interrupted, the same call continues it.
 
     Args:
-        data: folder that `clean_uploads` made; its dictionary is the list of classes.
-        images: folder below which the uploads' pictures lie.
-        model: spec of the network that is fine-tuned.
-        out: folder of the run; the network is `model.safetensors` in it.
-        scratch: whether to begin with random weights instead of the network's own.
-        held_out: every so-manyth user, by a hash of the name, is held out: pictures of one user are alike.
-        recipe: how pictures get their size; the paper's for the network's size if `None`.
-        options: of training; three passes if `None`.
-        device: where the network computes.
-        progress: as `fit` takes it.
+        data: folder with the result of `clean_uploads`. The tags of its dictionary are the classes.
+        images: root folder of the pictures.
+        model: spec of the network to fine-tune.
+        out: folder of the run. The network is written to `model.safetensors` in this folder.
+        scratch: whether to start with random weights instead of the weights of the network.
+        held_out: K: about every K-th user, by a hash of the name, is held out. All pictures of a user are held out
+            together, because they are similar.
+        recipe: preprocessing for training; the recipe of the paper, scaled to the input size, if `None`.
+        options: training options; three passes if `None`.
+        device: device of the network.
+        progress: see `fit`.
 
     Raises:
-        TrainingError: see `fit`; or no uploads, or missing pictures.
-        DataError: the folder holds no dictionary.
+        TrainingError: see `fit`; or there are no uploads, or pictures are missing.
+        DataError: the folder contains no dictionary.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.3 and Appendix B.
     """
@@ -123,7 +124,7 @@ def train_tags(
 
 
 def _forget(loaded: LoadedModel, seed: int) -> None:
-    """Random weights in every layer that knows how to make them."""
+    """Initialise the layers of a network with random weights, in place."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in loaded.model.modules():

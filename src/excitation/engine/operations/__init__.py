@@ -1,4 +1,4 @@
-"""What the network computed, by families; one file per family reads the arguments of torch's functions."""
+"""The operations of a network, grouped into families, and the readers that read the arguments of torch functions."""
 
 from . import (
     _activations,
@@ -46,6 +46,6 @@ __all__ = [
     "place_of",
 ]
 
-# The modules are imported for what they register.
+# The imports register the readers.
 del _activations, _affine, _arrangement, _attention, _contraction, _linear_maps, _maxima, _pooling, _quantisation
 del _refused, _scaling, _selection, _writing

@@ -1,4 +1,4 @@
-"""Readers for activation functions and other operations from one neuron to one neuron."""
+"""Readers for activation functions and other element-wise operations."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _activation(
 
 
 def _whole(least: Limit, most: Limit) -> Bounds:
-    """A function's limits; those of a ReLU are one object, which is quickly told."""
+    """Return the limits of a function. The limits of a ReLU are one shared object, which is fast to compare."""
     bounds = Bounds(least, most)
     return NONNEGATIVE if bounds == NONNEGATIVE else bounds
 
 
 def _rising(function: Function, least: Limit, most: Limit) -> Interval:
-    """The bounds of a function that does not fall, with its limits worked out once."""
+    """Return the interval function of an increasing function. Its limits are computed once."""
     whole = _whole(least, most)
 
     def interval(bounds: Bounds) -> Bounds:
@@ -56,7 +56,7 @@ def _rising(function: Function, least: Limit, most: Limit) -> Interval:
 
 @functools.lru_cache(maxsize=256)
 def _between(least: float, most: float) -> Interval:
-    """The bounds of a neuron cut off below and above."""
+    """Return the interval function of a clamp."""
     whole = _whole(least, most)
 
     def interval(bounds: Bounds) -> Bounds:
@@ -91,7 +91,7 @@ GATES: dict[str, Interval] = {
 
 @reads(*SIMPLE)
 def simple(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Functions that rise."""
+    """Increasing functions."""
     del args, kwargs
     interval, sign = SIMPLE[context.name]
     return _activation(input, interval, sign=sign, rectifies=context.name in {"relu", "relu6"})
@@ -99,14 +99,14 @@ def simple(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any)
 
 @reads(*GATES)
 def sigmoid(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Functions that rise from zero to one, and are used as gates."""
+    """Functions that increase from zero to one. They act as gates."""
     del args, kwargs
     return _activation(input, GATES[context.name], gates=True)
 
 
 @reads("softplus")
 def softplus(context: CallContext, input: torch.Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Read:
-    """Rises from zero; with a negative `beta` it rises to zero."""
+    """Softplus. It increases from zero; with a negative `beta`, it increases towards zero."""
     del context
     return _activation(input, _softplus(float(beta), float(threshold)))
 
@@ -121,7 +121,7 @@ def _softplus(beta: float, threshold: float) -> Interval:
 def exponential_linear(
     context: CallContext, input: torch.Tensor, alpha: Number = 1.0, scale: Number = 1.0, *args: Any, **kwargs: Any
 ) -> Read:
-    """Rising from `-alpha` (SELU: from `-scale alpha`)."""
+    """ELU and SELU. They increase from `-alpha` (SELU: from `-scale * alpha`)."""
     del args, kwargs
     if context.name == "selu":
         alpha = scale = 1
@@ -145,7 +145,7 @@ def _exponential_linear(name: str, alpha: float, scale: float) -> Interval:
 
 @reads("leaky_relu")
 def leaky(context: CallContext, input: torch.Tensor, negative_slope: Number = 0.01, inplace: bool = False) -> Read:
-    """A neuron of both signs stays one."""
+    """Leaky ReLU. A neuron that can have both signs still can have both signs."""
     del inplace
     if negative_slope < 0:
         context.refuse(f"its negative slope {negative_slope} makes it fall.")
@@ -157,7 +157,7 @@ def random_leaky(
     context: CallContext, input: torch.Tensor, lower: Number = 1 / 8, upper: Number = 1 / 3, training: bool = False,
     *args: Any, **kwargs: Any,
 ) -> Read:  # fmt: skip
-    """In evaluation mode a leaky rectifier with the mean of the slopes."""
+    """Randomized leaky ReLU. In evaluation mode, it is a leaky ReLU with the mean of the slopes."""
     del args, kwargs
     if training:
         raise TrainingModeError(f"{context.where} draws random slopes; {_remedy(context, 'nn.RReLU')}.")
@@ -171,9 +171,9 @@ def _leaky(slope: float) -> Interval:
 
 @reads("silu", "gelu", "hardswish", "mish")
 def smooth_rectifier(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Smooth rectifiers keep the sign of their input and dip a little below zero.
+    """Smooth rectifiers (GELU, SiLU). They keep the sign of their input and have a minimum slightly below zero.
 
-    Beyond the paper: their few negative values act as lowered neurons (see `sign_kept`).
+    Beyond the paper: their negative values act as lowered neurons (see `sign_kept`).
     """
     function: Function = getattr(F, context.name)
     return _activation(
@@ -183,7 +183,7 @@ def smooth_rectifier(context: CallContext, input: torch.Tensor, *args: Any, **kw
 
 @reads("prelu")
 def prelu(context: CallContext, input: torch.Tensor, weight: torch.Tensor) -> Read:
-    """Rising with learned slopes below zero."""
+    """PReLU: a leaky ReLU with learned slopes."""
     if context.carries(weight) or bool((weight < 0).any()):
         context.refuse("a negative slope makes it fall.")
     if weight.numel() > 1:
@@ -196,14 +196,14 @@ def prelu(context: CallContext, input: torch.Tensor, weight: torch.Tensor) -> Re
 def hard_tanh(
     context: CallContext, input: torch.Tensor, min_val: Number = -1.0, max_val: Number = 1.0, inplace: bool = False
 ) -> Read | None:
-    """A gate between two numbers."""
+    """Hardtanh: a clamp to an interval."""
     del inplace
     return clamp(context, input, min_val, max_val)
 
 
 @reads("clamp", "clip", "clamp_min", "clamp_max")
 def clamp(context: CallContext, input: torch.Tensor, min: Any = None, max: Any = None) -> Read:
-    """A gate between two numbers, either of them open; it does to a bound what it does to a neuron."""
+    """Clamp, with one or two limits. The same clamp maps the bounds of the input to the bounds of the result."""
     if context.name == "clamp_max":
         min, max = None, min if max is None else max
     if isinstance(min, torch.Tensor) or isinstance(max, torch.Tensor):
@@ -217,7 +217,7 @@ def clamp(context: CallContext, input: torch.Tensor, min: Any = None, max: Any =
 def threshold(
     context: CallContext, input: torch.Tensor, threshold: Number, value: Number, inplace: bool = False
 ) -> Read:  # fmt: skip
-    """A rectifier with a threshold of its own."""
+    """A rectifier with a given threshold."""
     del inplace
     if value > threshold:
         context.refuse(f"it replaces values up to {threshold} by the larger {value}, so it falls.")
@@ -227,24 +227,24 @@ def threshold(
 
 @reads("softmax", "log_softmax")
 def softmax(context: CallContext, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Read:
-    """On top of a classifier: the signal on a probability is the signal on its score (a departure, see docs).
+    """Softmax. At the top of a classifier, the signal on a probability is the signal on its score.
 
-    A departure from the original program on purpose: there a softmax layer is swept like a layer without a rule.
+    This differs from the original program, which treats a softmax layer like a layer without a rule (see the docs).
     """
     del args, kwargs
-    # Without `dim` PyTorch takes the first or the second axis, by the number of axes.
+    # Without `dim`, PyTorch selects the first or the second axis, depending on the number of axes.
     over = (dim if dim is not None else 0 if input.dim() in {0, 1, 3} else 1,)
-    if context.name == "log_softmax":  # the scores, less one number that all classes share
+    if context.name == "log_softmax":  # the scores minus one number for all classes
         return Activation((1.0,), lambda _: NONPOSITIVE, alone=False, linear=True, over=over), (input,)
     return Activation((1.0,), lambda _: UNIT, gates=True, alone=False, over=over), (input,)
 
 
 @reads("pow", "square")
 def power(context: CallContext, input: Any, exponent: Any = 2) -> Read:
-    """A power with a positive exponent, of a neuron that is never negative: it rises from zero.
+    """A power with a positive exponent. For nonnegative neurons, it increases from zero.
 
-    An odd whole exponent rises on both sides of zero. An even one falls below it, so there a neuron of both signs has
-    no rule; other exponents do not exist there.
+    An odd integer exponent also increases below zero. An even integer exponent decreases below zero, so that neurons
+    with both signs have no rule. Other exponents are not defined below zero.
     """
     if context.carries(exponent) or not context.carries(input):
         context.refuse("its exponent is computed from the images, so which of its two inputs a winner chose is open.")
@@ -272,7 +272,7 @@ def power(context: CallContext, input: Any, exponent: Any = 2) -> Read:
 
 @reads("abs", "absolute")
 def absolute(context: CallContext, input: torch.Tensor) -> Read:
-    """What raises `|x|` raises the neuron above zero and lowers it below."""
+    """Absolute value. A raised `|x|` means a raised neuron where `x > 0`, and a lowered neuron where `x < 0`."""
     if input.is_complex():
         context.refuse(
             "it takes the magnitude of complex numbers (a spectrogram), for which there is no rule.",
@@ -286,14 +286,14 @@ def absolute(context: CallContext, input: torch.Tensor) -> Read:
 
 @reads("rsqrt", "reciprocal")
 def falling(context: CallContext, input: torch.Tensor) -> Read:
-    """The inverse of neurons above zero, or of a statistic, which scales what it is multiplied with."""
+    """The inverse of positive neurons, or the inverse of a statistic, which acts as a scale in a product."""
     return inverted(context, input, root=context.name == "rsqrt")
 
 
 def inverted(context: CallContext, input: torch.Tensor, numerator: Any = 1.0, *, root: bool = False) -> Read:
-    """`numerator / input`, or over the input's root: a falling function of neurons that are above zero.
+    """`numerator / input` or `numerator / sqrt(input)`: a decreasing function of positive neurons.
 
-    Where the input can be zero, the result can only scale other activations.
+    If the input can be zero, the result can only scale other activations.
     """
     bounds = context.value(input).bounds
     factor = -numerator if isinstance(numerator, torch.Tensor) else -float(numerator)
@@ -309,7 +309,7 @@ def inverted(context: CallContext, input: torch.Tensor, numerator: Any = 1.0, *,
 
 @reads("norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "std", "var", "linalg_matrix_norm")
 def statistic(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """A statistic of several neurons: what is divided by it keeps its signal."""
+    """A statistic of several neurons. In a division by a statistic, the signal passes to the dividend unchanged."""
     del args, kwargs
     context.bounds, context.gate = NONNEGATIVE, True
     raise UnsupportedOperationError(
@@ -348,7 +348,7 @@ def dropout(
 
 
 def _remedy(context: CallContext, module: str) -> str:
-    """How to turn off what only training does."""
+    """Return how to turn off behaviour that is only used in training."""
     if context.training():
         return "call model.eval() first"
     return (

@@ -41,13 +41,13 @@ def convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Read:
-    """Convolution of any dimension, grouped, dilated, strided, padded with zeros."""
+    """Convolution in any number of dimensions, with groups, dilation, stride and zero padding."""
     n = weight.dim() - 2
     _check_weight(context, input, weight, bias, n)
     settings = (_plain(stride), _plain(padding), _plain(dilation))
     forward, adjoint, scale, turned, reach = _products(input.shape, weight.shape, *settings, groups)
     axes = _convolved(context, input, n, scale)
-    # One position, or one channel: such products are sums without detours.
+    # For kernels of one position or one channel, the libraries compute exact sums.
     exact = weight.shape[1] == 1 or set(weight.shape[2:]) == {1}
     noise = None if exact else Noise(groups)
     return Affine(
@@ -56,12 +56,12 @@ def convolution(
 
 
 def _kernels(weight: torch.Tensor) -> torch.Tensor:
-    """A convolution's weights, those of each output channel in a row."""
+    """Reshape the weights of a convolution to one row per output channel."""
     return weight.reshape(len(weight), *(1,) * (weight.dim() - 2), -1)
 
 
 def _shift(bias: torch.Tensor | None, space: int) -> Callable[[], Limit]:
-    """Gives a bias as it is added to outputs with so many axes after their channels."""
+    """Return a function that reshapes a bias for outputs with `space` axes after the channels."""
 
     def added() -> Limit:
         return 0.0 if bias is None else bias.detach().double().reshape(-1, *(1,) * space)
@@ -78,12 +78,12 @@ def _convolved(context: CallContext, input: torch.Tensor, space: int, steps: tup
 
 @functools.lru_cache(maxsize=256)
 def _convolution_axes(steps: tuple[float, ...]) -> Axes:
-    """Images stay, channels are new, space is seen through windows a step apart."""
+    """Return the axes: images are kept, channels are new, and spatial axes are resampled with the given steps."""
     return (Kept(0), Made(), *(Resampled(2 + place, step) for place, step in enumerate(steps)))
 
 
 def _plain(setting: Any) -> Any:
-    """A setting as something that can be looked up."""
+    """Convert an argument to a hashable object."""
     return setting if isinstance(setting, (int, str)) else tuple(setting)
 
 
@@ -95,7 +95,7 @@ Turn = Callable[[torch.Tensor], torch.Tensor]
 def _products(
     input_shape: torch.Size, weight_shape: torch.Size, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> tuple[Product, Product, tuple[float, ...], tuple[Turn, Product] | None, Reach | None]:
-    """A convolution's product, its transpose, scale, and `Affine`'s `turned` and `reach`; once for each geometry."""
+    """Return a convolution's product, its transpose, scale, and `Affine`'s `turned` and `reach`. Cached by geometry."""
     turned: tuple[Turn, Product] | None = None
     n = len(weight_shape) - 2
     strides, dilations, kernel = pair(stride, n), pair(dilation, n), tuple(weight_shape[2:])
@@ -104,7 +104,7 @@ def _products(
         total = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
         before = tuple(t // 2 for t in total)
         after = tuple(t - b for t, b in zip(total, before, strict=True))
-    # One-sided padding ("same" with an even kernel) has no transposed form of its own: it is done beside the product.
+    # One-sided padding ("same" with an even kernel) has no transposed form. It is applied separately.
     common = tuple(min(b, a) for b, a in zip(before, after, strict=True))
     extra = [side for b, a, c in zip(before[::-1], after[::-1], common[::-1], strict=True) for side in (b - c, a - c)]
     padded_apart = any(extra)
@@ -123,8 +123,8 @@ def _products(
                 x = x.narrow(dim, start, length)
         return x
 
-    # Where the transposed product is itself a convolution of the same kind, that is up to three times faster than the
-    # general form, which the libraries lay out for training.
+    # If the transposed product is also a convolution of the same kind, this form is up to three times faster than the
+    # general form, which the libraries optimise for training.
     if set(kernel) == {1} and not any(common):
 
         def product(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -158,19 +158,19 @@ def _products(
 
 
 def _covered(kernel: tuple[int, ...], padding: tuple[int, ...]) -> bool:
-    """Whether padding is less than a kernel, so that the transposed product needs no negative padding."""
+    """Whether the padding is smaller than the kernel, so that the transposed product needs no negative padding."""
     return all(p < k for k, p in zip(kernel, padding, strict=True))
 
 
 def _turned(w: torch.Tensor, groups: int) -> torch.Tensor:
-    """A convolution's weights with inputs and outputs exchanged, group by group."""
+    """Swap the input and output channels of a convolution's weights, group by group."""
     if groups == 1:
         return w.transpose(0, 1)
     return w.reshape(groups, -1, *w.shape[1:]).transpose(1, 2).flatten(0, 1)
 
 
 def _spread_out(x: torch.Tensor, strides: tuple[int, ...], size: tuple[int, ...]) -> torch.Tensor:
-    """The tensor's positions a stride apart, with zeros between, in the given size."""
+    """Insert zeros between the positions of a tensor, so that they are a stride apart, up to the given size."""
     if x.shape[2:] == size:
         return x
     wide = x.new_zeros((*x.shape[:2], *size))
@@ -191,7 +191,7 @@ def transposed_convolution(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Read:
-    """Transposed convolution: the same weights, read the other way."""
+    """Transposed convolution: inputs and outputs of the weights are swapped."""
     n = weight.dim() - 2
     _check_weight(context, input, weight, bias, n)
     strides = pair(stride, n)
@@ -201,7 +201,7 @@ def transposed_convolution(
 
     def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         back: torch.Tensor = CONVOLUTIONS[n](q, w, None, stride, padding, dilation, groups)
-        # Output padding can leave room for one more window than the input had.
+        # With output padding, there can be one window more than input positions.
         for dim, length in enumerate(input.shape[2:], 2):
             back = back.narrow(dim, 0, length)
         return back
@@ -234,7 +234,7 @@ def _linear_adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 def linear(
     context: CallContext, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> Read:  # fmt: skip
-    """Fully connected: the last dimension is mixed."""
+    """Linear layer on the last dimension."""
     if context.carries(weight) or context.carries(bias):
         context.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
     return mixing(context, input, weight, bias)
@@ -260,7 +260,7 @@ def mixing(
 def cosine_similarity(
     context: CallContext, x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: Number = 1e-8
 ) -> Read:  # fmt: skip
-    """With constants: a product with these, normalised; the activations' own norm is a scale, which cancels."""
+    """Cosine similarity with constants: a product with normalised constants. The norm of the activations cancels."""
     if context.carries(x1) and context.carries(x2):
         context.refuse("it compares two activations, so which of them a winner chose is open.")
     x, constant = (x1, x2) if context.carries(x1) else (x2, x1)

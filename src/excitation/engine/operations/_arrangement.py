@@ -1,6 +1,6 @@
-"""Readers for operations that move neurons about: reshaping, slicing, concatenation, padding, casting.
+"""Readers for operations that rearrange neurons: reshaping, slicing, concatenation, padding, casting.
 
-Adjoints act on signals, which have two dimensions (polarity, target) in front of the activation's.
+Adjoints act on signals, which have two dimensions (polarity, target) before the dimensions of the activation.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _single(
     laid: Laid | None = None,
     axes: Axes | None = None,
 ) -> Read:
-    """An arrangement of one tensor into one."""
+    """Return an arrangement with one input tensor and one result."""
     return (
         Arrangement(
             scale=scale,
@@ -73,13 +73,13 @@ def _of_one(laid: Laid) -> Callable[[Sequence[Layout | None], Sequence[torch.Siz
 
 
 def _present(signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
-    """Signals of which at least one arrived, the rest filled with zeros where shapes agree (see `_filled`)."""
+    """Return signals of which at least one is present. Missing signals are zero if the shapes agree (see `_filled`)."""
     return [signal for signal in signals if signal is not None]
 
 
 @reads("contiguous", "clone", "detach", "detach_", "data.__get__", "alias", "positive", "requires_grad_", "lift_fresh")
 def same(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """The same numbers."""
+    """The identity."""
     del context, args, kwargs
     return _same(input)
 
@@ -94,7 +94,7 @@ def _unchanged(bounds: Bounds) -> Bounds:
 
 @reads("to", "type", "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda")
 def cast(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read | None:
-    """Another precision or device; the sweep has its own precision."""
+    """Conversion to another precision or device. Signals keep the precision of the sweep."""
     if not input.is_floating_point():
         value = context.value(input)
         context.refuse(
@@ -115,7 +115,7 @@ def _names_device(item: object) -> bool:
     "atleast_3d", "_unsafe_view",
 )  # fmt: skip
 def reshape(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """The same numbers in row-major order under another shape."""
+    """Reshape in row-major order."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name, None) or getattr(torch, context.name)
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
@@ -129,7 +129,7 @@ def reshape(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any
 
 @reads("permute", "transpose", "swapaxes", "swapdims", "t", "movedim", "moveaxis", "T.__get__", "mT.__get__")
 def permute(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Dimensions in another order."""
+    """Permutation of dimensions."""
     name = context.name
 
     def apply(x: torch.Tensor) -> torch.Tensor:
@@ -138,7 +138,7 @@ def permute(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any
         result: torch.Tensor = getattr(torch.Tensor, name)(x, *args, **kwargs)
         return result
 
-    # An index tensor of distinct sizes is not needed: the order of dimensions is read off strides of an empty shape.
+    # The order of the dimensions follows from a permutation of an empty tensor with distinct sizes.
     order = _order(apply, input.dim())
     back = sorted(range(len(order)), key=order.__getitem__)
 
@@ -149,20 +149,20 @@ def permute(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any
 
 
 def _order(apply: Callable[[torch.Tensor], torch.Tensor], dims: int) -> list[int]:
-    """Which input dimension each output dimension is, found by permuting a tensor of distinct sizes."""
+    """Return the input dimension of each output dimension, by permuting a tensor of distinct sizes."""
     return [size - 1 for size in apply(torch.empty(tuple(range(1, dims + 1)), device="meta")).shape]
 
 
 @reads("expand", "expand_as", "repeat", "tile", "repeat_interleave", "broadcast_to")
 def repeat(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Copies: their signals add up."""
+    """Repetition. The signals of the copies are summed."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
     laid = _repeated if context.name in {"repeat", "tile"} else _expanded
     return _indexed(input, lambda x: method(x, *args, **kwargs), None if context.name == "repeat_interleave" else laid)
 
 
 def _expanded(layout: Layout, shape: torch.Size) -> Layout:
-    """Axes of one position repeated, and new axes in front."""
+    """Return the layout after `expand`: axes of size one are repeated, and new axes come first."""
     new = len(shape) - len(layout)
     return tuple(
         layout[place - new] if place >= new and size_of(layout[place - new]) == size else _copies(size)
@@ -171,7 +171,7 @@ def _expanded(layout: Layout, shape: torch.Size) -> Layout:
 
 
 def _repeated(layout: Layout, shape: torch.Size) -> Layout:
-    """Whole axes one behind the other, and new axes in front."""
+    """Return the layout after `repeat`: copies of whole axes are concatenated, and new axes come first."""
     new = len(shape) - len(layout)
     result = [_copies(size) for size in shape[:new]]
     for axis, size in zip(layout, shape[new:], strict=True):
@@ -187,7 +187,7 @@ def _copies(size: int) -> Axis:
 @reads("flip", "fliplr", "flipud", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle",
        "narrow", "select", "diagonal", "tril", "triu")  # fmt: skip
 def shuffle(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Neurons taken from given places."""
+    """Selection of neurons at fixed positions."""
     if any(context.carries(item) for item in (*args, *kwargs.values())):
         context.refuse("the places it takes neurons from depend on the images.")
     name = context.name
@@ -212,7 +212,7 @@ SELECT = ("dim", "index")
 
 
 def _cut(at: dict[int, range], dropped: Container[int] = ()) -> Laid:
-    """Some positions of some axes; axes that are left out."""
+    """Return the layout function of a slice: `at` gives the kept positions by axis, `dropped` the removed axes."""
 
     def laid(layout: Layout, shape: torch.Size) -> Layout:
         del shape
@@ -238,13 +238,13 @@ def getitem(context: CallContext, input: torch.Tensor, index: Any) -> Read:
         back[(slice(None),) * LEAD + parts] = p
         return back
 
-    # Images chosen by number would choose among signals.
+    # An index on the image axis would also select signals.
     channels = len(parts) == 2 and parts[0] == slice(None) and isinstance(parts[1], slice) and input.dim() == 4
     return _single(input, lambda x: x[index], adjoint, pointwise=channels, laid=_basic_index(parts))
 
 
 def _basic_index(parts: tuple[Any, ...]) -> Laid:
-    """Slices, numbers, `None` and an ellipsis."""
+    """Return the layout function of an index with slices, integers, `None` and an ellipsis."""
 
     def laid(layout: Layout, shape: torch.Size) -> Layout:
         del shape
@@ -276,7 +276,7 @@ def _indexed(
     *,
     axes: Axes | None = None,
 ) -> Read:
-    """Any choice of neurons, told by what it does to their numbers."""
+    """Return an arrangement for any selection of neurons. Applied to neuron indices, it shows the selected neurons."""
     if laid is None and axes is None:
         laid = _looked_up(apply)
     known = Taken([input], lambda numbers: [apply(numbers[0])])
@@ -284,10 +284,10 @@ def _indexed(
 
 
 def _looked_up(apply: Callable[[torch.Tensor], torch.Tensor]) -> Laid:
-    """Axes of a choice of neurons of which no more is known: found by moving the neurons' numbers.
+    """Return the layout function of an unknown selection of neurons, by applying it to neuron indices.
 
-    An axis along which every neuron keeps its index in an axis of the input is that axis, or holds some of its
-    positions; every other axis is new.
+    If all neurons along an output axis keep their index in an input axis, the output axis equals the input axis or a
+    part of it. Every other output axis is new.
     """
 
     def laid(layout: Layout, shape: torch.Size) -> Layout:
@@ -318,7 +318,7 @@ def _looked_up(apply: Callable[[torch.Tensor], torch.Tensor]) -> Laid:
 
 
 def _images_kept(layout: Layout, shape: torch.Size, apply: Callable[[torch.Tensor], torch.Tensor]) -> Layout:
-    """Where only the images are known to stay where they are, on the first axis."""
+    """Return the layout if only the first axis is known: it keeps the images."""
     sizes = [size_of(axis) for axis in layout]
     index = torch.arange(1, sizes[0] + 1).reshape(-1, *[1] * (len(sizes) - 1)).expand(sizes)
     if any(map(holds_images, layout[1:])) or not shape or shape[0] != sizes[0]:
@@ -334,7 +334,7 @@ def _images_kept(layout: Layout, shape: torch.Size, apply: Callable[[torch.Tenso
 
 @reads("cat", "concat", "concatenate", "stack", "hstack", "vstack")
 def concatenate(context: CallContext, tensors: Sequence[torch.Tensor], dim: int = 0, **kwargs: Any) -> Read:
-    """Concatenation: each part takes its slice of the signal."""
+    """Concatenation. Each part receives its slice of the signal."""
     if context.name in {"hstack", "vstack"}:
         context.refuse("only `cat` and `stack` have a rule.", "Use torch.cat.")
     if "axis" in kwargs:
@@ -369,7 +369,7 @@ def concatenate(context: CallContext, tensors: Sequence[torch.Tensor], dim: int 
 
 @reads("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split")
 def split(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Splitting: the parts' signals are put back side by side."""
+    """Splitting. The signals of the parts are concatenated."""
     name = context.name
     dim = kwargs.get("dim", args[0] if name == "unbind" and args else args[1] if len(args) > 1 else 0) % input.dim()
     method: Callable[..., Sequence[torch.Tensor]] = getattr(torch.Tensor, name)
@@ -405,7 +405,7 @@ def split(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) 
 
 @reads("glu")
 def gated_half(context: CallContext, input: torch.Tensor, dim: int = -1) -> Read:
-    """The first half of the channels, each gated by the sigmoid of one of the second: all signal to the first."""
+    """GLU: the second half of the channels gates the first half. All signal passes to the first half."""
     del context
     d = dim % input.dim()
     half = input.shape[d] // 2
@@ -423,9 +423,9 @@ def gated_half(context: CallContext, input: torch.Tensor, dim: int = -1) -> Read
 def pad(
     context: CallContext, input: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: Number | None = None
 ) -> Read:  # fmt: skip
-    """Padding: with a constant its places are no neurons; by reflection or repetition they are copies.
+    """Padding. Constant padding is not a neuron. Padding by reflection or replication contains copies of neurons.
 
-    The constant is zero, or minus infinity before a maximum, which it cannot win.
+    The constant must be zero, or minus infinity before a maximum, where padding is never the winner.
     """
     pads = [int(p) for p in pad]
     padded = {input.dim() - 1 - k // 2 for k, side in enumerate(pads) if side}
@@ -442,7 +442,7 @@ def pad(
 
 
 def _pad_any(x: torch.Tensor, pads: list[int], mode: str) -> torch.Tensor:
-    """Padding by copies also for numbers and masks, whose types PyTorch does not pad; exact up to 2^53 neurons."""
+    """Pad by copies, also for integers and masks, which PyTorch does not support. Exact up to 2^53 neurons."""
     if x.is_floating_point():
         return F.pad(x, pads, mode)
     return F.pad(x.to(torch.float64), pads, mode).to(x.dtype)

@@ -1,6 +1,6 @@
-"""Readers for attention: softmax weights on values; queries and keys only decide the weights and carry no signal.
+"""Readers for attention: values weighted by a softmax. Queries and keys determine the weights and receive no signal.
 
-`P(j, d | i, d) = A_ij v+_jd / sum_k A_ik v+_kd`: Eq. 4 with the recorded weights `A`, which are never negative.
+`P(j, d | i, d) = A_ij v+_jd / sum_k A_ik v+_kd`: Eq. 4 with the recorded weights `A`, which are nonnegative.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def attention(
     found: list[torch.Tensor] = []
 
     def weights(dtype: torch.dtype) -> torch.Tensor:
-        """The attention weights, from what was recorded; once."""
+        """Return the attention weights of the recorded tensors. The result is cached."""
         if not found:
             found.append(_weights(query, key, value, attn_mask, is_causal, scale, enable_gqa))
         return found[0].to(dtype)
@@ -49,7 +49,7 @@ def attention(
 def _average(
     value: torch.Tensor, weights: Callable[[torch.dtype], torch.Tensor], batch: str, heads: int | None
 ) -> Read:  # fmt: skip
-    """Values averaged by weights; `heads` of queries share those of the values where these are fewer."""
+    """Return the weighted average of the values. `heads` query heads share the value heads if these are fewer."""
     grouped = heads is not None and heads != value.shape[-3]
     letters = Letters(batch + "JD", batch + ("GIJ" if grouped else "IJ"), batch + ("GID" if grouped else "ID"))
     forward, adjoint, _ = products(letters, value.shape)
@@ -83,7 +83,7 @@ def _weights(
         logits = logits.masked_fill(later, -torch.inf)
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    # A query that may look at nothing takes nothing.
+    # A query without any allowed key has weights of zero.
     found = logits.softmax(-1).nan_to_num(0.0)
     return found.expand(*value.shape[:-3], found.shape[-3], *found.shape[-2:]) if value.dim() > 2 else found
 
@@ -100,8 +100,8 @@ def multi_head_attention(
     static_k: torch.Tensor | None = None, static_v: torch.Tensor | None = None,
     average_attn_weights: bool = True, is_causal: bool = False,
 ) -> Parts:  # fmt: skip
-    """By its parts: projections, the softmax of their products, the weighted sum of values, the last projection."""
-    del embed_dim_to_check, is_causal  # the mask says the same
+    """Multi-head attention as its parts: input projections, attention weights, weighted values, output projection."""
+    del embed_dim_to_check, is_causal  # the mask contains the same information
     if training and dropout_p > 0:
         raise TrainingModeError(f"{context.where} drops weights at random; call model.eval() first.")
     if bias_k is not None or bias_v is not None or add_zero_attn or static_k is not None or static_v is not None:
@@ -139,7 +139,7 @@ def multi_head_attention(
 def _masks(
     attention: torch.Tensor | None, padding: torch.Tensor | None, shape: torch.Size
 ) -> list[tuple[torch.Tensor, tuple[int, ...]]]:
-    """Masks with the shape they have beside logits `(image, head, query, key)`."""
+    """Return the masks and the shapes in which they broadcast to the logits `(image, head, query, key)`."""
     images, heads, queries, keys = shape
     found: list[tuple[torch.Tensor, tuple[int, ...]]] = []
     if attention is not None:

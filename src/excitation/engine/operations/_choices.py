@@ -1,7 +1,7 @@
-"""Families whose outputs are neurons of their inputs, chosen by value, by a mask or by recorded places.
+"""Families whose outputs are neurons of their inputs, selected by value, by a mask or by recorded indices.
 
-All of them are told by numbers: number the operands' neurons, do to the numbers what the operation did to the neurons,
-and each output shows which neuron it took. Zero stands for none: a constant that the operation wrote itself.
+The selected neurons are determined by neuron indices: number the neurons of the operands from 1 and apply the operation
+to the numbers. Each output then contains the number of its neuron. Zero means that the output is a constant.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Tensors = Sequence[torch.Tensor]
 
 @dataclass(eq=False)
 class Selection(Operation):
-    """Each output is the neuron that won among several, or a soft choice between them: every maximum over a set.
+    """Selection of one of several neurons for each output, or a soft selection.
 
-    Maxima and minima over dimensions or between tensors, sorting, the k largest, medians; and logsumexp, which divides
-    its signal by the softmax of its inputs.
+    This family contains maxima and minima over dimensions or between tensors, sorting, the k largest, medians, and
+    logsumexp. Logsumexp divides its signal in proportion to the softmax of its inputs.
 
     Attributes:
-        adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
-        bound: what the operation makes of limits, which has one entry per output neuron. All members of this family
-            rise with each input, so it is the operation itself. Of the first output.
-        shares: whether an output's signal can go to several neurons.
-        operands: the neurons it chooses from.
+        adjoint: maps the signals of the outputs (`None` for no signal) to the signals of the operands.
+        bound: maps the limits of the operands to the limit of the first output, with one entry per output neuron. All
+            members of this family increase with each input, so that this is the operation itself.
+        shares: whether the signal of an output can go to several neurons.
+        operands: the neurons to select from.
     """
 
     adjoint: Callable[[Sequence[torch.Tensor | None]], Tensors]
@@ -42,11 +42,11 @@ class Selection(Operation):
     operands: Tensors = ()
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """A gate chosen from gates is one; a soft choice can leave the range of its inputs."""
+        """A selection from gates is a gate. The result of a soft selection can be outside the range of its inputs."""
         return not self.shares and all(value.gate for value in inputs)
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The operation of the inputs' bounds."""
+        """Apply the operation to the bounds of the inputs."""
 
         def combined(limits: Sequence[Limit], unknown: float) -> Limit:
             first = limits[0]
@@ -60,7 +60,7 @@ class Selection(Operation):
         bounds = Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
         if self.shares or any(value.bounds.above is False for value in inputs):
             return bounds
-        # The result is silent at its upper limit where all neurons are that it can be: there both products agree.
+        # The result is silent at its upper limit if all candidate neurons are: then both results agree.
         above = [torch.as_tensor(value.bounds.above).double() for value in inputs]
         every = torch.as_tensor(combined([compact(side) for side in above], math.nan)) == 1
         none = torch.as_tensor(combined([compact(1 - side) for side in above], math.nan)) == 0
@@ -70,18 +70,18 @@ class Selection(Operation):
 
 @dataclass(eq=False)
 class Written(Arrangement):
-    """An arrangement of several tensors into one, some of whose places hold numbers that the operation wrote.
+    """An arrangement of several tensors into one. Some positions can contain constants that the operation wrote.
 
     Attributes:
-        steered: whether the images decide what is written where.
-        known: which neuron each place took, if any.
+        steered: whether the written positions depend on the images.
+        known: the selected neuron of each position, if any.
     """
 
     steered: bool = False
     known: Taken = field(kw_only=True)
 
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
-        """Each place has the bounds of what was written there; if images decide that, of all that could have been."""
+        """Return the bounds at each position: those of the written neuron, or of all candidates if `steered`."""
         sides: list[list[Limit]] = []
         for side, outermost in ((0, min), (1, max)):
             given = [spread(value.bounds[side], value.shape).expand(value.shape) for value in inputs]
@@ -95,7 +95,7 @@ class Written(Arrangement):
         return [Bounds(lower, upper) for lower, upper in zip(*sides, strict=True)]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """Gates among which only zeros to ones were written are still gates."""
+        """The result is a gate if all operands are gates and all written constants lie between zero and one."""
         if not super().gate(inputs):
             return False
         low, high = (self.apply([torch.full((), b).expand(v.shape) for v in inputs])[0] for b in (0.0, 1.0))
@@ -103,7 +103,7 @@ class Written(Arrangement):
 
 
 def numbered(operands: Tensors) -> list[torch.Tensor]:
-    """Tensors of the operands' shapes that number their neurons from 1."""
+    """Return tensors with the shapes of the operands that number their neurons from 1."""
     found, start = [], 1
     for operand in operands:
         numbers = torch.arange(start, start + operand.numel(), device=operand.device)
@@ -113,11 +113,11 @@ def numbered(operands: Tensors) -> list[torch.Tensor]:
 
 
 class Taken:
-    """What is known of an operation whose outputs take neurons of its operands.
+    """The selected neurons of an operation.
 
     Args:
-        operands: of the operation.
-        take: from the operands' numbers to the outputs', 0 where an output took none; called once.
+        operands: operands of the operation.
+        take: maps the neuron numbers of the operands to those of the outputs, 0 for a constant. It is called once.
     """
 
     def __init__(self, operands: Tensors, take: Callable[[Tensors], Tensors]) -> None:
@@ -128,13 +128,13 @@ class Taken:
         self._numbers: Tensors | None = None
 
     def numbers(self) -> Tensors:
-        """Which neuron each place of the outputs took."""
+        """Return the number of the selected neuron at each position of the outputs."""
         if self._numbers is None:
             self._numbers = self._take(numbered(self._operands))
         return self._numbers
 
     def adjoint(self, signals: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
-        """Each signal to the neuron taken."""
+        """Add each signal to the selected neuron."""
         like = next(signal for signal in signals if signal is not None)
         lead = like.shape[:LEAD]
         whole = like.new_zeros((*lead, 1 + sum(self._sizes)))
@@ -146,10 +146,10 @@ class Taken:
         return [part.reshape(*lead, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def laid(self, layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> list[Layout]:
-        """The outputs' layouts: an axis is an operand's where all neurons that were taken kept their positions.
+        """Return the layouts of the outputs. An axis equals an operand's axis if all neurons keep their positions.
 
         Raises:
-            MixedImagesError: neurons went to other images' places.
+            MixedImagesError: neurons were moved to other images.
         """
         found = []
         for numbers, shape in zip(self.numbers(), shapes, strict=True):
@@ -163,13 +163,14 @@ class Taken:
 
 
 def _aligned(layout: Layout, own: torch.Size, places: torch.Tensor, size: int) -> Layout:
-    """An operand's axes at the places they have among an output's.
+    """Return the axes of an operand, aligned with the axes of an output.
 
     Args:
-        layout: of the operand.
-        own: its shape.
-        places: by place of the output, which neuron of the operand is there; others are below zero or too large.
-        size: how many neurons the operand has.
+        layout: layout of the operand.
+        own: shape of the operand.
+        places: index of the operand's neuron at each position of the output. Indices outside `[0, size)` belong to
+            other operands.
+        size: number of neurons of the operand.
     """
     there = ((places >= 0) & (places < size)).nonzero(as_tuple=True)
     sources = torch.unravel_index(places[there], own) if own else ()
@@ -185,5 +186,5 @@ def _aligned(layout: Layout, own: torch.Size, places: torch.Tensor, size: int) -
 
 
 def in_doubles(take: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """An operation that PyTorch has for floats only, on numbers and masks; exact up to 2^53 neurons."""
+    """Apply an operation that PyTorch supports only for floats to integers and masks. Exact up to 2^53 neurons."""
     return lambda x: take(x) if x.is_floating_point() else take(x.to(torch.float64)).to(x.dtype)

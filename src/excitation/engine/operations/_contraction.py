@@ -1,9 +1,9 @@
 """Readers for products of an activation with constants, or with gates: every contraction is written as an einsum.
 
-The axes of the activation, of its partner and of the output have letters, as in `torch.einsum`. With a constant partner
-that is a weighted operation. With a gate (a softmax or sigmoid of the images) it is an average with weights that differ
-from image to image. Where no axis of the activation is summed over it is no contraction: each output has one neuron
-below it, and the call is recorded as the plain product that it is.
+The axes of the activation, of its partner and of the output have letters, as in `torch.einsum`. With a constant
+partner, the contraction is a weighted operation. With a gate (a softmax or sigmoid that depends on the images), it is
+an average with different weights for each image. If no axis of the activation is summed over, the call is recorded as
+an element-wise product.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Letters:
     y: str
 
     def axes(self) -> Axes:
-        """Where the output's axes come from."""
+        """Return the relation of the output's axes to the activation's axes."""
         return tuple(Kept(self.x.index(letter)) if letter in self.x else Made() for letter in self.y)
 
 
 @reads("einsum")
 def einsum(context: CallContext, equation: Any, *operands: Any) -> Read | Parts:
-    """Any einsum of one activation with constants, or with a gate."""
+    """An einsum of one activation with constants or with a gate."""
     tensors = list(operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands)
     if not isinstance(equation, str) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         context.refuse("it is called with lists of axes.", "Write the equation as a string.")
@@ -57,7 +57,7 @@ def einsum(context: CallContext, equation: Any, *operands: Any) -> Read | Parts:
     wanted = "".join(sorted({letter for other in rest for letter in terms[other]} & {*terms[place], *y}))
 
     def run() -> torch.Tensor:
-        """The constants' product first."""
+        """Compute the product of the constants first."""
         constant = torch.einsum(f"{','.join(terms[r] for r in rest)}->{wanted}", *(tensors[r] for r in rest))
         return torch.einsum(f"{terms[place]},{wanted}->{y}", tensors[place], constant)
 
@@ -65,7 +65,7 @@ def einsum(context: CallContext, equation: Any, *operands: Any) -> Read | Parts:
 
 
 def _terms(context: CallContext, equation: str, dims: Sequence[int]) -> tuple[list[str], str]:
-    """Letters of all operands and of the output, with letters in place of dots."""
+    """Return the letters of all operands and of the output. An ellipsis is replaced by letters."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(dims):
@@ -84,17 +84,17 @@ def _terms(context: CallContext, equation: str, dims: Sequence[int]) -> tuple[li
 
 
 def _alone(context: CallContext, x: torch.Tensor, term: str, y: str) -> Parts:
-    """An einsum of one tensor: sums over axes, and axes in another order."""
+    """An einsum of one tensor: a sum over axes and a permutation."""
     if len(set(term)) < len(term):
         context.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
     return Parts(lambda: _laid_out(x, term, y))
 
 
 def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: str, right: str, y: str) -> Read | Parts:
-    """A product of two tensors by the letters of their axes; either may be the activation."""
+    """A product of two tensors, given by the letters of their axes. Either tensor can be the activation."""
     both = context.carries(a) and context.carries(b)
     gates = [context.carries(tensor) and context.value(tensor).gate for tensor in (a, b)]
-    if both and all(letter in y for letter in left + right):  # a product, neuron by neuron
+    if both and all(letter in y for letter in left + right):  # an element-wise product
         return Parts(lambda: _laid_out(a, left, y) * _laid_out(b, right, y))
     if both and gates[0] == gates[1]:
         context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
@@ -112,10 +112,10 @@ def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: st
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
-    """Letters without repetition of axes of size one, and without sums over the partner alone.
+    """Rename broadcast axes of size one, and remove sums over axes that only the partner has.
 
-    An axis of size one that is repeated along the other's gets a letter of its own in the activation, where it is
-    summed over, and goes from the partner.
+    A broadcast axis of size one of the activation gets a new letter and is summed over. A broadcast axis of the partner
+    is removed.
     """
     free = iter([letter for letter in string.ascii_letters if letter not in xs + ws])
     own: dict[str, str] = {}
@@ -130,7 +130,7 @@ def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, s
 
 
 def _laid_out(tensor: torch.Tensor, term: str, y: str) -> torch.Tensor:
-    """A tensor with its axes at their places among the output's, the others of size one."""
+    """Permute the axes of a tensor to the order of the output. Missing axes have size one."""
     lone = [axis for axis, letter in enumerate(term) if letter not in y]
     tensor = tensor.sum(lone) if lone else tensor
     kept = [letter for letter in term if letter in y]
@@ -142,7 +142,7 @@ def _laid_out(tensor: torch.Tensor, term: str, y: str) -> torch.Tensor:
 
 
 def _weighted(context: CallContext, x: torch.Tensor, w: torch.Tensor, letters: Letters) -> Read:
-    """A contraction with a constant: as a linear layer where it is one, else by einsum."""
+    """A contraction with a constant: a linear layer if possible, else an einsum."""
     alone = [axis for axis, letter in enumerate(letters.w) if letter not in letters.x + letters.y]
     if alone:
         w = w.sum(alone)
@@ -162,9 +162,9 @@ def _weighted(context: CallContext, x: torch.Tensor, w: torch.Tensor, letters: L
 
 
 def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:
-    """A sum weighted by gates: an average whose weights, none negative, the image itself decides.
+    """A sum weighted by gates: an average with nonnegative weights that depend on the image.
 
-    The gate is no operand: signals never reach it.
+    The gate is not an operand, because signals never reach it.
     """
     forward, adjoint, _ = products(letters, x.shape)
     summed = [size for letter, size in zip(letters.x, x.shape, strict=True) if letter not in letters.y]
@@ -187,14 +187,14 @@ Bilinear = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, bool]:
-    """A contraction and its transpose in the activation, and whether they take any number of images.
+    """Return a contraction, its transpose, and whether they accept any number of images.
 
-    Signals come with targets folded into the first axis of the output. Where that axis is kept and the partner does not
-    know it, they are more images. Else they are unfolded for the product.
+    The targets of a signal are folded into the first axis of the output. If the contraction keeps this axis and the
+    partner does not have it, the targets act as more images. Otherwise, they are unfolded for the product.
 
     Args:
-        letters: of the axes; none is repeated within a tensor.
-        shape: of the activation.
+        letters: letters of the axes. No letter is repeated within a tensor.
+        shape: shape of the activation.
     """
     xs, ws, y = letters.x, letters.w, letters.y
     apart = bool(xs) and y[:1] == xs[:1] and xs[0] not in ws
@@ -204,7 +204,7 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
     missing = [place + len(more) for place, letter in enumerate(xs) if letter not in linked]
 
     def unfolded(x: torch.Tensor, rest: Sequence[int]) -> torch.Tensor:
-        """The several whole tensors that lie in front of each other along the first axis."""
+        """Split the first axis into targets and the tensor's own first axis."""
         return x if apart else x.reshape(-1, *rest)
 
     def folded(x: torch.Tensor, dims: int) -> torch.Tensor:
@@ -218,9 +218,9 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
     def adjoint(q: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         own = dict(zip(ws, w.shape, strict=True))
         x = torch.einsum(down, unfolded(q, [{**own, **sizes}[letter] for letter in y]), w)
-        for axis in missing:  # of axes that are summed over and nothing else, every position gets the same
+        for axis in missing:  # along summed axes, every position receives the same signal
             x = x.unsqueeze(axis)
-        if missing:  # rules write into the result, so its entries need places of their own
+        if missing:  # rules write to the result, so its entries must not share memory
             x = x.expand(x.shape[0], *(shape[1:] if apart else shape)).contiguous()
         return folded(x, len(xs))
 
@@ -231,7 +231,7 @@ def products(letters: Letters, shape: torch.Size) -> tuple[Bilinear, Bilinear, b
 
 
 def _matmul_letters(left: int, right: int) -> tuple[str, str, str]:
-    """Letters of `matmul` for tensors of so many dimensions: `...ij,...jk->...ik`."""
+    """Return the letters of `matmul` for tensors with `left` and `right` dimensions: `...ij,...jk->...ik`."""
     batch = string.ascii_lowercase[: max(left, right, 2) - 2]
     a = batch[len(batch) - max(left - 2, 0) :] + ("J" if left == 1 else "IJ")
     b = batch[len(batch) - max(right - 2, 0) :] + ("J" if right == 1 else "JK")
@@ -240,14 +240,14 @@ def _matmul_letters(left: int, right: int) -> tuple[str, str, str]:
 
 @reads("matmul", "mm", "bmm", "mv", "dot", "vdot", "rmatmul", "linalg_matmul")
 def matrix_product(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
-    """Product of matrices, batches of them or vectors, constant or a gate on either side."""
+    """Product of matrices, batches of matrices or vectors. Either side can be a constant or a gate."""
     left, right = (other, input) if context.name == "rmatmul" else (input, other)
     return contraction(context, left, right, *_matmul_letters(left.dim(), right.dim()))
 
 
 @reads("inner")
 def inner(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
-    """Sums over the last axis of both."""
+    """`torch.inner`: a sum over the last axis of both tensors."""
     if not (input.dim() and other.dim()):
         return Parts(lambda: input * other)
     lower, upper = string.ascii_lowercase[: input.dim() - 1], string.ascii_uppercase[: other.dim() - 1]
@@ -266,7 +266,7 @@ def vecdot(context: CallContext, x: torch.Tensor, y: torch.Tensor, *, dim: int =
 
 @reads("tensordot")
 def tensordot(context: CallContext, a: torch.Tensor, b: torch.Tensor, dims: Any = 2, out: None = None) -> Read | Parts:
-    """Sums over pairs of axes."""
+    """`torch.tensordot`: sums over pairs of axes."""
     del out
     if isinstance(dims, torch.Tensor):
         dims = dims.tolist()
@@ -283,7 +283,7 @@ def tensordot(context: CallContext, a: torch.Tensor, b: torch.Tensor, dims: Any 
 
 @reads("outer", "ger")
 def outer(context: CallContext, input: torch.Tensor, vec2: torch.Tensor) -> Read | Parts:
-    """Every product of two entries: no sum."""
+    """Outer product."""
     return contraction(context, input, vec2, "i", "j", "ij")
 
 
@@ -291,7 +291,7 @@ def outer(context: CallContext, input: torch.Tensor, vec2: torch.Tensor) -> Read
 def bilinear(
     context: CallContext, input1: torch.Tensor, input2: torch.Tensor, weight: torch.Tensor, bias: Any = None
 ) -> Read | Parts:
-    """A bilinear form with one constant side, which makes the weights of a linear one."""
+    """A bilinear form with one constant input: a linear layer with the resulting weights."""
     if context.carries(weight) or context.carries(bias):
         context.refuse("its weights are computed from the images, so which of its inputs a winner chose is open.")
     if context.carries(input1) and context.carries(input2):
@@ -299,7 +299,7 @@ def bilinear(
     first = context.carries(input1)
     x, other = (input1, input2) if first else (input2, input1)
     rows = string.ascii_lowercase[: x.dim() - 1]
-    # One row of the constant side for all images is one weight for all of them.
+    # If the constant input is the same for all images, all images have the same weights.
     if all(stride == 0 or size == 1 for stride, size in zip(other.stride()[:-1], other.shape[:-1], strict=True)):
         other, shared = other[(0,) * len(rows)], ""
     else:
@@ -313,7 +313,7 @@ def bilinear(
 def added_product(
     context: CallContext, input: Any, first: torch.Tensor, second: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Read | Parts:
-    """`beta * bias + alpha * x w`: of a constant and a product, the product."""
+    """`beta * bias + alpha * x w`: all signal passes to the product, none to the constant."""
     if context.carries(input):
         if context.name == "addbmm":
             context.refuse("an activation is added to a sum over batches.", "Multiply and add separately.")
@@ -333,7 +333,7 @@ def added_product(
 
 @reads("linalg_multi_dot", "chain_matmul")
 def several_matrices(context: CallContext, tensors: Any, *rest: torch.Tensor) -> Read | Parts:
-    """A chain of matrices, of which one depends on the images."""
+    """A product of several matrices, one of which depends on the images."""
     del context
     chain: list[torch.Tensor] = [*tensors, *rest] if isinstance(tensors, (list, tuple)) else [tensors, *rest]
 

@@ -1,4 +1,4 @@
-"""The families of operations from one neuron to one neuron: functions, scaling, products with a gate."""
+"""The families of element-wise operations: functions, scaling, products with a gate."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Interval = Callable[[Bounds], Bounds]
 
 @dataclass(eq=False)
 class Activation(Operation):
-    """One neuron in, one neuron out, not falling: ReLU, sigmoid, softmax over logits, normalisation by neighbours.
+    """An increasing function with one input neuron per result: ReLU, sigmoid, softmax, local response normalisation.
 
     Attributes:
-        interval: its bounds.
-        gates: whether its results are gates, whatever goes in.
-        alone: whether each result depends on its own neuron alone.
-        sign: 1 if the results have the sign of what goes in, else 0.
-        linear: whether it is the identity, or adds a number to all neurons alike.
-        rectifies: whether its result is zero for a whole range of inputs: such a neuron is silent.
+        interval: maps the bounds of the input to the bounds of the result.
+        gates: whether the results are gates for any input.
+        alone: whether each result depends only on its own neuron.
+        sign: 1 if the results have the sign of the input, else 0.
+        linear: whether it is the identity, or adds the same number to all neurons.
+        rectifies: whether the result is zero for a range of inputs. Neurons with a result of zero are silent.
     """
 
     interval: Interval
@@ -50,11 +50,11 @@ class Activation(Operation):
     rectifies: bool = False
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """What comes out of a sigmoid or softmax; a gate stays one."""
+        """The results of a sigmoid or softmax, and of functions of a gate, are gates."""
         return self.gates or inputs[0].gate
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The function's values at the bounds of its argument."""
+        """Return the values of the function at the bounds of its argument."""
         return self.interval(inputs[0].bounds)
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
@@ -62,20 +62,20 @@ class Activation(Operation):
         return (inputs[0], self.sign) if self.alone else (None, 0)
 
     def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:
-        """Padding stays padding."""
+        """Padding remains padding."""
         return inputs[0].valid
 
 
 @dataclass(eq=False)
 class Scaled(Operation):
-    """One neuron in, one neuron out, times a factor, plus a constant: batch normalisation, scaling, shifting, negation.
+    """An element-wise product with a factor, plus a constant: batch normalisation, scaling, shifting, negation.
 
     Attributes:
-        factor: broadcastable to the output; only its sign matters to signals. A number, or a tensor.
-        shape: of the input; signals are summed over the dimensions that the output repeats.
-        exact: gives the factor and the constant themselves, if these are constants; each a number or a tensor.
-        shifts: whether a constant is added, so that zero does not stay zero.
-        statistic: whether the neurons are also divided by a statistic of several of them, which is never negative.
+        factor: number or tensor that broadcasts to the output. Only its sign affects signals.
+        shape: shape of the input. Signals are summed over the dimensions that the output repeats.
+        exact: returns the factor and the added constant, each a number or a tensor; `None` if they are not constant.
+        shifts: whether a constant is added, so that zero is not mapped to zero.
+        statistic: whether the neurons are also divided by a nonnegative statistic of several neurons.
     """
 
     factor: torch.Tensor | float
@@ -85,7 +85,7 @@ class Scaled(Operation):
     statistic: bool = False
 
     def multiplied(self, dims: int) -> frozenset[int]:
-        """Those of a product with a tensor; a normalisation's scale belongs to its neurons."""
+        """The axes of a product with a tensor. The scale of a normalisation does not count."""
         if not isinstance(self.factor, torch.Tensor) or self.shifts or self.statistic:
             return frozenset()
         shape = self.factor.shape
@@ -93,12 +93,12 @@ class Scaled(Operation):
 
     @property
     def gain(self) -> Callable[[], Limit] | None:
-        """Gives what the input is multiplied by; `None` where that depends on the images."""
+        """Return a function that returns the factor of the input; `None` if the factor depends on the images."""
         exact = self.exact
         return None if exact is None or self.statistic else lambda: exact()[0]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """Constants leave a gate what it is."""
+        """A gate times a constant is a gate."""
         return inputs[0].gate
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
@@ -111,7 +111,7 @@ class Scaled(Operation):
         return scaled_by_statistic(bounds) if self.statistic else bounds
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
-        """Its input, unless a statistic takes part."""
+        """The input, unless the operation divides by a statistic."""
         if self.statistic or self.exact is None:
             return None, 0
         if self.shifts:
@@ -122,24 +122,24 @@ class Scaled(Operation):
 
 @dataclass(eq=False)
 class Inverse(Scaled):
-    """`-factor / x`, or `-factor / sqrt(x)`, of neurons above zero: what raises the result lowers the neuron.
+    """`-factor / x` or `-factor / sqrt(x)` for positive neurons. A raised result means a lowered neuron.
 
     Attributes:
-        root: whether it is the root that is inverted.
+        root: whether the operation inverts the square root.
     """
 
     root: bool = False
 
     def of(self, bounds: Bounds) -> Bounds:
-        """Bounds of the results for inputs within bounds that are not negative."""
+        """Return the bounds of the results for nonnegative bounds of the inputs."""
         return affine(inverse(rising(bounds, torch.sqrt) if self.root else bounds), -self.factor, 0.0)
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """It has one sign, so it can decide how much of something passes."""
+        """The results are gates, because they all have the same sign."""
         return self.bounds(inputs).one_sign
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The inverse of the input's."""
+        """Return the inverse of the bounds of the input."""
         return self.of(inputs[0].bounds)
 
     def multiplied(self, dims: int) -> frozenset[int]:  # noqa: ARG002
@@ -147,22 +147,22 @@ class Inverse(Scaled):
         return frozenset()
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
-        """Its input; the sign is that of the numerator."""
+        """The input, with the sign of the numerator."""
         return inputs[0], -self.factor if isinstance(self.factor, torch.Tensor) else 1 if self.factor < 0 else -1
 
 
 @dataclass(eq=False)
 class Magnitude(Operation):
-    """`|x|`: where the neuron is below zero, what raises the result lowers the neuron.
+    """`|x|`. For neurons below zero, a raised result means a lowered neuron.
 
     Attributes:
-        input: activations.
+        input: activations of the input.
     """
 
     input: torch.Tensor
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Never negative."""
+        """The results are nonnegative."""
         return magnitude(inputs[0].bounds)
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
@@ -172,16 +172,16 @@ class Magnitude(Operation):
 
 @dataclass(eq=False)
 class Gated(Operation):
-    """A product, or quotient, of which one operand takes the signal: the other decides how much of it passes.
+    """A product or quotient in which one operand receives all signal. The other operand acts as a gate.
 
-    The other is a gate, a statistic that is divided by, or, in a product of two functions of one neuron
-    (`x * sigmoid(x)`), the one that does not have the neuron's sign.
+    The other operand is a gate, or a statistic in a division. In a product of two functions of one neuron
+    (`x * sigmoid(x)`), it is the function that does not have the sign of the neuron.
 
     Attributes:
-        place: of the gated operand among the two.
-        factor: the other; only its sign matters.
-        shape: of the gated operand.
-        divides: whether the other is divided by.
+        place: index of the gated operand, 0 or 1.
+        factor: the other operand. Only its sign affects signals.
+        shape: shape of the gated operand.
+        divides: whether the operation divides by the other operand.
     """
 
     place: int
@@ -195,11 +195,11 @@ class Gated(Operation):
         return frozenset({1 - self.place})
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """A product of gates is one, and so is a gate over a statistic."""
+        """A product of gates is a gate, and so is a gate divided by a statistic."""
         return inputs[self.place].gate and (self.divides or inputs[1 - self.place].gate)
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Those of the product; of functions of one neuron that can have both signs as of a smooth rectifier."""
+        """Return the bounds of the product. For functions of one neuron, use the bounds of a smooth rectifier."""
         kept, other = inputs[self.place].bounds, inputs[1 - self.place].bounds
         if self.divides:
             return times(kept, inverse(other))
@@ -218,12 +218,12 @@ class Gated(Operation):
 
 @dataclass(eq=False)
 class Product(Operation):
-    """A product of two activations, of which it is open which one a winner chose.
+    """A product of two activations. The method does not define which factor a winner selects.
 
     Attributes:
-        factors: the two, whose signs matter.
-        where: what to call it in messages.
-        gates: whether both are gates; else neither is.
+        factors: the two activations. Only their signs affect signals.
+        where: name of the operation for messages.
+        gates: whether both factors are gates; otherwise neither is.
     """
 
     factors: tuple[torch.Tensor, torch.Tensor]
@@ -231,17 +231,17 @@ class Product(Operation):
     gates: bool
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """A product of gates is one."""
+        """A product of gates is a gate."""
         return all(value.gate for value in inputs)
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Those of the product; of two functions of one neuron that have its sign zero at least."""
+        """Return the bounds of the product. It is nonnegative for two functions with the sign of one neuron."""
         found, bounds = shared_source(*inputs), times(inputs[0].bounds, inputs[1].bounds)
         if found is None or found[1] * found[2] == 0:
             return bounds
         return maximum([bounds, ZERO]) if found[1] == found[2] else minimum([bounds, ZERO])
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
-        """What both are functions of; the product does not have its sign."""
+        """The value that both factors are functions of. The product does not have its sign."""
         found = shared_source(*inputs)
         return (None if found is None else found[0]), 0

@@ -1,7 +1,7 @@
-"""The families of operations a rule can be written for, each with just the numbers a sweep needs.
+"""The families of operations. A rule applies to a family, and each family stores only the data that a sweep needs.
 
-A family says what was computed; how signals pass through it is the business of a rule set (`rules/`).
-Signals have two dimensions more than activations, in front: polarity (raised, and lowered where needed) and target.
+A family describes the computation of an operation. A rule set (`rules/`) defines how signals pass through it. Signals
+have two dimensions before those of the activation: polarity (raised, and lowered if needed) and target.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ LEAD = 2
 
 @dataclass(eq=False)
 class Operation:
-    """What one recorded call computed.
+    """The operation of one recorded call.
 
     Attributes:
-        scale: image pixels per output step over those per input step, by spatial dimension; `None` if it has no
-            fixed ratio (then the ratio of the sizes is taken).
-        axes: where the output's axes come from; `None` for operations from neuron to neuron.
-        over: axes of the input along which a result depends on other neurons, of an operation from neuron to neuron.
-        laid: from the operands' layouts (`None` for constants) and the results' shapes to the results' layouts, where
-            `axes` cannot say it.
+        scale: ratio of image pixels per output step to image pixels per input step, by spatial dimension; `None` uses
+            the ratio of the sizes.
+        axes: relation of the output's axes to the input's axes; `None` for element-wise operations.
+        over: for an element-wise operation, the input axes along which a result also depends on other neurons.
+        laid: maps the layouts of the operands (`None` for constants) and the shapes of the results to the layouts of
+            the results, if `axes` cannot express the relation.
     """
 
     scale: tuple[float, ...] | None
@@ -62,14 +62,14 @@ class Operation:
     )
 
     def layouts(self, inputs: Sequence[Value], shapes: Sequence[torch.Size]) -> Sequence[Layout]:
-        """What the axes of the results are.
+        """Return the layouts of the results.
 
         Args:
-            inputs: the operands; those that depend on the images have layouts.
-            shapes: of the results.
+            inputs: values of the operands. Operands that depend on the images have layouts.
+            shapes: shapes of the results.
 
         Raises:
-            MixedImagesError: an image's part of a result depends on other images.
+            MixedImagesError: the result of one image depends on other images.
         """
         if self.laid is not None:
             return self.laid([value.layout for value in inputs], shapes)
@@ -86,16 +86,16 @@ class Operation:
 
     @property
     def weighted(self) -> bool:
-        """Whether it applies learned weights; such operations count for residual branches and for contrast."""
+        """Whether the operation has learned weights. Weighted operations count for residual branches and contrast."""
         return False
 
     def multiplied(self, dims: int) -> frozenset[int]:  # noqa: ARG002
-        """Axes of an output of so many dimensions along which it multiplies by a constant of several positions."""
+        """Return the axes of a `dims`-dimensional output along which it multiplies by a constant of size above one."""
         return frozenset()
 
     @property
     def silent(self) -> frozenset[int]:
-        """Operands that take part without ever winning: gates."""
+        """Return the indices of the operands that never receive a signal: gates."""
         return NONE
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
@@ -103,30 +103,30 @@ class Operation:
         return False
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:  # noqa: ARG002 - the family decides
-        """The interval the output's activations lie in."""
+        """Return the interval that contains the activations of the output."""
         return UNBOUNDED
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:  # noqa: ARG002
-        """The value the output is a function of, neuron by neuron, and its sign (as `Value` has them)."""
+        """Return the value that the output is an element-wise function of, and the sign (as in `Value`)."""
         return None, 0
 
     def valid(self, inputs: Sequence[Value]) -> torch.Tensor | None:  # noqa: ARG002
-        """False where the output holds padding."""
+        """Return a mask that is false where the output contains padding; `None` without padding."""
         return None
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Which inputs an output looks at, in each of two spatial dimensions.
+    """The receptive field of an output, in each of two spatial dimensions.
 
-    Output `o` looks at inputs `o * stride - before + k * dilation`, `0 <= k < kernel`, as far as they are on the map.
+    Output `o` depends on the inputs `o * stride - before + k * dilation`, `0 <= k < kernel`, inside the map.
 
     Attributes:
-        kernel: how many.
-        stride: steps of the input for one of the output.
+        kernel: number of inputs.
+        stride: input steps per output step.
         before: padding before the first input.
-        dilation: steps of the input between two of them.
-        groups: of channels.
+        dilation: input steps between two inputs.
+        groups: number of channel groups.
     """
 
     kernel: tuple[int, ...]
@@ -138,18 +138,18 @@ class Reach:
 
 @dataclass(frozen=True)
 class Noise:
-    """Where a product's algorithm cancels (fast convolutions), so that zeros come out as small numbers.
+    """Rounding noise of fast convolutions: their algorithms subtract, so that zeros become small numbers.
 
     Attributes:
-        groups: of channels.
-        transposed: whether it is a transposed convolution.
+        groups: number of channel groups.
+        transposed: whether the operation is a transposed convolution.
     """
 
     groups: int
     transposed: bool = False
 
     def sums(self, weight: torch.Tensor) -> torch.Tensor:
-        """The sum of the weights of each output channel."""
+        """Return the sum of the weights of each output channel."""
         if self.transposed:
             return weight.reshape(self.groups, -1, weight.shape[1], weight[0, 0].numel()).sum((1, 3)).flatten()
         return weight.flatten(1).sum(1)
@@ -160,20 +160,21 @@ class Affine(Operation):
     """`y = W x + b` with learned `W`: convolution, transposed convolution, linear, product with a constant matrix.
 
     Attributes:
-        input: activations `x`, images first.
-        weight: `W` in the operation's own layout.
-        forward: `(x, w) -> w x`, without bias, images first.
-        adjoint: `(q, w) -> w^T q`, likewise.
-        turned: for those whose transposed product takes the weights in another layout: how to lay them out, and the
-            product with them.
-        reach: of a convolution over two dimensions.
-        noise: of a convolution with kernels larger than one position; `None` where zeros come out as zeros.
-        apart: whether the first axis is kept and all its positions have the same weights, so that `forward` and
-            `adjoint` take any number of them. If not, they take several whole inputs or outputs in front of each
-            other along that axis.
+        input: activations `x`, with the images on the first axis.
+        weight: `W` in the layout of the operation.
+        forward: `(x, w) -> w x` without bias, with the images on the first axis.
+        adjoint: `(q, w) -> w^T q`, with the images on the first axis.
+        turned: if a faster transposed product uses another layout of the weights: the function that converts the
+            weights, and the product with the converted weights.
+        reach: receptive field of a two-dimensional convolution.
+        noise: noise of a convolution with kernels larger than one position; `None` if zeros are exact.
+        apart: whether the first axis is kept and all its positions have the same weights. `forward` and `adjoint` then
+            accept any number of them. Otherwise, they accept several whole inputs or outputs, concatenated along this
+            axis.
         matrix: whether `forward` is `x @ w.T`.
-        rows: lays out `weight` with what each output adds up along the last axis, the others as the output's.
-        shift: the bias, as it is added to the output; zero if there is none.
+        rows: reshapes `weight` so that the last axis contains the weights of one output. The other axes are those of
+            the output.
+        shift: returns the bias in a shape that broadcasts to the output, or zero.
     """
 
     input: torch.Tensor
@@ -192,11 +193,11 @@ class Affine(Operation):
 
     @property
     def weighted(self) -> bool:
-        """It does."""
+        """The operation has learned weights."""
         return True
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Of channels whose weights all have one sign, as of any factor of that sign; others have none."""
+        """Return the bounds. Only channels with weights of one sign have bounds."""
         bounds = inputs[0].bounds
         if self.rows is None or bounds is UNBOUNDED:
             return UNBOUNDED
@@ -210,7 +211,7 @@ class Affine(Operation):
         def combined(limit: Limit, unknown: float) -> Limit:
             if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
                 return limit
-            # Weights of zero times infinity are no number.
+            # A weight of zero times infinity is NaN.
             wide = spread(limit, inputs[0].shape, valid).to(weight)
             wide = wide if self.apart else wide.expand(inputs[0].shape)
             return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
@@ -222,20 +223,20 @@ class Affine(Operation):
 
 @dataclass(eq=False)
 class Average(Operation):
-    """A linear operation with fixed non-negative weights: average pooling of every kind, mean, sum.
+    """A linear operation with fixed nonnegative weights: average pooling, mean, sum.
 
     Attributes:
-        input: activations, images first.
+        input: activations, with the images on the first axis.
         forward: the operation.
-        adjoint: its transpose; images first, any number of them.
-        weights: what the weights of each output add up to; `None` where outputs differ in that, since their windows
-            reach into padding.
-        mean: whether they add up to one at most.
-        reach: of average pooling over two dimensions.
+        adjoint: its transpose, for any number of images on the first axis.
+        weights: sum of the weights of each output; `None` if it differs between outputs, because windows contain
+            padding.
+        mean: whether the sum of the weights is at most one.
+        reach: receptive field of two-dimensional average pooling.
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
-        learned: whether it sums products with a constant of several positions along what is summed.
-        centres: axes whose mean it is, each kept with one position: its input less its result is centred there.
+        learned: whether the input was multiplied by a constant that varies along the summed axes.
+        centres: axes of a mean that keeps them with size one. The input minus the result is centred along them.
     """
 
     input: torch.Tensor
@@ -251,15 +252,15 @@ class Average(Operation):
 
     @property
     def weighted(self) -> bool:
-        """Where a constant was multiplied in along what is summed: that is a contraction written out."""
+        """A sum of products with a constant is a contraction, and therefore weighted."""
         return self.learned
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """The mean of gates lies between zero and one as they do; a sum does not."""
+        """A mean of gates lies between zero and one, so that it is a gate. A sum of gates is not a gate."""
         return self.mean and inputs[0].gate
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Those of the inputs, added up with the operation's weights; padding adds zeros."""
+        """Return the weighted sums of the bounds of the inputs. Padding counts as zero."""
         (value,) = inputs
         bounds, valid = value.bounds, value.valid
         if bounds is UNBOUNDED or bounds is NONNEGATIVE:
@@ -271,72 +272,72 @@ class Average(Operation):
         def combined(limit: Limit, unknown: float) -> Limit:
             if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
                 return limit
-            # Weights of zero times infinity are no number.
+            # A weight of zero times infinity is NaN.
             return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
 
         above = bounds.above
-        if isinstance(above, torch.Tensor):  # where all of a window are
+        if isinstance(above, torch.Tensor):  # true where it is true for the whole window
             above = torch.as_tensor(combined((~above).double(), 0.0)) == 0
         return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(above)
 
 
 @dataclass(eq=False)
 class GatedAverage(Average):
-    """A sum weighted by gates, which the images decide: attention, and every contraction with a gate.
+    """A sum weighted by gates, which depend on the images: attention, and every contraction with a gate.
 
     Attributes:
         factor: bounds of the gates.
-        count: how many neurons each output adds up.
+        count: number of neurons in each sum.
     """
 
     factor: Bounds = field(kw_only=True)
     count: int = field(kw_only=True)
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
-        """A sum is no gate."""
+        """A sum is not a gate."""
         return False
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """Those of the products, as often as they are added."""
+        """Return the bounds of the products, times the number of terms."""
         return affine(times(inputs[0].bounds, self.factor), float(self.count), 0.0)
 
 
 @dataclass(eq=False)
 class PowerAverage(Average):
-    """The p-norm of windows of neurons that are never negative: the root of the sum of their powers.
+    """The p-norm of windows of nonnegative neurons: the p-th root of the sum of their p-th powers.
 
     Attributes:
-        input: the neurons' powers, which their shares are proportional to.
-        root: which power.
-        count: neurons in a window.
+        input: powers of the neurons. The shares of the neurons are proportional to them.
+        root: the exponent p.
+        count: number of neurons in a window.
     """
 
     root: float = field(kw_only=True)
     count: int = field(kw_only=True)
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
-        """A norm is no gate."""
+        """A norm is not a gate."""
         return False
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The same norm of the bounds."""
+        """Return the norm of the bounds."""
         powers = Value(-1, inputs[0].kind, inputs[0].shape, rising(inputs[0].bounds, lambda x: x.pow(self.root)))
         return rising(super().bounds([powers]), lambda x: (x * self.count).pow(1 / self.root))
 
 
 @dataclass(eq=False)
 class Winner(Operation):
-    """A maximum that one input wins: max pooling, max over a dimension.
+    """A maximum with one winner among its inputs: max pooling, max over a dimension.
 
     Attributes:
         input: activations.
-        dims: the range `(start, stop)` of input dimensions the winners were chosen from.
-        indices: gives the winners' positions in those dimensions, flattened; shaped like the input with the range
-            replaced by one dimension for the outputs.
-        maximum: gives the maxima of a tensor shaped like the input, shaped like the output.
-        run: does the call, if the winners come with it: maxima and positions.
-        both: whether the call returns the positions too.
-        reach: of max pooling over two dimensions.
+        dims: range `(start, stop)` of the input dimensions that the maximum is over.
+        indices: returns the flat positions of the winners in these dimensions. The result has the shape of the input,
+            with the range replaced by one dimension for the outputs.
+        maximum: maps a tensor with the shape of the input to its maxima, with the shape of the output.
+        run: runs the call and returns maxima and positions, if the call can return both.
+        both: whether the recorded call also returns the positions.
+        reach: receptive field of two-dimensional max pooling.
     """
 
     input: torch.Tensor
@@ -349,7 +350,7 @@ class Winner(Operation):
     _places: torch.Tensor | None = None
 
     def perform(self, call: Callable[[], Any]) -> Any:
-        """Do the recorded call, and keep what it says about the winners."""
+        """Run the recorded call and store the positions of the winners."""
         if self.run is None:
             return call()
         maxima, places = self.run()
@@ -357,15 +358,15 @@ class Winner(Operation):
         return (maxima, places) if self.both else maxima
 
     def winners(self) -> torch.Tensor:
-        """The winners' positions, as `indices` gives them for the input."""
+        """Return the positions of the winners, as `indices` returns them for the input."""
         return self.indices(self.input) if self._places is None else self._places
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """The largest of several gates is a gate."""
+        """The maximum of several gates is a gate."""
         return inputs[0].gate
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The largest lower and the largest upper limit among the inputs an output looks at."""
+        """Return the largest lower limit and the largest upper limit in each receptive field."""
         return _maximum_of(inputs[0], self.maximum)
 
 
@@ -373,7 +374,7 @@ def _maximum_of(value: Value, function: Callable[[torch.Tensor], torch.Tensor]) 
     bounds = value.bounds
     if any(isinstance(limit, torch.Tensor) for limit in bounds):
         bounds = mapped(bounds, lambda limit: compact(function(spread(limit, value.shape))))
-    # Padding with zeros can win, and be the only one in its window.
+    # Zero padding can be the winner, or the only input in its window.
     return bounds if value.valid is None else hull([bounds, ZERO])
 
 
@@ -382,15 +383,15 @@ class Sum(Operation):
     """A sum of branches: residual connections.
 
     Attributes:
-        terms: the summands' activations.
-        signs: +1 or -1 for each.
+        terms: activations of the terms.
+        signs: +1 or -1 for each term.
     """
 
     terms: tuple[torch.Tensor, ...]
     signs: tuple[int, ...]
 
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
-        """The sum of the terms' bounds."""
+        """Return the sum of the bounds of the terms."""
         if all(value.bounds is NONNEGATIVE for value in inputs) and min(self.signs) > 0:
             return NONNEGATIVE
         return added(
@@ -401,7 +402,7 @@ class Sum(Operation):
         )
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
-        """What all terms are functions of."""
+        """The value that all terms are functions of."""
         value, sign = inputs[0], self.signs[0]
         for other, other_sign in zip(inputs[1:], self.signs[1:], strict=True):
             found = shared_source(value, other)

@@ -1,4 +1,4 @@
-"""Readers for linear operations with weights of their own, none negative: grid sampling, fold, running sums."""
+"""Readers for linear operations with fixed nonnegative weights: grid sampling, fold, cumulative sums."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def linear_map(
     mean: bool = False,
     apart: bool = True,
 ) -> Read:
-    """A linear operation whose transpose is its derivative's.
+    """Read a linear operation. Its transpose is computed by automatic differentiation.
 
     Args:
         input: activations.
-        forward: the operation, on one tensor like the input; where it is `apart`, of any number of images.
-        axes: of the output.
-        mean: whether an output's weights sum to at most one.
-        apart: whether it treats all positions of the first axis alike and keeps them.
+        forward: the operation on a tensor with the shape of the input. With `apart`, the number of images can differ.
+        axes: relation of the output's axes to the input's axes.
+        mean: whether the weights of an output sum to at most one.
+        apart: whether the operation keeps the first axis and treats all its positions alike.
     """
     if apart:
         return Average(None, input, forward, transpose_of(forward, input), None, mean, axes=axes), (input,)
@@ -58,7 +58,7 @@ def grid_sampling(
     context: CallContext, input: torch.Tensor, grid: torch.Tensor, mode: Any = "bilinear", padding_mode: Any = "zeros",
     align_corners: bool | None = None,
 ) -> Read:  # fmt: skip
-    """Interpolation at the places of a grid, constant or of the images: the grid steers and carries no signal."""
+    """Interpolation at the positions of a grid. The grid can depend on the images, but receives no signal."""
     if not context.carries(input):
         context.refuse("it samples constants at places that depend on the images.")
     modes = {0: "bilinear", 1: "nearest", 2: "bicubic"}
@@ -76,7 +76,7 @@ def grid_sampling(
 
 @reads("fold")
 def fold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Windows put back where they came from: those that overlap add up."""
+    """`fold`: overlapping windows are summed into a map."""
     del context
 
     def forward(x: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ def fold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -
 
 @reads("cumsum")
 def running_sum(context: CallContext, input: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Read:
-    """Sums of all neurons up to each along a dimension."""
+    """Cumulative sum along a dimension."""
     del context, dtype
     axis = dim % max(input.dim(), 1)
     return linear_map(input, lambda x: x.cumsum(axis), along(input, axis, 1.0), apart=axis > 0)

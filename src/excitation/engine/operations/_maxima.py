@@ -1,7 +1,8 @@
 """Readers for every maximum over a set: over dimensions or between tensors, minima, sorting, the k largest, medians.
 
-Each output is one of the neurons it was chosen from, so its signal goes there. Of equals the first wins, in the order
-of the dimension or of the arguments, as in max pooling, so that all ways to write a maximum give the same map.
+Each output is one of the candidate neurons, and its signal passes to this neuron. If several neurons are equal, the
+first one in the order of the dimension or of the arguments is the winner, as in max pooling. All implementations of a
+maximum therefore give the same map.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Indices = Callable[[torch.Tensor], torch.Tensor]
 
 
 def _together(x: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
-    """The tensor with some dimensions moved to the end, as one."""
+    """Move some dimensions of a tensor to the end and flatten them."""
     rest = [d for d in range(x.dim()) if d not in dims]
     return x.permute(*rest, *dims).reshape([x.shape[d] for d in rest] + [-1])
 
@@ -31,7 +32,7 @@ def _together(x: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
 def _over(
     input: torch.Tensor, dims: Sequence[int], keepdim: bool, *kinds: tuple[Indices, Callable[..., torch.Tensor]]
 ) -> Read:
-    """Reductions that choose one neuron of all in some dimensions: how each is found, and what it does to bounds."""
+    """Return a reduction that selects one neuron. Each kind gives the index function and the function of the bounds."""
 
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         set_ = _together(input, dims)
@@ -56,7 +57,7 @@ def _first_smallest(x: torch.Tensor) -> torch.Tensor:
 
 
 def _first(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """The first place in the last dimension that holds a value."""
+    """Return the first index in the last dimension with the given value."""
     return (x == value).to(torch.uint8).argmax(-1, keepdim=True)
 
 
@@ -68,9 +69,9 @@ SMALLEST = _first_smallest, torch.amin
 def extremum(
     context: CallContext, input: torch.Tensor, dim: Any = None, keepdim: bool = False, other: Any = None
 ) -> Read | Parts:
-    """The largest or smallest over dimensions, over everything, or of two tensors.
+    """Maximum or minimum over dimensions, over all dimensions, or of two tensors.
 
-    Of equals the first wins, also where PyTorch's derivative of `amax` divides between them.
+    The first of equal neurons is the winner. In contrast, PyTorch's derivative of `amax` divides the gradient.
     """
     second = dim if isinstance(dim, torch.Tensor) else other
     if second is not None:
@@ -82,14 +83,14 @@ def extremum(
 def smallest_and_largest(
     context: CallContext, input: torch.Tensor, *, dim: int | None = None, keepdim: bool = False
 ) -> Read:
-    """Both at once."""
+    """`torch.aminmax`: minimum and maximum."""
     del context
     return _over(input, reduced_dims(input, dim), keepdim, SMALLEST, LARGEST)
 
 
 @reads("maximum", "fmax", "minimum", "fmin")
 def larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read | Parts:
-    """Of two tensors, neuron by neuron; beside a constant it is a rectifier with a threshold for each neuron."""
+    """Element-wise maximum or minimum of two tensors. With a constant, it is a rectifier with given thresholds."""
     most = context.name in {"max", "maximum", "fmax"}
     carrying = [context.carries(tensor) for tensor in (input, other)]
     if not all(carrying):
@@ -97,7 +98,7 @@ def larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Re
         return _limited(x, limit, most=most)
 
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        # The second is taken where it is beyond the first, or the first is no number.
+        # The second is selected where it is beyond the first, or where the first is NaN.
         first_wins = (input >= other if most else input <= other) | other.isnan()
         return [torch.where(first_wins, numbers[0], numbers[1])]
 
@@ -126,7 +127,7 @@ def _ordered(
     input: torch.Tensor, dim: int, indices: Callable[[torch.Tensor], torch.Tensor],
     values: Callable[[torch.Tensor], torch.Tensor], axis: AxisSource | None,
 ) -> Read:  # fmt: skip
-    """Neurons along one dimension in an order of their own."""
+    """Return an operation that sorts the neurons along one dimension."""
     d = dim % max(input.dim(), 1)
 
     def take(numbers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -147,14 +148,14 @@ def _ordered(
 def largest_few(
     context: CallContext, input: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> Read:  # fmt: skip
-    """The k largest along a dimension."""
+    """`torch.topk`: the k largest or smallest neurons along a dimension."""
     del context
 
     def run(x: torch.Tensor) -> Any:
         return x.topk(k, dim, largest, sorted)
 
     def indices(x: torch.Tensor) -> torch.Tensor:
-        # In no order, only the call itself knows which is where; in order, the first of equals comes first.
+        # Without sorting, only the call determines the order. With sorting, the first of equal neurons comes first.
         if not sorted:
             return run(x).indices  # type: ignore[no-any-return]
         return torch.sort(x, stable=True, dim=dim, descending=largest).indices.narrow(dim, 0, k)
@@ -166,7 +167,7 @@ def largest_few(
 def sorting(
     context: CallContext, input: torch.Tensor, dim: Any = -1, descending: bool = False, *, stable: bool | None = None
 ) -> Read:
-    """All neurons along a dimension by value, equals in their order."""
+    """Stable sort along a dimension."""
     del stable
     along = 0 if context.name == "msort" else dim
 
@@ -178,7 +179,7 @@ def sorting(
 
 @reads("kthvalue")
 def kth_smallest(context: CallContext, input: torch.Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Read:
-    """The k-th smallest along a dimension."""
+    """`torch.kthvalue`: the k-th smallest neuron along a dimension."""
     del context
     return _over(
         input,
@@ -193,7 +194,7 @@ def kth_smallest(context: CallContext, input: torch.Tensor, k: int, dim: int = -
 
 @reads("median", "nanmedian")
 def median(context: CallContext, input: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
-    """The middle one; of an even number PyTorch takes the lower of the two in the middle."""
+    """Median. For an even number of neurons, PyTorch returns the lower of the two middle ones."""
     run = torch.median if context.name == "median" else torch.nanmedian
 
     def bound(x: torch.Tensor, dims: Sequence[int], *, keepdim: bool) -> torch.Tensor:
@@ -206,14 +207,14 @@ def median(context: CallContext, input: torch.Tensor, dim: int | None = None, ke
 
 @reads("cummax", "cummin")
 def running_extremum(context: CallContext, input: torch.Tensor, dim: int) -> Read:
-    """The largest or smallest so far along a dimension."""
+    """Cumulative maximum or minimum along a dimension."""
     run = torch.cummax if context.name == "cummax" else torch.cummin
     return _ordered(input, dim, lambda x: run(x, dim).indices, lambda x: run(x, dim).values, Resampled(dim, 1.0))
 
 
 @reads("logsumexp", "special_logsumexp")
 def soft_maximum(context: CallContext, input: torch.Tensor, dim: Any = None, keepdim: bool = False) -> Read:
-    """A soft maximum: each input wins with its softmax weight, which is also its part in the derivative."""
+    """`logsumexp`. The probability of each input is its softmax weight, which is also its derivative."""
     del context
     dims = reduced_dims(input, dim)
 
@@ -238,7 +239,7 @@ def soft_maximum(context: CallContext, input: torch.Tensor, dim: Any = None, kee
 
 @reads("logaddexp")
 def soft_larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Parts:
-    """The same of two tensors."""
+    """`logaddexp`: the logsumexp of two tensors."""
     del context
     shape = common_shape(input.shape, other.shape)
     return Parts(lambda: torch.stack([input.expand(shape), other.expand(shape)]).logsumexp(0))

@@ -1,4 +1,4 @@
-"""The family of operations that move neurons about without changing them."""
+"""The family of operations that rearrange neurons without changing their values."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ._families import Operation
 
 @dataclass(eq=False)
 class Arrangement(Operation):
-    """Moves neurons about without changing them: concatenation, slicing, reshaping, padding, casting.
+    """Rearranges neurons without changing their values: concatenation, slicing, reshaping, padding, casting.
 
     Attributes:
-        apply: does the same to other tensors of the operands' shapes; a tuple of results.
-        adjoint: from the outputs' signals (`None` where nothing arrived) to the operands'.
-        made: positions the operation fills itself (padding) are false in its `valid`.
-        pointwise: whether `apply` takes any number of images of any size, treating all positions alike.
-        factor: bounds of a gate of the operation's own that the neurons are multiplied by on their way (GLU).
+        apply: the operation on other tensors with the shapes of the operands. It returns a tuple of results.
+        adjoint: maps the signals of the outputs (`None` for no signal) to the signals of the operands.
+        made: whether the operation fills positions with padding. These positions are false in the masks of `valids`.
+        pointwise: whether `apply` treats all positions alike, so that it accepts any number of images of any size.
+        factor: bounds of a gate that multiplies the neurons (GLU); `None` without a gate.
     """
 
     apply: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
@@ -31,11 +31,11 @@ class Arrangement(Operation):
     factor: Bounds | None = None
 
     def gate(self, inputs: Sequence[Value]) -> bool:
-        """A rearranged gate is one."""
+        """A rearranged gate is a gate."""
         return all(value.gate for value in inputs)
 
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
-        """Bounds of all outputs."""
+        """Return the bounds of all outputs."""
         first = inputs[0].bounds
         if all(value.bounds is first for value in inputs) and not any(
             isinstance(limit, torch.Tensor) for limit in first
@@ -74,7 +74,7 @@ class Arrangement(Operation):
         return [compact(limit) for limit in self.apply([limit.to(device) for limit in wide])]
 
     def valids(self, inputs: Sequence[Value]) -> tuple[torch.Tensor, ...] | None:
-        """Masks of all outputs; `None` if every position holds a neuron."""
+        """Return the masks of all outputs; `None` if every position contains a neuron."""
         if not self.made and all(value.valid is None for value in inputs):
             return None
         yes = torch.ones((), dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Readers for pooling: averages with their own weights, maxima with a winner."""
+"""Readers for pooling: averages with fixed weights, and maxima."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._readers import CallContext, Number, Read, pair, reads, reduced_axes, redu
 
 
 def transpose_of(forward: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> Callable[[Any], torch.Tensor]:
-    """The transpose of a linear operation that treats images alike, for any number of images."""
+    """Return the transpose of a linear operation that treats all images alike, for any number of images."""
     shape = like.shape[1:]
 
     def adjoint(q: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ def _average(
 
 
 def _pooled(context: CallContext, input: torch.Tensor, space: int, steps: Sequence[float] | None) -> Axes:
-    """Space is seen through windows; all axes before it stay."""
+    """Return the axes: the last `space` axes are resampled, and all axes before them are kept."""
     layout = context.value(input).layout
     if layout is not None and input.dim() == space + 2:
         claim_space(layout, space)
@@ -61,7 +61,7 @@ def _pooled(context: CallContext, input: torch.Tensor, space: int, steps: Sequen
 
 
 def _reach(input: torch.Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Reach | None:
-    """What pooling over two dimensions looks at; `None` for other pooling."""
+    """Return the receptive field of two-dimensional pooling; `None` for other pooling."""
     if input.dim() != 4:
         return None
     return Reach(pair(kernel, 2), pair(stride, 2), pair(padding, 2), pair(dilation, 2))
@@ -78,7 +78,7 @@ def average_pooling(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Read:
-    """Average pooling; its divisors cancel in Eq. 4, so every way to count padding gives the same signal."""
+    """Average pooling. The divisors cancel in Eq. 4, so that the signal does not depend on how padding is counted."""
     n = _space(context.name)
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[n]
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
@@ -103,7 +103,7 @@ def power_pooling(
     context: CallContext, input: torch.Tensor, norm_type: Number, kernel_size: Any, stride: Any = None,
     ceil_mode: bool = False,
 ) -> Read:  # fmt: skip
-    """The p-norm of each window: inputs share by their p-th powers, as if these were averaged and the root taken."""
+    """The p-norm of each window. The shares of the inputs are proportional to their p-th powers."""
     n, p = _space(context.name), float(norm_type)
     value = context.value(input)
     if not 0 < p < math.inf or not value.nonnegative:
@@ -115,7 +115,7 @@ def power_pooling(
     step = kernel_size if stride is None or (isinstance(stride, (list, tuple)) and not stride) else stride
     powers = input.detach().pow(p)
     if isinstance(value.lower, torch.Tensor) or value.lower != 0:
-        # The rule counts activations from the input's bound, and powers are to be counted from the bound's power.
+        # The rule counts activations from the bound of the input. Powers are counted from the power of the bound.
         low = torch.as_tensor(value.lower).to(input)
         powers = powers - low.pow(p) + low
 
@@ -145,7 +145,7 @@ def adaptive_average_pooling(context: CallContext, input: torch.Tensor, output_s
 
 @reads("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
 def interpolation(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Interpolation between neighbours: affine with the neighbours' weights, none negative."""
+    """Interpolation: affine with the nonnegative weights of the neighbours."""
     mode = kwargs.get("mode", args[2] if len(args) > 2 else "nearest")
     if mode == "bicubic":
         context.refuse("bicubic interpolation has negative weights that are not learned.", "Use bilinear.")
@@ -198,7 +198,7 @@ def mean_or_sum(
     *(f"{kind}max_pool{n}d{tail}" for kind in ("", "adaptive_") for n in (1, 2, 3) for tail in ("", "_with_indices"))
 )
 def max_pooling(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Max pooling: to the winner, the first in row-major order (PyTorch's own choice)."""
+    """Max pooling. All signal passes to the winner, the first in row-major order, as in PyTorch."""
     n = _space(context.name)
     adaptive = context.name.startswith("adaptive")
     pool = getattr(F, f"{'adaptive_' if adaptive else ''}max_pool{n}d")
@@ -221,7 +221,7 @@ def max_pooling(context: CallContext, input: torch.Tensor, *args: Any, **kwargs:
     def run() -> tuple[torch.Tensor, torch.Tensor]:
         if adaptive or n != 2 or input.device.type != "cpu" or input.dim() != 4 or not input.is_contiguous():
             return pool(input, **kwargs, return_indices=True)  # type: ignore[no-any-return]
-        # The same maxima and the same places, several times as fast as row by row.
+        # This layout gives the same maxima and positions and is several times faster.
         found = pool(input.contiguous(memory_format=torch.channels_last), **kwargs, return_indices=True)
         return found[0].contiguous(), found[1].contiguous()
 

@@ -1,4 +1,4 @@
-"""Readers for rounding: staircases that rise, so the signal on a step is the signal on the neuron that stands there."""
+"""Readers for rounding. Rounding is an increasing step function, so that the signal passes to the neuron unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._readers import CallContext, Read, reads
     "_fake_quantize_learnable_per_tensor_affine", "_fake_quantize_learnable_per_channel_affine",
 )  # fmt: skip
 def staircase(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Rounding and fake quantisation; a step below zero is reached from below zero only, but for `floor`."""
+    """Rounding and fake quantisation. Except for `floor`, only negative inputs give negative results."""
     if any(context.carries(item) for item in (*args, *kwargs.values())):
         context.refuse("the size of its steps depends on the images.", "Use the scale that calibration stored.")
     return _rounded(input)
@@ -31,7 +31,7 @@ def _rounded(input: torch.Tensor) -> Read:
 def observed_staircase(
     context: CallContext, input: torch.Tensor, observer_on: torch.Tensor, *args: Any, **kwargs: Any
 ) -> Read:
-    """Fake quantisation as training uses it."""
+    """Fake quantisation with an observer, as in training."""
     del args, kwargs
     if bool(observer_on.any()):
         raise TrainingModeError(
@@ -43,7 +43,7 @@ def observed_staircase(
 
 @reads("quantize_per_tensor", "quantize_per_channel", "quantize_per_tensor_dynamic", "linear_dynamic")
 def quantised(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """Whole numbers in packed storage, refused."""
+    """Quantised tensors, which are refused."""
     del args, kwargs
     context.refuse(
         "it computes with quantised numbers, whose operations the recording cannot read.",

@@ -1,4 +1,4 @@
-"""How the arguments of a torch call become an operation: the registry of readers and what they can ask."""
+"""The registry of readers, which convert the arguments of a torch call to an operation, and the call context."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ._families import Operation
 
 @dataclass(slots=True)
 class CallContext:
-    """One call as a reader sees it, before it has run.
+    """The context of one call, for its reader. The call has not run yet.
 
     Attributes:
-        name: canonical name of the function: `conv2d`, `add`, `relu`.
-        path: the module it is called in.
-        book: the values known so far.
-        training: whether the module it is called in is in training mode.
-        bounds: of what a refused call makes: it can still steer.
-        gate: whether that is a gate.
+        name: canonical name of the function, such as `conv2d`, `add` or `relu`.
+        path: name of the module that makes the call.
+        book: the values recorded so far.
+        training: returns whether this module is in training mode.
+        bounds: bounds of the result of a refused call, which can still be used as a gate.
+        gate: whether the result of a refused call is a gate.
     """
 
     name: str
@@ -37,7 +37,7 @@ class CallContext:
 
     @property
     def where(self) -> str:
-        """What to call it in messages: `'relu' in layer 'features.3'`."""
+        """Name of the call for messages: `'relu' in layer 'features.3'`."""
         return place_of(self.name, self.path)
 
     def carries(self, item: object) -> bool:
@@ -48,7 +48,7 @@ class CallContext:
         return value is not None and value.kind > Kind.CONSTANT
 
     def value(self, tensor: torch.Tensor) -> Value:
-        """What is known about an argument that carries information."""
+        """Return the value of an argument that depends on the images."""
         value = self.book.get(tensor)
         assert value is not None
         return value
@@ -61,20 +61,20 @@ class CallContext:
         bounds: Bounds = UNBOUNDED,
         gate: bool = False,
     ) -> NoReturn:
-        """Say that no signal can pass this call.
+        """Raise the error for a call that no signal can pass.
 
         Args:
-            reason: why.
-            remedy: what to do about it.
-            bounds: of its result, which can still decide how much of something else passes.
-            gate: whether that is a gate.
+            reason: the reason.
+            remedy: advice for the user.
+            bounds: bounds of the result, which can still be used as a gate.
+            gate: whether the result is a gate.
         """
         self.bounds, self.gate = bounds, gate
         raise UnsupportedOperationError(f"{self.where}: {reason} {remedy}")
 
 
 def place_of(name: str, path: str) -> str:
-    """What to call a function in messages."""
+    """Return the name of a function for messages."""
     return f"{name!r} in layer {path!r}" if path else f"{name!r} in the model's own forward"
 
 
@@ -86,10 +86,11 @@ Read = tuple[Operation, tuple[torch.Tensor, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A call that is recorded as the operations it is made of.
+    """A call that is recorded as several operations.
 
     Attributes:
-        run: does what the call does, by torch functions that have rules. The network gets the call's own result.
+        run: computes the result of the call with torch functions that have rules. The network still receives the
+            result of the original call.
     """
 
     run: Callable[[], Any]
@@ -117,7 +118,7 @@ def reads(*names: str) -> Callable[[Registered], Registered]:
 
 
 def pair(item: Any, count: int) -> tuple[int, ...]:
-    """A number, or a sequence, as `count` integers."""
+    """Convert a number or a sequence to a tuple of `count` integers."""
     if isinstance(item, int):
         return (item,) * count
     numbers = tuple(int(part) for part in item)
@@ -125,18 +126,18 @@ def pair(item: Any, count: int) -> tuple[int, ...]:
 
 
 def reduced_dims(input: torch.Tensor, dim: Any) -> tuple[int, ...]:
-    """The dimensions that a reduction is over, in order, as non-negative numbers; all where none is given."""
+    """Return the nonnegative sorted dimensions of a reduction; all dimensions if none is given."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(input.dim()))
     return tuple(sorted({d % max(input.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)}))
 
 
 def reduced_axes(dims: int, gone: Sequence[int], *, keepdim: bool) -> Axes:
-    """The axes that a reduction leaves of so many; those it keeps with one position have no meaning."""
+    """Return the axes of a reduction of `dims` dimensions over `gone`. Kept axes of size one have no role."""
     places = [place for place in range(dims) if keepdim or place not in gone]
     return tuple(Made() if place in gone else Kept(place) for place in places)
 
 
 def common_shape(*shapes: Sequence[int]) -> torch.Size:
-    """The shape to which PyTorch repeats tensors of these shapes."""
+    """Return the broadcast shape of these shapes."""
     return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]

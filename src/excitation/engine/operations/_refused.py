@@ -1,4 +1,4 @@
-"""Operations that are refused on purpose, each with its reason and what to do instead."""
+"""Operations that are refused, each with a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def complex_numbers(context: CallContext, *args: Any, **kwargs: Any) -> Read:
 
 @reads("masked_scatter", "masked_select", "nonzero", "unique", "unique_consecutive")
 def by_mask(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """Results whose places or number depend on a mask of the whole batch."""
+    """Selections by a mask: the number or the positions of the results depend on the whole batch."""
     del args, kwargs
     context.refuse(
         "it numbers the places of a mask over all images together, so images are mixed.",
@@ -34,7 +34,7 @@ def by_mask(context: CallContext, *args: Any, **kwargs: Any) -> Read:
 
 @reads("embedding", "embedding_bag")
 def embedding(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """Rows of a table by number."""
+    """Embeddings: rows of a table, selected by index."""
     del args, kwargs
     context.refuse(
         "it looks rows up by whole numbers, which carry no signal.", "Choose a layer above it: the looked-up rows."
@@ -43,14 +43,14 @@ def embedding(context: CallContext, *args: Any, **kwargs: Any) -> Read:
 
 @reads(*(f"fractional_max_pool{n}d{tail}" for n in (2, 3) for tail in ("", "_with_indices")))
 def fractional_max_pooling(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """Max pooling over windows drawn at random."""
+    """Max pooling over random windows."""
     del args, kwargs
     context.refuse("it draws its windows at random in each pass.", "Replace it by adaptive max pooling.")
 
 
 @reads("quantile", "nanquantile")
 def quantile(context: CallContext, *args: Any, **kwargs: Any) -> Read:
-    """A quantile between two neurons."""
+    """Quantiles, which interpolate between two neurons."""
     del args, kwargs
     context.refuse("it interpolates between sorted neurons.", "Use torch.kthvalue, torch.median or torch.topk.")
 

@@ -1,4 +1,4 @@
-"""Readers for batch normalisation and arithmetic with constants, sums of branches."""
+"""Readers for normalisation, arithmetic with constants, and sums of branches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batch_norm(
     momentum: Number | None = 0.1,
     eps: Number = 1e-5,
 ) -> Read:
-    """Batch normalisation by stored statistics: a scale and a shift for each channel."""
+    """Batch normalisation with running statistics: a scale and a shift for each channel."""
     del momentum
     if training:
         raise TrainingModeError(
@@ -67,7 +67,7 @@ def _scaled(input: torch.Tensor, factor: torch.Tensor | float, shift: torch.Tens
 def _normalised(
     input: torch.Tensor, factor: torch.Tensor | float, *, centred: bool, over: tuple[int, ...]
 ) -> Read:  # fmt: skip
-    """`factor * input / statistic` of some axes, where a centred one also loses its mean."""
+    """`factor * input / statistic`, with a statistic over some axes. If `centred`, the mean is subtracted first."""
     return Scaled(
         scale=(1.0,), factor=factor, shape=input.shape, exact=None if centred else lambda: (factor, 0.0),
         statistic=not centred, over=over,
@@ -76,7 +76,7 @@ def _normalised(
 
 @reads("neg", "negative")
 def negation(context: CallContext, input: torch.Tensor) -> Read:
-    """Swaps raised and lowered."""
+    """Negation. It swaps raised and lowered neurons."""
     del context
     return _scaled(input, -1.0)
 
@@ -105,7 +105,7 @@ def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1)
 def _centred(
     context: CallContext, input: torch.Tensor, other: torch.Tensor, signs: tuple[int, int]
 ) -> Read | None:  # fmt: skip
-    """A tensor less its own mean, as in a normalisation written out: the mean carries nothing, as in `layer_norm`."""
+    """A tensor minus its mean, as in a manual normalisation. The mean receives no signal, as in `layer_norm`."""
     values = context.value(input), context.value(other)
     for (x, value), mean, factor in zip(((input, values[0]), (other, values[1])), values[::-1], signs, strict=True):
         if signs[0] != signs[1] and mean.centre is value and len(mean.shape) == len(value.shape):
@@ -115,7 +115,7 @@ def _centred(
 
 @reads("var_mean", "std_mean")
 def statistic_and_mean(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Parts:
-    """A variance or standard deviation beside the mean: two operations."""
+    """A variance or standard deviation together with the mean, recorded as two operations."""
     statistic = torch.var if context.name == "var_mean" else torch.std
     dim = kwargs.get("dim", args[0] if args and not isinstance(args[0], bool) else None)
     keepdim = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
@@ -124,7 +124,7 @@ def statistic_and_mean(context: CallContext, input: torch.Tensor, *args: Any, **
 
 @reads("mul", "multiply")
 def multiplication(context: CallContext, input: Any, other: Any) -> Read:
-    """Scaling by a constant (a negative factor swaps raised and lowered), or by a gate."""
+    """Multiplication by a constant or by a gate. A negative factor swaps raised and lowered neurons."""
     if context.carries(input) and context.carries(other):
         return _gated(context, input, other)
     x, constant = (input, other) if context.carries(input) else (other, input)
@@ -133,7 +133,7 @@ def multiplication(context: CallContext, input: Any, other: Any) -> Read:
 
 @reads("div", "divide", "true_divide", "rdiv")
 def division(context: CallContext, input: Any, other: Any, *, rounding_mode: str | None = None) -> Read:
-    """Scaling by the inverse of a constant, or by that of a statistic that is never negative."""
+    """Division by a constant or by a nonnegative statistic."""
     if rounding_mode is not None:
         context.refuse("rounding has no rule.")
     if context.name == "rdiv":
@@ -165,10 +165,10 @@ def added_scaling(context: CallContext, input: Any, tensor1: Any, tensor2: Any, 
 
 
 def _gated(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Read:
-    """A product of which one factor takes the signal, if what is known of the two says which one.
+    """A product of two factors. If possible, one factor receives all signal.
 
-    Of two functions of one neuron that is the one with the neuron's sign, if the other has one sign everywhere; else
-    it is the one that is no gate.
+    For two functions of one neuron, this is the function with the sign of the neuron, if the other never changes its
+    sign. Otherwise, it is the factor that is not a gate.
     """
     a, b = (context.value(tensor) for tensor in (input, other))
     place = _follower(a, b)
@@ -177,14 +177,14 @@ def _gated(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Re
     if not all(tensor.is_floating_point() or value.gate for tensor, value in ((input, a), (other, b))):
         context.refuse("it multiplies activations by numbers that are no activations.")
     if place is None:
-        # Whether such a product has a rule is a policy's choice, which the record does not know.
+        # A policy determines whether such a product has a rule. The record does not depend on policies.
         return Product(scale=(1.0,), factors=(input, other), where=context.where, gates=a.gate), (input, other)
     factor, x = ((other, input), (input, other))[place]
     return Gated(scale=(1.0,), place=place, factor=factor, shape=x.shape), (input, other)
 
 
 def _follower(a: Value, b: Value) -> int | None:
-    """Which of two functions of one neuron has its sign (or the opposite one) beside one that never changes sign."""
+    """Return which of two functions of one neuron has its sign or the opposite sign, if the other has a fixed sign."""
     found = shared_source(a, b)
     if found is None or a.shape != b.shape:
         return None
@@ -198,7 +198,7 @@ def _follower(a: Value, b: Value) -> int | None:
 def layer_norm(
     context: CallContext, input: torch.Tensor, normalized_shape: Any, weight: Any = None, *args: Any, **kwargs: Any
 ) -> Read:
-    """Normalisation over the last dimensions: each neuron keeps its signal; a negative scale swaps its polarity."""
+    """Normalisation over the last dimensions. Each neuron keeps its signal; a negative scale swaps its polarity."""
     del args, kwargs
     if context.carries(weight):
         context.refuse("its scale is computed from the images.")
@@ -214,7 +214,7 @@ def layer_norm(
 def normalize(
     context: CallContext, input: torch.Tensor, p: Any = 2.0, dim: int | tuple[int, ...] = 1, *args: Any, **kwargs: Any
 ) -> Read:  # fmt: skip
-    """Division by a norm: each neuron keeps its signal."""
+    """Division by a norm. Each neuron keeps its signal."""
     del context, p, args, kwargs
     return _normalised(input, 1.0, centred=False, over=dim if isinstance(dim, tuple) else (dim,))
 
@@ -223,7 +223,7 @@ def normalize(
 def group_norm(
     context: CallContext, input: torch.Tensor, num_groups: int, weight: Any = None, *args: Any, **kwargs: Any
 ) -> Read:
-    """Normalisation over groups of channels, likewise."""
+    """Normalisation over groups of channels, with the same rule as `layer_norm`."""
     del args, kwargs, num_groups
     if context.carries(weight):
         context.refuse("its scale is computed from the images.")
@@ -236,6 +236,6 @@ def instance_norm(
     context: CallContext, input: torch.Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None,
     *args: Any, **kwargs: Any,
 ) -> Read:  # fmt: skip
-    """Normalisation over each channel's space, likewise."""
+    """Normalisation over the positions of each channel, with the same rule as `layer_norm`."""
     del running_mean, running_var
     return group_norm(context, input, 1, weight, *args, **kwargs)

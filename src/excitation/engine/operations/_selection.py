@@ -1,6 +1,6 @@
-"""Readers for neurons taken from given places: gather, index_select, roll, take, unpooling, unfold.
+"""Readers for the selection of neurons by position: gather, index_select, roll, take, unpooling, unfold.
 
-Places that are constants, or that the recorded pass chose (the indices of a maximum): those carry no signal.
+The positions are constants or were computed in the forward pass (the indices of a maximum). They receive no signal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Take = Callable[[torch.Tensor], torch.Tensor]
 
 
 def taken(input: torch.Tensor, take: Take, axes: Axes | None = None, *, made: bool = False) -> Read:
-    """Neurons from places: the operation itself says which, and where axes come from if `axes` does not."""
+    """Return a selection of neurons. `take` is applied to neuron indices; without `axes`, it also gives the axes."""
     known = Taken([input], lambda numbers: [take(numbers[0])])
     operation = Arrangement(
         None,
@@ -34,7 +34,7 @@ def taken(input: torch.Tensor, take: Take, axes: Axes | None = None, *, made: bo
 
 
 def along(input: torch.Tensor, dim: int | None, step: float | None = None) -> Axes | None:
-    """Axes of an operation that only rearranges one; `None` without a dimension."""
+    """Return the axes of an operation that rearranges one dimension; `None` without a dimension."""
     if dim is None:
         return None
     if input.dim() == 0:
@@ -44,7 +44,7 @@ def along(input: torch.Tensor, dim: int | None, step: float | None = None) -> Ax
 
 @reads("index_select", "gather", "take_along_dim")
 def gather(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Neurons at given places along one dimension."""
+    """Neurons at given indices along one dimension."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
     if not context.carries(input):
         context.refuse("it looks constants up by numbers that depend on the images.")
@@ -54,14 +54,14 @@ def gather(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any)
 
 @reads("take")
 def take(context: CallContext, input: torch.Tensor, index: torch.Tensor) -> Read:
-    """Neurons at given places of all in row-major order."""
+    """`torch.take`: neurons at given flat indices in row-major order."""
     del context
     return taken(input, lambda x: x.take(index))
 
 
 @reads("roll")
 def roll(context: CallContext, input: torch.Tensor, shifts: Any, dims: Any = ()) -> Read:
-    """Neurons moved along, those at the end to the front."""
+    """`torch.roll`: cyclic shift."""
     del context
     moved = [dims] if isinstance(dims, int) else list(dims or range(input.dim()))
     moved = [d % input.dim() for d in moved]
@@ -71,7 +71,7 @@ def roll(context: CallContext, input: torch.Tensor, shifts: Any, dims: Any = ())
 
 @reads(*(f"max_unpool{n}d" for n in (1, 2, 3)))
 def max_unpooling(context: CallContext, input: torch.Tensor, indices: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Each neuron to the place where a max pooling found its maximum; zeros elsewhere."""
+    """Max unpooling: each neuron moves to the position of its maximum; all other positions are zero."""
     unpool: Callable[..., torch.Tensor] = getattr(F, context.name)
     n = int(context.name[-2])
     take = in_doubles(lambda x: unpool(x, indices, *args, **kwargs))
@@ -86,7 +86,7 @@ def max_unpooling(context: CallContext, input: torch.Tensor, indices: torch.Tens
 
 @reads("unfold")
 def unfold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """Windows side by side: their neurons are copies, whose signals add up."""
+    """Sliding windows. Neurons in several windows are copied, and the signals of the copies are summed."""
     if len(args) == 3 or {"size", "step", "dimension"} & set(kwargs):
         settings = dict(zip(("dimension", "size", "step"), args, strict=False)) | kwargs
         d, step = settings["dimension"] % input.dim(), settings["step"]
@@ -100,7 +100,7 @@ def unfold(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any)
 
 @reads("broadcast_tensors")
 def broadcast(context: CallContext, *tensors: torch.Tensor) -> Parts:
-    """All tensors repeated to one shape."""
+    """All tensors broadcast to one shape."""
     del context
     shape = common_shape(*(tensor.shape for tensor in tensors))
     return Parts(lambda: tuple([tensor.expand(shape) for tensor in tensors]))
@@ -110,7 +110,7 @@ def broadcast(context: CallContext, *tensors: torch.Tensor) -> Parts:
 def without_nan(
     context: CallContext, input: torch.Tensor, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Read:
-    """What is no number, or infinite, is replaced by a constant, whose signal is lost."""
+    """`nan_to_num`: NaN and infinite values are replaced by constants, whose signal is lost."""
     del context
     odd = ~input.isfinite()
 
@@ -127,7 +127,7 @@ def without_nan(
 
 @reads("softmin")
 def softmin(context: CallContext, input: torch.Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Parts:
-    """The softmax of the negative."""
+    """Softmin: the softmax of the negated input."""
     del args, kwargs
     if dim is None:
         context.refuse("it is called without a dimension.", "Give it one.")

@@ -1,4 +1,4 @@
-"""Which output channels of a weight have weights of one sign: they rise, or fall, with all of their inputs."""
+"""Finds output channels with weights of one sign. They increase, or decrease, with all of their inputs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _kept: dict[int, tuple[weakref.ref[torch.Tensor], tuple[object, ...], Signs | No
 
 
 def one_signed(weight: Float[torch.Tensor, ...], rows: Rows) -> Signs | None:
-    """The outputs whose weights have one sign; `None` if there are none.
+    """Return the outputs with weights of one sign; `None` if there are none.
 
-    On a device the answer is kept for as long as the weight is the same, since asking makes the host wait.
+    On an accelerator, the result is cached while the weight does not change, because the check synchronises the device.
 
     Args:
-        weight: of an operation.
-        rows: lays it out.
+        weight: weight of an operation.
+        rows: reshapes the weight so that the last axis contains the weights of one output.
     """
     if weight.device.type == "cpu":
         return _looked_up(weight, rows)

@@ -1,7 +1,7 @@
 """Readers for writes: `y[:, :4] = z`, index and scatter functions, masked filling, `where`.
 
-What was written takes its place's signal; a constant that was written loses it. Places are constants, or masks and
-numbers that the recorded pass made: those steer and carry no signal.
+A written neuron receives the signal of its position. The signal on a written constant is lost. Positions are constants,
+or masks and indices that were computed in the forward pass. They receive no signal.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Write = Callable[[Sequence[torch.Tensor], Callable[[Any], Any]], torch.Tensor]
 
 
 def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write, *places: object) -> Read:
-    """A tensor made of parts of others and of constants.
+    """Read a call that combines parts of several tensors and constants.
 
     Args:
-        context: of the call.
-        operands: whose neurons are kept or written.
-        write: what the call does.
-        places: what says where: masks, numbers of places, slices.
+        context: context of the call.
+        operands: tensors that contain the kept and the written neurons.
+        write: the call as a function.
+        places: arguments that determine the positions: masks, indices, slices.
     """
     if not all(operand.is_floating_point() for operand in operands):
         context.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
@@ -36,7 +36,7 @@ def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write
     neurons = [operand for operand, own in zip(operands, carrying, strict=True) if own]
 
     def among(tensors: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> list[torch.Tensor]:
-        """The given tensors in the places of those that carry signals; constants in the others."""
+        """Replace the operands that receive signals by the given tensors, and the other operands by constants."""
         rest, dtype = iter(tensors), tensors[0].dtype
         return [
             next(rest) if own else constant(operand).to(dtype) for operand, own in zip(operands, carrying, strict=True)
@@ -59,7 +59,7 @@ def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write
 
 @reads("where")
 def where(context: CallContext, condition: torch.Tensor, input: Any = None, other: Any = None) -> Read:
-    """From one tensor or the other, by a mask, which is silent."""
+    """`torch.where`. The mask receives no signal."""
     if input is None or other is None:
         context.refuse("it gives the places of a mask, which carry no signal.", "Use the mask itself.")
     if condition.is_floating_point() and context.carries(condition):
@@ -81,7 +81,7 @@ def where(context: CallContext, condition: torch.Tensor, input: Any = None, othe
 
 
 def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Tensor:
-    """A copy that was written into."""
+    """Return a copy of a tensor after a write."""
     copy = input.clone()
     write(copy)
     return copy
@@ -89,7 +89,7 @@ def _into(input: torch.Tensor, write: Callable[[torch.Tensor], Any]) -> torch.Te
 
 @reads("setitem")
 def setitem(context: CallContext, input: torch.Tensor, index: Any, value: Any) -> Read:
-    """`y[index] = value`: slices, masks and numbers; the value a tensor or a number."""
+    """`y[index] = value`. The index consists of slices, masks and integers; the value is a tensor or a number."""
     if not isinstance(value, torch.Tensor):
 
         def number(xs: Sequence[torch.Tensor], constant: Callable[[Any], Any]) -> torch.Tensor:
@@ -103,7 +103,7 @@ def setitem(context: CallContext, input: torch.Tensor, index: Any, value: Any) -
 
 @reads("copy")
 def copy(context: CallContext, input: torch.Tensor, src: torch.Tensor, non_blocking: bool = False) -> Read:
-    """All of a tensor overwritten: by the other, repeated to its shape."""
+    """`Tensor.copy_`: all values are overwritten by a tensor that broadcasts to the shape."""
     del non_blocking
     if not context.carries(src):
         context.refuse("it overwrites activations by constants.", "Use the constants in their place.")
@@ -113,7 +113,7 @@ def copy(context: CallContext, input: torch.Tensor, src: torch.Tensor, non_block
 
 @reads("masked_fill", "index_fill")
 def fill(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """A number written where a mask, or a list of places along a dimension, says so."""
+    """A number written at the positions of a mask, or at indices along a dimension."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
     value, rest = kwargs.get("value", args[-1]), args if "value" in kwargs else args[:-1]
     named = {key: item for key, item in kwargs.items() if key != "value"}
@@ -133,7 +133,7 @@ def _filled(method: Any, xs: Sequence[torch.Tensor], rest: Any, named: Any) -> t
 
 @reads("index_copy", "slice_scatter", "select_scatter", "diagonal_scatter")
 def write_along(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
-    """A tensor written into given places along a dimension."""
+    """A tensor written at given indices along a dimension."""
     method: Callable[..., torch.Tensor] = getattr(torch, context.name)
     names = ("dim", "index", "source") if context.name == "index_copy" else ("src",)
     settings = dict(zip(names, args, strict=False)) | kwargs
@@ -147,7 +147,7 @@ def write_along(context: CallContext, input: torch.Tensor, *args: Any, **kwargs:
 
 @reads("as_strided_scatter")
 def write_view(context: CallContext, input: torch.Tensor, src: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
-    """A tensor written into the memory that a view looks at."""
+    """A tensor written to the memory of a view."""
     return written(
         context,
         [input, src],
@@ -157,13 +157,13 @@ def write_view(context: CallContext, input: torch.Tensor, src: torch.Tensor, *ge
 
 @reads("as_strided")
 def view_of_memory(context: CallContext, input: torch.Tensor, *geometry: Any, **kwargs: Any) -> Read:
-    """Neurons by their places in memory."""
+    """`as_strided`: neurons selected by their positions in memory."""
     del context
     return taken(input, lambda x: _laid_out(x, input).as_strided(*geometry, **kwargs))
 
 
 def _laid_out(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The tensor in the memory layout of another of its shape."""
+    """Return a tensor in the memory layout of another tensor of the same shape."""
     return torch.empty_like(like, dtype=x.dtype, device=x.device).copy_(x)
 
 
@@ -172,7 +172,7 @@ def scatter(
     context: CallContext, input: torch.Tensor, dim: int, index: torch.Tensor, src: Any = None, value: Any = None,
     reduce: str | None = None,
 ) -> Read | Parts:  # fmt: skip
-    """Neurons written, or added, at places along a dimension."""
+    """Neurons written or added at indices along a dimension."""
     source = value if src is None else src
     if context.name == "scatter_add" or reduce == "add":
         if not isinstance(source, torch.Tensor):
@@ -189,7 +189,7 @@ def scatter(
 def index_add(
     context: CallContext, input: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, alpha: Number = 1
 ) -> Read | Parts:  # fmt: skip
-    """Neurons added at places along a dimension."""
+    """Neurons added at indices along a dimension."""
     if alpha != 1:
         return Parts(lambda: input.index_add(dim, index, source * alpha))
     return _added(context, input, source, lambda base, x: base.index_add(dim, index, x))
@@ -208,7 +208,7 @@ def index_put(
 def _added(
     context: CallContext, base: torch.Tensor, source: torch.Tensor, add: Callable[[torch.Tensor, torch.Tensor], Any]
 ) -> Read | Parts:
-    """A sum of a tensor and of another's neurons at given places, of which several can come to one place."""
+    """Return the sum of a tensor and neurons of another at given positions. Several neurons can share a position."""
     if context.carries(base):
         return Parts(lambda: base + add(torch.zeros_like(base), source))
 

@@ -1,4 +1,4 @@
-"""Excitation Backprop's rules: how a signal passes each family of operations; one file per family."""
+"""The rules of Excitation Backprop: how a signal passes through each family of operations."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class ExcitationRules(RuleSet):
     """The rules of Excitation Backprop under given policies."""
 
     def __init__(self, policies: Policies, *, keep: bool = False, lose: Lose | None = None) -> None:
-        """Rules for one record.
+        """Create the rules for one record.
 
         Args:
-            policies: choices the paper leaves open.
-            keep: whether normalisers are kept for further signals. They take as much memory as the outputs of weighted
-                operations, twice that for signals on neurons of both signs.
-            lose: told of mass where it is lost, if anybody asks.
+            policies: choices that the paper leaves open.
+            keep: whether to cache normalisers for further signals. They need as much memory as the outputs of weighted
+                operations, and twice as much for signals on neurons with both signs.
+            lose: function that is called with lost mass, or `None`.
         """
         self.policies = policies
         self._lose = lose
@@ -66,7 +66,7 @@ class ExcitationRules(RuleSet):
         self._kept: dict[Entry, Normalisers] | None = {} if keep else None
 
     def __call__(self, entry: Entry, signals: Signals) -> Signals:
-        """Pass the signals on an operation's outputs to its inputs; those on silent class scores are lost."""
+        """Propagate the signals on an operation's outputs to its inputs. Signals on silent class scores are lost."""
         if entry.alive is not None and self.policies.normaliser == "lose":
             signals = [self._on_living(signals[0], entry.alive)]
         return super().__call__(entry, signals)
@@ -158,11 +158,11 @@ class ExcitationRules(RuleSet):
         return residual_sum(p, operation, entry.inputs, self.policies, entry.address, pairs, self._lose)
 
     def _normalisers(self, entry: Entry) -> Normalisers:
-        """The normalisers of an operation that were kept so far."""
+        """Return the cached normalisers of an operation."""
         return {} if self._kept is None else self._kept.setdefault(entry, {})
 
     def terms(self, entry: Entry, operation: Sum, dtype: torch.dtype) -> list[Pair]:
-        """What each term of a sum adds to it, and what it takes from it."""
+        """Return, for each term of a sum, how much it raises and how much it lowers the sum."""
         fold = self._fold(entry)
         parts = [None] * len(entry.inputs) if fold is None else fold.parts
         pairs = self._evidence.of_terms(parts, operation, entry.inputs, dtype)
@@ -170,10 +170,10 @@ class ExcitationRules(RuleSet):
         return pairs if silent is None else self._evidence.woken(pairs, silent, operation, entry.inputs, dtype)
 
     def begins_contrast(self, entry: Entry) -> bool:
-        """Whether a contrast is formed at an operation's outputs if it has not been formed above (Sec. 3.3).
+        """Whether a contrast is formed at the outputs of an operation if it was not formed above (Sec. 3.3).
 
-        Weighted operations begin it, and so do sums and averages of what the last weighted operations give: with them
-        they are one weighted operation.
+        This holds for weighted operations, and for sums and averages of the results of the last weighted operations.
+        Such a sum and the weighted operations below it count as one weighted operation.
         """
         if entry.operation.weighted:
             return True
@@ -181,7 +181,7 @@ class ExcitationRules(RuleSet):
         return fold is not None and fold.scores
 
     def singled_out(self, entry: Entry) -> bool:
-        """Whether more than the operation itself decides how signals pass it."""
+        """Whether the rule of an operation also depends on its position in the record."""
         if isinstance(entry.operation, Average) and self._silent(entry) is not None:
             return True
         return self._fold(entry) is not None or entry.alive is not None or self._may_be_silent(entry)
@@ -192,7 +192,7 @@ class ExcitationRules(RuleSet):
         return None if isinstance(entry.operation, Sum) and self.policies.residual != "proportional" else entry.fold
 
     def _silent(self, entry: Entry) -> tuple[Composition | None, ...] | None:
-        """What the inputs of a sum or average are made of, if a signal can stand on it where all of them are silent."""
+        """Return the compositions of the inputs of a sum, if it can have a signal where all inputs are silent."""
         policies = self.policies
         if entry.silent is None or policies.signed == "original":
             return None
@@ -201,7 +201,7 @@ class ExcitationRules(RuleSet):
         return None if isinstance(entry.operation, Sum) and policies.residual != "proportional" else entry.silent
 
     def _may_be_silent(self, entry: Entry) -> bool:
-        """Whether mass can arrive at maxima of silent neurons: Eq. 4 gives them none, but nothing is weighted above."""
+        """Whether maxima of silent neurons can have mass, because no weighted operation above applies Eq. 4."""
         if not (entry.above and self.policies.normaliser == "lose"):
             return False
         operation = entry.operation
@@ -209,7 +209,7 @@ class ExcitationRules(RuleSet):
         return chosen and all(value.nonnegative for value in entry.inputs)
 
     def _on_living(self, p: Signal | None, alive: torch.Tensor) -> Signal | None:
-        """The signal on class scores a rectifier made: on silent ones it is lost."""
+        """Return the signal on rectified class scores. The signal on silent scores is lost."""
         if p is None:
             return None
         if self._lose is not None:
@@ -221,7 +221,7 @@ class ExcitationRules(RuleSet):
     def _lose_in_padding(
         entry: Entry, operation: Arrangement, signals: Sequence[Signal | None], lose: Lose
     ) -> None:  # fmt: skip
-        """What stands on positions that the operation filled itself."""
+        """Report the mass on padding as lost."""
         yes = torch.ones((), dtype=torch.bool)
         for p, valid in zip(signals, operation.apply([yes.expand(v.shape) for v in entry.inputs]), strict=True):
             for part in () if p is None else p:
@@ -229,7 +229,7 @@ class ExcitationRules(RuleSet):
 
 
 def _of_equal_polarities(signals: Signals) -> Signals:
-    """Signals that are moved together: all of them have lowered parts if one has."""
+    """Give all signals a lowered part if one of them has a lowered part."""
     if all(signal is None or signal.shape[0] == 1 for signal in signals):
         return signals
     return [None if signal is None else with_both(signal) for signal in signals]

@@ -26,22 +26,22 @@ def residual_sum(
 ) -> list[Signal]:
     """`residual_sum`: `y = a + b` under one of three policies.
 
-    `"proportional"`: an affine operation with weights one (Eq. 4): `P(a) = P(y) a / (a + b)` among the terms of the
-    signal's polarity (`max(a, 0)` for raised, `max(-a, 0)` for lowered; bounded neurons count from their bound, Eq. 5,
-    as they do in any affine operation). Where all of them are zero the mass is lost, as Eq. 4 has it (`Z = 0`), or
-    spread evenly.
-    `"branch"`: all to the term with the most weighted operations of its own.
+    `"proportional"`: an affine operation with weights of one (Eq. 4), `P(a) = P(y) a / (a + b)`, with the parts of the
+    terms that have the polarity of the signal (`max(a, 0)` for raised, `max(-a, 0)` for lowered). Bounded neurons count
+    from their bound (Eq. 5), as in any affine operation. If all parts are zero, the mass is lost, as in Eq. 4 with
+    `Z = 0`, or is divided equally, depending on `policies.normaliser`.
+    `"branch"`: all signal passes to the term with the most weighted operations of its own.
     `"original"`: `P(a) = P(y) a / y` with signs, zero where `y = 0`.
 
     Args:
         p: signal on the sum.
         operation: the recorded operation.
         inputs: values of its terms.
-        policies: which of the three, and what becomes of silent sums.
-        address: what to call it in messages.
-        evidence: what each term adds to the sum and takes from it, where that is not its positive and its negative
-            part: for linear compositions and bounded neurons (docs/reference/rules.md).
-        lose: told what is lost here, if anybody asks.
+        policies: selects one of the three, and the treatment of silent sums.
+        address: name of the operation for messages.
+        evidence: for each term, how much it raises and how much it lowers the sum. Required for linear compositions and
+            bounded neurons, where these differ from the positive and negative part (docs/reference/rules.md).
+        lose: function that is called with the lost mass, or `None`.
     """
     if policies.residual == "proportional":
         parts = _parts(operation, p) if evidence is None else _by_polarity(evidence)
@@ -55,7 +55,7 @@ def residual_sum(
 
 
 def _signed(operation: Sum, dtype: torch.dtype) -> list[torch.Tensor]:
-    """The terms as they are added."""
+    """Return the terms with their signs."""
     return [
         term.to(dtype) if sign > 0 else -term.to(dtype)
         for term, sign in zip(operation.terms, operation.signs, strict=True)
@@ -63,7 +63,7 @@ def _signed(operation: Sum, dtype: torch.dtype) -> list[torch.Tensor]:
 
 
 def _parts(operation: Sum, p: Signal) -> list[list[torch.Tensor]]:
-    """By polarity of the signal, what each term adds to it."""
+    """Return the part of each term, for each polarity of the signal."""
     terms = _signed(operation, p.dtype)
     raised = [term.clamp(min=0) for term in terms]
     return [raised] if p.shape[0] == 1 else [raised, [term.neg().clamp_(min=0) for term in terms]]

@@ -1,4 +1,4 @@
-"""The evidence for a linear composition: how much in it raises the result, and how much lowers it."""
+"""The evidence for a linear composition: how much its parts raise the result, and how much they lower it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _Opened = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 class Evidence:
-    """Works out the evidence for compositions, each once.
+    """Computes the evidence for compositions. Each result is cached.
 
-    A neuron that is no composition is its rectified self. A class score `W x + b` is the pair of its normalisers,
-    `W+ x+ + W- x-` and `W- x+ + W+ x-`. Sums, averages and factors do to pairs what they do to numbers; a negative
-    factor swaps the two. So the evidence for `W1 x1 + W2 x2`, however it is written, is that of one weighted operation.
+    The evidence for a neuron that is not a composition is its positive and its negative part. The evidence for a class
+    score `W x + b` is the pair of its normalisers, `W+ x+ + W- x-` and `W- x+ + W+ x-`. Sums, averages and factors
+    apply to both members of a pair. A negative factor swaps the members. Therefore, all implementations of
+    `W1 x1 + W2 x2` have the evidence of one weighted operation.
     """
 
     def __init__(self, policies: Policies) -> None:
@@ -34,19 +35,19 @@ class Evidence:
         self._known: dict[tuple[Composition, torch.dtype], _Opened] = {}
 
     def pair(self, part: Composition | None, x: torch.Tensor, value: Value, dtype: torch.dtype) -> Pair:
-        """The evidence for an input.
+        """Return the evidence for an input.
 
         Args:
-            part: what it is composed of, `None` for neurons that count as they stand.
-            x: its activations.
-            value: what is known about them.
-            dtype: of the result.
+            part: composition of the input; `None` for neurons that are not decomposed.
+            x: activations of the input.
+            value: value of the input.
+            dtype: dtype of the result.
         """
         if part is None:
             return rectified(x.to(dtype), value, self._policies)
         with torch.no_grad():
             waiting = [part]
-            while waiting:  # not by recursion: sums can be nested as deep as a network is long
+            while waiting:  # no recursion: sums can be nested as deeply as the network
                 now = waiting[-1]
                 rest = [inner for inner in now.parts if inner is not None and (inner, dtype) not in self._known]
                 if rest:
@@ -64,13 +65,13 @@ class Evidence:
     def of_terms(
         self, parts: Sequence[Composition | None], operation: Sum, inputs: Sequence[Value], dtype: torch.dtype
     ) -> list[Pair]:
-        """What each term of a sum adds to it and takes from it, with the term's sign.
+        """Return, for each term of a sum with its sign, how much it raises and how much it lowers the sum.
 
         Args:
-            parts: what the terms are composed of.
+            parts: compositions of the terms.
             operation: the sum.
-            inputs: what is known about the terms.
-            dtype: of the result.
+            inputs: values of the terms.
+            dtype: dtype of the result.
         """
         pairs = []
         for part, term, sign, value in zip(parts, operation.terms, operation.signs, inputs, strict=True):
@@ -90,14 +91,14 @@ class Evidence:
         inputs: Sequence[Value],
         dtype: torch.dtype,
     ) -> list[Pair]:
-        """The terms of a sum, where all of them are silent told from what they are made of.
+        """Return the evidence for the terms of a sum. Where all terms are silent, it comes from their compositions.
 
         Args:
-            pairs: what each term adds to the sum and takes from it.
-            silent: what the terms are composed of.
+            pairs: for each term, how much it raises and how much it lowers the sum.
+            silent: compositions of the terms.
             operation: the sum.
-            inputs: what is known about the terms.
-            dtype: of the result.
+            inputs: values of the terms.
+            dtype: dtype of the result.
         """
         sides = [[_or_nothing(pair)[place] for pair in pairs] for place in (0, 1)]
         dead = [sum(side[1:], side[0]) <= 0 for side in sides]
@@ -111,7 +112,7 @@ class Evidence:
         return list(zip(ups, downs, strict=True))
 
     def _opened(self, part: Composition, dtype: torch.dtype) -> _Opened:
-        """The evidence for a composition whose parts are known."""
+        """Return the evidence for a composition. The evidence for its parts must be cached."""
         entry, operation = part.entry, part.entry.operation
         if isinstance(operation, Affine):
             return self._score(operation, entry.inputs[0], dtype)
@@ -172,7 +173,7 @@ class Evidence:
         up, down, mask = (operation.apply(tensors)[part.output] for tensors in (ups, downs, masks))
         valid = entry.outputs[part.output].valid
         if valid is not None:
-            # Padding adds nothing, whatever number stands in it.
+            # Padding contributes nothing, independent of its value.
             valid = valid.to(device)
             up, down = torch.where(valid, up, 0), torch.where(valid, down, 0)
             mask = mask.bool() | ~valid
@@ -186,6 +187,6 @@ def _or_nothing(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def swapped(pair: Pair) -> Pair:
-    """What raises the negative of a number lowers the number."""
+    """Return the evidence for the negated number: raising and lowering are swapped."""
     up, down = pair
     return (torch.zeros_like(up) if down is None else down), up

@@ -1,4 +1,4 @@
-"""Maxima: the winner takes all."""
+"""Rules for maxima: all signal passes to the winner."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ._signals import Lose, Signal, with_both
 def winner(
     p: Signal, operation: Winner, value: Value, *, silent: bool = False, lose: Lose | None = None
 ) -> Signal:  # fmt: skip
-    """`winner`: all of an output's signal to the input that won, the first in row-major order if several tie.
+    """`winner`: all signal of an output passes to the winning input, the first in row-major order if inputs are equal.
 
     A special case of the winner-take-all process: `P(a_j | a_i) = 1` for the maximum (Sec. 3.2).
 
     Args:
         p: signal on the maxima.
         operation: the recorded operation.
-        value: of its input.
-        silent: whether a maximum of zero has no winner: all its inputs are silent, and what arrives is lost.
-        lose: told what is lost here, if anybody asks.
+        value: value of its input.
+        silent: whether a maximum of zero has no winner, because all its inputs are silent. Its signal is then lost.
+        lose: function that is called with the lost mass, or `None`.
     """
     start, stop = operation.dims
     a = operation.input
@@ -35,7 +35,7 @@ def winner(
     lead = p.shape[:2]
     flat.scatter_add_(2 + start, places.expand(*lead, *places.shape), p.reshape(*lead, *places.shape))
     result = flat.reshape(*lead, *a.shape)
-    # A maximum over zero padding can be won by the padding: its mass is lost, and the balance reports it.
+    # Zero padding can be the winner. The mass is then lost, and the balance reports it.
     if value.valid is None:
         return result
     valid = value.valid.to(p.device)
@@ -46,7 +46,7 @@ def winner(
 
 
 def _alive(p: Signal, neurons: torch.Tensor, lose: Lose | None) -> Signal:
-    """The signal on neurons that are not silent."""
+    """Return the signal on neurons that are not silent."""
     alive = neurons != 0
     if lose is not None:
         for part in p:
@@ -62,10 +62,10 @@ def selection(
     silent: bool = False,
     lose: Lose | None = None,
 ) -> list[Signal]:
-    """`selection`: all of an output's signal to the neuron that it is, the first of equals; the rule of `winner`.
+    """`selection`: all signal of an output passes to the selected neuron, the first of equal neurons, as in `winner`.
 
-    A minimum is the neuron it took just as a maximum is: the two swaps of `-max(-x)` undo each other. Of logsumexp, a
-    soft maximum, each input takes its softmax share, which for distant inputs is the same.
+    The rule is the same for minima, because the two swaps of `-max(-x)` cancel. For logsumexp, a soft maximum, each
+    input receives its softmax share. This equals the rule of a maximum if one input is much larger than the others.
     """
     if any(signal is not None and signal.shape[0] == 2 for signal in signals):
         signals = [None if signal is None else with_both(signal) for signal in signals]

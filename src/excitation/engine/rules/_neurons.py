@@ -1,4 +1,4 @@
-"""Operations from one neuron to one neuron."""
+"""Rules for element-wise operations."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ._signals import Signal, reduced_to, swapped, with_both
 
 
 def activation(p: Signal) -> Signal:
-    """`activation`: `P(a_j) = P(f(a_j))`: a neuron with one input wins exactly when that input does.
+    """`activation`: `P(a_j) = P(f(a_j))`. All signal passes to the only input.
 
-    ReLU, sigmoid, tanh, ELU, softmax over scores, dropout in evaluation mode; and local response normalisation,
-    whose input is taken to be its neuron alone (Sec. 3.4).
+    This rule applies to ReLU, sigmoid, tanh, ELU, softmax over scores, and dropout in evaluation mode. It also applies
+    to local response normalisation, as a function of its own neuron only (Sec. 3.4).
     """
     return p
 
 
 def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
-    """`scaled`: `P(a_j) = P(g a_j + c)`; where `g < 0`, what raised the output lowered the input.
+    """`scaled`: `P(a_j) = P(g a_j + c)`. Where `g < 0`, raised and lowered neurons are swapped.
 
-    For batch normalisation and any other scaling by learned numbers this is what folding it into the weights before
-    it gives: a positive scale cancels in Eq. 4, a negative one turns the channel's weights. Policy
-    `batch_norm="copy"` leaves the signs of such scales out, as the original program does.
+    For batch normalisation and other scaling by learned numbers, the result equals that of folding the scale into the
+    weights below: a positive scale cancels in Eq. 4, and a negative scale negates the weights of the channel. The
+    policy `batch_norm="copy"` ignores the signs of such scales, as in the original program.
     """
     if isinstance(operation.factor, torch.Tensor) and policies.batch_norm == "copy":
         return reduced_to(p, operation.shape)
@@ -32,31 +32,30 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
 
 
 def magnitude(p: Signal, operation: Magnitude) -> Signal:
-    """`magnitude`: `P(a_j) = P(|a_j|)`: what raises `|a_j|` raises `a_j` above zero and lowers it below.
+    """`magnitude`: `P(a_j) = P(|a_j|)`. Where `a_j < 0`, raised and lowered neurons are swapped.
 
-    Beyond the paper: the neuron is one input, so it wins whenever its magnitude does.
+    Beyond the paper: all signal passes to the only input.
     """
     return _by_sign(p, operation.input)
 
 
 def gated(p: Signal, operation: Gated) -> Signal:
-    """`gated`: `P(a_j) = P(g a_j)`: all to the gated operand, none to the gate (beyond the paper).
+    """`gated`: `P(a_j) = P(g a_j)`. All signal passes to the gated operand, none to the gate (beyond the paper).
 
-    The gate decides how much passes, as max pooling and ReLU do, but what passes is the other operand's. A negative
-    gate swaps raised and lowered. Division by a statistic passes its signal likewise, to what is divided.
+    The gate controls how much of the other operand passes, like max pooling and ReLU. A negative gate swaps raised and
+    lowered neurons. In a division by a statistic, all signal passes to the dividend.
     """
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 
 
 def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
-    """`product`: `P(a) = P(b) = P(a b) / 2` under the policy `product="halves"`, else refused (beyond the paper).
+    """`product`: `P(a) = P(b) = P(a b) / 2` with the policy `product="halves"`, else refused (beyond the paper).
 
-    Neither factor decides alone: `d log(a b) = d log a + d log b`, so each has an equal part in the product (the
-    uniform rule of Achtibat et al., "AttnLRP", ICML 2024, Sec. 3.3). What raised the product raised a factor if the
-    other one is positive, and lowered it if that is negative.
+    Both factors contribute equally, because `d log(a b) = d log a + d log b` (the uniform rule of Achtibat et al.,
+    "AttnLRP", ICML 2024, Sec. 3.3). Where the other factor is negative, raised and lowered neurons are swapped.
 
     Raises:
-        UnsupportedOperationError: under the default policy.
+        UnsupportedOperationError: the policy is `product="refuse"`, the default.
     """
     if policies.product == "refuse":
         which = "both of them gates" if operation.gates else "neither of them a gate"
@@ -70,7 +69,7 @@ def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
 
 
 def _by_sign(p: Signal, factor: torch.Tensor | float) -> Signal:
-    """The signal through a factor: swapped where it is negative."""
+    """Return the signal with swapped polarities where a factor is negative."""
     if not isinstance(factor, torch.Tensor):
         return swapped(p) if factor < 0 else p
     if factor.device.type == "cpu" and not bool((factor < 0).any()):

@@ -1,4 +1,4 @@
-"""What rules of weighted operations are made of: rectified neurons, products with half of the weights, normalisers."""
+"""Parts of the rules of weighted operations: rectified neurons, products with halves of the weights, normalisers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY = 256
 class Half:
     """Products with the excitatory (sign 1) or the inhibitory (sign -1) half of the weights.
 
-    The half is made when it is first needed.
+    The half is computed at its first use.
     """
 
     __slots__ = ("_dtype", "_made", "_operation", "_sign", "_weight")
@@ -42,28 +42,28 @@ class Half:
         return self._weight
 
     def weight(self) -> torch.Tensor:
-        """The half itself, of an operation that has weights."""
+        """The half of the weights, for an operation that has weights."""
         assert isinstance(self._operation, Affine)
         return self._half(self._operation)
 
     def sums(self, noise: Noise) -> torch.Tensor:
-        """The sum of the half's weights of each output channel."""
+        """Return the sum of this half of the weights for each output channel."""
         weight, key = self.weight(), (self._sign, noise)
         found = self._made.get(key)
         return self._made.setdefault(key, noise.sums(weight)) if found is None else found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The product."""
+        """Return the product with the half."""
         operation = self._operation
         return operation.forward(x, self._half(operation)) if isinstance(operation, Affine) else operation.forward(x)
 
     def adjoint(self, q: torch.Tensor, few: torch.Tensor | None = None, *, lead: int = 1) -> torch.Tensor:
-        """The transposed product on `(..., *activation)`: targets and images are one batch to it.
+        """Return the transposed product of `(..., *activation)`. Targets and images form one batch.
 
         Args:
-            q: the signal, each winner's part divided by its normaliser.
-            few: the channels that are in it, if it has not all of them (`few_channels`).
-            lead: dimensions before the images; 2 for `(polarity, target, *activation)`.
+            q: the signal divided by the normalisers.
+            few: the channels of `q`, if it does not have all channels (see `few_channels`).
+            lead: number of dimensions before the images; 2 for `(polarity, target, *activation)`.
         """
         operation, flat = self._operation, q.reshape(-1, *q.shape[lead + 1 :])
         if not isinstance(operation, Affine):
@@ -73,19 +73,19 @@ class Half:
         else:
             turn, product = operation.turned
             weight = self._half(operation)
-            # Modules that share a weight may part its channels into different groups, and lay it out differently then.
+            # Modules that share a weight can use different groups, and therefore different layouts.
             key = self._sign, operation.input.shape[1]
             turned = self._made.get(key)
             if turned is None:
                 turned = self._made.setdefault(key, turn(weight).contiguous())
             turned = turned if few is None else turned.index_select(1, few)
             back = product(flat, turned)
-        # Of one image as well, where all are treated alike.
+        # If all images are treated alike, the number of images can differ.
         images = q.shape[lead : lead + 1] if operation.apart else operation.input.shape[:1]
         return back.reshape(*q.shape[:lead], *images, *back.shape[1:])
 
     def flat(self) -> Half:
-        """The same connections, all of weight one."""
+        """Return the same connections with all weights one."""
         even = Half(self._operation, 1, self._dtype)
         if isinstance(self._operation, Affine):
             even._weight = torch.ones_like(self._operation.weight, dtype=self._dtype)
@@ -97,17 +97,17 @@ Link = tuple[Half, torch.Tensor]
 
 
 def living(z: torch.Tensor, policies: Policies, operation: Affine | Average, links: Sequence[Link]) -> torch.Tensor:
-    """The normalisers, infinite where a winner has none: what is divided by them ends there.
+    """Return the normalisers, infinite where they count as zero. A division by them then gives zero.
 
-    Products of numbers that are never negative come out as zero where they are zero, whatever their scale. Only fast
-    convolutions cancel and leave noise in place of zeros; it grows with what the output channel could attain, the
-    largest input times the sum of the channel's weights.
+    Products of nonnegative numbers return exact zeros at any scale. Only fast convolutions return noise instead of
+    zeros. The noise is proportional to the attainable value of the output channel: the largest input times the sum of
+    the channel's weights.
 
     Args:
-        z: the normalisers, `(image, *activation)`; changed in place where the operation has weights.
-        policies: for the part of what is attainable up to which a normaliser counts as zero.
-        operation: whose normalisers they are.
-        links: what they were made of.
+        z: normalisers, `(image, *activation)`. They are changed in place if the operation has weights.
+        policies: gives the relative threshold up to which a normaliser counts as zero.
+        operation: operation of the normalisers.
+        links: halves and inputs that the normalisers were computed from.
     """
     own = isinstance(operation, Affine)
     z = z if own else z.clone()
@@ -128,45 +128,45 @@ def living(z: torch.Tensor, policies: Policies, operation: Affine | Average, lin
     limit = limit.mul_(threshold).clamp_(min=least).reshape(*limit.shape, *(1,) * (z.dim() - 2))
     if z.device.type != "cpu" or z.numel() < SMALL * z.shape[0]:
         return z.masked_fill_(z <= limit, math.inf)
-    # Masks cost a CPU ten times as much as arithmetic does.
+    # On a CPU, masks are ten times slower than arithmetic.
     return torch.threshold_(z.div_(limit), 1.0, math.inf).mul_(limit)
 
 
 def few_channels(p: torch.Tensor, operation: Affine | Average) -> torch.Tensor | None:
-    """The channels of a convolution's outputs that carry a signal, if they are few.
+    """Return the output channels of a convolution that have a signal, if they are few; else `None`.
 
-    Of class scores with positions they are mostly those of the targets. The others add nothing to the transposed
-    product, be their weights as they may: infinite ones are not met there. `None` where that is not so, cannot be known
-    without waiting for a device, or where somebody will ask for derivatives by silent channels.
+    For class scores with spatial positions, these are usually the channels of the targets. The other channels
+    contribute nothing to the transposed product. The result is also `None` if the check would synchronise a device, or
+    if derivatives with respect to channels without a signal can be required.
     """
     if p.dim() < 5 or p.shape[3] < MANY or p.device.type != "cpu" or torch.is_grad_enabled():
         return None
     if not isinstance(operation, Affine) or operation.turned is None:
         return None
     if operation.weight.shape[1] != operation.input.shape[1]:
-        return None  # in groups, whose outputs do not share their inputs
+        return None  # with groups, outputs have different inputs
     middle = p[(slice(None),) * 4 + tuple([size // 2 for size in p.shape[4:]])]
     if 4 * int((middle != 0).flatten(0, 2).any(0).sum()) > p.shape[3]:
-        return None  # where most channels carry signals, one position says so
+        return None  # if most channels have signals, one position is sufficient to see it
     rest = [0, 1, 2, *range(4, p.dim())]
     few = ((p.amax(rest) != 0) | (p.amin(rest) != 0)).nonzero().flatten()
     if len(few) == 0:
-        return few.new_zeros(1)  # no signal at all: any channel says so
+        return few.new_zeros(1)  # no channel has a signal: return any channel
     return few if 4 * len(few) <= p.shape[3] else None
 
 
 def divided(p: torch.Tensor, z: torch.Tensor, few: torch.Tensor | None) -> torch.Tensor:
-    """Signals over normalisers, `(..., *activation)`; of a few channels where only these carry a signal."""
+    """Return signals divided by normalisers, `(..., *activation)`, for the channels `few` if they are given."""
     if few is None:
         return p / z
     return p.index_select(p.dim() - z.dim() + 1, few) / z.index_select(1, few)
 
 
 def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The raised and, if there are any, the lowered neurons of an input.
+    """Return the raised and, if there are any, the lowered neurons of an input.
 
-    A neuron with a least activation is raised by what it has above it (Eq. 5), one with only a greatest activation is
-    lowered by what it lacks. One with neither is two rectified neurons.
+    A neuron with a lower bound is a raised neuron and counts from this bound (Eq. 5). A neuron with only an upper bound
+    is a lowered neuron and counts down from this bound. A neuron without bounds is two rectified neurons.
     """
     lower, upper = value.bounds
     if policies.bounded == "original":
@@ -181,7 +181,7 @@ def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.
     if lower == 0:
         return a, None
     if math.isfinite(lower):
-        # Rounding can leave a neuron below its own bound.
+        # Due to rounding, a neuron can be below its own bound.
         return _neurons((a - lower).clamp_(min=0), value.valid), None
     if policies.signed == "original":
         return a, None
@@ -195,7 +195,7 @@ def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.
 def _by_neuron(
     a: torch.Tensor, lower: Limit, upper: Limit, side: Side, valid: torch.Tensor | None, policies: Policies
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The same where neurons differ in their bounds."""
+    """Like `rectified`, for neurons with different bounds."""
     below, above = _limited(lower, upper, side, a.device)
     lower, upper = (torch.as_tensor(limit).to(a) for limit in (lower, upper))
     up = a - torch.where(below, lower, 0)
@@ -209,24 +209,24 @@ def _by_neuron(
 
 
 def _limited(lower: Limit, upper: Limit, side: Side, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which neurons are told by their least activation, and which have a greatest one."""
+    """Return masks of the neurons that count from their lower bound, and of the neurons that have an upper bound."""
     below, above = (torch.isfinite(torch.as_tensor(limit)).to(device) for limit in (lower, upper))
     return below & ~(above & torch.as_tensor(side, device=device)), above
 
 
 def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """Activations without padding, which is no neuron."""
+    """Return the activations with padding set to zero."""
     return x if valid is None else x * valid.to(x.device)
 
 
 def present(
     like: torch.Tensor, value: Value, policies: Policies, *, both: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """One for each raised and each lowered neuron that `rectified` can give a part to, zero for the others.
+    """Return masks of the raised and lowered neurons that can be nonzero in `rectified`: one for these, else zero.
 
     Args:
-        like: of the input's shape.
-        value: of the input.
+        like: tensor with the shape of the input.
+        value: value of the input.
         policies: as for `rectified`.
         both: whether there are lowered neurons.
     """

@@ -1,7 +1,7 @@
-"""Top-down signals and the arithmetic all rules share.
+"""Top-down signals and the arithmetic that all rules share.
 
-A signal is a tensor `(polarity, target, *activation)`. Polarity 0 is mass on the raised neuron `max(x, 0)`; polarity
-1, present only where something needs it, is mass on the lowered neuron `max(-x, 0)`.
+A signal is a tensor `(polarity, target, *activation)`. Polarity 0 is the mass on the raised neuron `max(x, 0)`.
+Polarity 1 is the mass on the lowered neuron `max(-x, 0)`. It exists only if it is needed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ RAISED, LOWERED = 0, 1
 
 
 def swapped(p: Signal) -> Signal:
-    """What raised now lowers."""
+    """Return the signal with swapped polarities."""
     if p.shape[0] == 1:
         return torch.cat([torch.zeros_like(p), p])
     return p.flip(0)
 
 
 def with_both(p: Signal) -> Signal:
-    """The signal with its lowered part, zero if it had none."""
+    """Return the signal with a lowered part, zero if it had none."""
     return p if p.shape[0] == 2 else torch.cat([p, torch.zeros_like(p)])
 
 
 def added(a: Signal | None, b: Signal) -> Signal:
-    """The sum of two signals on the same neurons."""
+    """Return the sum of two signals on the same neurons."""
     if a is None:
         return b
     if a.shape[0] != b.shape[0]:
@@ -47,10 +47,10 @@ def added(a: Signal | None, b: Signal) -> Signal:
 
 
 def contrasted(p: Signal) -> Signal:
-    """The signal of a unit minus that of its dual (Sec. 3.3).
+    """Return the signal of a unit minus the signal of its dual (Sec. 3.3).
 
-    The dual unit has negated weights: it is what lowers the unit, its lowered neuron. So `P(A1) - P(dual A1)` is the
-    signal that starts from `p` on the raised and from `-p` on the lowered neuron.
+    The dual unit has negated weights, so that it equals the lowered neuron of the unit. Therefore, `P(A1) - P(dual A1)`
+    is the signal that starts with `p` on the raised neuron and `-p` on the lowered neuron.
     """
     return added(p, -swapped(p))
 
@@ -62,17 +62,17 @@ def channel_sum(p: Float[torch.Tensor, "_ target image channel *space"]) -> Floa
 
 
 def attention_map(p: Signal, value: Value) -> Float[torch.Tensor, "image target *space"]:
-    """The attention map of a signal on a layer: `channel_sum` on the layer's places.
+    """Return the attention map of a signal on a layer: `channel_sum` at the positions of the layer.
 
     Args:
         p: the signal.
         value: the layer.
 
     Returns:
-        `(image, target, *views, *space)`; views where the layer holds several of each image.
+        Maps `(image, target, *views, *space)`. View axes exist if the layer contains several views of each image.
 
     Raises:
-        LayerError: which axes of the layer are places is unknown, or none is.
+        LayerError: the spatial axes of the layer are unknown, or it has none.
     """
     grid = value.grid()
     if isinstance(grid, str):
@@ -81,20 +81,20 @@ def attention_map(p: Signal, value: Value) -> Float[torch.Tensor, "image target 
 
 
 def total(p: Signal, layout: Layout | None = None) -> Float[torch.Tensor, "image target"]:
-    """Mass of each image and target, in double precision.
+    """Return the mass of each image and target, `(image, target)`, in double precision.
 
     Args:
         p: the signal.
-        layout: of its tensor; the first axis is the images' if it is not known.
+        layout: layout of the tensor. Without it, the first axis is the image axis.
     """
     return per_image(layout, p.double().sum(0), 1).transpose(0, 1)
 
 
 def reduced_to(p: Signal, shape: torch.Size) -> Signal:
-    """The signal on a tensor that was repeated to the signal's shape: its copies' signals added up."""
+    """Return the signal on a tensor of this shape before broadcasting: the signals of the copies are summed."""
     if p.shape[2:] == shape:
         return p
-    # Polarities and targets stand before the activation's own axes, so new axes in front are added up by name.
+    # Polarity and target precede the axes of the activation, so new leading axes are summed explicitly.
     extra = p.dim() - 2 - len(shape)
     p = p.sum(tuple(range(2, 2 + extra))) if extra else p
     repeated = tuple(2 + place for place, size in enumerate(shape) if size == 1 != p.shape[2 + place])

@@ -1,4 +1,4 @@
-"""A rule set: one table of rules, keyed by the family of an operation."""
+"""Rule sets: tables of rules, with the family of an operation as the key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rule_for(*families: type[Operation]) -> Callable[[Registered], Registered]:
     """Register a method of a rule set as the rule of some families.
 
     Args:
-        families: the families, with all subclasses that have no rule of their own.
+        families: the families. The rule also applies to their subclasses without a rule of their own.
     """
 
     def register(rule: Registered) -> Registered:
@@ -33,34 +33,34 @@ def rule_for(*families: type[Operation]) -> Callable[[Registered], Registered]:
 
 
 class RuleSet:
-    """How signals pass the operations of a record.
+    """The rules for the operations of a record.
 
-    A subclass inherits the table of its base class. Its own methods under `rule_for` replace entries of the table.
+    A subclass inherits the table of its base class. Its own methods with `rule_for` replace entries of the table.
     """
 
     rules: ClassVar[dict[type[Operation], Rule]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Enter the rules that the class defines into its table."""
+        """Add the rules of a subclass to its table."""
         super().__init_subclass__(**options)
         own = {family: item for item in vars(cls).values() for family in getattr(item, "families", ())}
         cls.rules = {**cls.rules, **own}
 
     def __call__(self, entry: Entry, signals: Signals) -> Signals:
-        """Pass the signals on an operation's outputs to its inputs.
+        """Propagate the signals on the outputs of an operation to its inputs.
 
         Args:
             entry: the recorded operation.
-            signals: one per output, `None` where no signal arrived; at least one is there.
+            signals: one signal per output, `None` for outputs without a signal. At least one is not `None`.
 
         Returns:
-            One signal per input, `None` for operands that take no part.
+            One signal per input, `None` for operands without a signal.
         """
         return self.rule(type(entry.operation))(self, entry, signals)
 
     @classmethod
     def rule(cls, family: type[Operation]) -> Rule:
-        """The rule of a family: its own, or that of the nearest family it is derived from."""
+        """Return the rule of a family: its own rule, or the rule of its nearest base class."""
         for base in family.__mro__:
             if base in cls.rules:
                 return cls.rules[base]
@@ -68,7 +68,7 @@ class RuleSet:
 
 
 def first(signals: Signals) -> Signal:
-    """The signal on an operation's first output: the only one that holds neurons, for most families."""
+    """Return the signal on the first output. For most families, this is the only output with neurons."""
     p = signals[0]
     assert p is not None
     return p

@@ -25,14 +25,14 @@ Weight = Float[torch.Tensor, "..."]
 
 @dataclass(frozen=True)
 class _Kept:
-    """What was made of one weight.
+    """The cached tensors of one weight.
 
     Attributes:
-        weight: it, without keeping it alive.
-        stamp: its version, place and layout.
-        mark: its product with fixed random numbers.
-        halves: by sign; filled once, never changed.
-        made: what was made of the halves in turn, by a key of who made it.
+        weight: weak reference to the weight.
+        stamp: version, memory address and layout of the weight.
+        mark: checksum, the product with fixed random numbers.
+        halves: halves by sign. They are never modified.
+        made: tensors that were computed from the halves, by key.
     """
 
     weight: weakref.ref[torch.Tensor]
@@ -48,18 +48,18 @@ _lock = threading.Lock()
 
 
 def half(weight: Weight, sign: int, dtype: torch.dtype) -> Weight:
-    """`max(w, 0)` for sign 1, `max(-w, 0)` for sign -1; not to be written into.
+    """Return `max(w, 0)` for sign 1, `max(-w, 0)` for sign -1. Do not modify the result.
 
     Args:
-        weight: of an operation, as the network holds it now.
-        sign: which half.
-        dtype: of the result.
+        weight: current weight of an operation.
+        sign: 1 or -1.
+        dtype: dtype of the result.
     """
     return half_with_made(weight, sign, dtype)[0]
 
 
 def half_with_made(weight: Weight, sign: int, dtype: torch.dtype) -> tuple[Weight, dict[Hashable, torch.Tensor]]:
-    """A half, and the place beside it for what is made of the weight's halves in turn."""
+    """Return a half, and a dictionary to cache tensors that are computed from the halves of this weight."""
     weight_as_is = weight.dtype == dtype
     rows = _rows(weight) if weight_as_is else None
     if rows is None:
@@ -74,19 +74,19 @@ def half_with_made(weight: Weight, sign: int, dtype: torch.dtype) -> tuple[Weigh
         with _lock:
             _kept[key] = found
     made = found.halves.get(sign)
-    # Two threads may both make a half; either is right.
+    # Two threads can compute the same half; both results are valid.
     if made is None:
         made = found.halves.setdefault(sign, _halved(weight.detach(), sign))
     return made, found.made
 
 
 def release_weights() -> int:
-    """Let go of all kept halves; the next call makes them again.
+    """Clear the cache of halves. The next call computes them again.
 
-    They go by themselves with the network they belong to.
+    The halves of a network are also released when the network is deleted.
 
     Returns:
-        How many bytes were held.
+        Number of released bytes.
     """
     with _lock:
         every = [made for kept in _kept.values() for made in (*kept.halves.values(), *kept.made.values())]
@@ -100,14 +100,14 @@ def _halved(weight: torch.Tensor, sign: int) -> torch.Tensor:
 
 
 def _forget(key: int, reference: weakref.ref[torch.Tensor]) -> None:
-    # Without the lock: the collector may call this in a thread that holds it. A dictionary's own steps are whole.
+    # No lock: the garbage collector can call this in a thread that holds it. Dictionary operations are atomic.
     found = _kept.get(key)
     if found is not None and found.weight is reference:
         _kept.pop(key, None)
 
 
 def _rows(weight: torch.Tensor) -> torch.Tensor | None:
-    """The weights as a matrix over their own memory; `None` where halves are not kept."""
+    """Return the weights as a matrix that shares their memory; `None` if their halves are not cached."""
     if weight.numel() < SMALLEST or weight.dim() < 2 or weight.is_inference():
         return None
     if weight.device.type != "cpu" or weight.dtype not in {torch.float32, torch.float64}:
@@ -128,7 +128,7 @@ def _probe(columns: int, dtype: torch.dtype) -> torch.Tensor:
     probe = _probes.get((columns, dtype))
     if probe is None:
         generator = torch.Generator().manual_seed(0)
-        # Away from zero, so that a change of any one weight is seen.
+        # No number is near zero, so that a change of any weight is detected.
         probe = 0.5 + torch.rand(columns, generator=generator, dtype=dtype)
         _probes[columns, dtype] = probe
     return probe

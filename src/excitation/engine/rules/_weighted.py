@@ -1,4 +1,4 @@
-"""Operations with weights: Eq. 4 (and 10), Eq. 5, and both for neurons of both signs."""
+"""Rules for operations with weights: Eq. 4 (and 10) and Eq. 5, also for neurons with both signs."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def affine(
 ) -> Signal:  # fmt: skip
     """`affine`: `P(a_j) = a_j sum_i w+_ij P(a_i) / sum_k w+_ik a_k`, in matrices `a * W+^T (p / (W+ a))` (Eq. 4, 10).
 
-    `w+ = max(w, 0)`; the bias takes no part. Inputs bounded by a minimum below zero are counted from it (Eq. 5).
-    Inputs of both signs are two rectified neurons each, and so are the outputs: `W+` leads between equal and
-    `W- = max(-w, 0)` between opposite polarities, every term is non-negative again, and Eq. 4 holds as it stands.
+    `w+ = max(w, 0)`. The bias is not used. Inputs with a negative minimum count from their minimum (Eq. 5). Inputs with
+    both signs are two rectified neurons each, and so are the outputs. `W+` connects equal polarities, and
+    `W- = max(-w, 0)` connects opposite polarities. All terms are then nonnegative, and Eq. 4 holds unchanged.
 
     Args:
         p: signal on the outputs.
         operation: the recorded operation.
-        value: of its input.
-        policies: for normalisers, signed and bounded inputs.
-        known: normalisers of this operation from earlier signals; those worked out are added.
-        lose: told what is lost here, if anybody asks.
+        value: value of its input.
+        policies: policies for normalisers, signed and bounded inputs.
+        known: cached normalisers of this operation. New normalisers are added.
+        lose: function that is called with the lost mass, or `None`.
 
     Returns:
-        The signal on the inputs; with a lowered part if they have both signs.
+        The signal on the inputs, with a lowered part if they have both signs.
     """
     halves = Half(operation, 1, p.dtype), Half(operation, -1, p.dtype)
     a = operation.input
@@ -47,14 +47,14 @@ def affine(
 def transitions(
     operation: Affine, value: Value, policies: Policies, dtype: torch.dtype, *, contrast: bool
 ) -> Float[torch.Tensor, "_ image output input"]:
-    """`affine` of all unit signals on a linear layer's outputs: Eq. 4's probabilities themselves, by polarity.
+    """Return `affine` of all unit signals on the outputs of a linear layer: the probabilities of Eq. 4, by polarity.
 
     Args:
         operation: a linear layer.
-        value: of its input, `(image, input)`.
-        policies: as in `affine`; a missing normaliser loses its mass.
-        dtype: of the result.
-        contrast: less those of the outputs' duals (Sec. 3.3).
+        value: value of its input, `(image, input)`.
+        policies: as in `affine`. Mass of outputs without a normaliser is lost.
+        dtype: dtype of the result.
+        contrast: whether to subtract the probabilities of the dual outputs (Sec. 3.3).
     """
     inputs = rectified(operation.input.to(dtype), value, policies)
     halves = [Half(operation, 1, dtype), Half(operation, -1, dtype)]
@@ -81,19 +81,20 @@ def average(
     silent: Callable[[], Pair] | None = None,
     lose: Lose | None = None,
 ) -> Signal:
-    """`average`: an affine operation with weights of its own, none negative: Eq. 4 with `W+ = W`, `W- = 0`.
+    """`average`: an affine operation with fixed nonnegative weights: Eq. 4 with `W+ = W`, `W- = 0`.
 
-    Under `signed="original"` only windows with a positive sum pass their signal.
+    With `signed="original"`, only windows with a positive sum pass their signal.
 
     Args:
         p: signal on the outputs.
         operation: the recorded operation.
-        value: of its input.
+        value: value of its input.
         policies: as in `affine`.
         known: as in `affine`.
-        evidence: what raises and what lowers each input, where these are linear compositions (docs/reference/rules.md).
-        silent: gives the same for windows whose inputs are all silent, if they are made of something.
-        lose: told what is lost here, if anybody asks.
+        evidence: for inputs that are linear compositions, how much each is raised and lowered
+            (docs/reference/rules.md).
+        silent: returns the evidence for windows with only silent inputs, if these are compositions.
+        lose: function that is called with the lost mass, or `None`.
     """
     halves = Half(operation, 1, p.dtype), None
     a = operation.input
@@ -112,13 +113,13 @@ def _pass(
     lose: Lose | None,
     silent: Callable[[], Pair] | None = None,
 ) -> Signal:
-    """Eq. 4 between rectified neurons: the first of the halves joins equal, the second opposite polarities."""
+    """Apply Eq. 4 to rectified neurons. The first half connects equal polarities, the second opposite polarities."""
     up, down = pair
     own = isinstance(operation, Affine)
     excite = halves[0]
     few = few_channels(p, operation)
     if down is None and p.shape[0] == 1 and policies.normaliser == "lose" and silent is None:
-        # One polarity in, one out: the paper's own case, without a step to spare.
+        # One polarity of inputs and of outputs: the case of the paper, in as few steps as possible.
         z = known.get(0)
         if z is None:
             z = known[0] = living(excite.forward(up), policies, operation, [(excite, up)])
@@ -132,7 +133,7 @@ def _pass(
         if not links:
             if lose is not None:
                 lose(part)
-            continue  # nothing can excite this polarity: an average of non-negative neurons lowers nothing
+            continue  # no input excites this polarity: an average of nonnegative neurons has no lowered neurons
         z = known.get(k)
         if z is None:
             z = links[0][0].forward(links[0][1])
@@ -167,7 +168,7 @@ def _pass(
 def _woken(
     dead: torch.Tensor, made: torch.Tensor | None, operation: Affine | Average, excite: Half, policies: Policies
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mass of windows whose inputs are all silent: by what these are made of; and what is left without a normaliser."""
+    """Return the mass of windows with only silent inputs, by their compositions, and the mass without a normaliser."""
     if made is None:
         return dead.new_zeros((dead.shape[0], *operation.input.shape)), dead
     z = living(excite.forward(made), policies, operation, [(excite, made)])
@@ -181,7 +182,7 @@ def _spread(
     excite: Half,
     lose: Lose | None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Mass of winners without a normaliser: as if all inputs were one; without excitatory weights, evenly."""
+    """Spread the mass of winners without a normaliser: all inputs, or all weights if none is excitatory, are one."""
     links = [(half, x) for half, x in zip(halves, ones, strict=True) if half is not None and x is not None]
     z = torch.zeros_like(dead[0])
     for half, x in links:
@@ -196,16 +197,16 @@ def _spread(
     flat = excite.flat()
     z = flat.forward(every)
     q = torch.where(~alive & (z > 0), dead / torch.where(z > 0, z, 1), 0)
-    if lose is not None:  # a winner that sees nothing but padding
+    if lose is not None:  # the winner has only padding as input
         lose(dead * (~alive & (z <= 0)))
     return up + every * flat.adjoint(q), down
 
 
 def _sum(a: torch.Tensor | None, b: torch.Tensor) -> torch.Tensor:
-    """The sum; `a` is this module's own."""
+    """Return the sum, in place of `a`, which only this module refers to."""
     return b if a is None else a.add_(b)
 
 
 def _times(back: torch.Tensor, x: torch.Tensor, *, own: bool) -> torch.Tensor:
-    """The product; in place where `back` is no view of something smaller."""
+    """Return the product, in place if `back` does not share memory with a smaller tensor."""
     return back.mul_(x) if own else back * x

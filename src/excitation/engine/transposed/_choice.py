@@ -1,4 +1,4 @@
-"""Which step carries reach probabilities past which operation."""
+"""Selects the step that propagates reach probabilities through an operation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CHOICES: dict[type[Operation], Choice] = {}
 
 
 def step_for(entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> Step:
-    """The step of an operation; the general one where no other step has its transpose."""
+    """Return the step of an operation, or the general step if there is no special one."""
     kind: type[Step] = Step
-    if not rules.singled_out(entry):  # else where an operation stands, and not only what it is, decides its shares
+    if not rules.singled_out(entry):  # otherwise the shares depend on the position of the operation
         choose = next((CHOICES[base] for base in type(entry.operation).__mro__ if base in CHOICES), None)
         kind = Step if choose is None else choose(entry, rules)
     return kind(entry, rules, like)
@@ -92,19 +92,19 @@ def _activation(entry: Entry, rules: ExcitationRules) -> type[Step]:  # noqa: AR
 def last_layer(
     record: Record, features: Value, rules: ExcitationRules, like: torch.Tensor, *, contrast: bool
 ) -> Signal:
-    """The signals on the inputs of the last weighted operation from unit signals on all classes.
+    """Return the signals on the inputs of the last weighted operation, for unit signals on all classes.
 
-    A linear layer's are written down; every other one is swept.
+    For a linear layer, they are computed directly. Other operations require a sweep.
 
     Args:
-        record: of the forward pass.
-        features: the operation's inputs.
-        rules: how signals pass.
-        like: a tensor of the signals' kind and place, `(image, class)`.
-        contrast: less the dual's.
+        record: record of the forward pass.
+        features: value of the operation's inputs.
+        rules: the rules for signals.
+        like: tensor with the dtype and device of the signals, `(image, class)`.
+        contrast: whether to subtract the signal of the dual.
 
     Returns:
-        `(polarity, class, image, feature)`.
+        Signals `(polarity, class, image, feature)`.
     """
     below = record.descendants([features])
     entries = [entry for entry in record.entries if any(value.serial in below for value in entry.carriers)]

@@ -15,7 +15,7 @@ from ._windows import Map, Patches, Reframed, Window, channels_last, framed
 
 
 class Same(Step):
-    """One neuron in, one out: the probability is the same, or that of the other polarity where a factor is negative."""
+    """Element-wise operations: the probability is unchanged, or that of the other polarity if a factor is negative."""
 
     crops = True
 
@@ -29,7 +29,7 @@ class Same(Step):
             self._negative = negative(operation, rules)
 
     def asks(self, polarities: Sequence[int]) -> list[int]:
-        """Both where a factor is negative."""
+        """Return two polarities if a factor is negative."""
         found = [0] * len(self.entry.inputs)
         found[self._place] = 2 if self._negative is not None else polarities[0]
         return found
@@ -37,7 +37,7 @@ class Same(Step):
     def whole(
         self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """The input's, swapped where a factor is negative."""
+        """Return the probability of the input, swapped where a factor is negative."""
         probability = probabilities[self._place]
         assert probability is not None
         if self._negative is None:
@@ -52,14 +52,14 @@ class Same(Step):
 
 
 class Moved(Step):
-    """Concatenation and splitting of channels: the probabilities are concatenated and split likewise."""
+    """Concatenation and splitting of channels. The probabilities are concatenated and split in the same way."""
 
     crops = True
 
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Bring all inputs to one window, then do what the operation does."""
+        """Convert all inputs to the same window, then apply the operation."""
         assert window is not None
         operation = self.entry.operation
         assert isinstance(operation, Arrangement)
@@ -97,7 +97,7 @@ class Moved(Step):
 
 
 class Shared(Step):
-    """A sum of branches of one shape: the probabilities of its terms in their shares."""
+    """A sum of branches with the same shape: the probabilities of the terms, weighted by their shares."""
 
     crops = True
 
@@ -108,11 +108,11 @@ class Shared(Step):
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Each term's probability times its share, added up."""
+        """Return the sum of the terms' probabilities times their shares."""
         assert window is not None
         (count,) = polarities
         if count not in self._shares:
-            # What a signal of one becomes: the rule multiplies neuron by neuron.
+            # The rule is element-wise, so a signal of ones gives the shares.
             even = torch.ones((count, 1, *self.entry.outputs[0].shape), dtype=self.dtype, device=self.device)
             self._shares[count] = [
                 [channels_last(part) for part in p[:, 0]] for p in self.rules(self.entry, [even]) if p is not None
@@ -144,7 +144,7 @@ class Chosen(Step):
         self._columns = self._places - self._rows * width
 
     def asks(self, polarities: Sequence[int]) -> list[int]:
-        """As many as its maxima."""
+        """Return the number of polarities of the maxima."""
         return [polarities[0]]
 
     def window(self, windows: Sequence[Window]) -> Window | None:
@@ -157,7 +157,7 @@ class Chosen(Step):
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Look up each winner in the window below; a winner outside of it arrives nowhere."""
+        """Look up each winner in the window below. A winner outside the window has probability zero."""
         (probability,), places = probabilities, self._places.flatten(2)
         assert probability is not None
         assert probability.window is not None
@@ -167,14 +167,14 @@ class Chosen(Step):
         for k in range(polarities[0]):
             parts.append(_looked_up(probability.parts[k], index, window))
             factor = probability.factors[k]
-            # Winners of the whole map, of which there is one.
+            # The winners of the whole map.
             won = None if factor is None else factor.flatten(2).gather(2, places).reshape(self._places.shape)
             factors.append(None if won is None else channels_last(won))
         return [ReachProbability(tuple(parts), window, tuple(factors)), *[None] * (len(self.entry.outputs) - 1)]
 
 
 def negative(operation: Scaled | Gated, rules: ExcitationRules) -> torch.Tensor | None:
-    """Where a factor swaps raised and lowered; `None` for nowhere."""
+    """Return where a factor swaps raised and lowered neurons; `None` for nowhere."""
     factor = operation.factor
     if not isinstance(factor, torch.Tensor):
         return torch.ones((), dtype=torch.bool) if factor < 0 else None
@@ -189,16 +189,16 @@ def _or_one(factor: Map | None) -> Map | float:
 
 
 def _indices(rows: torch.Tensor, columns: torch.Tensor, below: Window, above: Window) -> torch.Tensor:
-    """For each tile, where the winners of its window above lie in its window below.
+    """Return, for each tile, the indices of the winners of the window above in the window below.
 
     Args:
-        rows: of the winners in the map below; shaped like the map above.
-        columns: likewise.
-        below: the window they are looked up in.
+        rows: rows of the winners in the map below, with the shape of the map above.
+        columns: columns of the winners, with the same shape.
+        below: the window of the inputs.
         above: the window of the maxima.
 
     Returns:
-        `(tile, image, place, channel)`; one past the last place for winners outside of the window.
+        Indices `(tile, image, position, channel)`. Winners outside the window have the index after the last position.
     """
     height, width = (frame.length for frame in below.frames)
     found = []

@@ -1,4 +1,4 @@
-"""Reach probabilities: how probable it is that the process reaches a position of a layer from a neuron above it."""
+"""Reach probabilities: the probability that the process reaches a position of a layer from a neuron above it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Part = Float[torch.Tensor, "signal image ..."]
 class ReachProbability:
     """For each neuron of one tensor and each requested position, the probability of reaching that position.
 
-    The absorbing chain of Sec. 3.1 read from its end: a downward sweep multiplies a row by the transition
-    probabilities, this multiplies a column by them. Maps of unit signals are its numbers, neuron by neuron.
+    A downward sweep multiplies a row vector by the transition matrices of the absorbing chain (Sec. 3.1). A transposed
+    sweep multiplies a column vector by them. The entries of the result are the maps of all unit signals.
 
     Attributes:
-        parts: by polarity, `(signal, image, ...)`: a signal for each position, tile by tile.
-        window: which part of the map they hold, zero being everywhere else; `None` if all of it.
-        factors: by polarity, what the parts are still to be multiplied by, `(image, ...)` of the whole map; `None` for
-            one. Kept apart, since the next operation multiplies anyway.
+        parts: parts by polarity, `(signal, image, ...)`, with one signal for each position, tile by tile.
+        window: the part of the map that they cover; `None` for the whole map. They are zero elsewhere.
+        factors: pending factors of the parts by polarity, `(image, ...)` of the whole map; `None` for one. The next
+            operation applies them together with its own factors.
     """
 
     parts: tuple[Part, ...]
@@ -34,12 +34,12 @@ class ReachProbability:
     factors: tuple[Map | None, ...] = (None, None)
 
     def in_frames(self, frames: tuple[Frame, Frame], polarity: int, factor: Map | None = None) -> Patches:
-        """One polarity's part in other frames, multiplied out and by a further factor."""
+        """Return the part of one polarity in other frames, times the pending factor and another factor."""
         assert self.window is not None
         return framed(self.parts[polarity], self.window.frames, times(self.factors[polarity], factor), frames)
 
     def everywhere(self) -> ReachProbability:
-        """On the whole map, multiplied out."""
+        """Return the probability on the whole map, with pending factors applied."""
         if self.window is not None:
             whole = self.window.whole
             return ReachProbability(tuple(self.in_frames(whole, k) for k in range(len(self.parts))))
@@ -47,20 +47,20 @@ class ReachProbability:
         return ReachProbability(tuple(part if factor is None else part * factor for part, factor in pairs))
 
     def polarities(self, count: int) -> ReachProbability:
-        """The first of its parts: others ask for more."""
+        """Return the probability with only the first `count` polarities."""
         return self if len(self.parts) == count else ReachProbability(self.parts[:count], self.window, self.factors)
 
     def signal(self) -> Signal:
-        """On the whole map, as a signal."""
+        """Return the probability on the whole map as a signal."""
         return torch.stack(self.everywhere().parts)
 
 
 def times(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
-    """The product, where `None` is one."""
+    """Return the product, where `None` means one."""
     return b if a is None else a if b is None else a * b
 
 
 def windows_of(probabilities: Sequence[ReachProbability | None]) -> list[Window] | None:
-    """The windows of those that are there; `None` if one of them is a whole map."""
+    """Return the windows of the probabilities that are not `None`; `None` if one of them is a whole map."""
     found = [probability.window for probability in probabilities if probability is not None]
     return None if None in found else [window for window in found if window is not None]

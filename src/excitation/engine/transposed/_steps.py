@@ -1,4 +1,4 @@
-"""How reach probabilities pass an operation: the transpose of its rule."""
+"""Steps: the transposes of the rules, which propagate reach probabilities through an operation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ._windows import Window
 
 
 class Step:
-    """The transpose of any operation's rule, on whole maps: what is linear in the signal has its derivative for one.
+    """The transpose of the rule of any operation, on whole maps. Rules are linear, so that it is their derivative.
 
     Args:
         entry: the operation.
-        rules: how signals pass it.
-        like: a tensor of the signals' kind and place.
+        rules: the rules for signals.
+        like: tensor with the dtype and device of the signals.
     """
 
     crops = False
@@ -31,7 +31,7 @@ class Step:
         self.device = like.device
 
     def asks(self, polarities: Sequence[int]) -> list[int]:
-        """How many polarities of its inputs take part where so many of its outputs do."""
+        """Return the number of polarities of each input, given the number of polarities of each output."""
         signals = [
             torch.zeros((count, 1, *value.shape), dtype=self.dtype, device=self.device) if count else None
             for count, value in zip(polarities, self.entry.outputs, strict=True)
@@ -39,20 +39,20 @@ class Step:
         return [0 if p is None else p.shape[0] for p in self.rules(self.entry, signals)]
 
     def window(self, windows: Sequence[Window]) -> Window | None:
-        """The window of its outputs, one that holds its inputs'; `None` for the whole. Asked of steps that crop."""
+        """Return the window of the outputs, which covers those of the inputs; `None` for the whole map."""
         return windows[0].joined(windows[1:])
 
     def __call__(
         self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Carry reach probabilities from the operation's inputs to its outputs.
+        """Propagate reach probabilities from the inputs of the operation to its outputs.
 
         Args:
-            probabilities: at its inputs, `None` where the layer cannot be reached.
-            polarities: how many of each output are asked for.
+            probabilities: reach probabilities at the inputs, `None` for inputs that cannot reach the layer.
+            polarities: required number of polarities of each output.
 
         Returns:
-            Reach probabilities at its outputs, `None` where none is asked for.
+            Reach probabilities at the outputs, `None` for outputs that are not required.
         """
         windows = windows_of(probabilities)
         if self.crops and windows is not None:
@@ -64,14 +64,14 @@ class Step:
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Carry windows to `window` of the outputs; by default as whole maps."""
+        """Propagate windows to `window` of the outputs. By default, whole maps are propagated."""
         del window
         return self.whole(probabilities, polarities)
 
     def whole(
         self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Carry whole maps."""
+        """Propagate whole maps."""
         like = next(probability.parts[0] for probability in probabilities if probability is not None)
         signals = [
             torch.zeros((count, len(like), *value.shape), dtype=like.dtype, device=like.device, requires_grad=True)

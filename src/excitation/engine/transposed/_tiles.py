@@ -1,4 +1,4 @@
-"""Which positions go up together: tiles of neighbours, in groups whose windows are of nearly equal size."""
+"""Groups of positions that are propagated together: tiles of neighbours with windows of similar size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BUCKETS = 3
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of a map; the last ones overlap their neighbours where it is no multiple of them.
+    """Tiles of a map. The last tiles overlap their neighbours if the map size is not a multiple of the tile size.
 
     Attributes:
-        height: of the map.
-        width: of the map.
-        tile: most rows and columns of a tile.
+        height: height of the map.
+        width: width of the map.
+        tile: maximum number of rows and columns of a tile.
     """
 
     height: int
@@ -32,16 +32,16 @@ class Tiling:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Rows and columns of each tile."""
+        """Number of rows and columns of each tile."""
         return min(self.tile, self.height), min(self.tile, self.width)
 
     @property
     def each(self) -> int:
-        """Positions of a tile."""
+        """Number of positions of a tile."""
         return self.sides[0] * self.sides[1]
 
     def lines(self) -> Window:
-        """All tiles' rows and all tiles' columns, each by itself: what windows come to depends on these alone."""
+        """Return the rows of all tiles and the columns of all tiles. The windows above depend only on these."""
         spans = []
         for size, side in zip((self.height, self.width), self.sides, strict=True):
             starts = [min(start, size - side) for start in range(0, size, side)]
@@ -49,7 +49,7 @@ class Tiling:
         return Window(*spans)
 
     def window(self, tiles: Sequence[tuple[int, int]]) -> Window:
-        """Of some tiles, each named by its place among the rows and among the columns."""
+        """Return the window of some tiles, each given by its row index and its column index."""
         lines = self.lines()
         rows, columns = (
             Span(tuple(line.supports[tile[axis]] for tile in tiles), line.size)
@@ -58,7 +58,7 @@ class Tiling:
         return Window(rows, columns)
 
     def positions(self, window: Window) -> list[int]:
-        """Of all tiles of a window, in row-major order on the map: the order of their signals."""
+        """Return the positions of all tiles of a window as row-major indices, in the order of their signals."""
         rows, columns = self.sides
         return [
             (row + i) * self.width + column + j
@@ -68,7 +68,7 @@ class Tiling:
         ]
 
     def ones(self, window: Window, images: int, channels: int, like: torch.Tensor) -> torch.Tensor:
-        """Signals that are one at their own position and zero elsewhere, in the tiles' own windows."""
+        """Return signals that are one at their own position and zero elsewhere, in the windows of the tiles."""
         each, sides = self.each, self.sides
         eye = torch.eye(each, dtype=like.dtype, device=like.device).reshape(1, each, 1, 1, *sides)
         count = len(window.rows.supports)
@@ -76,7 +76,7 @@ class Tiling:
 
 
 def groups(windows: Sequence[Window]) -> list[list[tuple[int, int]]]:
-    """Tiles whose windows are of nearly equal size, given those of all lines of tiles in all maps above."""
+    """Group tiles with windows of similar size, given the windows of all rows and columns of tiles in the maps."""
     lines = []
     for spans in ([w.rows for w in windows], [w.columns for w in windows]):
         sizes = [sum(s.supports[i][1] - s.supports[i][0] for s in spans) for i in range(len(spans[0].supports))]

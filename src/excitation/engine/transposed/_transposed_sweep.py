@@ -1,4 +1,4 @@
-"""The transposed sweep: from positions of a layer to the top, for all signals at once."""
+"""The transposed sweep: from positions of a layer to the top, for all unit signals in one pass."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TransposedMaps:
     """The maps of all unit signals at the top, at some positions of the layer.
 
     Attributes:
-        positions: in row-major order on the map.
-        plain: `(polarity, position, *top)`: the map of each unit signal, at these positions.
-        contrast: the same less the dual's map, for signals of one polarity; `None` if not asked for.
+        positions: row-major indices of the positions on the map.
+        plain: map of each unit signal at these positions, `(polarity, position, *top)`.
+        contrast: map minus the map of the dual, for signals of one polarity; `None` if not requested.
     """
 
     positions: list[int]
@@ -38,15 +38,15 @@ class TransposedMaps:
 
 
 class TransposedSweep:
-    """Prepares the transposed rules of all operations between a layer and the top, to be used for all positions.
+    """Prepares the transposed rules of all operations between a layer and the top. All positions share them.
 
     Args:
-        record: of the forward pass; its `top` is where the signals of the maps begin.
-        layer: where the maps are.
-        rules: how signals pass operations in the downward sweep.
-        like: a tensor of the signals' kind and place.
-        polarities: of the signals at the top.
-        contrast: whether maps less those of the dual are asked for too.
+        record: record of the forward pass. The signals of the maps start at `record.top`.
+        layer: value of the layer of the maps.
+        rules: the rules of the downward sweep.
+        like: tensor with the dtype and device of the signals.
+        polarities: number of polarities of the signals at the top, 1 or 2.
+        contrast: whether to compute contrastive maps as well.
 
     Raises:
         LayerError: as `sweep`.
@@ -87,10 +87,10 @@ class TransposedSweep:
             raise no_path(layer)
 
     def maps(self, memory: int, *, tile: int = TILE) -> Iterator[TransposedMaps]:
-        """The maps at all positions, some positions at a time.
+        """Yield the maps at all positions, some positions at a time.
 
         Args:
-            memory: bytes that one pass may hold; an estimate.
+            memory: approximate memory limit of one pass, in bytes.
             tile: height and width of the tiles of neighbours that share a window.
         """
         shape = self._layer.shape
@@ -115,7 +115,7 @@ class TransposedSweep:
                 yield self._carried(tiling.positions(window), ones, window)
 
     def bytes(self, windows: dict[int, Window | None]) -> int:
-        """Memory of one signal in a pass with these windows; of whole maps where none is given."""
+        """Return the memory of one signal in bytes. Values without a window are whole maps."""
         largest = 0
         for value in [self._layer, *(value for step in self._steps for value in step.entry.outputs)]:
             window = windows.get(value.serial)
@@ -124,7 +124,7 @@ class TransposedSweep:
         return LIVE * largest * self._like.element_size()
 
     def _asked(self, polarities: int, *, contrast: bool) -> tuple[dict[int, int], dict[int, int]]:
-        """How many polarities of each value take part: of active probabilities, and of pending ones."""
+        """Return the number of polarities of each value, for active and for pending probabilities."""
         active_counts = {self._top.serial: polarities}
         pending_counts = {self._top.serial: polarities} if contrast else {}
         for step in reversed(self._steps):
@@ -133,7 +133,7 @@ class TransposedSweep:
                 [needed.get(serial, 0) for serial in outputs] for needed in (active_counts, pending_counts)
             )
             if self._rules.begins_contrast(step.entry):
-                # The dual's signal begins on the other polarity.
+                # The signal of the dual starts on the other polarity.
                 active = [2 if new else old for old, new in zip(active, pending, strict=True)]
                 active_counts |= {serial: count for serial, count in zip(outputs, active, strict=True) if count}
                 pending = [0] * len(outputs)
@@ -148,7 +148,7 @@ class TransposedSweep:
         return value.serial in self._below and value.kind is not Kind.CONSTANT
 
     def _windows(self, lines: Window) -> dict[int, Window | None]:
-        """The window of each value, for these of the layer."""
+        """Return the window of each value, given the windows of the layer."""
         found: dict[int, Window | None] = {self._layer.serial: lines}
         for step in self._steps:
             inputs = [found[v.serial] for v in step.entry.carriers if v.serial in found]
@@ -158,7 +158,7 @@ class TransposedSweep:
         return found
 
     def _carried(self, positions: list[int], ones: torch.Tensor, window: Window | None) -> TransposedMaps:
-        """Carry unit probabilities of some positions to the top."""
+        """Propagate unit probabilities of some positions to the top."""
         start = ReachProbability((ones,) * self._active_counts[self._layer.serial], window)
         active: dict[int, ReachProbability] = {self._layer.serial: start}
         pending: dict[int, ReachProbability] = {}
@@ -185,7 +185,7 @@ class TransposedSweep:
     def _passed(
         self, step: Step, reached: dict[int, ReachProbability], counts: dict[int, int]
     ) -> dict[int, ReachProbability]:
-        """Carry active or pending probabilities past one operation."""
+        """Propagate active or pending probabilities through one operation."""
         silent = step.entry.operation.silent
         probabilities = [
             None if place in silent or not self._leads(value) else reached.get(value.serial)
@@ -199,7 +199,7 @@ class TransposedSweep:
 
 
 def _contrasted(probability: ReachProbability, polarities: int) -> ReachProbability:
-    """The transpose of `contrasted`: a signal stands on one polarity and, negated, on the other."""
+    """Return the transpose of `contrasted`, which puts a signal on one polarity and its negative on the other."""
     raised, lowered = probability.everywhere().parts
     difference = raised - lowered
     return ReachProbability((difference,) if polarities == 1 else (difference, -difference))

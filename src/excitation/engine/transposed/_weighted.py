@@ -1,4 +1,4 @@
-"""Steps of operations that add up over places: convolution, linear layers, averages."""
+"""Steps of operations that sum over positions: convolution, linear layers, averages."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LARGE = 1 << 20
 
 
 class Weighted(Step):
-    """Eq. 4 transposed: `u_i = sum_j w+_ij a_j u_j / sum_k w+_ik a_k`, between rectified neurons as on the way down.
+    """Eq. 4 transposed: `u_i = sum_j w+_ij a_j u_j / sum_k w+_ik a_k`, for rectified neurons as in the downward sweep.
 
-    The normalisers are worked out once, on the whole map.
+    The normalisers are computed once, on the whole map.
     """
 
     def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
@@ -40,11 +40,11 @@ class Weighted(Step):
         self._matrices: dict[Half, torch.Tensor] = {}
 
     def asks(self, polarities: Sequence[int]) -> list[int]:
-        """Both where the input has both signs."""
+        """Return two polarities if the input has both signs."""
         return [1 + max(j for k in range(polarities[0]) for j, _, _ in [(0, None, None), *self._links(k)])]
 
     def _links(self, k: int) -> list[tuple[int, Half, torch.Tensor]]:
-        """Which polarities of the input lead to the output's polarity `k`, and by which half of the weights."""
+        """Return the input polarities that connect to output polarity `k`, with the halves of the weights."""
         same, cross = self._excite, self._inhibit
         halves = (same, cross) if k == 0 else (cross, same)
         links = zip(halves, self._rectified, strict=True)
@@ -59,7 +59,7 @@ class Weighted(Step):
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """The product on windows; the normalisers are left to whoever multiplies next."""
+        """Return the product on windows. The normalisers become pending factors."""
         (probability,), reach = probabilities, self.operation.reach
         assert probability is not None
         assert window is not None
@@ -77,7 +77,7 @@ class Weighted(Step):
     def whole(
         self, probabilities: Sequence[ReachProbability | None], polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """The product on whole maps."""
+        """Return the product on whole maps."""
         (probability,) = probabilities
         assert probability is not None
         parts = []
@@ -93,13 +93,13 @@ class Weighted(Step):
         return [ReachProbability(tuple(parts))]
 
     def product(self, patches: Patches, half: Half) -> torch.Tensor:
-        """With one half of the weights; padding is part of the patches."""
+        """Return the product with one half of the weights. The patches include padding."""
         operation = self.operation
         assert isinstance(operation, Affine)
         assert operation.reach is not None
         reach, weight = operation.reach, half.weight()
         if reach.groups == 1 and set(reach.dilation) == {1} and (set(reach.kernel) == {1} or weight.numel() >= LARGE):
-            # As one matrix: of more dimensions torch makes many small products, a third as fast.
+            # As one matrix product: torch otherwise computes many small products, which take three times as long.
             (height, width), (down, right) = reach.kernel, reach.stride
             seen = patches.permute(0, 1, 3, 4, 2).unfold(2, height, down).unfold(3, width, right)
             rows = seen.movedim(4, -1).reshape(-1, weight[0].numel())
@@ -109,7 +109,7 @@ class Weighted(Step):
         return torch.unflatten(flat, 0, patches.shape[:2])
 
     def _matrix(self, half: Half, weight: torch.Tensor) -> torch.Tensor:
-        """A convolution's weights, kernel by kernel with the input channels side by side."""
+        """Return the weights of a convolution as a matrix, with contiguous input channels for each kernel position."""
         if half not in self._matrices:
             self._matrices[half] = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).contiguous()
         return self._matrices[half]
@@ -125,11 +125,11 @@ class Weighted(Step):
         return self._inverses[k]
 
     def inverse(self, k: int) -> Map:
-        """What a product on windows is to be multiplied by; zero where there is no normaliser."""
+        """Return the factor of a product on windows: one over the normaliser, or zero without a normaliser."""
         return self._divisor(k).reciprocal()
 
     def _divisor(self, k: int) -> torch.Tensor:
-        """The normalisers as the downward rule has them: infinite where there is none."""
+        """Return the normalisers as in the downward rule: infinite where there is none."""
         links = self._links(k)
         if not links:
             return torch.ones(self.entry.outputs[0].shape, dtype=self.dtype, device=self.device)
@@ -143,10 +143,10 @@ class Weighted(Step):
 
 
 class Averaged(Weighted):
-    """Average pooling: sums over windows. Its divisors cancel, so they are left out above and below."""
+    """Average pooling: sums over windows. The divisors cancel and are omitted."""
 
     def product(self, patches: Patches, half: Half) -> torch.Tensor:
-        """The sums."""
+        """Return the sums over windows."""
         del half
         reach = self.operation.reach
         assert reach is not None
@@ -154,7 +154,7 @@ class Averaged(Weighted):
         return torch.unflatten(sums, 0, patches.shape[:2])
 
     def inverse(self, k: int) -> Map:
-        """Of the same sums on the whole map."""
+        """Return one over the sums on the whole map."""
         reach, shape = self.operation.reach, self.entry.outputs[0].shape
         assert reach is not None
         sums = torch.zeros(shape, dtype=self.dtype, device=self.device)
@@ -168,21 +168,21 @@ class Averaged(Weighted):
 
 
 class Overall(Weighted):
-    """The mean of a whole map: the sum over a window is all there is."""
+    """The mean of a whole map: the sum over a window equals the sum over the map."""
 
     def __init__(self, entry: Entry, rules: ExcitationRules, like: torch.Tensor) -> None:
         super().__init__(entry, rules, like)
         self.crops = True
 
     def window(self, windows: Sequence[Window]) -> Window | None:
-        """None: a map of one place, or no map."""
+        """Return `None`: the output has one position or no spatial axes."""
         del windows
         return None
 
     def cropped(
         self, probabilities: Sequence[ReachProbability | None], window: Window | None, polarities: Sequence[int]
     ) -> list[ReachProbability | None]:
-        """Sums over windows over sums over the map."""
+        """Return the sums over windows divided by the sums over the map."""
         del window
         (probability,), shape = probabilities, self.entry.outputs[0].shape
         assert probability is not None

@@ -1,4 +1,4 @@
-"""Windows of maps: the part of each activation above which a tile of positions can be reached."""
+"""Windows of maps: the part of each activation from which a tile of positions can be reached."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Reframed = Float[torch.Tensor, "signal image channel new_height new_width"]
 
 @dataclass(frozen=True)
 class Frame:
-    """Intervals of one length along one dimension, one for each tile; they may reach beyond the map.
+    """Intervals of equal length along one dimension, one for each tile. They can extend beyond the map.
 
     Attributes:
-        starts: of the intervals.
-        length: of each.
+        starts: starts of the intervals.
+        length: length of each interval.
     """
 
     starts: tuple[int, ...]
@@ -31,11 +31,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Span:
-    """For each tile, the places along one dimension of a map from which the tile can be reached.
+    """For each tile, the positions along one dimension of a map from which the tile can be reached.
 
     Attributes:
-        supports: first and last place, inside the map.
-        size: of the map.
+        supports: first and last position of each tile, inside the map.
+        size: size of the map.
     """
 
     supports: tuple[tuple[int, int], ...]
@@ -43,12 +43,12 @@ class Span:
 
     @cached_property
     def frame(self) -> Frame:
-        """Intervals of one length that hold the supports, inside the map."""
+        """Return intervals of equal length that contain the supports, inside the map."""
         length = max(last - first + 1 for first, last in self.supports)
         return Frame(tuple(min(first, self.size - length) for first, _ in self.supports), length)
 
     def above(self, reach: Reach, axis: int, size: int) -> Span:
-        """The same for the outputs of an operation, of which there are `size`."""
+        """Return the span of the outputs of an operation with `size` outputs."""
         kernel, stride, before, dilation = (
             part[axis] for part in (reach.kernel, reach.stride, reach.before, reach.dilation)
         )
@@ -56,12 +56,12 @@ class Span:
         found = []
         for first, last in self.supports:
             low = min(max(-((span - first - before) // stride), 0), size - 1)
-            # A stride can step over a tile: then one place stands for none, and what is found there is zero.
+            # A stride can skip a tile. The support then has one position, at which the probability is zero.
             found.append((low, max(low, min((last + before) // stride, size - 1))))
         return Span(tuple(found), size)
 
     def joined(self, other: Span) -> Span:
-        """Places from which the tile can be reached on either way."""
+        """Return the positions from which the tile can be reached through either span."""
         pairs = zip(self.supports, other.supports, strict=True)
         return Span(tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in pairs), self.size)
 
@@ -74,11 +74,11 @@ class Window:
     columns: Span
 
     def above(self, reach: Reach, shape: Sequence[int]) -> Window:
-        """The windows in an operation's output of this shape."""
+        """Return the windows of an operation's output with this shape."""
         return Window(self.rows.above(reach, 0, shape[-2]), self.columns.above(reach, 1, shape[-1]))
 
     def joined(self, others: Sequence[Window]) -> Window:
-        """Windows that hold those of several maps of one size."""
+        """Return windows that contain the windows of several maps of the same size."""
         window = self
         for other in others:
             if other != window:
@@ -87,17 +87,17 @@ class Window:
 
     @cached_property
     def frames(self) -> tuple[Frame, Frame]:
-        """Of the rows and the columns."""
+        """Return the frames of the rows and the columns."""
         return self.rows.frame, self.columns.frame
 
     @property
     def whole(self) -> tuple[Frame, Frame]:
-        """The frames of the whole map for each tile."""
+        """Return frames that cover the whole map, for each tile."""
         zeros = (0,) * len(self.rows.supports)
         return Frame(zeros, self.rows.size), Frame(zeros, self.columns.size)
 
     def below(self, reach: Reach) -> tuple[Frame, Frame]:
-        """What an operation looks at to fill these windows of its output; padding is part of it."""
+        """Return the frames of the inputs that these output windows depend on, including padding."""
         rows, columns = (
             Frame(
                 tuple(start * stride - before for start in frame.starts),
@@ -110,7 +110,7 @@ class Window:
         return rows, columns
 
     def places(self) -> int:
-        """Of one tile's window."""
+        """Number of positions in the window of one tile."""
         rows, columns = self.frames
         return rows.length * columns.length
 
@@ -118,13 +118,13 @@ class Window:
 def framed(
     patches: Patches, source: tuple[Frame, Frame], factor: Map | None, target: tuple[Frame, Frame]
 ) -> Reframed:  # fmt: skip
-    """The patches in other frames, zero where there was nothing, multiplied by their own places of a map.
+    """Convert patches to other frames, with zeros outside the source frames, and multiply them by a map.
 
     Args:
-        patches: signals tile by tile, as many for each.
-        source: their frames, inside the map.
-        factor: of the map's whole size.
-        target: frames wanted.
+        patches: signals tile by tile, with the same number for each tile.
+        source: frames of the patches, inside the map.
+        factor: factors on the whole map; `None` for one.
+        target: frames of the result.
     """
     if factor is None and source == target:
         return patches
@@ -146,7 +146,7 @@ def framed(
 
 
 def _overlap(source: Frame, target: Frame, tile: int) -> tuple[slice, slice, slice] | None:
-    """Where two intervals overlap: within the first, within the second, on the map."""
+    """Return the overlap of two intervals, as slices of the first interval, the second interval and the map."""
     a, b = source.starts[tile], target.starts[tile]
     first, stop = max(a, b), min(a + source.length, b + target.length)
     if first >= stop:
@@ -155,7 +155,7 @@ def _overlap(source: Frame, target: Frame, tile: int) -> tuple[slice, slice, sli
 
 
 def _empty(shape: tuple[int, ...], like: torch.Tensor, *, zero: bool) -> torch.Tensor:
-    """Room for patches, channels last: there a row of a window is one stretch of memory."""
+    """Allocate patches with channels last, so that a row of a window is contiguous in memory."""
     flat = torch.empty(
         (shape[0] * shape[1], *shape[2:]), dtype=like.dtype, device=like.device, memory_format=torch.channels_last
     )
@@ -163,5 +163,5 @@ def _empty(shape: tuple[int, ...], like: torch.Tensor, *, zero: bool) -> torch.T
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """The same map with its channels side by side in memory; other tensors as they are."""
+    """Return a map in the channels-last memory format. Other tensors are returned unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

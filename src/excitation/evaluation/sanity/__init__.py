@@ -1,4 +1,4 @@
-"""Sanity checks of attention methods: randomisation of what was learned, convergence to one map for all classes."""
+"""Sanity checks of attention methods: randomisation of weights, convergence of the signals of different classes."""
 
 from ._choice import LEFT_OUT, REDUCED, Checked, applicable, choose_methods
 from ._convergence import class_cosines, run_convergence

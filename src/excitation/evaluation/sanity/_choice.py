@@ -1,4 +1,4 @@
-"""Which methods are checked, where, with which options, and which are left out and why."""
+"""Selects the methods to check, with their layers and options."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ EVERY = 3
 
 @dataclass(frozen=True)
 class Checked:
-    """A method as it is checked.
+    """The settings of a checked method.
 
     Attributes:
         method: the method.
-        layer: where its maps are taken; `None` for its or the model's own choice.
-        options: its own, where they are not the defaults.
-        expensive: whether it sees fewer images and stages.
+        layer: layer of its maps; `None` for the choice of the method or model.
+        options: options of the method that differ from the defaults.
+        expensive: whether to use fewer images and stages.
     """
 
     method: Method
@@ -52,7 +52,7 @@ class Checked:
     expensive: bool = False
 
     def configuration(self) -> dict[str, object]:
-        """What results of it depend on, for JSON."""
+        """Return the settings that the results depend on, compatible with JSON."""
         return {"layer": self.layer, "options": dict(self.options), "expensive": self.expensive}
 
 

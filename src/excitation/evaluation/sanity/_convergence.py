@@ -1,4 +1,4 @@
-"""Convergence: do the signals of different classes become one and the same on their way down?"""
+"""Convergence: whether the signals of different classes become equal during the downward sweep."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def run_convergence(
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
-    """Send the signals of two random classes down and compare them below each weighted layer, by their cosine.
+    """Propagate the signals of two random classes and compare them below each weighted layer, by their cosine.
 
-    A map at the image can only tell classes apart if the signals that arrive there differ. Rules whose matrices are
-    all non-negative are products that approach rank one: their signals turn into one direction whatever the class.
+    Maps at the image can differ between classes only if the signals there differ. A product of nonnegative matrices
+    approaches rank one, so that signals of rules with such matrices converge to one direction for all classes.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         subjects: images; their own targets are not used.
         methods: names of methods that carry signals (see `backpropagated`).
         out: the JSON file of results; a file of the same configuration is continued.
         seed: of the classes.
         pairs: of classes for each image.
-        about: more to write into the configuration.
-        progress: told the image's name, and which part of it is done, 0 to 1.
+        about: further entries of the configuration.
+        progress: function that is called with the name of an image and the finished fraction of it, 0 to 1.
 
     Returns:
         Results: for each image and method, by stage from the top down, the median over the pairs of the `cosine` of

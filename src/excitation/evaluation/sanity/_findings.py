@@ -1,4 +1,4 @@
-"""What a check found so far: one JSON file, written whole after each image, so that a killed run goes on."""
+"""The results of a check: a JSON file that is written atomically after each image, so that a run can continue."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Findings:
     """A check's results.
 
     Attributes:
-        path: of the file.
-        configuration: all that results depend on.
-        images: what was found, by image, as far as the run has come.
+        path: path of the file.
+        configuration: all settings that the results depend on.
+        images: results of the finished images.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class Findings:
     images: dict[str, dict[str, Any]]
 
     def add(self, image: str, found: dict[str, Any]) -> None:
-        """Keep an image's results, on disk too."""
+        """Add the results of an image and write the file."""
         self.images[image] = found
         lines = [f"{json.dumps(name)}: {json.dumps(item, allow_nan=False)}" for name, item in self.images.items()]
         whole = json.dumps(self.configuration, indent=1)
@@ -43,7 +43,7 @@ class Findings:
 
 
 def open_findings(path: str | os.PathLike[str], configuration: dict[str, Any]) -> Findings:
-    """A new file of results, or one that is to be continued.
+    """Create a file of results, or open it to continue.
 
     Raises:
         ExcitationError: the file holds something else, or results of another configuration.
@@ -66,10 +66,10 @@ def open_findings(path: str | os.PathLike[str], configuration: dict[str, Any]) -
 
 
 def read_findings(path: str | os.PathLike[str]) -> Findings:
-    """Results from a file.
+    """Read a file of results.
 
     Raises:
-        ExcitationError: it is no file of results.
+        ExcitationError: the file is not a file of results.
     """
     place = Path(path)
     try:
@@ -86,13 +86,13 @@ def plain_number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of several images as one.
+    """A summary of the numbers of several images.
 
     Attributes:
-        value: their mean or median; NaN if there are none.
-        interval: 95 %, by drawing images with replacement.
-        count: of images that have a number.
-        missing: of images that have none.
+        value: mean or median; NaN without numbers.
+        interval: 95 % bootstrap interval over images.
+        count: number of images with a number.
+        missing: number of images without a number.
     """
 
     value: float

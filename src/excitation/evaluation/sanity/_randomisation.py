@@ -1,4 +1,4 @@
-"""Randomisation: does a map change when what the network has learned is taken away?"""
+"""Randomisation: whether a map changes when the weights of the network are randomised."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def run_randomisation(
         methods: what is checked, by name.
         out: the JSON file of results; a file of the same configuration is continued.
         order: `"cascading"`: from the top down, all layers so far; `"independent"`: one at a time.
-        seed: of the random networks.
+        seed: seed of the random networks.
         expensive: how many images expensive methods see, at a third of the stages.
         every: maps are taken after the first stage, every so many, and the last.
         about: more to write into the configuration, such as where the images come from.
-        progress: told the image's name, and which part of it is done, 0 to 1.
+        progress: function that is called with the name of an image and the finished fraction of it, 0 to 1.
 
     Returns:
         Results: for each image and method, by stage, the measures of `MEASURES` (`null` where a map is constant and
@@ -111,12 +111,12 @@ def maps_by_stage(
     """The maps of one image, first of the trained network and then after each stage.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         subject: the image.
         stages: of the network.
         asked: from how far down the randomisation is to the methods that are asked then.
         order: all layers so far, or one at a time.
-        seed: of the random networks.
+        seed: seed of the random networks.
         index: of the image.
 
     Yields:
@@ -230,7 +230,7 @@ def strip_figure(
     """Maps of one image, a row for each method, a column for each of some stages.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         subject: the image and the class that is asked for.
         methods: a few.
         seed: of the random networks, as `run_randomisation` takes it.

@@ -1,4 +1,4 @@
-"""How alike two maps are: rank correlation, structural similarity, gradient histograms, the cosine of two signals."""
+"""Similarity of maps: rank correlation, structural similarity, gradient histograms, the cosine of two signals."""
 
 from __future__ import annotations
 

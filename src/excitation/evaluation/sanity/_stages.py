@@ -1,4 +1,4 @@
-"""The steps of a randomisation: a network's weighted layers from the top down, and untrained numbers."""
+"""The stages of a randomisation: the weighted layers of a network from the top down, and random weights."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Stage:
     In a chain this is one layer; an inception module or a residual block with all its branches is one stage.
 
     Attributes:
-        name: what the layers' names have in common.
-        weighted: names of the modules that hold the weights, the highest first.
-        scaling: names of the normalisations and scalings that follow them.
-        below: the place just below: its output is what the weighted layers take in.
+        name: common part of the names of the layers.
+        weighted: names of the modules with weights, the highest first.
+        scaling: names of the normalisations and scalings after them.
+        below: name of the layer directly below. Its output is the input of the weighted layers.
     """
 
     name: str
@@ -120,9 +120,9 @@ def cascade(
     """A network with more and more of its layers randomised, or each by itself, from the top down.
 
     Args:
-        model: left as it is.
+        model: the network. It is not changed.
         stages: its own, as `list_stages` gives them.
-        seed: of the random networks.
+        seed: seed of the random networks.
         index: of the image; each has random networks of its own.
         order: `"cascading"` keeps what has been randomised; `"independent"` takes back the stage before. A stage gets
             the same numbers in both.

@@ -1,4 +1,4 @@
-"""The images of a sanity check, each with the class that is asked for."""
+"""The images of a sanity check, each with its target class."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from .._pointing import region
 
 @dataclass(frozen=True)
 class Subject:
-    """One image and its question.
+    """One image and its target class.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         picture: the image, mode `"RGB"`.
-        values: the network's input.
-        target: class index.
-        scores: of all classes.
-        pixels: the target's, in the picture; `None` where they are not known.
+        values: the network input.
+        target: class index of the target.
+        scores: scores of all classes.
+        pixels: mask of the target in the picture; `None` if unknown.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tags of uploads: cleaning, the dictionary, and what was left out and why."""
+"""Tags of uploads: cleaning, the dictionary, and reports on removed uploads."""
 
 from ._clean import THRESHOLD, Cleaned, clean_uploads, read_cleaned, read_dictionary
 from ._steps import STEPS, near_duplicates

@@ -1,4 +1,4 @@
-"""Cleaning of uploads in bounded memory: scan, near-duplicates, dictionary, result; each resumable."""
+"""Cleaning of uploads in bounded memory: scan, near-duplicates, dictionary, result. Each step is resumable."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What cleaning left.
+    """The result of cleaning.
 
     Attributes:
-        folder: `uploads/` holds JSON lines of image, user and first five tags; `dictionary.tsv` tags and counts, most
-            frequent first; `report.json` what this object says.
-        uploads: how many could be read.
-        removed: how many each step left out, in the order of the steps; first those that could not be read.
-        kept: how many are left.
-        tags: how many different tags there were.
-        dictionary: how many of them are in the dictionary.
-        threshold: fewest occurrences of those.
-        unreadable: sentences on some of those that could not be read.
-        examples: a few uploads that were kept, and that each step left out.
+        folder: folder of the result. `uploads/` contains JSON lines with image, user and first five tags.
+            `dictionary.tsv` contains tags and counts, most frequent first. `report.json` contains these attributes.
+        uploads: number of readable uploads.
+        removed: number of uploads that each step removed, in the order of the steps. The first item counts unreadable
+            uploads.
+        kept: number of kept uploads.
+        tags: number of different tags before cleaning.
+        dictionary: number of tags in the dictionary.
+        threshold: minimum number of occurrences of a tag in the dictionary.
+        unreadable: descriptions of some unreadable uploads.
+        examples: examples of kept uploads, and of uploads that each step removed.
     """
 
     folder: Path
@@ -66,26 +67,30 @@ def clean_uploads(
     part: int = PART,
     progress: Progress | None = None,
 ) -> Cleaned:
-    """Clean uploads as Appendix B does; stopped at any moment, the same call goes on.
+    """Clean uploads as in Appendix B. If a call was interrupted, the same call continues.
 
-    The dictionary counts all tags of all uploads. Then, in this order, uploads are left out that have fewer than five
-    tags; whose tags are in alphabetical order; whose first five tags have more than three in common with those of an
-    earlier upload of the same user that passed the two steps before, itself kept or not; and, beyond the paper, that
-    have none of their first five tags in the dictionary. "Earlier" is the order of the sources.
+    The dictionary counts all tags of all uploads. Uploads are then removed in four steps:
 
-    Time grows linearly with the number of uploads. Memory holds one part or one bucket of users (a 64th of all) for
-    each worker, the dictionary, and one byte for each upload.
+    1. Uploads with fewer than five tags.
+    2. Uploads with tags in alphabetical order.
+    3. Near-duplicates: uploads with more than three of the first five tags in common with an earlier upload of the same
+       user. The earlier upload must have passed steps 1 and 2, but can be a near-duplicate. "Earlier" refers to the
+       order of the sources.
+    4. Beyond the paper: uploads with none of the first five tags in the dictionary.
+
+    The time is linear in the number of uploads. The memory contains one part or one bucket of users (1/64 of all users)
+    for each worker, the dictionary, and one byte for each upload.
 
     Args:
-        sources: as `find_parts` takes them.
-        out: folder of the result; while this runs, also of a few hundred bytes for each upload.
-        threshold: fewest occurrences of a tag in the dictionary.
-        workers: processes.
-        part: bytes of JSON lines that are read at a time.
-        progress: is told how far it is.
+        sources: sources of uploads, see `find_parts`.
+        out: folder of the result. During the run, it also contains a few hundred bytes for each upload.
+        threshold: minimum number of occurrences of a tag in the dictionary.
+        workers: number of processes.
+        part: number of bytes of JSON lines to read at a time.
+        progress: function that is called with the progress.
 
     Raises:
-        DataError: the uploads cannot be read, the folder holds the result of others, or nothing is left.
+        DataError: the uploads cannot be read, the folder contains another result, or no upload remains.
 
     Source: Zhang et al., ECCV 2016, Sec. 4.3 and Appendix B.
     """
@@ -137,10 +142,10 @@ def clean_uploads(
 
 
 def read_cleaned(folder: str | os.PathLike[str]) -> Cleaned:
-    """What an earlier `clean_uploads` left.
+    """Read the result of an earlier `clean_uploads`.
 
     Raises:
-        DataError: the folder holds no finished result.
+        DataError: the folder contains no finished result.
     """
     place = Path(folder) / "report.json"
     if not place.is_file():
@@ -151,10 +156,10 @@ def read_cleaned(folder: str | os.PathLike[str]) -> Cleaned:
 
 
 def read_dictionary(folder: str | os.PathLike[str]) -> dict[str, int]:
-    """The tags of a cleaned folder's dictionary with their counts, most frequent first.
+    """Return the tags of the dictionary with their counts, most frequent first.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder contains no dictionary.
     """
     place = Path(folder) / "dictionary.tsv"
     if not place.is_file():
@@ -164,7 +169,7 @@ def read_dictionary(folder: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def _claim(folder: Path, parts: Sequence[Part], threshold: int) -> None:
-    """The folder's own sources and options; others have to go elsewhere."""
+    """Write the sources and options to the folder, or check that they equal those of the folder."""
     listed = []
     for item in parts:
         stat = item.path.stat()
@@ -180,7 +185,7 @@ def _claim(folder: Path, parts: Sequence[Part], threshold: int) -> None:
 def _each(
     what: str, work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], total: int, workers: int, told: Progress
 ) -> None:  # fmt: skip
-    """Do a piece of work for each task, in processes where that helps."""
+    """Run a function for each task, in several processes if useful."""
     done = total - len(tasks)
     told(what, done, total)
     for _ in _run(work, tasks, workers):

@@ -1,4 +1,4 @@
-"""Later passes over scanned uploads: near-duplicates by bucket of users, the dictionary, and what is kept."""
+"""Later passes over scanned uploads: near-duplicates by bucket of users, the dictionary, and the kept uploads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ AT_ONCE = 64
 
 
 def find_duplicates(folder: Path, bucket: int, parts: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """Look for near-duplicates among the users of one bucket.
+    """Find near-duplicates among the users of one bucket.
 
     Args:
-        folder: of the scanned parts.
-        bucket: of users.
-        parts: what the parts' JSON files say.
-        place: of the result, for each near-duplicate: its part and row, and those of the first it is like.
+        folder: folder of the scanned parts.
+        bucket: index of the bucket of users.
+        parts: contents of the parts' JSON files.
+        place: file of the result. For each near-duplicate, it contains the part and row of the upload, and the part
+            and row of the first similar upload.
     """
     pieces, numbers = [], []
     for number, part in enumerate(parts):
@@ -50,7 +51,7 @@ def find_duplicates(folder: Path, bucket: int, parts: Sequence[Mapping[str, Any]
 def mark_duplicates(
     places: Iterable[Path], parts: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Bool[np.ndarray, " row"]], Int64[np.ndarray, "example 4"]]:
-    """For each part which of its rows are near-duplicates, a byte an upload; and a few of them for show."""
+    """Return a mask of near-duplicates for each part, one byte per upload, and a few examples of near-duplicates."""
     marks = [np.zeros(part["rows"], np.bool_) for part in parts]
     shown: list[np.ndarray] = []
     for place in places:
@@ -65,15 +66,16 @@ def mark_duplicates(
 
 
 def merge_counts(folder: Path, parts: int, threshold: int) -> tuple[dict[str, int], int]:
-    """Add up the tags of all parts, which are sorted: memory for those that stay in the dictionary only.
+    """Sum the counts of tags over all parts. The parts are sorted, so that only the dictionary is in memory.
 
     Args:
-        folder: of the scanned parts.
-        parts: how many there are.
-        threshold: fewest occurrences of a tag in the dictionary.
+        folder: folder of the scanned parts.
+        parts: number of parts.
+        threshold: minimum number of occurrences of a tag in the dictionary.
 
     Returns:
-        The dictionary, most frequent first, ties by tag; and the number of different tags before it was cut.
+        The dictionary, most frequent first, ties sorted by tag; and the number of different tags before the threshold
+        is applied.
     """
     files = [_file(folder, number, "counts") for number in range(parts)]
     level = 0
@@ -112,10 +114,10 @@ def _counts(file: Path) -> Iterator[tuple[bytes, int]]:
 def write_kept(
     folder: Path, number: int, duplicate: Bool[np.ndarray, " row"], known: frozenset[str], out: Path
 ) -> dict[str, Any]:
-    """Write what is kept of a part: `{"image": ..., "user": ..., "tags": [the first five]}` for each.
+    """Write the kept uploads of a part as JSON lines: `{"image": ..., "user": ..., "tags": [the first five]}`.
 
     Returns:
-        How many are kept, how many have no word of the dictionary, and a few of either for show.
+        The number of kept uploads, the number of uploads without a tag of the dictionary, and examples of both.
     """
     counts = {"kept": 0, "unknown": 0}
     examples: dict[str, list[dict[str, Any]]] = {"kept": [], "unknown": []}
@@ -137,7 +139,7 @@ def write_kept(
 
 
 def read_row(folder: Path, number: int, row: int) -> dict[str, Any]:
-    """One upload of a scanned part."""
+    """Return one upload of a scanned part."""
     with _file(folder, number, "rows").open("rb") as rows:
         for at, line in enumerate(rows):
             if at == row:

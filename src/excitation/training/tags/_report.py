@@ -1,4 +1,4 @@
-"""What cleaning did, as a page and two figures: the paper's Figs. 9 and 10."""
+"""The report on cleaning: a page and two figures, as Figs. 9 and 10 of the paper."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def write_report(cleaned: Cleaned, out: Path, *, images: Path | None = None, wor
     """Write `figure_9.png`, `figure_10.png` and `report.md`.
 
     Args:
-        cleaned: what `clean_uploads` left.
-        out: folder, made if it does not exist.
-        images: folder below which pictures lie; without it, or where one is missing, only tags are shown.
-        words: tags in the cloud.
+        cleaned: result of `clean_uploads`.
+        out: folder of the files. It is created if it does not exist.
+        images: root folder of the pictures. For missing pictures, only tags are shown.
+        words: number of tags in the word cloud.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         DataError: the dictionary is empty, or wordcloud (extra `tags`) is missing.
@@ -62,7 +62,7 @@ def write_report(cleaned: Cleaned, out: Path, *, images: Path | None = None, wor
 
 
 def word_cloud(counts: Mapping[str, int], words: int) -> Image.Image:
-    """The most frequent tags, the larger the more frequent; the same for the same counts.
+    """Draw the most frequent tags, with sizes that increase with the counts. The result is deterministic.
 
     Raises:
         DataError: wordcloud is missing.
@@ -79,7 +79,7 @@ def word_cloud(counts: Mapping[str, int], words: int) -> Image.Image:
 
 
 def examples_figure(examples: Mapping[str, list[dict[str, Any]]], images: Path | None) -> Figure:
-    """A row for what was kept and for each reason to leave out, with pictures where they can be read."""
+    """Draw one row for kept uploads and one for each reason of removal, with pictures if they can be read."""
     rows = [name for name in (KEPT, *STEPS) if examples.get(name)]
     figure = Figure(figsize=(3 * EACH, 2.9 * max(len(rows), 1)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -111,7 +111,7 @@ def _show(axis: Axes, upload: Mapping[str, Any], images: Path | None) -> None:
 
 
 def page(cleaned: Cleaned, counts: Mapping[str, int]) -> str:
-    """The counts as Markdown."""
+    """Return the counts as Markdown."""
     left = cleaned.uploads
     lines = [
         "# Uploads and their tags", "",

@@ -1,4 +1,4 @@
-"""First pass over uploads: what one part says, written so that no later step reads the whole again."""
+"""First pass over uploads: extracts the data of one part, so that later steps do not read the sources again."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ SHOWN = 20
 def scan_part(part: Part, number: int, folder: Path) -> None:
     """Read a part and write its counts of tags, its first tags, and the keys of near-duplicates.
 
-    `NUMBER.counts` has a line for each tag, sorted by tag; `NUMBER.rows` one for each upload that has five tags or
-    more, not in alphabetical order: image, user and the first five tags as JSON; `NUMBER.keys.npy` for each of these a
-    row number and five keys, by bucket of users; `NUMBER.json`, written last, the rest.
+    `NUMBER.counts` contains one line for each tag, sorted by tag. `NUMBER.rows` contains one line for each upload with
+    five or more tags that are not in alphabetical order: image, user and the first five tags as JSON.
+    `NUMBER.keys.npy` contains a row number and five keys for each of these uploads, by bucket of users. `NUMBER.json`
+    contains the remaining data and is written last.
 
     Args:
-        part: of the uploads.
-        number: its place among the parts.
-        folder: where the files go.
+        part: a part of the uploads.
+        number: index of the part.
+        folder: folder of the files.
     """
     counts: Counter[str] = Counter()
     told: list[str] = []
@@ -75,7 +76,7 @@ def scan_part(part: Part, number: int, folder: Path) -> None:
 
 
 def as_example(upload: TaggedImage) -> dict[str, Any]:
-    """An upload as JSON has it."""
+    """Return an upload as JSON data."""
     return {"image": upload.image, "user": upload.user, "tags": list(upload.tags)}
 
 
@@ -88,10 +89,10 @@ def _hash(text: str) -> bytes:
 
 
 def _keys(hashes: list[bytes], users: list[bytes]) -> tuple[UInt64[np.ndarray, "row 6"], list[int]]:
-    """For each upload its row and a key for each four of its five tags and its user; sorted by bucket.
+    """Return the row and five keys of each upload, sorted by bucket. A key hashes the user and four of the five tags.
 
-    Keys are sums of 64-bit hashes, so that the order of tags does not matter. Among 30 million of them, some two
-    differ in their tags and agree in their key with a probability of 0.00003.
+    Keys are sums of 64-bit hashes, so that they do not depend on the order of the tags. Among 30 million keys, the
+    probability of a collision is 0.00003.
     """
     tags = np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, FIRST)
     user = np.frombuffer(b"".join(users), np.uint64)

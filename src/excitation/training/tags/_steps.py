@@ -1,4 +1,4 @@
-"""The rules by which uploads are left out (Appendix B), for one upload or for few of them."""
+"""The rules for the removal of uploads (Appendix B), for data that fit in memory."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ STEPS = {
 
 
 def has_few(tags: Sequence[str]) -> bool:
-    """Whether there are fewer than five tags."""
+    """Whether an upload has fewer than five tags."""
     return len(tags) < FIRST
 
 
 def is_alphabetical(tags: Sequence[str]) -> bool:
-    """Whether tags stand in the order of their letters' code points; by chance one list of five in 120 does."""
+    """Whether tags are sorted by code points. A random list of five tags is sorted with a probability of 1/120."""
     return list(tags) == sorted(tags)
 
 
 def near_duplicates(uploads: Iterable[TaggedImage]) -> list[bool]:
-    """Which uploads are near-duplicates of an earlier one, kept or not, of the same user.
+    """Return whether each upload is a near-duplicate of an earlier upload of the same user, kept or not.
 
-    For data that fit in memory; `clean_uploads` gives the same for any number.
+    This function is for data that fit in memory. `clean_uploads` gives the same result for any number of uploads.
 
     Args:
-        uploads: in order, each with five tags or more.
+        uploads: uploads in order, each with five or more tags.
     """
     seen: set[tuple[str, frozenset[str]]] = set()
     found = []
     for upload in uploads:
         first = upload.tags[:FIRST]
-        # Two sets of five share more than three exactly if they share four.
+        # Two sets of five tags have more than three in common if and only if they have four in common.
         fours = {(upload.user, frozenset(first[:i] + first[i + 1 :])) for i in range(FIRST)}
         found.append(not seen.isdisjoint(fours))
         seen |= fours
