@@ -263,3 +263,41 @@ def test_pictures_taken_apart_are_explained_one_by_one():
     for number in range(2):
         alone = eb.explain(Net(apart, w=w, top=top), x[number : number + 1], [0, 2], layer="input").maps
         assert torch.allclose(alone[0], whole[number], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda y: y.mean((2, 3), keepdim=True).flatten(2),
+        lambda y: y.flatten(2),
+        lambda y: F.avg_pool2d(y, 3, 1, 1, count_include_pad=False).flatten(2),
+    ],
+)
+def test_flags_by_channel_follow_the_shape(way):
+    """`tanh` times 1 or -1 by channel: both limits are numbers, and which one is silent is one truth per channel."""
+    sign, below, top = torch.tensor([1.0, -1, 1, -1]).double(), weights(4, 3, 1, 1), weights(3, 4)
+
+    def scaled(m, x):
+        return (way(torch.tanh(F.conv2d(x, m.below)) * m.sign[:, None, None])).mean(2) @ m.top.t()
+
+    def folded(m, x):
+        return (way(torch.tanh(F.conv2d(x, m.below)))).mean(2) @ (m.top * m.sign).t()
+
+    x, made = pictures(2, 3, 6, 6), {"below": below, "top": top, "sign": nn.Parameter(sign)}
+    one, two = (eb.explain(Net(body, **made).eval(), x, [0, 1], layer="input").maps for body in (scaled, folded))
+    assert torch.allclose(one, two, atol=1e-12)
+
+
+def test_an_inverse_swaps_under_every_policy():
+    below, top = weights(4, 3, 1, 1), weights(3, 4)
+
+    def number(m, x):
+        return (1 / (1 + torch.exp(-F.conv2d(x, m.below)))).mean((2, 3)) @ m.top.t()
+
+    def tensor(m, x):
+        return (torch.ones(1).double() / (1 + torch.exp(-F.conv2d(x, m.below)))).mean((2, 3)) @ m.top.t()
+
+    x, policies = pictures(2, 3, 5, 5), eb.Policies(batch_norm="copy")
+    nets = (Net(body, below=below, top=top).eval() for body in (number, tensor))
+    one, two = (eb.explain(net, x, [0, 1], layer="input", policies=policies).maps for net in nets)
+    assert torch.allclose(one, two, atol=1e-12)

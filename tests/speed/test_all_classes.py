@@ -157,3 +157,18 @@ def test_what_cannot_be_asked_is_said():
         found.maps([torch.ones(3)])
     with pytest.raises(eb.TargetError, match="target 12 is no class"):
         found.maps([12])
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)])
+@pytest.mark.parametrize("contrast", [{}, {"method": "c-mwp"}])
+def test_averages_whose_lowered_neurons_nothing_excites(pool, contrast):
+    """An average of ReLUs before a negative scale: lowered signals arrive at it and are lost."""
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(6)
+    norm.weight.data = torch.tensor([1.0, -1, 1, -1, 1, -1])
+    parts = [nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), pool, norm, nn.Conv2d(6, 6, 1), nn.ReLU()]
+    model = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)).double().eval()
+    images = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    found = eb.all_classes(model, images, layer="0", strategy="positions").maps([0, 1, 2, 3], **contrast)
+    expected = eb.explain(model, images, [0, 1, 2, 3], layer="0", **contrast).maps
+    assert torch.allclose(found, expected, atol=1e-12)

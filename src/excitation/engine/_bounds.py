@@ -47,6 +47,11 @@ class Bounds(_Interval):
         return turned
 
     @property
+    def uniform(self) -> bool:
+        """Whether limits and `above` are the same for all neurons, and so need no shape."""
+        return not any(isinstance(side, torch.Tensor) for side in (*self, self.above))
+
+    @property
     def nonnegative(self) -> bool:
         """Whether all activations are zero or more."""
         return _all_at_least(self.lower, 0.0)

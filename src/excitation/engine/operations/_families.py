@@ -265,8 +265,7 @@ class Average(Operation):
         bounds, valid = value.bounds, value.valid
         if bounds is UNBOUNDED or bounds is NONNEGATIVE:
             return bounds
-        alike = not any(isinstance(limit, torch.Tensor) for limit in bounds)
-        if alike and valid is None and self.weights is not None:
+        if bounds.uniform and valid is None and self.weights is not None:
             return affine(bounds, self.weights, 0.0)
 
         def combined(limit: Limit, unknown: float) -> Limit:
@@ -372,7 +371,7 @@ class Winner(Operation):
 
 def _maximum_of(value: Value, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
     bounds = value.bounds
-    if any(isinstance(limit, torch.Tensor) for limit in bounds):
+    if not bounds.uniform:
         bounds = mapped(bounds, lambda limit: compact(function(spread(limit, value.shape))))
     # Zero padding can be the winner, or the only input in its window.
     return bounds if value.valid is None else hull([bounds, ZERO])

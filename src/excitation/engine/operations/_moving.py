@@ -37,9 +37,7 @@ class Arrangement(Operation):
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
         """Return the bounds of all outputs."""
         first = inputs[0].bounds
-        if all(value.bounds is first for value in inputs) and not any(
-            isinstance(limit, torch.Tensor) for limit in first
-        ):
+        if all(value.bounds is first for value in inputs) and first.uniform:
             found = [first] * count
         else:
             lowers, uppers = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..._errors import UnsupportedOperationError
-from ..operations import Gated, Magnitude, Product, Scaled
+from ..operations import Gated, Inverse, Magnitude, Product, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -26,7 +26,8 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     weights below: a positive scale cancels in Eq. 4, and a negative scale negates the weights of the channel. The
     policy `batch_norm="copy"` ignores the signs of such scales, as in the original program.
     """
-    if isinstance(operation.factor, torch.Tensor) and policies.batch_norm == "copy":
+    learned = isinstance(operation.factor, torch.Tensor) and not isinstance(operation, Inverse)
+    if learned and policies.batch_norm == "copy":
         return reduced_to(p, operation.shape)
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
 

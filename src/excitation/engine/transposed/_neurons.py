@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .._record import Entry
-from ..operations import Arrangement, Gated, Scaled, Winner
+from ..operations import Arrangement, Gated, Inverse, Scaled, Winner
 from ..rules import ExcitationRules
 from ._reach_probability import ReachProbability
 from ._steps import Step
@@ -178,7 +178,7 @@ def negative(operation: Scaled | Gated, rules: ExcitationRules) -> torch.Tensor 
     factor = operation.factor
     if not isinstance(factor, torch.Tensor):
         return torch.ones((), dtype=torch.bool) if factor < 0 else None
-    if isinstance(operation, Scaled) and rules.policies.batch_norm == "copy":
+    if isinstance(operation, Scaled) and not isinstance(operation, Inverse) and rules.policies.batch_norm == "copy":
         return None
     found = factor < 0
     return None if factor.device.type == "cpu" and not bool(found.any()) else found

@@ -164,7 +164,7 @@ class Averaged(Weighted):
                 span = (shape[2 + axis] - 1) * reach.stride[axis] + reach.kernel[axis]
                 pads += [reach.before[axis], span - reach.before[axis] - a.shape[2 + axis]]
             sums += self.product(F.pad(a, pads)[None], half)[0]
-        return torch.where(torch.isinf(self._divisor(k)), 0, sums.reciprocal())
+        return torch.where(torch.isinf(self._divisor(k)) | (sums == 0), 0, sums.reciprocal())
 
 
 class Overall(Weighted):
@@ -195,6 +195,6 @@ class Overall(Weighted):
             for j, _, a in self._links(k):
                 total += probability.in_frames(probability.window.frames, j, a).sum((3, 4))
                 whole += a.sum((2, 3))
-            dead = torch.isinf(self._divisor(k)).reshape(whole.shape)
+            dead = torch.isinf(self._divisor(k)).reshape(whole.shape) | (whole == 0)
             parts.append((total * torch.where(dead, 0, whole.reciprocal())).reshape(-1, *shape))
         return [ReachProbability(tuple(parts))]
