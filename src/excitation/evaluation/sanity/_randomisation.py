@@ -56,9 +56,9 @@ def run_randomisation(
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
-    """Randomise a network's weighted layers and compare each method's maps with the trained one's.
+    """Randomise a network's weighted layers and compare each method's maps with those of the trained network.
 
-    Every image gets random networks of its own, so that intervals over images cover the draw of the weights too.
+    Every image has its own random networks, so that intervals over images include the variation of random weights.
 
     Args:
         model: left as it is; copies are randomised.
@@ -153,7 +153,7 @@ def _one_image(
     every: int,
     progress: Callable[[str, float], None] | None,
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """By method and by how far down the randomisation is."""
+    """Return the measures of one image, by method and number of randomised stages."""
     trained: Maps = {}
     found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in methods}
 

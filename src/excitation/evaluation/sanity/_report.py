@@ -1,4 +1,4 @@
-"""Tables and charts of what the checks found, and one table of all checks of a network."""
+"""Tables and charts of the results of the checks, and one table of all checks of a network."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _alone(findings: Findings) -> bool:
 
 
 def _entries(findings: Findings, stage: int) -> list[dict[str, Any]]:
-    """What was measured at a stage, of all methods and images."""
+    """Return the measures at a stage, of all methods and images."""
     methods = [entry for item in findings.images.values() for entry in item["methods"].values()]
     return [entry[str(stage)] for entry in methods if str(stage) in entry]
 
@@ -296,7 +296,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def as_count(number: int) -> Cell:
-    """How many."""
+    """Return a cell with an integer."""
     return Cell(str(number), value=number)
 
 

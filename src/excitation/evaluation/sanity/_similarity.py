@@ -33,14 +33,14 @@ Map = Float[torch.Tensor, "height width"]
 
 
 def rank_correlation(first: Map, second: Map) -> float:
-    """Spearman's rank correlation over positions, equal values at their mean rank.
+    """Return Spearman's rank correlation over positions. Equal values have their mean rank.
 
     Args:
-        first: finite values.
-        second: as many.
+        first: a map with finite values.
+        second: a map of the same size.
 
     Returns:
-        -1 to 1; NaN where a map is constant and so has no order.
+        The correlation, -1 to 1; NaN if a map is constant.
     """
     return _correlation(_ranks(first.flatten()), _ranks(second.flatten()))
 
@@ -142,7 +142,7 @@ def gradient_histograms(attention: Map) -> Float[torch.Tensor, "row column block
     down[1:-1] = values[2:] - values[:-2]
     right[:, 1:-1] = values[:, 2:] - values[:, :-2]
     angle = torch.atan2(down, right).remainder(math.pi)
-    # An angle a rounding below pi is one of zero.
+    # Due to rounding, an angle of zero can be slightly below pi.
     place = (angle * (ORIENTATIONS / math.pi)).long() % ORIENTATIONS
     votes = F.one_hot(place, ORIENTATIONS) * torch.hypot(down, right)[..., None]
     cells = F.avg_pool2d(votes.permute(2, 0, 1)[None], SIDE)[0].permute(1, 2, 0)

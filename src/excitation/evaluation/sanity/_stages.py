@@ -152,7 +152,7 @@ class _Block:
 
 
 def _blocks(record: Record) -> list[_Block]:
-    """Weighted entries by the cut they lie above, from the images up."""
+    """Group weighted entries by the cut below them, from the images upwards."""
     assert record.images is not None
     assert record.top is not None
     cuts, leads = record.cuts(record.inputs, record.top), record.ancestors(record.top)
@@ -183,7 +183,7 @@ def _owner(entry: Entry, owners: dict[int, str]) -> str:
 
 
 def _place_names(record: Record) -> dict[int, str]:
-    """A name of each value: its first module's, else its operation's."""
+    """Return a name of each value: the name of its first module, or else of its operation."""
     names: dict[int, tuple[str, str]] = {}
     for place in record.places.values():
         if place.value is None or place.problem:

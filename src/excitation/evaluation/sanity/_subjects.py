@@ -42,7 +42,7 @@ class Subject:
 
 
 def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> Iterator[Subject]:
-    """Pictures, each asked for the class the network holds most likely.
+    """Yield pictures, each with the most probable class as its target.
 
     Args:
         model: the network.
@@ -58,7 +58,7 @@ def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> I
 
 
 def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> Iterator[Subject]:
-    """Annotated images, each asked for the category in it that the network is surest of.
+    """Yield annotated images, each with its most probable category as its target.
 
     Images that cannot be read, or without a category the network knows, are left out; `data.problems` tells.
 
