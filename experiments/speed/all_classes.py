@@ -37,7 +37,7 @@ def all_classes(choice: Choice, *, turns: int, size: int, device: torch.device) 
     }
     times = take_turns(contenders, turns, device)
     return {
-        f"MWP and c-MWP, by {maps.way} / U": times.ratio("all", "U"),
+        f"MWP and c-MWP, by {maps.strategy} / U": times.ratio("all", "U"),
         "the first such call / U": spread([first / unit for unit in before.seconds["U"]]),
         "a mixture against its dual after that, ms": times.milliseconds("question"),
     }

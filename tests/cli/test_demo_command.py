@@ -25,6 +25,7 @@ def test_the_demo_shows_every_object(run, tmp_path):
         lost.append(float(line.split()[-1]))
         assert float(line.split()[-2]) + lost[-1] == pytest.approx(1, abs=2e-6)  # each object's own account
     assert len(set(lost)) > 1
+    assert f"scene {scene.index} of world 0, explained at inception_3b\n" in out
     assert "on top 1.000000" in out
     assert float(out.partition(" + lost ")[2].split()[0]) == pytest.approx(np.mean(lost), abs=2e-6)
     with np.load(tmp_path / "maps.npz") as stored:

@@ -76,7 +76,7 @@ def run_demo(seed: int, out: Path) -> Iterator[str]:
             layer=np.array(found["MWP"].layer),
             seed=np.array(seed),
         )
-    yield f"scene {scene.index} of world {seed}, explained at {next(iter(found['MWP'].maps))}"
+    yield f"scene {scene.index} of world {seed}, explained at {found['MWP'].layer}"
     yield f"{'object':24} probability  {'MWP points to':>16}  {'c-MWP points to':>17}  {'kept':>8}  {'lost':>8}"
     for i, instance in enumerate(scene.instances):
         verdicts = [f"{peaks[name][i] or 'nowhere'!s:>11} {'hit ' if hits[name][i] else 'miss'}" for name in METHODS]
