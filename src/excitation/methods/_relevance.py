@@ -13,6 +13,7 @@ from ..core import Request, working
 from ..engine import Entry, ExcitationRules, Policies, Record, Signal, Value, sweep
 from ..engine.operations import Affine, Average, Gated, Scaled, Sum
 from ..engine.rules import Signals, first, rule_for
+from ..engine.rules._neurons import to_operand
 from ..engine.rules._signals import reduced_to
 from ._calls import record_calls
 from ._folding import weighted_operations
@@ -166,8 +167,7 @@ class RelevanceRules(ExcitationRules):
     def _gated(self, entry: Entry, signals: Signals) -> Signals:
         operation = entry.operation
         assert isinstance(operation, Gated)
-        p = reduced_to(first(signals), operation.shape)
-        return [p, None] if operation.place == 0 else [None, p]
+        return to_operand(reduced_to(first(signals), operation.shape), operation)
 
     @rule_for(Sum)
     def _sum(self, entry: Entry, signals: Signals) -> Signals:

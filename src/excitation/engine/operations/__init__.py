@@ -16,7 +16,7 @@ from . import (
     _writing,
 )
 from ._choices import Selection, Written
-from ._elementwise import Activation, Gated, Inverse, Magnitude, Product, Scaled
+from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
 from ._families import Affine, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
 from ._moving import Arrangement
 from ._readers import READERS, CallContext, Parts, Read, Reader, place_of
@@ -30,7 +30,6 @@ __all__ = [
     "CallContext",
     "Gated",
     "GatedAverage",
-    "Inverse",
     "Magnitude",
     "Operation",
     "Parts",

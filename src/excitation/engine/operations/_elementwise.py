@@ -92,6 +92,11 @@ class Scaled(Operation):
         return frozenset(dims - len(shape) + axis for axis, size in enumerate(shape) if size > 1)
 
     @property
+    def learned(self) -> bool:
+        """Whether the factor is a scale that was learned, such as that of a batch norm."""
+        return isinstance(self.factor, torch.Tensor)
+
+    @property
     def gain(self) -> Callable[[], Limit] | None:
         """Return a function that returns the factor of the input; `None` if the factor depends on the images."""
         exact = self.exact
@@ -133,6 +138,11 @@ class Inverse(Scaled):
     def of(self, bounds: Bounds) -> Bounds:
         """Return the bounds of the results for nonnegative bounds of the inputs."""
         return affine(inverse(rising(bounds, torch.sqrt) if self.root else bounds), -self.factor, 0.0)
+
+    @property
+    def learned(self) -> bool:
+        """The sign says that it falls, whatever its numerator is."""
+        return False
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The results are gates, because they all have the same sign."""

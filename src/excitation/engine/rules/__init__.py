@@ -27,7 +27,7 @@ from ..policies import Policies
 from ._branches import residual_sum
 from ._compositions import Evidence, Pair
 from ._maxima import selection, winner
-from ._neurons import activation, gated, magnitude, product, scaled
+from ._neurons import activation, gated, magnitude, product, scaled, to_operand
 from ._signals import Lose, Signal, added, attention_map, channel_sum, contrasted, total, with_both
 from ._table import RuleSet, Signals, first, rule_for
 from ._weighted import Normalisers, affine, average, transitions
@@ -140,8 +140,7 @@ class ExcitationRules(RuleSet):
     def _gated(self, entry: Entry, signals: Signals) -> Signals:
         operation = entry.operation
         assert isinstance(operation, Gated)
-        p = gated(first(signals), operation)
-        return [p, None] if operation.place == 0 else [None, p]
+        return to_operand(gated(first(signals), operation), operation)
 
     @rule_for(Product)
     def _product(self, entry: Entry, signals: Signals) -> Signals:

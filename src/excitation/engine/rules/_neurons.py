@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..._errors import UnsupportedOperationError
-from ..operations import Gated, Inverse, Magnitude, Product, Scaled
+from ..operations import Gated, Magnitude, Product, Scaled
 from ..policies import Policies
 from ._signals import Signal, reduced_to, swapped, with_both
 
@@ -26,10 +26,14 @@ def scaled(p: Signal, operation: Scaled, policies: Policies) -> Signal:
     weights below: a positive scale cancels in Eq. 4, and a negative scale negates the weights of the channel. The
     policy `batch_norm="copy"` ignores the signs of such scales, as in the original program.
     """
-    learned = isinstance(operation.factor, torch.Tensor) and not isinstance(operation, Inverse)
-    if learned and policies.batch_norm == "copy":
-        return reduced_to(p, operation.shape)
-    return reduced_to(_by_sign(p, operation.factor), operation.shape)
+    return reduced_to(_by_sign(p, signed_factor(operation, policies)), operation.shape)
+
+
+def signed_factor(operation: Scaled | Gated, policies: Policies) -> torch.Tensor | float:
+    """Return a number or tensor that is negative where an operation swaps raised and lowered neurons."""
+    if isinstance(operation, Scaled) and operation.learned and policies.batch_norm == "copy":
+        return 1.0
+    return operation.factor
 
 
 def magnitude(p: Signal, operation: Magnitude) -> Signal:
@@ -47,6 +51,11 @@ def gated(p: Signal, operation: Gated) -> Signal:
     lowered neurons. In a division by a statistic, all signal passes to the dividend.
     """
     return reduced_to(_by_sign(p, operation.factor), operation.shape)
+
+
+def to_operand(p: Signal, operation: Gated) -> list[Signal | None]:
+    """Return the signals of both operands: `p` on the gated one, none on the gate."""
+    return [p, None] if operation.place == 0 else [None, p]
 
 
 def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:

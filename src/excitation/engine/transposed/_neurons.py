@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from .._record import Entry
-from ..operations import Arrangement, Gated, Inverse, Scaled, Winner
+from ..operations import Arrangement, Gated, Scaled, Winner
 from ..rules import ExcitationRules
+from ..rules._neurons import signed_factor
 from ._reach_probability import ReachProbability
 from ._steps import Step
 from ._windows import Map, Patches, Reframed, Window, channels_last, framed
@@ -175,11 +176,9 @@ class Chosen(Step):
 
 def negative(operation: Scaled | Gated, rules: ExcitationRules) -> torch.Tensor | None:
     """Return where a factor swaps raised and lowered neurons; `None` for nowhere."""
-    factor = operation.factor
+    factor = signed_factor(operation, rules.policies)
     if not isinstance(factor, torch.Tensor):
         return torch.ones((), dtype=torch.bool) if factor < 0 else None
-    if isinstance(operation, Scaled) and not isinstance(operation, Inverse) and rules.policies.batch_norm == "copy":
-        return None
     found = factor < 0
     return None if factor.device.type == "cpu" and not bool(found.any()) else found
 

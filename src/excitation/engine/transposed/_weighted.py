@@ -132,7 +132,7 @@ class Weighted(Step):
         """Return the normalisers as in the downward rule: infinite where there is none."""
         links = self._links(k)
         if not links:
-            return torch.ones(self.entry.outputs[0].shape, dtype=self.dtype, device=self.device)
+            return torch.full(self.entry.outputs[0].shape, torch.inf, dtype=self.dtype, device=self.device)
         z = [half.forward(a) for _, half, a in links]
         return living(sum(z[1:], z[0]), self.rules.policies, self.operation, [(half, a) for _, half, a in links])
 
@@ -164,7 +164,7 @@ class Averaged(Weighted):
                 span = (shape[2 + axis] - 1) * reach.stride[axis] + reach.kernel[axis]
                 pads += [reach.before[axis], span - reach.before[axis] - a.shape[2 + axis]]
             sums += self.product(F.pad(a, pads)[None], half)[0]
-        return torch.where(torch.isinf(self._divisor(k)) | (sums == 0), 0, sums.reciprocal())
+        return torch.where(torch.isinf(self._divisor(k)), 0, sums.reciprocal())
 
 
 class Overall(Weighted):
@@ -195,6 +195,6 @@ class Overall(Weighted):
             for j, _, a in self._links(k):
                 total += probability.in_frames(probability.window.frames, j, a).sum((3, 4))
                 whole += a.sum((2, 3))
-            dead = torch.isinf(self._divisor(k)).reshape(whole.shape) | (whole == 0)
+            dead = torch.isinf(self._divisor(k)).reshape(whole.shape)
             parts.append((total * torch.where(dead, 0, whole.reciprocal())).reshape(-1, *shape))
         return [ReachProbability(tuple(parts))]
