@@ -119,6 +119,18 @@ def find_peak(attention: AttentionMap, size: tuple[int, int], *, box: Box | None
 
 
 def whole_pixels(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Round a box to whole pixels.
+
+    Args:
+        box: `(x0, y0, x1, y1)` in pixels; `None` for the full picture.
+        size: `(height, width)` of the picture in pixels.
+
+    Returns:
+        `(x0, y0, x1, y1)`, half-open, with at least one pixel.
+
+    Raises:
+        ExcitationError: the box is not four numbers, or does not lie in the picture.
+    """
     height, width = check_size("size", size)
     if box is None:
         return 0, 0, width, height

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 import excitation as eb
-from engine.test_contractions import Function, check, same, seeded
+from engine.test_contractions import Function, assert_same, check, seeded
 
 
-def chosen(function, *constants, x=None, lost=False):
+def assert_winners(function, *constants, x=None, lost=False):
     """The engine's map against the derivative of a choice, which is one at the neuron that was taken."""
     model = Function(function, *constants).eval()
     x = seeded(3, 1, 4, 6, seed=3) if x is None else x
@@ -68,7 +68,7 @@ def test_every_spelling_of_a_maximum(case):
     def network(choose):
         return lambda x, w, v: F.relu(choose(x @ w).flatten(1) @ v.T)
 
-    same(network(MAXIMA["max(a, b)"]), network(MAXIMA[case]), w, v, shape=(4, 6))
+    assert_same(network(MAXIMA["max(a, b)"]), network(MAXIMA[case]), w, v, shape=(4, 6))
 
 
 SETS = {
@@ -93,13 +93,17 @@ SETS = {
 
 @pytest.mark.parametrize("case", SETS)
 def test_choices_over_a_set_go_where_the_derivative_goes(case):
-    chosen(SETS[case])
+    assert_winners(SETS[case])
 
 
 def test_a_maximum_beside_a_constant_is_a_rectifier():
     v, zero, half = seeded(3, 20), torch.zeros((), dtype=torch.float64), torch.full((5,), 0.5, dtype=torch.float64)
-    same(lambda x, v, c: F.relu(x).flatten(1) @ v.T, lambda x, v, c: torch.maximum(x, c).flatten(1) @ v.T, v, zero)
-    same(lambda x, v, c: x.clamp(max=0.5).flatten(1) @ v.T, lambda x, v, c: x.minimum(c).flatten(1) @ v.T, v, half)
+    assert_same(
+        lambda x, v, c: F.relu(x).flatten(1) @ v.T, lambda x, v, c: torch.maximum(x, c).flatten(1) @ v.T, v, zero
+    )
+    assert_same(
+        lambda x, v, c: x.clamp(max=0.5).flatten(1) @ v.T, lambda x, v, c: x.minimum(c).flatten(1) @ v.T, v, half
+    )
 
 
 def test_the_first_of_equals_wins_however_it_is_written():
@@ -267,7 +271,7 @@ def _into_zeros(y, z):
 
 @pytest.mark.parametrize("case", WRITES)
 def test_writes_take_the_signal_of_their_places(case):
-    same(*[lambda x, w, v, f=f: F.relu(f(x, w)).flatten(1) @ v[:, : f(x, w)[0].numel()].T for f in WRITES[case]],
+    assert_same(*[lambda x, w, v, f=f: F.relu(f(x, w)).flatten(1) @ v[:, : f(x, w)[0].numel()].T for f in WRITES[case]],
          seeded(6, 6), seeded(3, 24), shape=(4, 6))  # fmt: skip
 
 
@@ -278,7 +282,7 @@ def test_a_constant_that_was_written_loses_its_signal():
         x[:, 2] = torch.tensor([1.0, 2, 3, 4, 5, 6], dtype=torch.float64)
         return x
 
-    chosen(write, lost=True)
+    assert_winners(write, lost=True)
     account = eb.balance(Function(write).eval(), seeded(2, 1, 4, 6), [8], layer="input")
     assert account.lost.flatten().tolist() == [1, 1]
 
@@ -324,7 +328,7 @@ def test_selections_go_where_the_derivative_goes(case):
     if case == "unpooling other neurons":  # with an average below
         check(SELECTIONS[case], shape=(4, 6), signed=False)
     else:
-        chosen(SELECTIONS[case], x=x, lost="unpool" in case or "windows" in case)
+        assert_winners(SELECTIONS[case], x=x, lost="unpool" in case or "windows" in case)
 
 
 LINEAR = {

@@ -99,7 +99,7 @@ def test_products_with_constants(case, signed):
     check(*CONSTANT[case], signed=signed)
 
 
-def same(first, second, *constants, shape=(4, 5), **options):
+def assert_same(first, second, *constants, shape=(4, 5), **options):
     """Two spellings of one function give one map."""
     x = seeded(3, 1, *shape, seed=3)
     a, b = (Function(f, *constants).eval() for f in (first, second))
@@ -112,9 +112,9 @@ def same(first, second, *constants, shape=(4, 5), **options):
 
 
 def test_a_chain_of_matrices_is_its_products():
-    same(lambda x, w, v: torch.linalg.multi_dot([x.flatten(1), w, v]), lambda x, w, v: x.flatten(1) @ w @ v,
+    assert_same(lambda x, w, v: torch.linalg.multi_dot([x.flatten(1), w, v]), lambda x, w, v: x.flatten(1) @ w @ v,
          seeded(20, 6), seeded(6, 4))  # fmt: skip
-    same(lambda x, w: torch.addmm(x.flatten(1), x.flatten(1), w), lambda x, w: x.flatten(1) + x.flatten(1) @ w,
+    assert_same(lambda x, w: torch.addmm(x.flatten(1), x.flatten(1), w), lambda x, w: x.flatten(1) + x.flatten(1) @ w,
          seeded(20, 20))  # fmt: skip
 
 
@@ -144,7 +144,7 @@ ELEMENTWISE = {
 
 @pytest.mark.parametrize("case", ELEMENTWISE)
 def test_an_einsum_without_a_sum_is_a_scaling(case):
-    found = same(*ELEMENTWISE[case], seeded(4, 5))
+    found = assert_same(*ELEMENTWISE[case], seeded(4, 5))
     count = ELEMENTWISE[case][1](seeded(3, 4, 5), seeded(4, 5))[0].numel()
     assert torch.allclose(found.sum((2, 3)), seeded(2, count, seed=5).abs().sum(1).expand(3, -1))
 
@@ -171,7 +171,7 @@ GATED = {
 
 @pytest.mark.parametrize("case", GATED)
 def test_sums_weighted_by_gates(case):
-    same(pooled(GATED[case]), pooled(lambda g, x: (g[..., None] * x[:, :, None]).sum(1)), seeded(5, 2))
+    assert_same(pooled(GATED[case]), pooled(lambda g, x: (g[..., None] * x[:, :, None]).sum(1)), seeded(5, 2))
 
 
 def test_gates_keep_all_mass_if_it_is_spread():
@@ -253,7 +253,7 @@ def test_fused_attention_is_the_written_out_one(case):
         z = (q @ k.mT) * q.shape[-1] ** -0.5
         return (change(z, w) if isinstance(options, str) else change(z)).softmax(-1) @ v
 
-    same(fused, written, seeded(3, 5, 6))
+    assert_same(fused, written, seeded(3, 5, 6))
 
 
 def test_fused_attention_with_grouped_heads():
@@ -265,7 +265,7 @@ def test_fused_attention_with_grouped_heads():
         q, k, v = heads(x, w, 4)[0], *(part.repeat_interleave(2, 1) for part in heads(x, u, 2))
         return plain_attention(q, k, v)
 
-    same(fused, written, seeded(1, 5, 8), seeded(2, 5, 4))
+    assert_same(fused, written, seeded(1, 5, 8), seeded(2, 5, 4))
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -35,7 +35,7 @@ LIMITS = {
 }
 
 
-def refused(function, images, match, **options):
+def assert_refused(function, images, match, **options):
     model = net(lambda self, x: function(F.relu(self.conv2(x))))
     with pytest.raises(eb.UnsupportedOperationError, match=match):
         eb.explain(model, images, [0], layer="relu", **options)
@@ -44,17 +44,17 @@ def refused(function, images, match, **options):
 @pytest.mark.parametrize("method", ["mwp", "lrp"])
 @pytest.mark.parametrize("case", MASKS)
 def test_masks_and_whole_numbers_that_become_activations(case, method, images):
-    refused(MASKS[case], images, "makes whole numbers or a mask", method=method)
+    assert_refused(MASKS[case], images, "makes whole numbers or a mask", method=method)
 
 
 @pytest.mark.parametrize("case", COPIES)
 def test_numbers_copied_into_a_new_tensor(case, images):
-    refused(COPIES[case], images, "carries information and has no rule")
+    assert_refused(COPIES[case], images, "carries information and has no rule")
 
 
 @pytest.mark.parametrize("case", LIMITS)
 def test_limits_that_are_activations(case, images):
-    refused(LIMITS[case], images, "limits given as tensors")
+    assert_refused(LIMITS[case], images, "limits given as tensors")
 
 
 def copied(x):
@@ -127,4 +127,4 @@ def test_statistics_of_the_images_are_no_scale(images):
     def normalised(x):
         return F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)))
 
-    refused(normalised, images, "statistics are computed from the images")
+    assert_refused(normalised, images, "statistics are computed from the images")

@@ -52,7 +52,7 @@ def state(model):
     )
 
 
-def same_state(a, b):
+def assert_same_state(a, b):
     assert a[1:] == b[1:]
     assert a[0].keys() == b[0].keys()
     for name, (key, version, numbers) in a[0].items():
@@ -131,7 +131,7 @@ def test_model_is_untouched(images):
     eb.explain(model, images, [0, 1], layer="0.relu", method="c-mwp")
     eb.balance(model, images, [0])
     eb.list_layers(model, images)
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before_copy[name])
 
@@ -144,11 +144,11 @@ def test_model_is_untouched_after_an_exception(images):
     before = state(model)
     with pytest.raises(RuntimeError, match="inside the network"):
         eb.explain(model, images, [0], layer="relu")
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
     model.middle = lambda s, x: torch.fft.rfft(x).real
     with pytest.raises(eb.UnsupportedOperationError):
         eb.explain(model, images, [0], layer="relu")
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
 
 
 def test_model_that_counts_its_calls_is_put_back(images):
@@ -166,7 +166,7 @@ def test_model_that_counts_its_calls_is_put_back(images):
     model = Counting().double().eval()
     before = state(model)
     eb.explain(model, images, [0], layer="relu")
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
 
 
 def test_two_threads_on_one_model_give_the_single_threads_maps():
@@ -187,7 +187,7 @@ def test_two_threads_on_one_model_give_the_single_threads_maps():
         thread.start()
     for thread in threads:
         thread.join()
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
     for maps, expected in zip(found, alone, strict=True):
         assert len(maps) == 10
         assert all(torch.equal(item, expected) for item in maps)
@@ -226,7 +226,7 @@ def test_training_mode_is_refused_and_nothing_is_updated(layer, images):
     for place in ("relu", "fc:linear", "extra", "input"):
         with pytest.raises((eb.TrainingModeError), match=r"model\.eval\(\)"):
             eb.explain(model, images, [0], layer=place)
-    same_state(before, state(model))
+    assert_same_state(before, state(model))
 
 
 def test_training_mode_without_consequences_is_fine(images):

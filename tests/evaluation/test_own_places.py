@@ -13,7 +13,7 @@ from torch import nn
 from excitation.data import read_coco
 from excitation.evaluation import NamedMethod, merge_results, pointing_table, read_results
 from excitation.evaluation._method_runner import own_places
-from excitation.evaluation._results import told_places
+from excitation.evaluation._results import format_unnamed_layers
 from excitation.methods import NotApplicableError, find_method, list_methods
 from excitation.models._loaded import LoadedModel, Preprocessing
 
@@ -64,7 +64,7 @@ def test_a_run_tells_where_its_maps_were_taken(tmp_path, world):
     assert results.taken == {
         ("grad-cam", "default", "pool"): 12, ("gradient", "default", "input"): 12, ("mwp", "default", "pool"): 12,
     }  # fmt: skip
-    assert told_places(results) == "layers that were not named: grad-cam (pool), gradient (input), mwp (pool)"
+    assert format_unnamed_layers(results) == "layers that were not named: grad-cam (pool), gradient (input), mwp (pool)"
     assert {row.layer for row in results.rows if row.method == "mwp"} == {"default", "conv"}
     shards = [tmp_path / "0", tmp_path / "1"]
     for index, shard in enumerate(shards):
@@ -79,7 +79,7 @@ def test_a_method_that_chooses_by_the_image_is_one_method(tmp_path, world):
     results = run_pointing(tailed(), read_coco(world), {"grad-cam": NamedMethod("grad-cam")}, out=out, mapping=MAPPING,
                            shortest=48)  # fmt: skip
     assert results.taken == {("grad-cam", "default", "pool"): 4, ("grad-cam", "default", "tail"): 8}
-    assert told_places(results) == "layers that were not named: grad-cam (pool on 4 images, tail on 8 images)"
+    assert format_unnamed_layers(results) == "layers that were not named: grad-cam (pool on 4 images, tail on 8 images)"
     table = pointing_table([results])
     assert [name for name, _ in table.rows] == ["grad-cam"]
     assert "grad-cam (pool on 4 images, tail on 8 images)" in " ".join(table.notes)
@@ -99,7 +99,7 @@ def test_a_file_that_is_older_is_read_and_continued(tmp_path, world):
         connection.execute("DROP TABLE taken")
     connection.close()
     assert read_results(out).taken == {}
-    assert told_places(read_results(out)) == ""
+    assert format_unnamed_layers(read_results(out)) == ""
     assert play(out, world, methods=methods, layers=(None,)).taken == {("grad-cam", "default", "pool"): 7}
 
 

@@ -94,7 +94,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             connection.close()
 
 
-def told_places(run: Results) -> str:
+def format_unnamed_layers(run: Results) -> str:
     """Describe the methods that selected their layer, and the selected layers; `""` if there are none.
 
     This text is a note of tables. The rows do not contain the layer, so that a method with different layers for

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .._errors import ExcitationError
 from ._methods import DEFAULT_LAYER
-from ._results import Results, told_places
+from ._results import Results, format_unnamed_layers
 from ._statistics import Outcomes
 from ._store import Row
 
@@ -155,7 +155,7 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
             words.append("several classes of a category weighted by their probability in the picture")
         if told := run.configuration.get("classes_told"):
             words.append(str(told))
-        if places := told_places(run):
+        if places := format_unnamed_layers(run):
             words.append(places)
         if run.problems:
             words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
