@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
-def read_at_most(path: Path, most: int) -> bytes | None:
-    """Read a file; return `None` if it is longer than `most` bytes.
+def read_at_most(path: Path, most: int, fail: Callable[[str], Exception], too_large: str) -> bytes:
+    """Read a file of at most `most` bytes.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes.
+        fail: makes an error of a clause about the file, such as "cannot be read: ...".
+        too_large: this clause for a file that is longer.
 
     Raises:
-        OSError: the file cannot be read.
+        Exception: what `fail` makes, for a file that cannot be read or is too long.
     """
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    return content if len(content) <= most else None
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise fail(f"cannot be read: {error.strerror or error}.") from error
+    if len(content) > most:
+        raise fail(too_large)
+    return content
 
 
 @contextmanager

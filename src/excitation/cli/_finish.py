@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..models._loaded import LoadedModel
-from ..views import FigureRow, Panel, figure, find_peak, is_empty, save_figure
+from ..views import FigureRow, Panel, figure, find_peak, is_empty, panel_caption, save_figure
 from ._inputs import Explained, Prepared
 from ._query import Query
 from ._results import Job, Result
@@ -46,7 +46,7 @@ def finish_job(job: Job, item: Prepared, explained: Explained, i: int, loaded: L
         configuration=job.configuration,
     )
     panels = [
-        Panel(one, name, f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}".replace("-", "−"), none)
+        Panel(one, name, panel_caption(score, mass), none)
         for one, name, score, mass, none in zip(
             maps, names, scores.tolist(), result.masses.tolist(), empty.tolist(), strict=True
         )

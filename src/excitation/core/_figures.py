@@ -232,22 +232,20 @@ def _raw(explanation: Explanation) -> Explanation:
 
 
 def _panels(explanation: Explanation) -> list[list[Panel]]:
-    from ..views import Panel
+    from ..views import Panel, panel_caption
 
     raw = _raw(explanation)
     panels = []
     each = zip(drawable(explanation), empty_maps(explanation), raw.per_image(), strict=True)
     for i, (maps, empty, arrived) in enumerate(each):
-        masses = arrived.double().flatten(1).sum(1).tolist()
-        scores = explanation.scores[i].tolist()
-        texts = [f"score {score:.4g}" for score in scores[: len(maps)]]
-        if raw.top is not None:
-            # Adding zero turns -0.0 into 0.0.
-            texts = [f"{text} · mass {round(mass, 3) + 0.0:.3f}" for text, mass in zip(texts, masses, strict=True)]
+        masses = arrived.double().flatten(1).sum(1).tolist() if raw.top is not None else [None] * len(maps)
+        scores = explanation.scores[i].tolist()[: len(maps)]
         panels.append(
             [
-                Panel(one, name, text.replace("-", "−"), none)
-                for one, name, text, none in zip(maps, explanation.targets[i], texts, empty, strict=True)
+                Panel(one, name, panel_caption(score, mass), none)
+                for one, name, score, mass, none in zip(
+                    maps, explanation.targets[i], scores, masses, empty, strict=True
+                )
             ]
         )
     return panels

@@ -106,12 +106,8 @@ def xml_root(path: Path) -> Element:
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse
-    try:
-        content = read_at_most(path, MAX_BYTES)
-    except OSError as error:
-        raise XmlError(f"cannot be read: {error.strerror or error}.") from error
-    if content is None:
-        raise XmlError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for an annotation.")
+    too_large = f"is larger than {MAX_BYTES // 2**20} MiB, too large for an annotation."
+    content = read_at_most(path, MAX_BYTES, XmlError, too_large)
     try:
         parser.Parse(content, True)
     except (expat.ExpatError, ValueError, LookupError) as error:

@@ -166,11 +166,7 @@ class DeletionGame(Game):
 
             gone = deletion(score, one[0], attention, steps=self.steps).area
             come = insertion(score, one[0], attention, steps=self.steps).area
-            mass = float(answer.attention.double().sum())
-            yield Row(
-                image.id, answer.category, answer.method, answer.layer, None, None, come > gone, False, mass,
-                answer.seconds, come - gone, (gone, come),
-            )  # fmt: skip
+            yield answer.row(image.id, hit=come > gone, value=come - gone, series=(gone, come))
 
 
 def run_deletion(

@@ -221,10 +221,7 @@ class GridGame(Game):
         rows = []
         for answer in self.setup.runner.run(data.root / unit, one, pairs):
             verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
-            rows.append(
-                Row(unit, answer.category, answer.method, answer.layer, *verdict.point, verdict.hit, False,
-                    verdict.mass, answer.seconds, verdict.share)
-            )  # fmt: skip
+            rows.append(answer.row(unit, hit=verdict.hit, value=verdict.share, point=verdict.point))
         return rows, []
 
 

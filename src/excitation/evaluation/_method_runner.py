@@ -35,6 +35,7 @@ from ..methods._cam import classifier, features_layer
 from ..methods._registry import OwnPlace
 from ..models._loaded import LoadedModel
 from ._methods import DEFAULT_LAYER, Centre, ManyLayers, Method, NamedMethod, maps_at
+from ._store import Row
 
 AnyMethod = Method | ManyLayers | Centre
 
@@ -74,6 +75,34 @@ class Answer:
     category: str
     attention: Float[torch.Tensor, "height width"]
     seconds: float
+
+    @property
+    def mass(self) -> float:
+        """Sum of the map, in double precision."""
+        return float(self.attention.double().sum())
+
+    def row(
+        self,
+        image: str,
+        *,
+        hit: bool,
+        value: float,
+        series: tuple[float, ...] = (),
+        point: tuple[int, int] | None = None,
+    ) -> Row:
+        """Return the row of the map.
+
+        Args:
+            image: id of the image in the data set.
+            hit: whether the map is right.
+            value: measure of the game.
+            series: several further measures, in the order of the game.
+            point: position of the maximum, in pixels of the picture.
+        """
+        x, y = point or (None, None)
+        return Row(
+            image, self.category, self.method, self.layer, x, y, hit, False, self.mass, self.seconds, value, series
+        )
 
 
 class MethodRunner:

@@ -122,7 +122,6 @@ class PointingGame(Game):
                 for category in pairs:
                     yield self._row(image, name, "", category, method.point(image.size), truths, hard, radius)
         for answer in self.setup.runner.run(image.path, one, pairs):
-            mass = float(answer.attention.double().sum())
             x0, y0, x1, y1 = box_pixels(box, image.size)
             # Resized once for both measures: for small networks, this takes as long as the map.
             enlarged = torch.from_numpy(enlarge_map(answer.attention, (y1 - y0, x1 - x0)))
@@ -131,7 +130,7 @@ class PointingGame(Game):
                 point = point_of_map(enlarged, image.size, box=box, blur=answer.method in blur)
             row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
             energy = energy_in_region(enlarged, truths[answer.category][y0:y1, x0:x1])
-            yield dataclasses.replace(row, mass=mass, seconds=answer.seconds, value=energy)
+            yield dataclasses.replace(row, mass=answer.mass, seconds=answer.seconds, value=energy)
 
     def _row(
         self,

@@ -66,11 +66,7 @@ class LocalizationGame(Game):
             truths = [item.box for item in image.of(answer.category) if not item.crowd]
             overlaps = tuple(best_overlap(box, truths) for box in boxes)
             best = max(overlaps)
-            mass = float(answer.attention.double().sum())
-            yield Row(
-                image.id, answer.category, answer.method, answer.layer, None, None, best >= OVERLAP, False, mass,
-                answer.seconds, best, overlaps,
-            )  # fmt: skip
+            yield answer.row(image.id, hit=best >= OVERLAP, value=best, series=overlaps)
 
 
 def run_localization(

@@ -48,12 +48,8 @@ def read_matlab(path: Path, names: Iterable[str]) -> dict[str, Value]:
             that is not numeric.
     """
     selected = frozenset(names)
-    try:
-        content = read_at_most(path, MAX_BYTES)
-    except OSError as error:
-        raise ProposalError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if content is None:
-        raise ProposalError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB, too large for a file of proposals.")
+    too_large = f"is larger than {MAX_BYTES // 2**20} MiB, too large for a file of proposals."
+    content = read_at_most(path, MAX_BYTES, lambda clause: ProposalError(f"{path}: {clause}"), too_large)
     # Version 7.3 files of MATLAB begin with MATLAB's header; files of other HDF5 writers do not.
     if any(content[place : place + 8] == HDF5_MAGIC for place in (0, 512)):
         return _read_hdf5(path, selected)

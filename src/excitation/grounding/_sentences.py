@@ -85,13 +85,10 @@ def read_sentences(path: Path) -> list[MarkedSentence | SentenceError]:
     Raises:
         SentenceError: the file cannot be read, is too large, or is not UTF-8 text.
     """
+    too_large = f"is larger than {MAX_BYTES // 2**20} MiB, too large for a file of captions."
+    content = read_at_most(path, MAX_BYTES, SentenceError, too_large)
     try:
-        content = read_at_most(path, MAX_BYTES)
-        if content is None:
-            raise SentenceError(f"is larger than {MAX_BYTES // 2**20} MiB, too large for a file of captions.")
         text = content.decode("utf-8")
-    except OSError as error:
-        raise SentenceError(f"cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise SentenceError(f"is no UTF-8 text: byte {error.start} cannot be read.") from error
     sentences: list[MarkedSentence | SentenceError] = []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .._errors import ExcitationError
-from ..core import Request, pick_scores
+from ..core import Request, check_finite, pick_scores
 from ..engine import Entry, Kind, LateRootError, Record, Recorder, Value
 from ..engine._functions import Function
 from ..engine._values import tensors_in
@@ -116,12 +116,7 @@ def record_calls(request: Request, roots: Sequence[str] | None) -> tuple[Record,
             "the class scores do not depend on the chosen layer, or were made by no recorded operation (a script"
             " module, NumPy, or a wrapped tensor); choose another layer, or replace what makes them."
         )
-    finite = torch.isfinite(scores).flatten(1).all(1)
-    if not bool(finite.all()):
-        bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
-        raise ExcitationError(
-            f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
-        )
+    check_finite(scores)
     record.top, record.scores = value, scores
     request.seen.scores = scores
     return record, recorder.calls

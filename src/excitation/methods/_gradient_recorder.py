@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .._errors import ExcitationError, LayerError, NotApplicableError, UnsupportedOperationError
-from ..core import Request, find_place, pick_scores
+from ..core import Request, check_finite, find_place, pick_scores
 from ..engine import Grid, Kind, Record, Recorder, Value
 from ..engine._functions import Function
 from ..engine._values import tensors_in
@@ -211,12 +211,7 @@ def record_gradients(
             "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
             " replace what makes them by plain torch operations."
         )
-    finite = torch.isfinite(scores).flatten(1).all(1)
-    if not bool(finite.all()):
-        bad = ", ".join(str(i) for i in (~finite).nonzero().flatten().tolist())
-        raise ExcitationError(
-            f"the network's scores are NaN or infinite for image {bad} of the batch; check the image and the weights."
-        )
+    check_finite(scores)
     record.top, record.scores = value, scores.detach()
     if images is None and rectifier is None:
         request.seen.scores = record.scores

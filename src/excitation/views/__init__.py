@@ -3,7 +3,7 @@
 from .._maps import enlarge_map, find_peak, is_empty, points_nowhere
 from ._chart import Line, LinePanel, line_chart
 from ._comparison import Compared, comparison
-from ._figure import FigureRow, Panel, figure, figure_ending, save_figure
+from ._figure import FigureRow, Panel, figure, figure_ending, panel_caption, save_figure
 from ._overlay import overlay
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "is_empty",
     "line_chart",
     "overlay",
+    "panel_caption",
     "points_nowhere",
     "save_figure",
 ]

@@ -56,6 +56,13 @@ class Panel:
     empty: bool = False
 
 
+def panel_caption(score: float, mass: float | None) -> str:
+    """Return the caption of a map: its score, and its mass if it has one."""
+    # Adding zero turns -0.0 into 0.0.
+    text = f"score {score:.4g}" if mass is None else f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}"
+    return text.replace("-", "−")
+
+
 @dataclass(frozen=True)
 class FigureRow:
     """One picture and its maps.

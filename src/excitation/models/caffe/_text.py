@@ -59,12 +59,8 @@ def read_text(path: Path) -> Text:
     Raises:
         ModelError: the file is missing, is not text, or has a syntax error (with its line) or an unknown option.
     """
-    try:
-        content = read_at_most(path, MAX_TEXT)
-    except OSError as error:
-        raise ModelError(f"prototxt {path} cannot be read: {error.strerror or error}.") from error
-    if content is None:
-        raise ModelError(f"prototxt {path} has more than {MAX_TEXT >> 20} MiB; is it a caffemodel?")
+    too_large = f"has more than {MAX_TEXT >> 20} MiB; is it a caffemodel?"
+    content = read_at_most(path, MAX_TEXT, lambda clause: ModelError(f"prototxt {path} {clause}"), too_large)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
