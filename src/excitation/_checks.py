@@ -86,7 +86,7 @@ def check_names(what: str, value: Any) -> tuple[str, ...]:
     """
     names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
     if names is None or not all(isinstance(name, str) for name in names):
-        shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__} with something else than names"
+        shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__} with entries that are not names"
         raise ExcitationError(f"{what} is {shown}; a list of names is expected.")
     return names
 
@@ -130,7 +130,7 @@ def check_path(what: str, value: object) -> None:
     if not isinstance(value, (str, os.PathLike)):
         raise ExcitationError(f"{what} is {value!r}, a {type(value).__name__}; a path is expected.")
     if "\0" in os.fspath(value):
-        raise ExcitationError(f"{what} {os.fspath(value)!r} holds a NUL character, which no path can.")
+        raise ExcitationError(f"{what} {os.fspath(value)!r} contains a NUL character, which is not allowed in a path.")
 
 
 def check_model(model: torch.nn.Module) -> None:
@@ -141,7 +141,7 @@ def check_model(model: torch.nn.Module) -> None:
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise ExcitationError(
-            "the model is a script module, whose operations cannot be recorded; give the original torch.nn.Module."
+            "the model is a script module, and its operations cannot be recorded; give the original torch.nn.Module."
         )
     if not isinstance(model, torch.nn.Module):
         raise ExcitationError(f"model is a {type(model).__name__}; a torch.nn.Module is expected.")

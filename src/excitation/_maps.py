@@ -138,7 +138,7 @@ def whole_pixels(box: Box | None, size: tuple[int, int]) -> tuple[int, int, int,
         raise ExcitationError(f"the box is {box!r}; (x0, y0, x1, y1) in pixels is expected.")
     x0, y0, x1, y1 = (round(side) for side in box)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ExcitationError(f"the box {box} does not lie in the picture of {width} x {height} pixels.")
+        raise ExcitationError(f"the box {box} is not inside the picture of {width} x {height} pixels.")
     return x0, y0, x1, y1
 
 

@@ -351,7 +351,7 @@ class _Builder(fx.Interpreter):
             raise ExcitationError(f"the chain has no transition for {name!r}: a sum of two branches is expected.")
         own = [len(s.weighted - t.weighted) for s, t in zip(sources, reversed(sources), strict=True)]
         if self.residual == "branch" and own[0] == own[1]:
-            raise ExcitationError(f"which branch of {name!r} is the residual one is open.")
+            raise ExcitationError(f"it is not known which branch of {name!r} is the residual one.")
         blocks = []
         for i, source in enumerate(sources):
             shares = []

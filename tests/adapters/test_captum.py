@@ -165,7 +165,7 @@ def test_wrong_questions_get_a_sentence(images):
         ours.attribute(images, [0, 1])
     with pytest.raises(eb.TargetError, match="1 targets are given for 3 images"):
         ours.attribute(images, [0])
-    with pytest.raises(eb.TargetError, match="target 9 is no class"):
+    with pytest.raises(eb.TargetError, match="target 9 is not a class"):
         ours.attribute(images, 9)
     with pytest.raises(eb.TargetError, match="integers, one per image"):
         ours.attribute(images, torch.rand(3))
@@ -177,5 +177,5 @@ def test_wrong_questions_get_a_sentence(images):
         ours.attribute(images, 0, size=3)
     with pytest.raises(eb.ExcitationError, match="spread=False"):
         MethodAttribution(deep(), "mwp", layer="5", steps=()).attribute(images, 0)
-    with pytest.raises(eb.ExcitationError, match="no method 'gradeint'"):
+    with pytest.raises(eb.ExcitationError, match="unknown method 'gradeint'"):
         MethodAttribution(deep(), "gradeint")

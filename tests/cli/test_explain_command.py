@@ -250,7 +250,7 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path, monkeypatch):
     words = ("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "1", "--against", "0")
     code, lines, errors = run(*words, "--out", tmp_path)
     assert code == 0
-    assert "is empty: what is subtracted has the same map" in errors
+    assert "is empty: the subtracted map is the same" in errors
     first, second = lines.splitlines()
     assert first.endswith(", no peak, mass 0.0000, empty")
     assert ", peak (" in second
@@ -279,9 +279,9 @@ def test_one_arm_is_told_once(run, folder, tmp_path):
     code, _, errors = run("explain", folder, "--model", "toy_models:two_arms", "--target", "0", "--layer", "conv",
                           "--batch", "1", "--out", tmp_path / "o")  # fmt: skip
     assert code == 0
-    assert len([line for line in errors.splitlines() if "only one arm" in line]) <= 4
+    assert len([line for line in errors.splitlines() if "in one branch" in line]) <= 4
     assert all(line.startswith("excitation: ") for line in errors.splitlines())
-    assert "layer 'conv' is only one arm of the network" in errors
+    assert "layer 'conv' is in one branch of the network" in errors
 
 
 def test_double_precision_stays(run, folder, tmp_path):
@@ -293,18 +293,18 @@ def test_double_precision_stays(run, folder, tmp_path):
 ERRORS = {
     "no picture": (["nowhere.png"], "no such file or folder"),
     "no class": (["a.png", "--target", "red thong"], "'red thing'"),
-    "class number": (["a.png", "--target", "3"], "target 3 is no class"),
-    "against": (["a.png", "--against", "7"], "target 7 is no class"),
-    "method mistyped": (["a.png", "--method", "c-mpw"], "there is no method 'c-mpw'. Nearest: 'c-mwp'"),
+    "class number": (["a.png", "--target", "3"], "target 3 is not a class"),
+    "against": (["a.png", "--against", "7"], "target 7 is not a class"),
+    "method mistyped": (["a.png", "--method", "c-mpw"], "unknown method 'c-mpw'. Nearest: 'c-mwp'"),
     "layer": (["a.png", "--layer", "pol"], "'pool'"),
-    "layer without space": (["a.png", "--layer", "classify"], "has no space"),
+    "layer without space": (["a.png", "--layer", "classify"], "has no spatial axes"),
     "batch": (["a.png", "--batch", "0"], "--batch"),
     "option": (["a.png", "--colour", "red"], "--colour"),
     "no module": (["a.png", "--model", "no_such_module:f"], "'no_such_module' cannot be imported"),
     "no factory": (["a.png", "--model", "toy_models:g"], "has no 'g'"),
     "scheme mistyped": (["a.png", "--model", "torchvison:resnet18"], "did you mean torchvision:NAME[@WEIGHTS]?"),
     "no folder": (["a.png", "--model", "hf:./nofile"], "there is no folder './nofile'"),
-    "no scheme": (["a.png", "--model", "resnet18"], "is not understood"),
+    "no scheme": (["a.png", "--model", "resnet18"], "has an unknown form"),
     "factory fails": (["a.png", "--model", "toy_models:failing"], "RuntimeError: no such luck"),
     "not a model": (["a.png", "--model", "toy_models:nothing"], "returned int"),
     "not a factory": (["a.png", "--model", "toy_models:not_callable"], "is of type int"),

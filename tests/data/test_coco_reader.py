@@ -96,7 +96,7 @@ def test_polygons_make_a_union():
         ({"size": [10, 20], "counts": None}, "no counts"),
         ({"size": [10, 20], "counts": "~~~~"}, "cannot be there"),
         ({"size": [10, 20], "counts": "oooooooooooooooo"}, "cannot be there"),
-        ({"size": [10, 20], "counts": "PP"}, "break off"),
+        ({"size": [10, 20], "counts": "PP"}, "end too early"),
         ({"size": [10, 20], "counts": "ooo0"}, "beyond"),
     ],
 )

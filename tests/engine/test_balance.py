@@ -87,7 +87,7 @@ def test_broken_rules_do_not_balance(name, monkeypatch):
 def test_explain_warns_where_numbers_are_at_hand(monkeypatch):
     model, images = Padded().eval(), pictures()
     broken(monkeypatch, lambda p: 50 * p)
-    with pytest.warns(eb.BalanceWarning, match="times the mass on top"):
+    with pytest.warns(eb.BalanceWarning, match="times the mass at the top"):
         eb.explain(model, images, [0], layer="input")
     with pytest.warns(eb.BalanceWarning), pytest.raises(eb.BalanceError, match="does not balance"):
         _ = eb.explain(model, images, [0], layer="input").balance

@@ -399,8 +399,8 @@ REFUSED = {
         "complex",
     ),
     "masked_scatter": (lambda x: x.masked_scatter(x > 0, F.relu(x)), "'masked_scatter' .* images are mixed"),
-    "embedding": (lambda x: F.embedding(x.long().clamp(0, 2), torch.ones(3, 2).double()), "whole numbers"),
-    "fractional pooling": (lambda x: F.fractional_max_pool2d(x[:, None], 2, 2), "at random"),
+    "embedding": (lambda x: F.embedding(x.long().clamp(0, 2), torch.ones(3, 2).double()), "integer indices"),
+    "fractional pooling": (lambda x: F.fractional_max_pool2d(x[:, None], 2, 2), "are random"),
     "quantile": (lambda x: x.quantile(0.5, 2), "interpolates between sorted"),
     "where between constants": (lambda x: torch.where(x > 0, torch.ones_like(x), 0.0), "between constants"),
     "quantised": (

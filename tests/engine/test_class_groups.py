@@ -52,9 +52,9 @@ def test_misses_name_the_nearest():
         class_weights("terrier", 5, GROUPED)
     with pytest.raises(eb.TargetError, match="Nearest: 'cat'"):
         class_weights("catt", 5, GROUPED)
-    with pytest.raises(eb.TargetError, match=r"no class of this network\.$"):
+    with pytest.raises(eb.TargetError, match=r"not a class of this network\.$"):
         class_weights("xylophone", 5, GROUPED)
-    with pytest.raises(eb.TargetError, match="no class of this network"):
+    with pytest.raises(eb.TargetError, match="not a class of this network"):
         class_weights("dog", 5, tuple(NAMES))
 
 

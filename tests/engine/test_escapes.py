@@ -44,12 +44,12 @@ def assert_refused(function, images, match, **options):
 @pytest.mark.parametrize("method", ["mwp", "lrp"])
 @pytest.mark.parametrize("case", MASKS)
 def test_masks_and_whole_numbers_that_become_activations(case, method, images):
-    assert_refused(MASKS[case], images, "makes whole numbers or a mask", method=method)
+    assert_refused(MASKS[case], images, "computes integers or a mask", method=method)
 
 
 @pytest.mark.parametrize("case", COPIES)
 def test_numbers_copied_into_a_new_tensor(case, images):
-    assert_refused(COPIES[case], images, "carries information and has no rule")
+    assert_refused(COPIES[case], images, "computes activations from activations and has no rule")
 
 
 @pytest.mark.parametrize("case", LIMITS)

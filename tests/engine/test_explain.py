@@ -63,7 +63,7 @@ def test_layers_of_every_kind(model, images):
 
 
 def test_second_call_of_a_module(model, images):
-    with pytest.warns(eb.BypassWarning, match=r"'relu#2' is only one arm .* join at ':cat'.* share of the mass is"):
+    with pytest.warns(eb.BypassWarning, match=r"'relu#2' is in one branch .* join it at ':cat'.* share of the mass is"):
         second = eb.explain(model, images, [0], layer="relu#2").maps
     with pytest.warns(eb.BypassWarning):
         first = eb.explain(model, images, [0], layer="relu").maps
@@ -82,7 +82,7 @@ def test_second_call_of_a_module(model, images):
         ("relu#3", "'relu#3' did not run in this forward pass. Nearest: 'relu"),
         (":max_pool", "did not run"),
         ("unused", "'unused' did not run"),
-        ("fc", r"no space: its output is \(3, 4\)"),
+        ("fc", r"no spatial axes: its output is \(3, 4\)"),
         ("pair", "returns 2 tensors"),
         ("pair:chunk", "returns 2 tensors"),
         (nn.ReLU(), "not part of the model"),
@@ -282,7 +282,7 @@ def test_audit_of_one_arm(model, images):
     other = eb.balance(model, images, [0], layer="b")
     assert torch.allclose(account.arrived, other.bypassed, atol=1e-12)
     text = str(account)
-    assert "one arm" in text
+    assert "one branch" in text
     assert ":cat" in text
 
 
@@ -311,7 +311,7 @@ WRONG_TYPES = {
     "eb.explain('model.pt', images, [0])": "model is a str; a torch.nn.Module is expected",
     "eb.Policies(residual='half')": "choose one of 'proportional', 'branch', 'original'",
     "eb.Policies(threshold=2.0)": "0 <= t < 1",
-    "eb.balance(model, images, [0], layer=['0', '1'])": "a balance follows the mass to one layer",
+    "eb.balance(model, images, [0], layer=['0', '1'])": "a balance is made for one layer",
 }
 
 

@@ -126,8 +126,8 @@ def test_the_account_closes_and_layers_are_listed():
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        ((torch.rand(1, 3, 8, 8), torch.rand(2, 1, 8, 8)), "as many images"),
-        ((torch.ones(1).long(), torch.ones(1).long()), "no tensor of floating-point"),
+        ((torch.rand(1, 3, 8, 8), torch.rand(2, 1, 8, 8)), "same number of images"),
+        ((torch.ones(1).long(), torch.ones(1).long()), "no floating-point tensor"),
     ],
 )
 def test_what_is_refused(images, sentence):

@@ -67,7 +67,7 @@ def dead(bias=-1e3):
 
 
 def test_everything_lost():
-    with pytest.warns(eb.EmptyMapWarning, match="all its mass is lost on the way") as caught:
+    with pytest.warns(eb.EmptyMapWarning, match="all its mass is lost above the layer") as caught:
         maps = eb.explain(dead(), pictures(), [0, 1], layer="input").maps
     assert float(maps.abs().sum()) == 0
     text = str(caught[0].message)
@@ -85,7 +85,7 @@ def test_no_mass_on_top():
     model = nn.Sequential(nn.Conv2d(2, 3, 3)).double().eval()
     with torch.no_grad():
         model[0].bias.fill_(-100)
-    with pytest.warns(eb.EmptyMapWarning, match="no mass, the class responds nowhere"):
+    with pytest.warns(eb.EmptyMapWarning, match="no mass: the class has no positive response"):
         eb.explain(model, pictures(), [0], layer="input")
 
 

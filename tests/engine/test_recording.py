@@ -280,7 +280,7 @@ def test_layers_above_and_inside_a_script_module(images):
     maps = eb.explain(model, images, [1], layer="top.0").maps
     assert maps.abs().max() > 0
     for layer, message in (
-        ("low.1", "did not run"), ("low", "made by no recorded operation"), ("low.bn", "Nearest: 'low.1'")
+        ("low.1", "did not run"), ("low", "no recorded operation computed"), ("low.bn", "Nearest: 'low.1'")
     ):  # fmt: skip
         with pytest.raises(eb.LayerError, match=message):
             eb.explain(model, images, [1], layer=layer)

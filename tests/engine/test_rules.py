@@ -297,7 +297,7 @@ def test_residual_policies_by_hand():
         model = Block(swap).double().eval()
         for policy, share in (("proportional", 2 / 3), ("branch", 1.0), ("original", 2 / 3)):
             policies = eb.Policies(residual=policy)
-            with pytest.warns(eb.BypassWarning, match="one arm") as caught:
+            with pytest.warns(eb.BypassWarning, match="in one branch") as caught:
                 maps = eb.explain(model, x, [0], layer="conv", policies=policies).maps
             assert float(maps.sum()) == pytest.approx(share)
             assert f"{share:.1%}" in str(caught[0].message)

@@ -221,7 +221,7 @@ def test_a_fault_of_a_reader_is_no_other_form():
         return input.shape + dim  # a fault: a size plus a number
 
     told = _refusals.unread("'f'", reader, (None, torch.zeros(2)), {"dim": 1}, TypeError("a fault"))
-    assert "fault of the engine" in str(told)
+    assert "bug in the engine" in str(told)
     assert "a fault" in str(told)
     other = _refusals.unread("'f'", reader, (None, torch.zeros(2)), {"dims": 1}, TypeError("a form"))
     assert "called in a form without a rule: (Tensor, dims=)" in str(other)

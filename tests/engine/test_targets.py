@@ -52,16 +52,16 @@ def test_targets_for_each_image(model, images):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ([7], "7 is no class of this network: it has 4, 0 to 3"),
+        ([7], "7 is not a class of this network: it has 4, 0 to 3"),
         ([-1], "0 to 3"),
         (["zebr"], "Nearest: 'zebra'"),
-        (["cat"], "is no class"),
+        (["cat"], "is not a class"),
         ([], "at least one"),
         ([[0], [1]], "2 entries, 2 of them lists, for 3 images"),
         ([[0], 1, [2]], "one list per image"),
         ([[0], [], [2]], "image 1 has an empty list"),
         ([{}], "without any class"),
-        ([{0: float("nan")}], "no finite numbers"),
+        ([{0: float("nan")}], "not finite numbers"),
         (
             [torch.ones(5)],
             r"shape \(5,\) does not fit scores of shape \(3, 4\); give one of shape \(4,\) or \(3, 4\)\.$",
@@ -71,9 +71,9 @@ def test_targets_for_each_image(model, images):
             r"a Tensor of 2 classes, one for each image, but there are 3 .* give targets\.tolist\(\)",
         ),
         (np.array([1, 2]), r"a ndarray of 2 classes, one for each image, but there are 3 images"),
-        ("top5", "target 'top5' needs as many classes; this network has 4"),
+        ("top5", "target 'top5' needs at least as many classes; this network has 4"),
         ([torch.tensor(1.0)], r"shape \(\) does not fit"),
-        ([torch.tensor(7)], "7 is no class of this network"),
+        ([torch.tensor(7)], "7 is not a class of this network"),
     ],
 )
 def test_wrong_targets(model, images, targets, message):

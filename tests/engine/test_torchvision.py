@@ -88,7 +88,7 @@ def test_default_layers():
 
 def test_one_arm_of_a_residual_block_says_so():
     model, images = network("resnet18")
-    with pytest.warns(eb.BypassWarning, match=r"'layer3\.1\.bn2' is only one arm"):
+    with pytest.warns(eb.BypassWarning, match=r"'layer3\.1\.bn2' is in one branch"):
         account = eb.balance(model, images, [3], layer="layer3.1.bn2")
     assert float(account.share.min()) > 0.05
     assert float(account.share.max()) < 0.95

@@ -66,9 +66,9 @@ WRITES = {
 }
 UNKNOWN = {
     "custom operator": (lambda x: double(x), "'unseen.double' .* is a custom operator"),
-    "forged name": (relu, "'relu' .* is no function of PyTorch's own, but one of .*test_unseen"),
+    "forged name": (relu, "'relu' .* is not a function of PyTorch but of .*test_unseen"),
     "several in place": (lambda x: torch._foreach_neg_([x]) or x, "writes into several tensors in place"),
-    "nested": (lambda x: torch.nested.as_nested_tensor(list(x)).to_padded_tensor(0.0), "not while it is recorded"),
+    "nested": (lambda x: torch.nested.as_nested_tensor(list(x)).to_padded_tensor(0.0), "not inside"),
 }
 ESCAPED = {
     "script function": lambda x: scripted_double(x),
@@ -101,7 +101,7 @@ def test_unseen_writes(case, when, images):
         WRITES[case](y, x)
         return used if when != "before" else y * 2
 
-    with pytest.raises(eb.EscapedTensorError, match=f"wrote into it {when}|takes in the output"):
+    with pytest.raises(eb.EscapedTensorError, match=f"wrote into it {when}|uses the output"):
         eb.explain(net(forward), images, [0], layer="input")
 
 
@@ -231,7 +231,7 @@ def test_constants_are_named_inside_lists(images):
 
 @pytest.mark.parametrize("name", ["nested.0.1", "stat", "conv.x.y"])
 def test_unknown_names_of_constants_are_refused(name, images):
-    with pytest.raises(eb.ExcitationError, match=f"{name!r} names no tensor of the model"):
+    with pytest.raises(eb.ExcitationError, match=f"{name!r} is not the name of a tensor of the model"):
         eb.explain(Holder(False).double().eval(), images, [0], layer="conv", constants=[name])
 
 

@@ -289,7 +289,7 @@ def test_what_is_difficult_does_not_depend_on_whether_crowds_are_hit(tmp_path):
 def test_what_is_wrong_with_the_question_stops_the_run(tmp_path, world):
     with pytest.raises(LayerError):
         play(tmp_path / "a", world, layers=("nowhere",))
-    with pytest.raises(ExcitationError, match="no class of this network"):
+    with pytest.raises(ExcitationError, match="not a class of this network"):
         play(tmp_path / "b", world, mapping={"red": (99,)})
     with pytest.raises(ExcitationError, match="no method"):
         play(tmp_path / "c", world, methods={})

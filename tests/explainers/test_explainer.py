@@ -247,7 +247,7 @@ def test_results_travel_without_the_network(model, images):
     again = pickle.loads(pickle.dumps(result))
     assert torch.equal(again.maps, result.maps)
     assert repr(again) == repr(result)
-    with pytest.raises(eb.ExcitationError, match="no balance of mass here"):
+    with pytest.raises(eb.ExcitationError, match="has no mass balance here"):
         _ = again.balance
 
 

@@ -45,7 +45,7 @@ def test_layers_without_space_have_signals_too(images):
 
 
 def test_what_carries_no_signal_is_refused(images):
-    with pytest.raises(ExcitationError, match="carries no signal"):
+    with pytest.raises(ExcitationError, match="does not pass a signal"):
         backpropagated("rise", pooled(), images, [0], ["2"])
     with pytest.raises(ExcitationError, match="nowhere"):
         backpropagated("mwp", pooled(), images, [0], ["nowhere"])

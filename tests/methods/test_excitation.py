@@ -235,5 +235,5 @@ def test_an_arm_of_the_network_is_called_one(name, images):
             x = self.stem(x).relu()
             return self.head(torch.cat([self.left(x).relu(), self.right(x).relu()], 1).mean((2, 3)))
 
-    with pytest.warns(eb.BypassWarning, match="layer 'left' is only one arm"):
+    with pytest.warns(eb.BypassWarning, match="layer 'left' is in one branch"):
         find_method(name)(Arms().double().eval(), images, [0, 1], layer="left")

@@ -130,7 +130,7 @@ def test_wrong_questions_get_a_sentence(images):
         gradient(model, images, [0], channels="all")
     with pytest.raises(eb.LayerError, match="no layer 'nine'"):
         gradient(model, images, [0], layer="nine")
-    with pytest.raises(eb.LayerError, match="no space"):
+    with pytest.raises(eb.LayerError, match="no spatial axes"):
         gradient(model, images, [0], layer="11")
     with pytest.raises(eb.ExcitationError, match="Nearest: 'gradient'"):
         find_method("gradeint")

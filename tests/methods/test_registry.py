@@ -83,7 +83,7 @@ def test_wrong_options_are_refused_by_a_sentence(name, options, sentence, images
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"centre"}))
 def test_wrong_classes_are_refused(name, images):
-    with pytest.raises(eb.TargetError, match="target 9 is no class"):
+    with pytest.raises(eb.TargetError, match="target 9 is not a class"):
         find_method(name)(pooled(), images, [9], **CHEAP.get(name, {}))
 
 
@@ -160,5 +160,5 @@ def test_steps_by_name(images):
     assert {"gradient", "deconv"} | {name for name in NAMES if name.startswith("lrp")} <= smoothed
     assert {item.family for item in list_methods() if item.name in smoothed} <= {"gradient", "relevance", "selection"}
     assert all(item.steps in {("blur",), ("bicubic",)} for item in list_methods())
-    with pytest.raises(eb.ExcitationError, match="no step 'sharpen'"):
+    with pytest.raises(eb.ExcitationError, match="unknown step 'sharpen'"):
         post_process(maps, ["sharpen"], (20, 20))

@@ -109,7 +109,7 @@ def test_by_spec():
     assert sliding.spec == "convolutional:test_pool_first:toy"
     assert sliding.model(torch.randn(1, 3, 18, 25, dtype=torch.float64)).shape == (1, 5, 3, 6)
     for wrong in ("pool-first:", "convolutional:nothing"):
-        with pytest.raises(ModelError, match="is not understood"):
+        with pytest.raises(ModelError, match="has an unknown form"):
             eb.load_model(wrong)
 
 
@@ -135,7 +135,7 @@ def beside(x):
 
 
 REFUSED = {
-    "in place": (network(Callable(beside)), "in another place too"),
+    "in place": (network(Callable(beside)), "another operation of the network"),
     "two arms": (network(Callable(lambda x: x.mean((2, 3)) + x.amax((2, 3)))), "come from 'add'"),
     "weighed": (network(Callable(lambda x: (x * x.softmax(1)).mean((2, 3)))), "comes from 'mul'"),
     "pooled before": (nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)),

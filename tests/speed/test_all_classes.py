@@ -153,9 +153,9 @@ def test_what_cannot_be_asked_is_said():
     found = eb.all_classes(model, images, layer=layer, dual=False)
     with pytest.raises(eb.ExcitationError, match="dual=False"):
         found.maps([1], method="c-mwp")
-    with pytest.raises(eb.TargetError, match="no weighting of 12 classes"):
+    with pytest.raises(eb.TargetError, match="does not fit 12 classes"):
         found.maps([torch.ones(3)])
-    with pytest.raises(eb.TargetError, match="target 12 is no class"):
+    with pytest.raises(eb.TargetError, match="target 12 is not a class"):
         found.maps([12])
 
 

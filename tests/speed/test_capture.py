@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_refused(images):
         ([lambda scores: scores, 1], "a function of the scores"),
         ([[1, 2], [3]], r"images have \(2, 1\) targets"),
         ([torch.rand(3), 1], r"a signal of shape \(3,\).* of shape \(5,\) or \(2, 5\)"),
-        ([7, 1], "target 7 is no class"),
+        ([7, 1], "target 7 is not a class"),
     ):
         with pytest.raises(eb.TargetError, match=sentence):
             call(images[1], targets)
@@ -158,7 +158,7 @@ def test_layers_and_weights_at_other_places_are_noticed(images, change):
         model[6].weight.mul_(2)  # in place: seen, not refused
     assert torch.equal(call(images[1]).maps, eb.explain(model, images[1], [1], layer="1", constants=["scale"]).maps)
     change(model)
-    with pytest.raises(eb.ExcitationError, match="layers or weights are not where they were"):
+    with pytest.raises(eb.ExcitationError, match="memory of the network's layers or weights has changed"):
         call(images[1])
 
 
@@ -172,13 +172,13 @@ def test_an_arm_is_warned_of_once(images):
             return self.head((torch.relu(self.one(x)) + torch.relu(self.other(x))).mean((2, 3)))
 
     model = Forked().eval()
-    with pytest.warns(eb.BypassWarning, match="only one arm"):
+    with pytest.warns(eb.BypassWarning, match="in one branch"):
         call = eb.cuda_graph(model, images[0], [1], layer="one")
     call(images[1])  # warnings are errors here
 
 
 def test_what_explain_refuses_is_refused_at_once(images):
-    with pytest.raises(eb.TargetError, match="target 9 is no class"):
+    with pytest.raises(eb.TargetError, match="target 9 is not a class"):
         eb.cuda_graph(Net().eval(), images[0], [9], layer="1")
     with pytest.raises(eb.LayerError, match="no layer 'seven'"):
         eb.cuda_graph(Net().eval(), images[0], [1], layer="seven")

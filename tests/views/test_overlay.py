@@ -116,7 +116,7 @@ def test_the_peak_of_the_overlay_is_the_peak():
         (np.ones((2, 2)), {"alpha": 1.5}, "alpha is 1.5"),
         (np.ones((2, 2)), {"limit": -1.0}, "limit is -1.0"),
         (np.ones((2, 2)), {"colour_map": "infernal"}, "no colour map 'infernal'"),
-        (np.ones((2, 2)), {"box": (0.0, 0.0, 81.0, 60.0)}, "does not lie in the picture of 80 x 60"),
+        (np.ones((2, 2)), {"box": (0.0, 0.0, 81.0, 60.0)}, "is not inside the picture of 80 x 60"),
     ],
 )
 def test_refusals(attention, keywords, message):

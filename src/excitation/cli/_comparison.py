@@ -69,7 +69,7 @@ def asked_methods(text: str, layer: str | None) -> list[Asked]:
         layer: layer for methods of Excitation Backprop without a layer of their own.
 
     Raises:
-        ExcitationError: there is no method, an unknown method, or a method is given twice.
+        ExcitationError: unknown method, an unknown method, or a method is given twice.
     """
     found: list[Asked] = []
     for item in filter(None, map(str.strip, text.split(","))):

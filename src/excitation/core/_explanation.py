@@ -91,7 +91,7 @@ class Explanation:
         """
         if len(self.by_layer) > 1:
             names = ", ".join(map(repr, self.by_layer))
-            raise ExcitationError(f"this explanation has maps at layers {names}; take those of one: result[name].")
+            raise ExcitationError(f"this explanation has maps at layers {names}; select one layer: result[name].")
         return next(iter(self.by_layer))
 
     @property
@@ -145,7 +145,9 @@ class Explanation:
                 `Explainer`.
         """
         if self.measure is None:
-            raise ExcitationError(f"method {self.method!r} has no balance of mass here; mwp, c-mwp and r-mwp have one.")
+            raise ExcitationError(
+                f"method {self.method!r} has no mass balance here; the methods mwp, c-mwp and r-mwp have one."
+            )
         return self.measure()
 
     def resized(self, size: Sequence[int] | None = None) -> Explanation:
@@ -342,7 +344,7 @@ class Explanation:
         for i, (maps, frame) in enumerate(zip(self.per_image(), self.frames, strict=True)):
             if maps.dim() != 3 or len(frame.size) != 2:
                 raise ExcitationError(
-                    f"maps have shape {tuple(maps.shape)}; peaks and boxes are those of maps (target, height, width)."
+                    f"maps have shape {tuple(maps.shape)}; peaks and boxes need maps (target, height, width)."
                 )
             items.extend((i, k, attention, frame) for k, attention in enumerate(maps))
         return items

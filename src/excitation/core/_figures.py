@@ -156,7 +156,7 @@ def check_maps_are_flat(explanation: Explanation) -> None:
     """
     if len(explanation.layers) > 1:
         names = ", ".join(map(repr, explanation.layers))
-        raise ExcitationError(f"this explanation has maps at layers {names}; draw those of one: result.at(name).")
+        raise ExcitationError(f"this explanation has maps at layers {names}; select one layer: result.at(name).")
     for maps, frame in zip(explanation.per_image(), explanation.frames, strict=True):
         if maps.dim() != 3 or len(frame.size) != 2:
             raise ExcitationError(

@@ -28,7 +28,7 @@ WRONG_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """Part of PyTorch's error message for a convolution input with the wrong number of channels."""
 
 DETECTOR = (
-    " The model is a detector: it cuts boxes out and chooses among them, which no signal can follow. Explain its"
+    " The model is a detector: it crops and selects boxes, and no rule can pass a signal through that. Explain its"
     " backbone with a classifier on top, as a module of its own that returns (image, classes)."
 )
 
@@ -112,8 +112,8 @@ def forward(
     scores, value = recorder.final(outputs[-1], rules=rules)
     if value is None:
         raise ExcitationError(
-            "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
-            " replace what makes them by plain torch operations."
+            "no recorded operation computed the class scores (a script module, NumPy, or a wrapped tensor"
+            " did); compute them with plain torch operations."
         )
     if value.layout is not None and images_axis(value.layout) not in {0, None}:
         raise ExcitationError(
@@ -219,7 +219,8 @@ def _only_scores(result: object, images: int) -> torch.Tensor:
     if len(candidates) == 1:
         return candidates[0]
     raise ExcitationError(
-        f"which part of the network's output holds the class scores is open: {_parts(result)}. Say so with `output=`:"
+        f"it is not known which part of the network's output holds the class scores: {_parts(result)}."
+        f" Select it with `output=`:"
         " a key, an index, or a function."
     )
 
@@ -240,8 +241,8 @@ def one_tensor(images: object) -> torch.Tensor:
     """
     if isinstance(images, (tuple, Mapping)):
         raise ExcitationError(
-            "images are several tensors, which only mwp, c-mwp, r-mwp, balance and list_layers take; give one tensor,"
-            " for example by a module that holds the other inputs fixed."
+            "images are several tensors, but only mwp, c-mwp, r-mwp, balance and list_layers accept several;"
+            " give one tensor, for example through a module that stores the other inputs."
         )
     if not isinstance(images, torch.Tensor):
         raise ExcitationError(

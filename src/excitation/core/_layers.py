@@ -167,11 +167,11 @@ def find_place(record: Record, name: str) -> Place:
     if place is None:
         raise LayerError(f"layer {name!r} did not run in this forward pass.{_nearest(name, record.places)}")
     if place.problem:
-        raise LayerError(f"layer {name!r} holds no map: {place.problem}.")
+        raise LayerError(f"layer {name!r} has no map: {place.problem}.")
     assert place.value is not None
     grid = place.value.grid()
     if isinstance(grid, str):
-        raise LayerError(f"layer {name!r} holds no map: {grid}; choose another layer.")
+        raise LayerError(f"layer {name!r} has no map: {grid}; choose another layer.")
     return place
 
 
@@ -212,11 +212,13 @@ def default_place(record: Record) -> Place:
         if distance < nearest or (distance == nearest and (place.kind == "module" or best is None)):
             best, nearest = place, distance
     if best is None:
-        raise LayerError("no layer with space lies on all paths through this network; name one with `layer=`.")
+        raise LayerError(
+            "no layer with spatial positions lies on all paths through this network; name one with `layer=`."
+        )
     return best
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.5)
     nearest = f" Nearest: {', '.join(repr(item) for item in near)}." if near else ""
-    return f"{nearest} list_layers (`excitation layers`) names all."
+    return f"{nearest} list_layers (`excitation layers`) lists all."

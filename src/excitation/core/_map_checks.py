@@ -114,8 +114,9 @@ def check_maps(scores: torch.Tensor, checks: Sequence[MapCheck]) -> None:
         if unbalanced:
             most = _first(check.unbalanced())
             warn_caller(
-                f"the map of {_pair(most)} at layer {check.layer!r} holds {float(check.share()[most]):.4g} times the"
-                " mass on top, which no rule should make; excitation.balance says at which operation. Please report"
+                f"the map of {_pair(most)} at layer {check.layer!r} holds {float(check.share()[most]):.4g} times"
+                f" the mass at the top, which no rule should cause; excitation.balance says at which operation."
+                f" Please report"
                 " it.",
                 BalanceWarning,
             )
@@ -128,25 +129,30 @@ def _of_empty(check: MapCheck) -> str:
     top = float(check.top[place])
     arrived = float(check.arrived[place].double().abs().sum())
     if top == 0:
-        return text + "its top-down signal has no mass, the class responds nowhere. Ask for another target or signal."
+        return (
+            text + "its top-down signal has no mass: the class has no positive response at any position. Choose"
+            " another target or signal."
+        )
     if not check.contrast:
         if not check.is_cut:
             return (
                 text + "all its mass bypasses the layer or is lost. Choose another layer; excitation.balance says more."
             )
         return text + (
-            "all its mass is lost on the way, at neurons without active excitatory inputs. excitation.balance says"
+            "all its mass is lost above the layer, at neurons without active excitatory inputs. excitation.balance says"
             " where; Policies(normaliser='spread') passes it on."
         )
     if arrived > EMPTY * abs(top):
-        return text + "what is subtracted is larger everywhere. signed=True shows it; or take another contrast."
+        return text + "the subtracted map is larger everywhere. signed=True shows it; or choose another contrast."
     if check.contrast == "dual":
         return text + (
-            "unit and dual have the same map there, as in a network that classifies positions and pools afterwards, or"
-            " both are lost on the way. Explain excitation.pool_first(model), or take method='r-mwp'."
+            "unit and dual have the same map there, as in a network that classifies positions and pools"
+            " afterwards, or both are lost above the layer. Explain excitation.pool_first(model), or use"
+            " method='r-mwp'."
         )
     return (
-        text + "what is subtracted has the same map there, or both are lost on the way. Take another contrast or layer."
+        text + "the subtracted map is the same there, or both are lost above the layer. Choose another contrast"
+        " or layer."
     )
 
 
@@ -175,7 +181,7 @@ def warn_of_bypass(name: str, join: str, share: torch.Tensor) -> None:
     known = bool(torch.isfinite(share).all())
     shares = f" Its share of the mass is {share.min():.1%} to {share.max():.1%}." if known else ""
     warn_caller(
-        f"layer {name!r} is only one arm of the network: other branches join at {join!r}.{shares}", BypassWarning
+        f"layer {name!r} is in one branch of the network: other branches join it at {join!r}.{shares}", BypassWarning
     )
 
 

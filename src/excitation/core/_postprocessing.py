@@ -100,6 +100,6 @@ def post_process(maps: Maps, steps: Sequence[str], size: Sequence[int]) -> Float
     """
     for name in check_names("steps", steps):
         if name not in STEPS:
-            raise ExcitationError(f"there is no step {name!r}; choose among {', '.join(map(repr, STEPS))}.")
+            raise ExcitationError(f"unknown step {name!r}; choose among {', '.join(map(repr, STEPS))}.")
         maps = STEPS[name](maps, size)
     return maps

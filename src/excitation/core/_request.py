@@ -259,7 +259,7 @@ def only_at_input(request: Request, method: str) -> None:
     """
     if request.layer not in {None, "input"}:
         raise ExcitationError(
-            f"{method} is defined at the image, but layer {request.layer!r} was asked for; leave `layer` out."
+            f"{method} is defined at the image, but layer {request.layer!r} was given; leave `layer` out."
         )
 
 

@@ -45,7 +45,9 @@ class TopClass:
         """
         means = scores.flatten(2).mean(2) if scores.dim() > 2 else scores
         if self.most > means.shape[1]:
-            raise TargetError(f"target 'top{self.most}' needs as many classes; this network has {means.shape[1]}.")
+            raise TargetError(
+                f"target 'top{self.most}' needs at least as many classes; this network has {means.shape[1]}."
+            )
         return torch.sort(means, dim=1, descending=True, stable=True).indices[:, self.rank]
 
     def __call__(self, scores: Float[torch.Tensor, "image classes *space"]) -> Float[torch.Tensor, "image classes"]:

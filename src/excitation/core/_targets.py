@@ -200,7 +200,7 @@ def class_weights(
         places = class_indices(target, classes, class_names)
         weights[list(places)] = 1 / len(places)
     if not bool(torch.isfinite(weights).all()):
-        raise TargetError(f"target {target!r} has weights that are no finite numbers.")
+        raise TargetError(f"target {target!r} has weights that are not finite numbers.")
     return weights
 
 
@@ -241,7 +241,7 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
         )
     if isinstance(target, int):
         if not 0 <= target < classes:
-            raise TargetError(f"target {target} is no class of this network: it has {classes}, 0 to {classes - 1}.")
+            raise TargetError(f"target {target} is not a class of this network: it has {classes}, 0 to {classes - 1}.")
         return target
     if class_names is None:
         raise TargetError(f"target {target!r} is a name, but no class_names were given; pass them, or an index.")
@@ -255,7 +255,7 @@ def class_index(target: SupportsIndex | str, classes: int, class_names: Sequence
     if matches:
         places = ", ".join(map(str, matches))
         raise TargetError(f"{target!r} names several classes: {places}; give one of these indices.")
-    raise TargetError(f"{target!r} is no class of this network.{_nearest(target, class_names, groups)}")
+    raise TargetError(f"{target!r} is not a class of this network.{_nearest(target, class_names, groups)}")
 
 
 def _named(target: str, class_names: Sequence[str]) -> list[int]:

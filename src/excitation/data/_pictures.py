@@ -190,7 +190,9 @@ def _as_rgb(picture: Image.Image, stored_format: str | None, place: Path) -> Ima
         return _from_16_bits(picture)
     if picture.mode in {"I", "F"}:
         kind = "32-bit integer" if picture.mode == "I" else "floating-point"
-        raise PictureError(f"{place}: holds {kind} values, which have no agreed white; save it with 8 or 16 bits.")
+        raise PictureError(
+            f"{place}: holds {kind} values, whose value for white is not defined; save it with 8 or 16 bits."
+        )
     if picture.mode in {"RGBA", "RGBa", "LA", "La", "PA"} or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

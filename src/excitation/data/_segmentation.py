@@ -147,5 +147,5 @@ def _uncompressed(text: str, pixels: int) -> list[int]:
         counts.append(value)
         value = shift = 0
     if shift:
-        raise SegmentationError("has compressed run lengths that break off")
+        raise SegmentationError("has compressed run lengths that end too early")
     return counts

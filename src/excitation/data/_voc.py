@@ -102,6 +102,6 @@ def read_voc(root: str | os.PathLike[str], split: str | None = None) -> VocImage
     place = existing_folder(root, "PASCAL VOC")
     lists = place / "ImageSets" / "Main"
     if not lists.is_dir():
-        raise DataError(f"{place}: has no folder ImageSets/Main with lists of images, as PASCAL VOC has.")
+        raise DataError(f"{place}: has no folder ImageSets/Main with lists of images, the layout of PASCAL VOC.")
     splits = sorted(file.stem for file in lists.glob("*.txt"))
     return VocImages(place, one_of(splits, split, lists, "split"))

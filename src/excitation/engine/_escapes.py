@@ -40,9 +40,10 @@ class Escapes:
         origin = f" (scripted modules ran: {', '.join(self.scripted)})" if self.scripted else ""
         kind = str(tensor.dtype).removeprefix("torch.")
         return EscapedTensorError(
-            f"{where} takes in a {kind} tensor of shape {tuple(tensor.shape)} that no recorded operation made{origin},"
-            " so signals through it would be lost. Script modules, NumPy, vmap and new parameters escape the recording:"
-            " replace them by plain torch operations; if it is a constant, make it a buffer or name it in `constants`."
+            f"{where} uses a {kind} tensor of shape {tuple(tensor.shape)} that no recorded operation"
+            f" computed{origin}, so signals through it would be lost. Script modules, NumPy, vmap and new"
+            f" parameters escape the recording:"
+            " use plain torch operations instead; if it is a constant, make it a buffer or name it in `constants`."
         )
 
     def rewritten(self, tensor: torch.Tensor, value: Value | None, where: str) -> None:
@@ -53,7 +54,7 @@ class Escapes:
         """
         if self.tracking:
             name = f"the output of {value.address!r}" if value is not None and value.address else ""
-            raise _unseen_write(f"{where} takes in {name or self._state.name_of(tensor)}", "before")
+            raise _unseen_write(f"{where} uses {name or self._state.name_of(tensor)}", "before")
         if value is None:
             self._state.versions[id(tensor)] = version_of(tensor)
         else:
@@ -87,14 +88,14 @@ class Escapes:
 def leak(where: str) -> EscapedTensorError:
     """Return the error for a function that reads values out of a tensor."""
     return EscapedTensorError(
-        f"{where} takes numbers out of the recorded network, where signals cannot follow; keep them as tensors, or"
-        " choose a layer above."
+        f"{where} converts activations to Python numbers, and signals cannot pass through these; keep"
+        f" tensors, or choose a layer above."
     )
 
 
 def _unseen_write(what: str, when: str) -> EscapedTensorError:
     return EscapedTensorError(
-        f"{what}; something the recording does not see wrote into it {when}: a script function, a custom operator,"
-        " another thread, `set_`, or code under DisableTorchFunction. Signals through what was written would be lost:"
-        " use PyTorch's own operations there, or choose a layer above."
+        f"{what}; code outside the recording wrote into it {when}: a script function, a custom operator,"
+        " another thread, `set_`, or code under DisableTorchFunction. Signals through the written values"
+        " would be lost: use PyTorch's own operations there, or choose a layer above."
     )

@@ -62,11 +62,11 @@ def foreign(func: Callable[..., Any]) -> tuple[str, str]:
         space = name.partition(".")[0]
         if space in {"quantized", "onednn"}:
             return name, "computes with quantised numbers"
-        return name, "is an operator of PyTorch's inner library" if space == "aten" else "is a custom operator"
+        return name, "is an operator of PyTorch's internal library" if space == "aten" else "is a custom operator"
     if isinstance(func, torch._ops.HigherOrderOperator):
-        return func.__name__, "takes functions, whose operations the recording does not see"
+        return func.__name__, "has functions as arguments, and their operations are not recorded"
     name = getattr(func, "__name__", type(func).__name__)
     if isinstance(func, torch.jit.ScriptFunction):
         return name, "is a script function"
     module = getattr(func, "__module__", None) or "an unknown module"
-    return name, f"is no function of PyTorch's own, but one of {module}"
+    return name, f"is not a function of PyTorch but of {module}"

@@ -60,18 +60,18 @@ def describe(layout: Layout) -> str:
 def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
     """Return how a tensor is converted to maps. If it has no maps, return the reason, which completes a sentence."""
     if layout is None:
-        return "it was made by an operation without a rule, so which of its axes are places is unknown"
+        return "it was made by an operation without a rule, so it is unknown which of its axes are spatial"
     factors = [factor for axis in layout for factor in (axis or ())]
     sizes = tuple(factor.size for factor in factors)
     places: dict[Role, list[int]] = {role: [] for role in Role}
     for place, factor in enumerate(factors):
         places[factor.origin.role].append(place)
     if places[Role.TOKEN]:
-        return f"its axes are {describe(layout)}: tokens are no places of the picture"
+        return f"its axes are {describe(layout)}: tokens are not positions in the picture"
     if places[Role.OPEN]:
-        return f"its axes are {describe(layout)}: whether they are places is unknown"
+        return f"its axes are {describe(layout)}: it is unknown whether they are spatial"
     if not places[Role.SPACE]:
-        return f"it has no space: its output is {tuple(shape)}, {describe(layout)}"
+        return f"it has no spatial axes: its output is {tuple(shape)}, {describe(layout)}"
     origins: dict[int, list[int]] = {}
     for place in places[Role.SPACE]:
         origins.setdefault(id(factors[place].origin), []).append(place)
@@ -82,13 +82,13 @@ def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
         group.sort(key=lambda place: -factors[place].step)
         origin = factors[group[0]].origin
         if math.prod(sizes[place] for place in group) != origin.size:
-            return f"its axes are {describe(layout)}: it holds only some of the places"
+            return f"its axes are {describe(layout)}: it has only some of the positions"
         order += group
         space.append(origin.size)
         strides.append(origin.stride)
     images = places[Role.IMAGE]
     if len(images) != 1 and math.prod(sizes[place] for place in images) > 1:
-        return f"its axes are {describe(layout)}: the images are spread over several"
+        return f"its axes are {describe(layout)}: several of them contain images"
     if not images:
         sizes, images = (*sizes, 1), [len(sizes)]
     head = [*images, *places[Role.CHANNEL], *places[Role.VIEW]]

@@ -61,8 +61,7 @@ def read_inputs(images: Images | Inputs) -> Inputs:
     if isinstance(images, torch.Tensor):
         if not images.is_floating_point():
             raise ExcitationError(
-                f"images are {images.dtype}; preprocessed floating-point images are expected, as the network takes"
-                " them."
+                f"images are {images.dtype}; preprocessed floating-point images are expected, as input to the network."
             )
         return Inputs({INPUT: images}, None)
     if not isinstance(images, (tuple, Mapping)):
@@ -76,9 +75,11 @@ def read_inputs(images: Images | Inputs) -> Inputs:
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise ExcitationError(f"images are several inputs of the types {kinds}; each must be a tensor.")
     if not any(part.is_floating_point() for part in parts):
-        raise ExcitationError("images hold no tensor of floating-point numbers, so there is nothing to make a map of.")
+        raise ExcitationError("images contain no floating-point tensor; a map needs at least one.")
     counts = [len(part) if part.dim() else 0 for part in parts]
     if len(set(counts)) > 1:
-        raise ExcitationError(f"images are several inputs with {counts} entries; as many images in each are expected.")
+        raise ExcitationError(
+            f"images are several inputs with {counts} entries; the same number of images in each is expected."
+        )
     keys = names if names is not None else tuple(map(str, range(len(parts))))
     return Inputs({f"{INPUT}[{key}]": part for key, part in zip(keys, parts, strict=True)}, names)

@@ -441,6 +441,6 @@ def first_image(axis: Axis) -> int:
 def refusal(where: str, kind: str = "picks, combines or repeats images of the batch") -> UnsupportedOperationError:
     """Return the error for an operation that makes the map of an image depend on other images."""
     return UnsupportedOperationError(
-        f"{where}: it {kind}, so an image would have no map of its own. Explain the images one by one, or choose a"
+        f"{where}: it {kind}, so images would not have separate maps. Explain the images one by one, or choose a"
         " layer above it."
     )

@@ -136,7 +136,7 @@ class MassRecorder:
             if wrong:
                 raise BalanceError(
                     f"the mass at {row.address!r} (rule {row.rule!r}) does not balance: {'; '.join(wrong)}. This is a"
-                    " fault of the rules, so the map is not to be trusted; please report it with the network."
+                    f" bug in the rules, so the map is not reliable; please report it with the network."
                 )
 
 

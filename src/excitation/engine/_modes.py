@@ -35,6 +35,6 @@ def refuse_dispatch_modes() -> None:
     if torch._C._len_torch_dispatch_stack():
         mode = torch._C._get_dispatch_stack_at(torch._C._len_torch_dispatch_stack() - 1)
         raise ExcitationError(
-            f"the dispatch mode {type(mode).__name__} is active, which can change what operations compute without the"
-            " recording's seeing it; call outside of its `with` block, or take it out of the model."
+            f"the dispatch mode {type(mode).__name__} is active, which can change what operations compute"
+            f" without a record of it; call outside of its `with` block, or remove it from the model."
         )

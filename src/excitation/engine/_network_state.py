@@ -140,7 +140,8 @@ class NetworkState:
         near = ", ".join(map(repr, difflib.get_close_matches(name, known, n=3, cutoff=0.4)))
         hint = f" Nearest: {near}." if near else ""
         return ExcitationError(
-            f"constants: {name!r} names no tensor of the model; give the dotted name of an attribute, such as"
+            f"constants: {name!r} is not the name of a tensor of the model; give the dotted name of an"
+            f" attribute, such as"
             f" 'backbone.grid', or 'backbone.grids.0' for the first of a list.{hint}"
         )
 

@@ -163,7 +163,7 @@ class Recorder(TorchFunctionMode):
         if len(found) != 1:
             problem = f"it returns {len(found)} tensors; choose an operation inside it"
         elif value is None:
-            problem = "its output was made by no recorded operation"
+            problem = "no recorded operation computed its output"
         elif value.kind is Kind.CONSTANT:
             problem = "its output does not depend on the images"
         self._record.places[name] = Place(name, value, kind, problem)
@@ -243,9 +243,7 @@ class Recorder(TorchFunctionMode):
         if how.leaks and self._escapes.tracking:
             raise leak(context.where)
         if how.sets or (kwargs and kwargs.get("out") is not None):
-            context.refuse(
-                "it writes into a tensor behind the recording's back.", "Use the form without `out` or `.data`."
-            )
+            context.refuse("it writes into a tensor outside the recording.", "Use the form without `out` or `.data`.")
         empty = how.shape_only and not any(context.carries(tensor) for tensor in tensors[1:])
         if empty or (how.name in FIRST_ONLY and not context.carries(tensors[0])):
             result = how.twin(*args, **kwargs)

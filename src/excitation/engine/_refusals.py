@@ -24,7 +24,8 @@ def no_rule(where: str, foreign: str) -> UnsupportedOperationError:
             " layer above it."
         )
     return UnsupportedOperationError(
-        f"{where} carries information and has no rule. Choose a layer above it, replace it in the model by supported"
+        f"{where} computes activations from activations and has no rule. Choose a layer above it, replace"
+        f" it in the model by supported"
         " operations, or ask for a rule."
     )
 
@@ -47,8 +48,8 @@ def unread(
         given = ", ".join([type(arg).__name__ for arg in args[1:]] + [f"{key}=" for key in kwargs])
         return UnsupportedOperationError(f"{where} is called in a form without a rule: ({given}).")
     refused = UnsupportedOperationError(
-        f"{where} could not be read ({error}). This is a fault of the engine; please report it with the call. Until"
-        " then choose a layer above it, or replace it in the model."
+        f"{where} could not be read ({error}). This is a bug in the engine; please report it with the"
+        f" call. Until it is fixed, choose a layer above it, or replace it in the model."
     )
     refused.__cause__ = error
     return refused
@@ -58,35 +59,35 @@ def no_neurons(where: str, results: Sequence[torch.Tensor]) -> UnsupportedOperat
     """Return the error for results without neurons: integers and masks, or quantised numbers."""
     if any(tensor.is_quantized for tensor in results):
         return UnsupportedOperationError(
-            f"{where} computes with quantised numbers, whose operations the recording cannot read. Explain the float"
-            " model it was made from, or choose a layer above the last quantised one."
+            f"{where} computes with quantised numbers, and the recording cannot read their operations."
+            f" Explain the float model before quantisation, or choose a layer above the last quantised one."
         )
     return UnsupportedOperationError(
-        f"{where} makes whole numbers or a mask, which become activations again further up, where no signal can follow."
-        " Choose a layer above that, or replace it in the model."
+        f"{where} computes integers or a mask, which later become activations again; signals cannot pass"
+        f" through these. Choose a layer above that, or replace it in the model."
     )
 
 
 def several_in_place(where: str) -> UnsupportedOperationError:
     """Return the error for an in-place call that does not write to exactly one tensor."""
     return UnsupportedOperationError(
-        f"{where} writes into several tensors in place, which the recording cannot undo; use the form that makes new"
-        " tensors."
+        f"{where} writes into several tensors in place, which the recording does not support; use the"
+        f" out-of-place form."
     )
 
 
 def other_view(where: str, changed: str) -> UnsupportedOperationError:
     """Return the error for the use of a tensor after a write to its memory through another view."""
     return UnsupportedOperationError(
-        f"{where} reads a tensor that shares memory with one changed in place by {changed}; use the form that makes a"
-        " new tensor there."
+        f"{where} reads a tensor that shares memory with one changed in place by {changed}; use the"
+        f" out-of-place form there."
     )
 
 
 def not_while_recorded(where: str, error: Exception) -> UnsupportedOperationError:
     """Return the error for a call that fails only during a recording."""
     return UnsupportedOperationError(
-        f"{where} works by itself but not while it is recorded ({type(error).__name__}:"
-        f" {str(error).partition(chr(10))[0]}); replace it in the model by plain torch operations, or explain the part"
-        " of the model above it."
+        f"{where} works outside a recording but not inside ({type(error).__name__}:"
+        f" {str(error).partition(chr(10))[0]}); use plain torch operations in the model instead, or"
+        f" explain the part of the model above it."
     )

@@ -123,8 +123,8 @@ def _found(value: Value, active: dict[int, Signal], pending: dict[int, Signal]) 
 def no_contrast(value: Value) -> LayerError:
     """Return the error for a layer without a weighted operation above it, so that no contrast can be formed."""
     return LayerError(
-        f"layer {value.address!r} has no weighted operation between it and the top, where a contrast with the dual"
-        " could be formed; choose a lower layer, or contrast=None."
+        f"layer {value.address!r} has no weighted operation between it and the top, and a contrast with"
+        f" the dual needs one; choose a lower layer, or contrast=None."
     )
 
 

@@ -160,7 +160,7 @@ def set_up(
         mixture: weights of a category's classes in its target.
 
     Raises:
-        ExcitationError: there is no method, a method has no layer, layers are given for an unknown method, or no
+        ExcitationError: unknown method, a method has no layer, layers are given for an unknown method, or no
             category has a class.
     """
     check_instance("data", data, AnnotatedImages)

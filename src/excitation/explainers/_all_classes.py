@@ -73,7 +73,7 @@ def find_all_classes(
     other = sorted(set(settings.options) - {"policies"})
     if other:
         raise ExcitationError(
-            f"{other[0]} is no setting of all_classes; give it with the targets: all_classes(...).maps(targets,"
+            f"{other[0]} is not a setting of all_classes; give it with the targets: all_classes(...).maps(targets,"
             f" {other[0]}=...)."
         )
     request = make_request(model, images, 0, settings)
@@ -82,7 +82,7 @@ def find_all_classes(
     if names is None and request.preferred is not None:
         names = (layer_name(request.model, request.preferred),)
     if names is not None and len(names) > 1:
-        raise ExcitationError("all_classes takes maps at one layer; call it once for each.")
+        raise ExcitationError("all_classes makes maps at one layer; call it once for each layer.")
     record = request.record(names, check=False)
     place = default_place(record) if names is None else find_place(record, names[0])
     join = find_bypass(record, place)
@@ -102,8 +102,9 @@ def find_all_classes(
     assert isinstance(grid, Grid)
     if not grid.plain and strategy == "positions":
         raise ExcitationError(
-            f"layer {place.name!r} holds several views of each image, or holds its places in another order than"
-            " (image, channel, height, width), so no pass goes up from its positions; choose another strategy."
+            f"layer {place.name!r} has several views of each image, or its axes are in another order than"
+            " (image, channel, height, width), so the sweep from its positions upwards is not possible;"
+            " choose another strategy."
         )
     strategy = strategy or _cheapest(scores, features, math.prod(grid.space) if grid.plain else None, dual=dual)
     if features is not None and strategy != "classes":

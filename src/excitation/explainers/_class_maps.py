@@ -106,7 +106,7 @@ class ClassMaps:
             weights = target.detach().to(self.scores)
             if weights.shape not in {torch.Size([count]), self.scores.shape}:
                 raise TargetError(
-                    f"a signal of shape {tuple(weights.shape)} is no weighting of {count} classes; give one of shape"
+                    f"a signal of shape {tuple(weights.shape)} does not fit {count} classes; give one of shape"
                     f" ({count},) or {tuple(self.scores.shape)}, or ask `explain`."
                 )
         else:

@@ -114,8 +114,8 @@ class CudaGraph:
             weights, per_image = self._weighted(targets)
             if weights.shape != self._weights.shape:
                 raise TargetError(
-                    f"{len(weights)} targets were given; the call was recorded with {len(self._weights)}: give as many,"
-                    " or record another."
+                    f"{len(weights)} targets were given; the call was recorded with {len(self._weights)}: give as"
+                    f" many, or record it again."
                 )
             self._images.copy_(images)
             self._weights.copy_(weights)
@@ -148,7 +148,8 @@ class CudaGraph:
             )
         if any(read() is not item or _address(item) != at for read, item, at in self._held):
             raise ExcitationError(
-                "the network's layers or weights are not where they were when the call was recorded; record it again."
+                "the memory of the network's layers or weights has changed since the call was recorded; record"
+                " it again."
             )
         if any(module.training != mode for module, mode in self._modes):
             raise ExcitationError(
@@ -157,8 +158,8 @@ class CudaGraph:
             )
         if (now := _autocast(like.device.type)) != self._autocast:
             raise ExcitationError(
-                f"autocast is {now or 'off'}; when the call was recorded it was {self._autocast or 'off'}: call it"
-                " under the same, or record another."
+                f"autocast is {now or 'off'}; when the call was recorded it was {self._autocast or 'off'}: call"
+                f" it under the same setting, or record it again."
             )
 
     def _weighted(self, targets: Any) -> tuple[Float[torch.Tensor, "target image classes"], list[list[Target]]]:
@@ -237,7 +238,7 @@ def _without_waits(run: Callable[[], T], *, watched: bool = True) -> T:
         raise
     except RuntimeError as error:
         raise ExcitationError(
-            "this call cannot be recorded, because something in it makes the host wait for the device"
+            "this call cannot be recorded, because one of its operations makes the host wait for the device"
             f" ({str(error).partition(chr(10))[0]}); call explain instead."
         ) from error
     finally:

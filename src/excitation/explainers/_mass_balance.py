@@ -68,7 +68,7 @@ class MassBalance:
         text = io.StringIO()
         console = Console(file=text, width=160, color_system=None, highlight=False, markup=False)
         console.print(table)
-        kind = "all evidence passes it" if self.is_cut else "one arm of the network"
+        kind = "all evidence passes it" if self.is_cut else "one branch of the network"
         console.print(
             f"layer {self.layer} ({kind}): mass on top {_number(self.top)} = arrived {_number(self.arrived)}"
             f" + lost {_number(self.lost)} + bypassed {_number(self.bypassed)}"
@@ -86,7 +86,7 @@ def measure_balance(
         ExcitationError: several layers, or a method without mass.
     """
     if settings.layers is not None and len(settings.layers) > 1:
-        raise ExcitationError("a balance follows the mass to one layer; ask for each by itself.")
+        raise ExcitationError("a balance is made for one layer; make one for each layer.")
     method = find_method(settings.method)
     options = dict(settings.options)
     if "signed" in method.options and (method.name != "mwp" or options.get("against") is not None):
@@ -95,7 +95,7 @@ def measure_balance(
     unchecked = method.sweep(make_request(model, images, targets, settings), options, recorder)
     result = unchecked.validate()
     if len(result.by_layer) > 1:
-        raise ExcitationError("a balance follows the mass to one layer; name one of several inputs.")
+        raise ExcitationError("a balance is made for one layer; name one of the inputs.")
     recorder.check()
     rows = tuple(recorder.rows)
     assert result.top is not None
@@ -118,8 +118,9 @@ def measure_balance(
     if contrast != "target" and float(made.residue.abs().max()) > len(rows) * recorder.tolerance * size:
         raise BalanceError(
             f"the mass at layer {made.layer!r} does not balance: {_number(made.top)} on top, but"
-            f" {_number(made.arrived)} arrived, {_number(made.lost)} lost and {_number(made.bypassed)} bypassed: mass"
-            " disappeared between operations. This is a fault of the engine; please report it with the network."
+            f" {_number(made.arrived)} arrived, {_number(made.lost)} lost and {_number(made.bypassed)}"
+            f" bypassed: mass disappeared between operations. This is a bug in the engine; please report it"
+            f" with the network."
         )
     return made
 

@@ -28,8 +28,8 @@ def is_pictures(images: object) -> bool:
 def _loaded(model: torch.nn.Module | LoadedModel) -> LoadedModel:
     if not isinstance(model, LoadedModel):
         raise ExcitationError(
-            "images are pictures, but the model is a module without preprocessing; give a tensor as the network takes"
-            " it, or LoadedModel(model, spec, Preprocessing(...))."
+            "images are pictures, but the model is a module without preprocessing; give a preprocessed"
+            " tensor, or LoadedModel(model, spec, Preprocessing(...))."
         )
     return model
 
@@ -46,7 +46,10 @@ def one_batch(model: torch.nn.Module | LoadedModel, images: Any) -> Any:
     values = [_prepared(loaded, picture) for picture in read_pictures(images)]
     sizes = {tuple(item.shape) for item in values}
     if len(sizes) > 1:
-        raise ExcitationError(f"the pictures become inputs of different sizes {sorted(sizes)}; give those of one size.")
+        raise ExcitationError(
+            f"the pictures have different sizes after preprocessing, {sorted(sizes)}; give pictures of one"
+            f" size at a time."
+        )
     return torch.stack(values)
 
 

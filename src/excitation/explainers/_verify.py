@@ -98,7 +98,7 @@ class Verification:
         console = Console(file=text, width=120, color_system=None, highlight=False, markup=False)
         console.print(table)
         for policy, count in self.choices.items():
-            console.print(f"beyond the paper: {policy} ({count} operations)")
+            console.print(f"policy beyond the paper: {policy} ({count} operations)")
         if self.steering:
             console.print(f"control flow depends on the images: {', '.join(dict.fromkeys(self.steering))}")
         if self.mass is not None:
@@ -242,14 +242,17 @@ def _compare(
         replay = tape.replay(pictures)
     except ReplayError as error:
         comparison.first = str(error).partition(":")[0]
-        comparison.reason = _reason(model, tape, kind, pictures, seed, constants, f"it cannot be run again: {error}")
+        comparison.reason = _reason(model, tape, kind, pictures, seed, constants, f"it cannot be replayed: {error}")
         comparison.difference = comparison.relative = float("inf")
         return
     scores = _own_scores(model, replay, pictures, output, seed, comparison)
     comparison.add(SCORES, replay[recorded], scores)
     if comparison.first:
         where = comparison.first if comparison.first == SCORES else f"layer {comparison.first!r}"
-        what = f"it differs from the network's own answer first at {where}, by {comparison.relative:.1e} of its maximum"
+        what = (
+            f"the first difference from the network's own result is at {where}: {comparison.relative:.1e} of"
+            f" its maximum"
+        )
         comparison.reason = _reason(model, tape, kind, pictures, seed, constants, what)
 
 
@@ -298,17 +301,20 @@ def _reason(
         both = zip(ours, theirs, strict=False)
         at = next((i for i, (a, b) in enumerate(both) if a != b), min(len(ours), len(theirs)))
         here, there = (path[at] if at < len(path) else "the end" for path in (ours, theirs))
-        asked = f" It asks for truth values in {', '.join(dict.fromkeys(tape.questions))}." if tape.questions else ""
+        asked = (
+            f" It converts tensors to truth values in {', '.join(dict.fromkeys(tape.questions))}."
+            if tape.questions
+            else ""
+        )
         return (
-            f"{start} The network's control flow depends on the images: where the record goes on with {here}, these"
-            f" pictures lead to {there}.{asked} A map holds for the path that its own images take; explain images one"
-            " by one, so that each takes its own."
+            f"{start} The network's control flow depends on the images: the record continues with {here}, but these"
+            f" pictures lead to {there}.{asked} A map is valid for the path that its own images take; explain"
+            f" images one by one, so that each takes its own path."
         )
     return (
         f"{start} The network runs the same operations for both, so information escapes the record: through numbers"
         " taken out of tensors (NumPy, shapes of selections, text), code under DisableTorchFunction, another thread, or"
-        " another process. Maps would miss what goes that way: replace it by plain torch operations, or choose a layer"
-        " above it."
+        " another process. Maps would miss this information: use plain torch operations, or choose a layer above it."
     )
 
 

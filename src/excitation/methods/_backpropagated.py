@@ -26,7 +26,7 @@ def _values(record: Record, layers: Layers) -> list[Value]:
     for name in layers:
         place = record.places.get(name)
         if place is None or place.value is None:
-            raise LayerError(f"layer {name!r} holds no single tensor of this forward pass; choose another.")
+            raise LayerError(f"layer {name!r} is not a single tensor of this forward pass; choose another layer.")
         values.append(place.value)
     return values
 
@@ -97,7 +97,8 @@ def backpropagated(
     """
     if method not in BACKPROPAGATED:
         raise ExcitationError(
-            f"method {method!r} carries no signal from layer to layer; those that do: {', '.join(BACKPROPAGATED)}."
+            f"method {method!r} does not pass a signal from layer to layer; methods that do:"
+            f" {', '.join(BACKPROPAGATED)}."
         )
     with torch.inference_mode(False), torch.no_grad():
         return BACKPROPAGATED[method](make_request(model, images, list(targets)), layers)

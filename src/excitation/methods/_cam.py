@@ -37,7 +37,7 @@ def classifier(record: Record) -> tuple[Entry, Value]:
     while True:
         entry = makers.get(value.serial)
         if entry is None:
-            raise _refuse("no weighted operation makes its scores")
+            raise _refuse("its scores do not come from a weighted operation")
         if isinstance(entry.operation, Affine):
             break
         if isinstance(entry.operation, Average):
@@ -51,10 +51,10 @@ def classifier(record: Record) -> tuple[Entry, Value]:
     while True:
         below = makers.get(features.serial)
         if below is None:
-            raise _refuse("its classifier takes in the image itself")
+            raise _refuse("the input of its classifier is the image itself")
         if isinstance(below.operation, Average) and _positions(below.inputs[0]) > 1:
             if _positions(below.outputs[0]) > 1 or len(below.inputs[0].shape) < 3:
-                raise _refuse(f"{below.address!r} leaves more than one position to the classifier")
+                raise _refuse(f"{below.address!r} passes more than one position to the classifier")
             return entry, below.inputs[0]
         if not _passes(below, IDENTITIES):
             raise _refuse(f"{below.address!r} stands between the features and its classifier")
@@ -94,14 +94,14 @@ def _at_features(request: Request, record: Record) -> tuple[Entry, Value]:
     if request.layer is not None and find_place(record, request.layer).value is not features:
         name = next((name for name, place in record.places.items() if place.value is features), features.address)
         raise NotApplicableError(
-            f"CAM's features are the output of {name!r}, but layer {request.layer!r} was asked for; leave `layer` out."
+            f"CAM's features are the output of {name!r}, but layer {request.layer!r} was given; leave `layer` out."
         )
     return entry, features
 
 
 @method(
     "cam",
-    "The class's weights applied to the features of each position.",
+    "The class's weights applied to the features at each position.",
     family="class activation",
     place="features",
     source=ZHOU,
@@ -134,7 +134,7 @@ def cam(request: Request) -> Maps:
 
 @method(
     "c-cam",
-    "CAM minus the dual unit's, each of absolute sum one: CAM itself up to a factor, its maximum does not move.",
+    "CAM minus CAM of the dual unit, each with absolute sum one: equal to CAM up to a factor.",
     family="class activation",
     place="features",
     source="Table 2 of the paper (c-CAM)",

@@ -11,7 +11,7 @@ from ._registry import method
 
 @method(
     "centre",
-    "Points at the centre, whatever the image shows.",
+    "Points at the centre of every image.",
     family="control",
     place=None,
     source="Zhang et al., ECCV 2016, Table 1 (Center)",

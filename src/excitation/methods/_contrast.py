@@ -65,7 +65,7 @@ def _contrast_of_gradients(
 
 @method(
     "c-gradient",
-    "The gradient's map minus the dual unit's, each of sum one; zero everywhere, since their sizes are equal.",
+    "The gradient map minus that of the dual unit, each with sum one; zero everywhere, because both are equal.",
     family="gradient",
     source="Table 2 of the paper (c-Grad)",
     cost="1 F + 2 T B",
@@ -80,7 +80,7 @@ def contrastive_gradient(request: Request, *, channels: Channels = "max", signed
 
 @method(
     "c-deconv",
-    "Deconv's map minus the dual unit's, each of sum one.",
+    "The Deconv map minus that of the dual unit, each with sum one.",
     family="gradient",
     source="Table 2 of the paper (c-Deconv)",
     cost="1 F + 2 T B",

@@ -47,7 +47,7 @@ PAPER = "Zhang et al., ECCV 2016"
 
 @method(
     "mwp",
-    "The probability that the walk from winner to winner, from the class down, passes here.",
+    "The probability that a winner-take-all walk from the class downwards passes through each neuron.",
     family="excitation",
     place="engine",
     source=f"{PAPER}, Sec. 3.2",
@@ -85,7 +85,7 @@ def mwp(
 
 @method(
     "c-mwp",
-    "MWP of the class's unit minus that of its dual with negated weights, formed at the last weighted layer.",
+    "MWP of the class's unit minus that of the dual unit with negated weights, at the last weighted layer.",
     family="excitation",
     place="engine",
     source=f"{PAPER}, Sec. 3.3",
@@ -118,8 +118,8 @@ def c_mwp(
     cells = calls[top[0]].results[0] if len(top) == 1 else record.scores[..., None]
     if cells.dim() != request.images.dim() or cells.shape[1] != classes or cells.shape[2:].numel() == 1:
         raise ExcitationError(
-            "a dual with its own response needs a network whose last weighted operation scores each position; this one"
-            " pools features first, so leave `dual` out."
+            "dual='own' needs a network whose last weighted operation scores each position; this one pools"
+            " features first, so leave `dual` out."
         )
     scores = working(record.scores)
     weights = request.class_weights(scores).reshape(-1, *cells.shape[:2], *(1,) * (cells.dim() - 2))
@@ -208,7 +208,7 @@ def _at_one_layer(request: Request, *contrasts: bool) -> tuple[list[Maps], torch
 
 @method(
     "eb-without-norm",
-    "c-MWP with every normaliser one: the contrastive signal passed down by activations times excitatory weights.",
+    "c-MWP without normalisation: the contrastive signal times activations and excitatory weights.",
     family="excitation",
     place="engine",
     source=f"{PAPER}, Table 2 (w/o norm)",
@@ -224,7 +224,7 @@ def without_norm(request: Request, *, signed: bool = False) -> Maps:
 
 @method(
     "eb-post-norm",
-    "Unit and dual swept apart with every normaliser one, each map normalised once at the end, then subtracted.",
+    "Unit and dual propagated separately without normalisation; each map is normalised at the end, then subtracted.",
     family="excitation",
     place="engine",
     source=f"{PAPER}, Table 2 (post-norm)",

@@ -119,7 +119,7 @@ def _feedback(request: Request, *, iterations: int, rate: float, sparsity: float
 
 @method(
     "feedback",
-    "Gates on all rectifiers, opened and closed to raise the class's score; then the gradient through them.",
+    "Gates on all rectifiers, opened and closed to increase the class score; then the gradient through them.",
     family="selection",
     source="Cao et al., ICCV 2015 (reference 7 of the paper)",
     cost="T (iterations + 1) (F + B)",

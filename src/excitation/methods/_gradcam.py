@@ -49,7 +49,7 @@ def by_place(g: Gradients, a: Activations, *, signed: bool = False) -> Maps:
 
 @method(
     "grad-cam",
-    "Feature maps weighted by the mean derivative over each map, cut at zero.",
+    "Feature maps weighted by the mean derivative over each map, clipped at zero.",
     family="class activation",
     place="last",
     source="Selvaraju et al., ICCV 2017",
@@ -67,7 +67,7 @@ def grad_cam(request: Request, *, signed: bool = False) -> Maps:
 
 @method(
     "grad-cam++",
-    "Grad-CAM with weights from the positive derivatives, so that several instances of a class count alike.",
+    "Grad-CAM with weights from the positive derivatives, so that several instances of a class count equally.",
     family="class activation",
     place="last",
     source="Chattopadhay et al., WACV 2018",
@@ -84,7 +84,7 @@ def grad_cam_plus_plus(request: Request, *, signed: bool = False) -> Maps:
 
 @method(
     "layer-cam",
-    "Activations times the positive derivative at each place, summed over channels.",
+    "Activations times the positive derivative at each position, summed over channels.",
     family="class activation",
     place="last",
     source="Jiang et al., IEEE TIP 2021",

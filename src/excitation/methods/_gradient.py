@@ -57,7 +57,7 @@ def derivatives_at(
 
 @method(
     "gradient",
-    "How strongly the score depends on each place: the largest absolute derivative over channels.",
+    "The largest absolute derivative over channels: how strongly the score depends on each position.",
     family="gradient",
     source=f"{SIMONYAN}; Fig. 6 of the paper for inner layers",
     cost="1 F + T B",
@@ -71,7 +71,7 @@ def gradient(request: Request, *, channels: Channels = "max") -> Maps:
 
 @method(
     "input-x-gradient",
-    "Activation times derivative, summed over channels: each place's part of the score, to first order.",
+    "Activation times derivative, summed over channels: the part of the score of each position, to first order.",
     family="gradient",
     source="Shrikumar et al., 2016 (arXiv:1605.01713)",
     cost="1 F + T B",

@@ -202,14 +202,14 @@ def record_gradients(
         record = recorder.run(pixels, lambda result: outputs.append(pick_scores(result, count, request.output)))
         if rectifier is not None and not recorder.rectified:
             raise NotApplicableError(
-                "the network has no rectified linear unit (ReLU in any spelling), where this method does all it does;"
-                " choose another, such as gradient or c-mwp."
+                "the network has no rectified linear unit (ReLU), and this method only changes the gradient"
+                " there; choose another, such as gradient or c-mwp."
             )
         scores, value = recorder.final(outputs[-1])
     if value is None:
         raise ExcitationError(
-            "the class scores were made by no recorded operation (a script module, NumPy, or a wrapped tensor);"
-            " replace what makes them by plain torch operations."
+            "no recorded operation computed the class scores (a script module, NumPy, or a wrapped tensor"
+            " did); compute them with plain torch operations."
         )
     check_finite(scores)
     record.top, record.scores = value, scores.detach()

@@ -59,7 +59,7 @@ def deconv(request: Request, *, channels: Channels = "max") -> Maps:
 
 @method(
     "deconvnet",
-    "The gradient through rectifiers that pass only positive signals, whatever the neurons' activation.",
+    "The gradient through rectifiers that pass only positive signals, for active and inactive neurons.",
     family="gradient",
     source="Zeiler, Fergus, ECCV 2014",
     cost="1 F + T B",

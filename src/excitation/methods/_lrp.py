@@ -86,28 +86,28 @@ method(
     steps=("blur",),
 )(lrp)
 _register("lrp-epsilon", "Relevance in proportion to signed contributions.", BACH)
-_register("lrp-alpha1-beta0", "Relevance by what raised a neuron, biases included.", BACH)
-_register("lrp-alpha2-beta1", "Twice what raised a neuron less what lowered it.", BACH)
+_register("lrp-alpha1-beta0", "Relevance in proportion to positive contributions, biases included.", BACH)
+_register("lrp-alpha2-beta1", "Two parts of positive contributions minus one part of negative ones.", BACH)
 _register(
     "lrp-z-plus",
-    "Relevance by what raised a neuron, biases left out: MWP on non-negative inputs.",
+    "Relevance in proportion to positive contributions without biases: MWP on non-negative inputs.",
     "Montavon et al., Pattern Recognition 2017",
 )
-_register("lrp-gamma", "Contributions of the output's own sign count more.", MONTAVON)
-_register("lrp-flat", "Evenly to all inputs, whatever they are.", "Lapuschkin et al., 2019")
+_register("lrp-gamma", "Contributions with the sign of the output have more weight.", MONTAVON)
+_register("lrp-flat", "Equal relevance to all inputs.", "Lapuschkin et al., 2019")
 _register("lrp-epsilon-plus", "z+ at convolutions, epsilon at fully connected layers.", MONTAVON)
 _register(
     "lrp-epsilon-plus-flat", "z+ at convolutions, epsilon at fully connected layers, flat at the pixels.", MONTAVON
 )  # fmt: skip
 _register(
-    "c-lrp", "Relevance of the class's unit minus that of its dual, z+ below.",
+    "c-lrp", "Relevance of the class's unit minus that of its dual, z+ in lower layers.",
     "the contrast of Zhang et al., ECCV 2016; Gu, Yang, Tresp, ACCV 2018", signed=False,
 )  # fmt: skip
 _register(
-    "clrp", "Relevance of the class minus that of all other classes alike, z+ below.",
+    "clrp", "Relevance of the class minus that of all other classes equally, z+ in lower layers.",
     "Gu, Yang, Tresp, ACCV 2018 (CLRP, its first form)", signed=False,
 )  # fmt: skip
 _register(
-    "sglrp", "Relevance from the derivative of the class's softmax, negative for its rivals, z+ below.",
+    "sglrp", "Relevance from the derivative of the class's softmax, negative for its rivals, z+ in lower layers.",
     "Iwana, Kuroki, Uchida, ICCV workshops 2019 (SGLRP)", signed=False,
 )  # fmt: skip

@@ -36,7 +36,7 @@ def _two_dimensional(request: Request, name: str) -> tuple[int, int]:
 
 @method(
     "score-cam",
-    "Feature maps weighted by the score of the image seen through each, cut at zero.",
+    "Feature maps weighted by the score of the image masked by each, clipped at zero.",
     family="perturbation",
     place="last",
     source="Wang et al., CVPR Workshops 2020",
@@ -71,7 +71,7 @@ def score_cam(request: Request, *, of: Of = "score", batch: int = 32, signed: bo
 
 @method(
     "rise",
-    "The average of random masks, weighted by the class's probability behind each.",
+    "The average of random masks, weighted by the class's probability for the masked image.",
     family="perturbation",
     source="Petsiuk, Das, Saenko, BMVC 2018",
     cost="(1 + samples) F for all targets",

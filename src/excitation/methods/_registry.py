@@ -164,7 +164,7 @@ class Method:
         """
         if not self.sweeps:
             names = ", ".join(item.name for item in list_methods() if item.sweeps)
-            raise ExcitationError(f"method {self.name!r} has no mass to follow; those that have: {names}.")
+            raise ExcitationError(f"method {self.name!r} has no mass; methods that have: {names}.")
         # A sweep needs no gradients, so the caller's grad and inference modes are overridden.
         with _rules_needed(self), torch.inference_mode(False), torch.no_grad():
             result: UncheckedResult = self.function(request, balance=balance, **options)
@@ -327,7 +327,7 @@ def find_method(name: str) -> Method:
         raise ExcitationError(f"method {name!r} can be {' or '.join(map(repr, alike))}; write it as one of these.")
     near = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.5)
     hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
-    raise ExcitationError(f"there is no method {name!r}.{hint} `excitation methods` or `list_methods()` names all.")
+    raise ExcitationError(f"unknown method {name!r}.{hint} `excitation methods` or `list_methods()` lists all.")
 
 
 def _plain(name: str) -> str:

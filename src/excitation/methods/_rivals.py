@@ -69,18 +69,18 @@ def _unit_mass(side: torch.Tensor) -> torch.Tensor:
 
 @method(
     "r-mwp-rectified",
-    "r-MWP with rectified scores for the weights of class and rivals.",
+    "r-MWP with rectified scores as weights of class and rivals.",
     family="excitation",
     place="engine",
     source="beyond the paper (contrast with rivals)",
     cost="1 F + 1 B for all targets",
-    needs="a rule for every operation above the layer; scores of which zero means something",
+    needs="a rule for every operation above the layer; scores with a meaningful zero",
     applies=require_rules_above,
     fixed={"start": "rivals"},
 )
 @method(
     "r-mwp",
-    "MWP of the class minus that of its rivals, each as probable as the network finds it: one signed sweep.",
+    "MWP of the class minus that of its rivals, weighted by the network's probabilities: one signed sweep.",
     family="excitation",
     place="engine",
     source="beyond the paper (contrast with rivals)",

@@ -63,7 +63,7 @@ def maps_from_one_pass(
     """
     other = [name for name, _ in methods if name not in TOGETHER]
     if other:
-        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {TOGETHER}.")
+        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; methods that can: {TOGETHER}.")
     request = make_request(model, images, list(targets))
     every = _for_each(layers, len(methods))
     own = request.engine_layer() if any(None in of_method for of_method in every) else ""
@@ -165,7 +165,7 @@ def gradient_maps_from_one_pass(
     """
     other = [name for name, _ in methods if name not in GRADIENTS]
     if other:
-        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; those that can: {(*GRADIENTS,)}.")
+        raise ExcitationError(f"method {other[0]!r} cannot share a forward pass; methods that can: {(*GRADIENTS,)}.")
     request = make_request(model, images, list(targets), Settings(spatial=spatial))
     last = request.last_layer() if any(name in AT_LAST and None in layers for name, layers in methods) else INPUT
     named = [

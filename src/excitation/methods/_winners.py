@@ -61,12 +61,13 @@ class WinnerRules(ExcitationRules):
         super().__init__(policies)
         if policies.normaliser != "lose":
             raise ExcitationError(
-                f"the policy normaliser={policies.normaliser!r} spreads probabilities, but here single inputs win;"
+                f"the policy normaliser={policies.normaliser!r} spreads probabilities, but this method selects"
+                f" single winners;"
                 " use normaliser='lose'."
             )
         if policies.product != "refuse":
             raise ExcitationError(
-                f"the policy product={policies.product!r} halves probabilities, but here single inputs win;"
+                f"the policy product={policies.product!r} halves probabilities, but this method selects single winners;"
                 " use product='refuse'."
             )
         self._draw = draw
@@ -116,8 +117,8 @@ class WinnerRules(ExcitationRules):
 
 def _no_single_winner(entry: Entry) -> UnsupportedOperationError:
     return UnsupportedOperationError(
-        f"{entry.address!r} has no single winners here: its weights differ from image to image, or it mixes its"
-        " first axis. Choose a layer above it, or mwp, whose probabilities pass it."
+        f"{entry.address!r} has no single winners: its weights differ from image to image, or it mixes its"
+        " first axis. Choose a layer above it, or method mwp, which passes probabilities through it."
     )
 
 
@@ -177,7 +178,7 @@ def _walked(
 
 @method(
     "selective-tuning",
-    "From the strongest unit down, only the input that excites a winner most wins: a binary cone.",
+    "From the strongest unit downwards, only the input with the largest excitation wins: a binary map.",
     family="selection",
     place="engine",
     source="Tsotsos et al., Artificial Intelligence 1995 (reference 3 of the paper), Fig. 2 (a)",
@@ -220,7 +221,7 @@ def selective_tuning(request: Request, *, within: float = 0.0, policies: Policie
 
 @method(
     "sampled-winners",
-    "Walks from winner to winner, drawn with the probabilities whose sums MWP is; the part of them that passes here.",
+    "The part of random walks from winner to winner that passes through each neuron; MWP is its expectation.",
     family="selection",
     place="engine",
     source="Zhang et al., ECCV 2016, Sec. 3.1, Fig. 2 (b, c)",

@@ -94,7 +94,7 @@ def _resolve(spec: str) -> tuple[Scheme, str]:
         return SCHEMES[head], rest
     if not colon:
         forms = "; ".join(scheme.form for scheme in SCHEMES.values())
-        raise ModelError(f"model {spec!r} is not understood; expected one of: {forms}.")
+        raise ModelError(f"model {spec!r} has an unknown form; expected one of: {forms}.")
     meant = difflib.get_close_matches(head.strip().lower(), SCHEMES, n=1)
     if meant and not _is_module(head):
         raise ModelError(
@@ -142,7 +142,7 @@ def _caffe_files(rest: str) -> list[Path]:
         files, _, mean = rest.rpartition(",")
     prototxt, _, caffemodel = (part.strip() for part in files.rpartition(","))
     if not prototxt or not caffemodel:
-        raise ModelError(f"model 'caffe:{rest}' names no two files; expected {CAFFE_FORM}.")
+        raise ModelError(f"model 'caffe:{rest}' does not name two files; expected {CAFFE_FORM}.")
     return [Path(file) for file in (prototxt, caffemodel, mean.strip()) if file]
 
 
@@ -174,7 +174,7 @@ def _lite_scheme(name: str) -> Scheme:
 
 def _alone(name: str, rest: str) -> str:
     if rest:
-        raise ModelError(f"model '{name}:{rest}' is not understood; nothing is expected after {name!r}.")
+        raise ModelError(f"model '{name}:{rest}' is not understood; nothing may follow {name!r}.")
     return name
 
 

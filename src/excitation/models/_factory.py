@@ -34,7 +34,7 @@ def load_factory(spec: str) -> LoadedModel:
     place, _, weights = spec.partition("@")
     module, _, name = place.partition(":")
     if not module or not name:
-        raise ModelError(f"model {spec!r} names no factory; expected {FORM}.")
+        raise ModelError(f"model {spec!r} does not name a factory; expected {FORM}.")
     made = _call(module, name)
     model = made.model if isinstance(made, LoadedModel) else made
     if not isinstance(model, torch.nn.Module):

@@ -96,14 +96,14 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
     if place is None:
         what = repr(calls[-1].name) if calls else "its input"
         raise ModelError(
-            f"the network's scores come from {what} without pooling above it; there is nothing to re-order."
+            f"the network's scores come from {what} without pooling above it; there is nothing to reorder."
         )
     pool, *below = calls[place:]
     average = pool.name in {"adaptive_avg_pool2d", "avg_pool2d", "mean"} and pool.input.dim() == 4
     if not average or tuple(pool.result.shape) not in {pool.input.shape[:2], (*pool.input.shape[:2], 1, 1)}:
         raise ModelError(
             f"the network's scores come through {pool.name!r}, which makes {tuple(pool.result.shape)} of"
-            f" {tuple(pool.input.shape)}; only an average over all positions can be re-ordered."
+            f" {tuple(pool.input.shape)}; only an average over all positions can be reordered."
         )
     passed = [call for call in below if call.name in RECTIFIERS]
     last = below[len(passed)] if len(below) > len(passed) else None
@@ -121,9 +121,13 @@ def _replacements(calls: list[Call]) -> dict[CallId, Replacement]:
             f" {last.input.shape[1] // weight.shape[1]} groups; only one of 1 x 1 in one group commutes with pooling."
         )
     if any(call.uses > 1 for call in (*passed, last)):
-        raise ModelError("the network uses its scores by position in another place too, which would change with them.")
+        raise ModelError(
+            "another operation of the network uses the scores at each position, and its result would change."
+        )
     if any(o < i for i, o in zip(spatial(last.input.shape), spatial(last.result.shape), strict=True)):
-        raise ModelError("the network classifies only some positions, by a stride; an average over all is another one.")
+        raise ModelError(
+            "the network classifies only some positions (a stride), so pooling first averages other positions."
+        )
     flat = pool.result.dim() == 2
     head: dict[CallId, Replacement] = {call.key: _unchanged for call in passed}
     head[last.key] = Weighted(_pooled)

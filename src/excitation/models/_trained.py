@@ -100,7 +100,7 @@ def load_trained(rest: str) -> LoadedModel:
         preprocessing = Preprocessing(**_with_tuples(json.loads(said["preprocessing"])))
         layer = said["classifier_layer"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"weights {path}: what the file says of itself is damaged: {error}.") from error
+        raise ModelError(f"weights {path}: the metadata of the file is damaged: {error}.") from error
     base = load_model(spec)
     state = read_weights(path)
     _resize(base.model, layer, state, path)
@@ -125,7 +125,7 @@ def split_spec(rest: str) -> tuple[Path, str | None]:
     """
     name, _, spec = rest.partition(",")
     if not name:
-        raise ModelError(f"model 'trained:{rest}' names no file; expected {FORM}.")
+        raise ModelError(f"model 'trained:{rest}' does not name a file; expected {FORM}.")
     return Path(name), spec or None
 
 
@@ -134,7 +134,7 @@ def _resize(model: torch.nn.Module, layer: str, state: Mapping[str, torch.Tensor
     try:
         module = model.get_submodule(layer)
     except AttributeError as error:
-        raise ModelError(f"weights {path}: their output layer {layer!r} is none of the network's.") from error
+        raise ModelError(f"weights {path}: the network has no layer {layer!r}, their output layer.") from error
     weight = state.get(f"{layer}.weight")
     if weight is None or not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
         raise ModelError(f"weights {path}: hold no weights of an output layer {layer!r} that the network has.")

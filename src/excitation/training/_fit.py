@@ -124,7 +124,7 @@ class _Fit:
         trained = [item for item in model.parameters() if item.requires_grad]
         self._frozen = [module for module in model.modules() if _is_frozen(module)]
         if not trained:
-            raise TrainingError("no parameter of the model asks for gradients; there is nothing to train.")
+            raise TrainingError("no parameter of the model requires gradients; there is nothing to train.")
         self._optimiser = torch.optim.SGD(trained, options.rate, options.momentum, weight_decay=options.decay)
         self._plateau = Plateau()
         self._rows: list[dict[str, Any]] = []

@@ -150,12 +150,12 @@ def train_labels(
     kept_out = [i for i, path in enumerate(whole.paths) if _hashed(path) % held_out == 0]
     learned = sorted(set(range(len(whole.paths))) - set(kept_out))
     if not kept_out or not learned:
-        raise TrainingError(f"{data}: {len(whole.paths)} pictures are too few to hold every {held_out}th out.")
+        raise TrainingError(f"{data}: {len(whole.paths)} pictures are too few to hold out one in {held_out}.")
     there = (whole.shares[learned] > 0).any(0)
     empty = tuple(name for name, any_there in zip(whole.classes, np.atleast_1d(there), strict=True) if not any_there)
     classes = tuple(name for name in whole.classes if name not in empty)
     if not classes:
-        raise TrainingError(f"{data}: no picture to learn from has a label.")
+        raise TrainingError(f"{data}: no picture for training has a label.")
     problems = whole.problems
     whole = dataclasses.replace(whole, shares=whole.shares[:, there], classes=classes)
     loaded = load_model(model)

@@ -63,7 +63,7 @@ def output_layer(loaded: LoadedModel) -> str:
     """
     layer = loaded.classifier_layer or last_weighted(loaded.model)
     if layer is None:
-        raise TrainingError("the network has no linear layer or convolution that could make class scores.")
+        raise TrainingError("the network has no linear layer or convolution that can be its output layer.")
     module = loaded.model.get_submodule(layer)
     if not isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) or getattr(module, "groups", 1) != 1:
         raise TrainingError(
@@ -127,7 +127,7 @@ def features(loaded: LoadedModel, images: torch.Tensor) -> torch.Tensor:
             loaded.model(images)
         except _StopError:
             return found[0]
-    raise TrainingError("the output layer takes no part in the forward pass.")
+    raise TrainingError("the forward pass does not use the output layer.")
 
 
 def is_last(loaded: LoadedModel, images: torch.Tensor) -> bool:

@@ -84,8 +84,8 @@ class RunFolder:
                 self._drawn = time.monotonic()
         except (OSError, RuntimeError) as error:
             raise TrainingError(
-                f"{self.folder}: cannot be written to ({' '.join(str(error).split())[:200]}); what was saved before"
-                " stays, and the same command goes on from there."
+                f"{self.folder}: cannot be written to ({' '.join(str(error).split())[:200]}); files saved before"
+                f" are kept, and the same command continues from them."
             ) from error
 
     def load(self) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ class RunFolder:
         try:
             found: dict[str, Any] = torch.load(place, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise TrainingError(f"{place}: is damaged; remove it to begin again.") from error
+            raise TrainingError(f"{place}: is damaged; remove it to start again.") from error
         return found
 
 

@@ -97,7 +97,7 @@ def train_tags(
                 parts[aside][0].append(images / upload["image"])
                 parts[aside][1].append([place[tag] for tag in upload["tags"] if tag in place])
     if not parts[0][0] or not parts[1][0]:
-        raise TrainingError(f"{data}: {len(parts[0][0]) + len(parts[1][0])} uploads are too few to hold some out.")
+        raise TrainingError(f"{data}: {len(parts[0][0]) + len(parts[1][0])} uploads are too few for a held-out part.")
     loaded = load_model(model)
     recipe = recipe or Recipe.of(loaded.preprocessing)
     train, held = (PictureExamples(paths, labels, words, loaded.preprocessing, recipe) for paths, labels in parts)

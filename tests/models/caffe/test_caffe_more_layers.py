@@ -116,7 +116,7 @@ def test_arg_max_leaves_the_scores_to_be_explained(tmp_path):
     assert torch.equal(found, plain)
     with pytest.raises(eb.ExcitationError, match="'best'"):
         eb.explain(model, image, [0], layer="input", output="best")
-    with pytest.raises(eb.ExcitationError, match=r"'y'.*result of layer 'best' .* which are no activations"):
+    with pytest.raises(eb.ExcitationError, match=r"'y'.*result of layer 'best' .* which are indices, not activations"):
         load(tmp_path, fc + top + 'layer { name: "y" type: "Power" bottom: "best" top: "y" }', SHAPE)
 
 

@@ -137,7 +137,9 @@ def test_spec(tmp_path, narrow):
     assert (sliding.spec, sliding.default_layer) == (f"convolutional:{spec}", "model.pool2/3x3_s2")
     assert _catalogue.model_files(sliding.spec) == [caffemodel]
     assert sliding.model(picture(260, 300).float()).shape == (1, 80, 2, 3)  # 8 x 9 positions, windows of 7 x 7
-    with pytest.raises(eb.ExcitationError, match=r"names no weights, and none come along; expected paper:NAME@WEIGHTS"):
+    with pytest.raises(
+        eb.ExcitationError, match=r"names no weights, and none are bundled; expected" " paper:NAME@WEIGHTS"
+    ):
         eb.load_model("paper:googlenet")
     for wrong in ("paper:", "paper:alexnet", f"paper:alexnet@{caffemodel}"):
         with pytest.raises(eb.ExcitationError, match="there are cnn-s, vgg16, googlenet"):
@@ -183,7 +185,7 @@ def test_files_that_do_not_fit(tmp_path, narrow):
     # The auxiliary heads of the training network stay behind.
     heads = {"loss1/fc": tiny, "loss1/classifier": tiny, "loss2/conv": tiny}
     assert load({**blobs, **heads}, classes=CLASSES).model is not None
-    with pytest.raises(eb.ExcitationError, match="are of another network: the file also has 'loss4/fc'; "):
+    with pytest.raises(eb.ExcitationError, match="belong to another network: the file also has 'loss4/fc'; "):
         load({**blobs, "loss4/fc": tiny})
     renamed = {name.replace("loss3/classifier", "fc_voc"): both for name, both in blobs.items()}
     with pytest.raises(eb.ExcitationError, match=r"lacks 'loss3/classifier' and also has 'fc_voc'; if .* give rename"):

@@ -87,7 +87,7 @@ def test_what_is_missing(folder, tmp_path_factory):
         eb.load_model(f"hf:{folder}")
     with pytest.raises(ModelError, match="as an image classifier"):
         eb.load_model(f"hf:{tmp_path_factory.mktemp('empty')}")
-    with pytest.raises(ModelError, match="names no repository or folder"):
+    with pytest.raises(ModelError, match="does not name a repository or folder"):
         eb.load_model("hf:")
 
 

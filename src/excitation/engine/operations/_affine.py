@@ -23,9 +23,9 @@ INPUT_OF = {1: conv1d_input, 2: conv2d_input, 3: conv3d_input}
 
 def _check_weight(context: CallContext, x: torch.Tensor, weight: torch.Tensor, bias: object, space: int) -> None:
     if context.carries(weight) or context.carries(bias):
-        context.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
+        context.refuse("its weights are computed from the images, so it is ambiguous which of its two inputs wins.")
     if not context.carries(x):
-        context.refuse("a constant is filtered by something computed from the images.")
+        context.refuse("a constant is filtered with weights computed from the images.")
     if x.dim() != space + 2:
         context.refuse(f"its input has {x.dim()} dimensions; signals need (image, channel, {space} of space).")
 
@@ -236,7 +236,7 @@ def linear(
 ) -> Read:  # fmt: skip
     """Linear layer on the last dimension."""
     if context.carries(weight) or context.carries(bias):
-        context.refuse("its weights are computed from the images, so which of its two inputs a winner chose is open.")
+        context.refuse("its weights are computed from the images, so it is ambiguous which of its two inputs wins.")
     return mixing(context, input, weight, bias)
 
 
@@ -262,12 +262,14 @@ def cosine_similarity(
 ) -> Read:  # fmt: skip
     """Cosine similarity with constants: a product with normalised constants. The norm of the activations cancels."""
     if context.carries(x1) and context.carries(x2):
-        context.refuse("it compares two activations, so which of them a winner chose is open.")
+        context.refuse("it compares two activations, so it is ambiguous which of them wins.")
     x, constant = (x1, x2) if context.carries(x1) else (x2, x1)
     whole = common_shape(x.shape, constant.shape)
     axis = dim % len(whole) - len(whole)
     if len(whole) != x.dim() or axis == -len(whole) or (constant.dim() == x.dim() and constant.shape[0] > 1):
-        context.refuse("it mixes the images of the batch.", "Put the images first in the activations alone.")
+        context.refuse(
+            "it mixes the images of the batch.", "The images must be the first axis of the activations only."
+        )
     weight = F.normalize(constant.detach(), dim=axis, eps=float(eps))
     shape = x.shape[1:]
 

@@ -189,7 +189,7 @@ def _copies(size: int) -> Axis:
 def shuffle(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any) -> Read:
     """Selection of neurons at fixed positions."""
     if any(context.carries(item) for item in (*args, *kwargs.values())):
-        context.refuse("the places it takes neurons from depend on the images.")
+        context.refuse("the indices of its inputs depend on the images.")
     name = context.name
     owner = next(place for place in (torch.Tensor, torch, F) if hasattr(place, name))
     method: Callable[..., torch.Tensor] = getattr(owner, name)
@@ -227,7 +227,7 @@ def getitem(context: CallContext, input: torch.Tensor, index: Any) -> Read:
     """Slicing and indexing by constants."""
     parts = index if isinstance(index, tuple) else (index,)
     if any(context.carries(part) for part in parts):
-        context.refuse("the places it takes neurons from depend on the images.")
+        context.refuse("the indices of its inputs depend on the images.")
     basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
     if not basic or any(isinstance(part, bool) for part in parts):
         return _indexed(input, lambda x: x[index])
@@ -433,7 +433,7 @@ def pad(
     if mode != "constant":
         return _indexed(input, lambda x: _pad_any(x, pads, mode), axes=axes)
     if value not in (None, 0, -math.inf):
-        context.refuse(f"padding with {value} puts evidence where there is no neuron.", "Pad with zeros.")
+        context.refuse(f"padding with {value} adds evidence at positions without a neuron.", "Pad with zeros.")
 
     def adjoint(p: torch.Tensor) -> torch.Tensor:
         return F.pad(p, [-side for side in pads])

@@ -60,7 +60,7 @@ def grid_sampling(
 ) -> Read:  # fmt: skip
     """Interpolation at the positions of a grid. The grid can depend on the images, but receives no signal."""
     if not context.carries(input):
-        context.refuse("it samples constants at places that depend on the images.")
+        context.refuse("it samples constants at positions that depend on the images.")
     modes = {0: "bilinear", 1: "nearest", 2: "bicubic"}
     paddings = {0: "zeros", 1: "border", 2: "reflection"}
     mode, padding_mode = modes.get(mode, mode), paddings.get(padding_mode, padding_mode)

@@ -46,6 +46,6 @@ def quantised(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Quantised tensors, which are refused."""
     del args, kwargs
     context.refuse(
-        "it computes with quantised numbers, whose operations the recording cannot read.",
-        "Explain the float model it was made from, or the same with fake quantisation.",
+        "it computes with quantised numbers, and the recording cannot read their operations.",
+        "Explain the float model before quantisation, or the model with fake quantisation.",
     )

@@ -17,7 +17,7 @@ def complex_numbers(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Fourier transforms and other complex numbers."""
     del args, kwargs
     context.refuse(
-        "it makes or takes complex numbers, which have no sign, so no neuron raises or lowers another.",
+        "it uses complex numbers, which have no sign, so there is no excitation or inhibition.",
         "Choose a layer above it, or compute the spectrum before the network.",
     )
 
@@ -27,7 +27,7 @@ def by_mask(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Selections by a mask: the number or the positions of the results depend on the whole batch."""
     del args, kwargs
     context.refuse(
-        "it numbers the places of a mask over all images together, so images are mixed.",
+        "it lists the positions of a mask over all images together, so images are mixed.",
         "Use torch.where or a product.",
     )
 
@@ -37,7 +37,8 @@ def embedding(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Embeddings: rows of a table, selected by index."""
     del args, kwargs
     context.refuse(
-        "it looks rows up by whole numbers, which carry no signal.", "Choose a layer above it: the looked-up rows."
+        "it looks up rows by integer indices, and signals cannot pass through these.",
+        "Choose a layer above it: the looked-up rows.",
     )
 
 
@@ -45,7 +46,7 @@ def embedding(context: CallContext, *args: Any, **kwargs: Any) -> Read:
 def fractional_max_pooling(context: CallContext, *args: Any, **kwargs: Any) -> Read:
     """Max pooling over random windows."""
     del args, kwargs
-    context.refuse("it draws its windows at random in each pass.", "Replace it by adaptive max pooling.")
+    context.refuse("its windows are random in each pass.", "Replace it by adaptive max pooling.")
 
 
 @reads("quantile", "nanquantile")

@@ -148,8 +148,8 @@ def division(context: CallContext, input: Any, other: Any, *, rounding_mode: str
         return inverted(context, other, input)
     if not context.value(other).bounds.nonnegative:
         context.refuse(
-            "it divides by an activation that can be negative, so which of the two a winner chose is open; only"
-            " division by what is never negative (a norm, an exponential) passes a signal, to what is divided."
+            "it divides by an activation that can be negative, so it is ambiguous which of the two wins; a"
+            " signal can only pass a division by a nonnegative number (a norm, an exponential), to the dividend."
         )
     return Gated(scale=(1.0,), place=0, factor=other, shape=input.shape, divides=True), (input, other)
 
@@ -175,7 +175,7 @@ def _gated(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Re
     if place is None and a.gate != b.gate:
         place = 0 if b.gate else 1
     if not all(tensor.is_floating_point() or value.gate for tensor, value in ((input, a), (other, b))):
-        context.refuse("it multiplies activations by numbers that are no activations.")
+        context.refuse("it multiplies activations by computed numbers that are not activations (integers or masks).")
     if place is None:
         # A policy determines whether such a product has a rule. The record does not depend on policies.
         return Product(scale=(1.0,), factors=(input, other), where=context.where, gates=a.gate), (input, other)

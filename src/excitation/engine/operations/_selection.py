@@ -47,7 +47,7 @@ def gather(context: CallContext, input: torch.Tensor, *args: Any, **kwargs: Any)
     """Neurons at given indices along one dimension."""
     method: Callable[..., torch.Tensor] = getattr(torch.Tensor, context.name)
     if not context.carries(input):
-        context.refuse("it looks constants up by numbers that depend on the images.")
+        context.refuse("it looks up constants by indices that depend on the images.")
     dims = [item for item in (*args, *kwargs.values()) if isinstance(item, int) and not isinstance(item, bool)]
     return taken(input, lambda x: method(x, *args, **kwargs), along(input, dims[0] if dims else None))
 

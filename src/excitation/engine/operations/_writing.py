@@ -31,7 +31,7 @@ def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write
         places: arguments that determine the positions: masks, indices, slices.
     """
     if not all(operand.is_floating_point() for operand in operands):
-        context.refuse("it writes numbers that are no activations among activations.", "Cast them before.")
+        context.refuse("it writes integers or masks into activations.", "Cast them before.")
     carrying = [context.carries(operand) for operand in operands]
     neurons = [operand for operand, own in zip(operands, carrying, strict=True) if own]
 
@@ -61,13 +61,15 @@ def written(context: CallContext, operands: Sequence[torch.Tensor], write: Write
 def where(context: CallContext, condition: torch.Tensor, input: Any = None, other: Any = None) -> Read:
     """`torch.where`. The mask receives no signal."""
     if input is None or other is None:
-        context.refuse("it gives the places of a mask, which carry no signal.", "Use the mask itself.")
+        context.refuse(
+            "it returns the positions of a mask, and signals cannot pass through these.", "Use the mask itself."
+        )
     if condition.is_floating_point() and context.carries(condition):
         condition = condition.bool()
     choices = [input, other]
     places = [place for place, choice in enumerate(choices) if isinstance(choice, torch.Tensor)]
     if not any(context.carries(choices[place]) for place in places):
-        context.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
+        context.refuse("a mask that depends on the images selects between constants, so it has no input neurons.")
     kept_places = [place for place in places if choices[place].is_floating_point()]
     kept = [choices[place] for place in kept_places]
 
@@ -97,7 +99,7 @@ def setitem(context: CallContext, input: torch.Tensor, index: Any, value: Any) -
 
         return written(context, [input], number, index)
     if not context.carries(input) and not context.carries(value):
-        context.refuse("a mask that depends on the images chooses between constants, so no neuron is below it.")
+        context.refuse("a mask that depends on the images selects between constants, so it has no input neurons.")
     return written(context, [input, value], lambda xs, _: _into(xs[0], lambda x: x.__setitem__(index, xs[1])), index)
 
 

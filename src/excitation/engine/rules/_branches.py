@@ -116,7 +116,7 @@ def _to_branch(p: Signal, inputs: Sequence[Value], address: str) -> list[Signal]
     most = max(own)
     if own.count(most) > 1:
         raise UnsupportedOperationError(
-            f"{address!r} adds branches with {own} weighted operations of their own, so which one is the residual"
-            " branch is open; use the policy residual='proportional'."
+            f"{address!r} adds branches with {own} weighted operations of their own, so it is ambiguous which"
+            f" one is the residual branch; use the policy residual='proportional'."
         )
     return [p if count == most else torch.zeros_like(p) for count in own]

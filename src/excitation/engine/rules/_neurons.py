@@ -70,7 +70,7 @@ def product(p: Signal, operation: Product, policies: Policies) -> list[Signal]:
     if policies.product == "refuse":
         which = "both of them gates" if operation.gates else "neither of them a gate"
         raise UnsupportedOperationError(
-            f"{operation.where}: it multiplies two activations, {which}, so which one a winner chose is open. Choose a"
+            f"{operation.where}: it multiplies two activations, {which}, so it is ambiguous which one wins. Choose a"
             " layer above it, or let each take half with Policies(product='halves')."
         )
     a, b = operation.factors

@@ -76,7 +76,7 @@ def attention_map(p: Signal, value: Value) -> Float[torch.Tensor, "image target 
     """
     grid = value.grid()
     if isinstance(grid, str):
-        raise LayerError(f"layer {value.address!r} holds no map: {grid}; choose another layer.")
+        raise LayerError(f"layer {value.address!r} has no map: {grid}; choose another layer.")
     return channel_sum(grid.arranged(p, lead=2))
 
 

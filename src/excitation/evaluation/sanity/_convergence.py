@@ -58,7 +58,8 @@ def run_convergence(
     for name in methods:
         if name not in BACKPROPAGATED:
             raise ExcitationError(
-                f"method {name!r} carries no signal from layer to layer; those that do: {', '.join(BACKPROPAGATED)}."
+                f"method {name!r} does not pass a signal from layer to layer; methods that do:"
+                f" {', '.join(BACKPROPAGATED)}."
             )
     findings: Findings | None = None
     layers: list[str] = []

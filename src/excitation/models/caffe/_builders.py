@@ -66,7 +66,7 @@ def build(layer: Layer, shapes: Sequence[Shape]) -> torch.nn.Module:
         )
         layer.fail(f"layers of type {layer.kind!r} are not supported; {hint}")
     if layer.strange:
-        layer.fail(f"its {layer.strange[0]!r} is not known, so what it computes is open; correct or remove it.")
+        layer.fail(f"its {layer.strange[0]!r} is not known, so it is unknown what it computes; correct or remove it.")
     low, high = kind.bottoms
     if not low <= len(shapes) <= high:
         layer.fail(f"it has {len(shapes)} bottoms, {low if low == high else f'{low} or more'} expected.")

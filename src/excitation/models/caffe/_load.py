@@ -173,7 +173,7 @@ def _fill(plan: Plan, slots: list[list[Slot]], path: Path, dtype: torch.dtype) -
             take_blobs(own, blobs, layer.where, dtype)
     for layer, own in zip(plan.layers, slots, strict=True):
         if any(slot.values is None for slot in own):
-            layer.fail(f"caffemodel {path} holds no weights for it; is it of another network?")
+            layer.fail(f"caffemodel {path} holds no weights for it; does it belong to another network?")
 
 
 def _any_size(plan: Plan, modules: Sequence[torch.nn.Module]) -> bool:

@@ -92,8 +92,8 @@ def make_plan(text: Text) -> Plan:
         for number in inputs:
             if number in places:
                 item.fail(
-                    f"it takes in the result of {places[number].where}, the places of the largest numbers, which are no"
-                    " activations; only an ArgMax at the end of the network is read."
+                    f"its input is the result of {places[number].where}, which are indices, not activations; only an"
+                    f" ArgMax at the end of the network is read."
                 )
         tops = tuple(item.message.top)
         if not tops:
@@ -123,13 +123,13 @@ def make_plan(text: Text) -> Plan:
 def _find(item: Item, name: str, blobs: dict[str, int], gone: dict[str, str], layers: Sequence[Item]) -> int:
     number = blobs.get(name)
     if number == -1:
-        item.fail(f"it takes in {name!r}, which a picture does not give; only networks of one picture are read.")
+        item.fail(f"its input is {name!r}, which a picture does not give; only networks of one picture are read.")
     if number is not None:
         return number
     if name in gone:
-        item.fail(f"it takes in {name!r} of {gone[name]}, which is not computed here.")
+        item.fail(f"its input is {name!r} of {gone[name]}, which is not computed here.")
     later = next((other for other in layers if name in other.message.top), None)
     reason = "which nothing makes."
     if later is not None:
         reason = f"which only {later.where} makes, at or after it; layers run in file order."
-    raise ModelError(f"{item.where}: it takes in {name!r}, {reason}")
+    raise ModelError(f"{item.where}: its input is {name!r}, {reason}")

@@ -120,7 +120,7 @@ def take_blobs(slots: Iterable[Slot], blobs: Any, where: str, dtype: torch.dtype
         else:
             fits = given == slot.shape
         if not fits:
-            raise ModelError(f"{what} has shape {given[:8]}, {slot.shape} expected; it is of another network.")
+            raise ModelError(f"{what} has shape {given[:8]}, {slot.shape} expected; it belongs to another network.")
         numbers = blob_numbers(blob, what)
         if numbers.size != math.prod(slot.shape):
             raise ModelError(f"{what} has {numbers.size} numbers, {math.prod(slot.shape)} expected.")

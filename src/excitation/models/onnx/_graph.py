@@ -146,8 +146,8 @@ def _nodes(
         _known_operator(item, where)
         if missing := [value for value in item.input if value and value not in known]:
             raise ModelError(
-                f"{where} takes in {shown(missing[0])}, which nothing before it makes; nodes must be in the order in"
-                " which they are computed, without circles."
+                f"{where} takes in {shown(missing[0])}, which nothing before it makes; nodes must be in the order"
+                f" in which they are computed, without cycles."
             )
         made = [value for value in item.output if value]
         if not made or len(set(made)) != len(made) or not known.isdisjoint(made):

@@ -111,7 +111,7 @@ def load_spec(rest: str) -> LoadedModel:
         _entry(name)
         # Random weights would give plausible but meaningless maps.
         raise ModelError(
-            f"model 'paper:{rest}' names no weights, and none come along; expected {FORM}, with a .caffemodel or"
+            f"model 'paper:{rest}' names no weights, and none are bundled; expected {FORM}, with a .caffemodel or"
             " .safetensors file."
         )
     return load_paper_network(name, weights)

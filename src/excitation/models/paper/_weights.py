@@ -68,7 +68,7 @@ def put_weights(
     if missing or extra:
         parts = [f"{word} {_listed(names)}" for word, names in (("lacks", missing), ("also has", extra)) if names]
         raise ModelError(
-            f"weights {path} are of another network: the file {' and '.join(parts)}; if a layer only goes by another"
+            f"weights {path} belong to another network: the file {' and '.join(parts)}; if a layer only goes by another"
             " name there, give rename."
         )
     last = model.get_submodule(classifier)
@@ -140,7 +140,9 @@ def _from_safetensors(path: Path, wanted: _Wanted, dtype: torch.dtype) -> Stored
         for part, value, shape in zip(("weight", "bias"), both, wanted.shapes(name, len(both[0])), strict=True):
             what = f"weights {path}: {part} of layer {given!r}"
             if tuple(value.shape) != shape:
-                raise ModelError(f"{what} has shape {tuple(value.shape)}, {shape} expected; it is of another network.")
+                raise ModelError(
+                    f"{what} has shape {tuple(value.shape)}, {shape} expected; it belongs to another network."
+                )
             if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
                 raise ModelError(f"{what} is of {value.dtype} or holds NaN or infinity; finite numbers expected.")
         yield name, [value.to(dtype) for value in both]

@@ -96,12 +96,12 @@ def _check_cached(entry: Any) -> None:
         entry.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"torchvision's cached weights {entry} hold more than tensors, which would have to be run to be read;"
-            " delete them from the hub's cache and fetch them again."
+            f"torchvision's cached weights {entry} contain more than tensors, and reading the rest would"
+            " run code; delete them from the hub's cache and fetch them again."
         ) from error
     except (OSError, RuntimeError) as error:
         raise ModelError(
-            f"torchvision's weights {entry} cannot be had: {' '.join(str(error).split())[:300]}"
+            f"torchvision's weights {entry} cannot be loaded: {' '.join(str(error).split())[:300]}"
         ) from error
 
 

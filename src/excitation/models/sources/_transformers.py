@@ -35,7 +35,7 @@ def load_transformers(rest: str) -> LoadedModel:
     """
     transformers = needed("transformers", "hf")
     if not rest:
-        raise ModelError(f"model 'hf:' names no repository or folder; expected {FORM}.")
+        raise ModelError(f"model 'hf:' does not name a repository or folder; expected {FORM}.")
     _check_folder(rest)
     try:
         model = transformers.AutoModelForImageClassification.from_pretrained(

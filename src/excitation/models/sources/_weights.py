@@ -49,8 +49,8 @@ def read_weights(path: Path) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"weights {path} hold more than tensors, which would have to be run to be read; save the state_dict alone,"
-            " or as safetensors."
+            f"weights {path} contain more than tensors, and reading the rest would run code; save the state_dict"
+            " alone, or as safetensors."
         ) from error
     except DAMAGE as error:
         raise ModelError(f"weights {path}: not a whole file of torch.save: {_line(error)}") from error
@@ -90,7 +90,9 @@ def _check_archive(path: Path) -> None:
         return  # PyTorch's older format, or another file, for which torch.load raises an error
     packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if packed or sum(record.file_size for record in records) > path.stat().st_size:
-        raise ModelError(f"weights {path}: its records are packed, which torch.save never does; save it again with it.")
+        raise ModelError(
+            f"weights {path}: its records are compressed, which torch.save never does; save it again with torch.save."
+        )
 
 
 def fit_weights(model: torch.nn.Module, state: State, path: Path) -> None:
