@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from excitation.data import DataError, open_data, read_imagenet, read_voc
+from excitation.data import DataError, open_data, read_difficult_list, read_imagenet, read_voc
 from excitation.data._xml import MAX_BYTES, XmlError, read_xml
 
 SIZE = "<size><width>40</width><height>30</height></size>"
@@ -171,6 +171,16 @@ def test_imagenet_boxes_as_xml(tmp_path):
     told = "\n".join(map(str, data.problems))
     for words in ["object 2 has no box", "image 'v3', whose picture is missing", "v4.xml: is not well-formed"]:
         assert words in told
+
+
+def test_csv_with_a_huge_field_is_refused(tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "labels.csv").write_text(f"{'a' * 200_000},class_index\nx,3\n")
+    with pytest.raises(DataError, match=r"labels\.csv: is not CSV that can be read: field larger"):
+        read_imagenet(tmp_path)
+    (tmp_path / "list.csv").write_text(f"x,0\ny,{'a' * 200_000}\n")
+    with pytest.raises(DataError, match=r"list\.csv: line 2 is not CSV that can be read: field larger"):
+        read_difficult_list(tmp_path / "list.csv", ["cat"])
 
 
 def test_imagenet_boxes_as_csv(tmp_path):

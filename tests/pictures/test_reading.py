@@ -143,7 +143,7 @@ def test_16_bit_grey_with_a_transparent_value(tmp_path):
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_values_without_an_agreed_white(tmp_path, mode):
     Image.new(mode, (4, 4), 70000).save(tmp_path / "a.tif")
-    refused(tmp_path / "a.tif", "no agreed white", "8 or 16 bits")
+    refused(tmp_path / "a.tif", "value for white is not defined", "8 or 16 bits")
 
 
 def test_cmyk(tmp_path, scene):

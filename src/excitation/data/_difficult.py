@@ -67,8 +67,7 @@ def read_difficult_list(path: str | os.PathLike[str], categories: Sequence[str])
     columns = list(categories)
     listed: dict[str, frozenset[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        # Category names of two words require commas.
-        words = [word.strip() for word in next(csv.reader([line]))] if "," in line else line.split()
+        words = _words(line, f"{place}: line {number}")
         if not words:
             continue
         first, flags = words[0], words[1:]
@@ -87,3 +86,15 @@ def read_difficult_list(path: str | os.PathLike[str], categories: Sequence[str])
             raise DataError(f"{place}: line {number} names image {first!r} a second time.")
         listed[first] = frozenset(name for name, flag in zip(columns, flags, strict=True) if flag == "1")
     return listed
+
+
+def _words(line: str, where: str) -> list[str]:
+    """Split a line at commas, which category names of two words require, or at white space."""
+    if "," not in line:
+        return line.split()
+    try:
+        # Python 3.10 cannot read NUL. No file has it in its name, so it can be replaced.
+        (words,) = csv.reader([line.replace("\0", "\N{REPLACEMENT CHARACTER}")])
+    except csv.Error as error:
+        raise DataError(f"{where} is not CSV that can be read: {error}.") from error
+    return [word.strip() for word in words]

@@ -165,9 +165,10 @@ def _read_table(table: Path, problems: list[str]) -> tuple[dict[str, _Row], dict
     rows: dict[str, _Row] = {}
     classes: dict[str, int] = {}
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        columns = set(reader.fieldnames or ())
+        # Python 3.10 cannot read NUL. No file has it in its name, so it can be replaced.
+        reader = csv.DictReader(line.replace("\0", "\N{REPLACEMENT CHARACTER}") for line in file)
         try:
+            columns = set(reader.fieldnames or ())
             for line, entry in enumerate(reader, start=2):
                 if {"ImageId", "PredictionString"} <= columns:
                     _challenge_line(entry, line, rows, problems)
