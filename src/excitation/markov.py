@@ -94,7 +94,7 @@ class Chain:
         result: torch.Tensor = torch.linalg.solve_triangular(system, p, upper=False, left=False, unitriangular=True)
         return result
 
-    def start(self, signal: Float[torch.Tensor, "..."]) -> Float64[torch.Tensor, " states"]:
+    def start(self, signal: Float[torch.Tensor, "*shape"]) -> Float64[torch.Tensor, " states"]:
         """Convert a top-down signal `P(A0)` over output units to a distribution over states."""
         first, shape = self.blocks[self.top]
         if signal.numel() != shape.numel():
@@ -134,7 +134,7 @@ class Chain:
         visited[order[transient:]] = p[order[transient:]] + through @ r
         return visited
 
-    def mwp(self, signal: Float[torch.Tensor, "..."], *, contrast: bool = False) -> dict[str, torch.Tensor]:
+    def mwp(self, signal: Float[torch.Tensor, "*shape"], *, contrast: bool = False) -> dict[str, torch.Tensor]:
         """Marginal winning probabilities of all neurons, by node; for a contrast, the signed difference.
 
         Args:
@@ -147,11 +147,11 @@ class Chain:
         p = self.start(signal)
         return self._by_node(self.visits(self.contrasted(p) if contrast else p))
 
-    def lost(self, signal: Float[torch.Tensor, "..."]) -> float:
+    def lost(self, signal: Float[torch.Tensor, "*shape"]) -> float:
         """Mass of walks that end above the input, at neurons without a normaliser."""
         return float(signal.sum()) - float(self.mwp(signal)["input"].sum())
 
-    def sample_walks(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> list[list[State]]:
+    def sample_walks(self, signal: Float[torch.Tensor, "*shape"], count: int, seed: int) -> list[list[State]]:
         """Draw random winner walks from a top winner to an absorbing state (Fig. 2 of the paper).
 
         Args:
@@ -161,7 +161,7 @@ class Chain:
         """
         return [[self.state(int(s)) for s in walk if s >= 0] for walk in self._sample(signal, count, seed)]
 
-    def sampled_mwp(self, signal: Float[torch.Tensor, "..."], count: int, seed: int) -> dict[str, torch.Tensor]:
+    def sampled_mwp(self, signal: Float[torch.Tensor, "*shape"], count: int, seed: int) -> dict[str, torch.Tensor]:
         """The fraction of sampled walks that visit each neuron. Converges to `mwp` with increasing `count`."""
         walks = self._sample(signal, count, seed)
         visits = torch.bincount(walks[walks >= 0], minlength=len(self.transition)).double()

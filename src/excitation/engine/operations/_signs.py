@@ -22,7 +22,7 @@ Rows = Callable[[torch.Tensor], torch.Tensor]
 _kept: dict[int, tuple[weakref.ref[torch.Tensor], tuple[object, ...], Signs | None]] = {}
 
 
-def one_signed(weight: Float[torch.Tensor, "..."], rows: Rows) -> Signs | None:
+def one_signed(weight: Float[torch.Tensor, "*shape"], rows: Rows) -> Signs | None:
     """Return the outputs with weights of one sign; `None` if there are none.
 
     On an accelerator, the result is cached while the weight does not change, because the check synchronises the device.
