@@ -9,8 +9,6 @@ from torch.profiler import ProfilerActivity, profile
 
 import excitation as eb
 from excitation.engine.policies import Policies
-from excitation.engine.rules._branches import _proportional
-from excitation.engine.rules._products import living
 from experiments.speed.networks import ROOT, Choice, features_of, parts_of, plain_forward
 from experiments.speed.timing import Ratio, spread, take_turns
 
@@ -27,26 +25,19 @@ def compiled_rows(choice: Choice, *, batch: int, turns: int, size: int, device: 
     """Compiled over plain, for the forward pass and for two steps of the sweep; and the steps' part of a map."""
     lower, upper = parts_of(choice, device)
     features = features_of(lower, batch=batch, size=size, device=device)
-    policies, threshold = Policies(), Policies().zero_threshold(torch.float32)
     z, p, a, b = torch.rand((4, *features.shape), device=device)
-    limits = z.amax((1, 2, 3), keepdim=True) * threshold
-
-    def divided() -> torch.Tensor:
-        return p / living(z, policies, own=True)
-
-    def shared() -> list[torch.Tensor]:
-        return _proportional(p[None, None], [a, b])
-
+    limits = z.amax((1, 2, 3), keepdim=True) * Policies().zero_threshold(torch.float32)
     quick_forward, quick_divided, quick_shared = (torch.compile(f) for f in (upper, _divided, _shared))
-    assert torch.allclose(quick_divided(p, z, limits), divided(), rtol=1e-5)
-    assert all(torch.allclose(x, y[0, 0], rtol=1e-5) for x, y in zip(quick_shared(p, a, b), shared(), strict=True))
+    assert torch.allclose(quick_divided(p, z, limits), _divided(p, z, limits), rtol=1e-5)
+    for quick, plain in zip(quick_shared(p, a, b), _shared(p, a, b), strict=True):
+        assert torch.allclose(quick, plain, rtol=1e-5, atol=1e-6)
     times = take_turns(
         {
             "U": lambda: plain_forward(upper, features),
             "forward": lambda: plain_forward(quick_forward, features),
-            "divided": divided,
+            "divided": lambda: _divided(p, z, limits),
             "quick divided": lambda: quick_divided(p, z, limits),
-            "shared": shared,
+            "shared": lambda: _shared(p, a, b),
             "quick shared": lambda: quick_shared(p, a, b),
         },
         turns,

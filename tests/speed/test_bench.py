@@ -9,10 +9,13 @@ import pytest
 import torch
 from experiments.speed import __main__ as bench
 from experiments.speed.compiled import has_compiler
+from experiments.speed.memory import peak_bytes
 from experiments.speed.page import FIGURES, ON_GPU, PAGE, SUMMARY, page_of, summary_of
 from experiments.speed.parts import Plan, parts
 from experiments.speed.timing import Times, now, spread, take_turns, use_clock
 from tests.conftest import document
+
+import excitation as eb
 
 
 def test_the_page_holds_what_was_measured():
@@ -102,6 +105,19 @@ def test_ratios_are_taken_turn_by_turn():
     assert times.ratio("a", "b", less="c", each=3).median == pytest.approx(2 / 3)
     assert times.milliseconds("a", each=2).median == 3000.0
     assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == spread([1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def test_peak_memory_counts_tensors_that_are_alive_at_once():
+    def work():
+        first = torch.zeros(1000, 250)
+        second = first + 1
+        del first
+        return second + 1
+
+    assert peak_bytes(work) == pytest.approx(2e6, rel=0.01)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 3))
+    images = torch.rand(1, 3, 64, 64)
+    assert peak_bytes(lambda: eb.explain(network.eval(), images, [1], layer="0")) > 8 * 62 * 62 * 4
 
 
 def test_each_contender_runs_in_every_turn_and_once_before():
