@@ -110,7 +110,7 @@ def test_what_is_missing_is_said():
     run = results(
         finished=("1",), left_out=tuple((image, "hat", "the category has no classes") for image in "12"),
         problems=(("a.jpg", "is broken."),), environments=({"torch": "1"}, {"torch": "2"}),
-        taken={("grad_1", "default", "fire9"): 3},
+        own_layers={("grad_1", "default", "fire9"): 3},
     )  # fmt: skip
     (note,) = pointing_table([run]).notes
     for words in ("NOT FINISHED, 1 of 3 images", "2 pairs left out since the category has no classes",

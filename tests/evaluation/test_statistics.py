@@ -25,7 +25,7 @@ def random_pairs(rng, images=40, categories=5, chance=0.6):
 
 def test_averages_by_hand():
     found = accuracy(Outcomes.from_pairs(HAND))
-    assert found.by_category == pytest.approx({"cat": 2 / 3, "cow": 1, "dog": 0})
+    assert found.by_group == pytest.approx({"cat": 2 / 3, "cow": 1, "dog": 0})
     assert found.mean == pytest.approx(5 / 9)
     assert found.pooled == pytest.approx(3 / 5)
     assert (found.pairs, found.images) == (5, 3)
@@ -135,7 +135,7 @@ def test_comparisons_pair_what_both_have():
     assert back.p_value == found.p_value
     same = compare(two, two)
     assert (same.difference, same.interval.low, same.interval.high, same.p_value) == (0, 0, 0, 1)
-    with pytest.raises(ExcitationError, match="no pair of image and category in common"):
+    with pytest.raises(ExcitationError, match="no pair of image and query in common"):
         compare(one, Outcomes.from_pairs([("y", "c0", True)]))
 
 

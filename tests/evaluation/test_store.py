@@ -7,17 +7,20 @@ import signal
 import sqlite3
 import time
 
+import numpy as np
 import pytest
 from writers import UNITS, write_units
 
-from excitation.evaluation import StoreError, merge_results, open_store, read_results
+from excitation.evaluation import StoreError, accuracy, interval, merge_results, open_store, read_results
+from excitation.evaluation._rows import outcomes_of, value
 from excitation.evaluation._store import Row
+from excitation.grounding import GROUPS, Judgement, recall_at, recall_interval
 
 WORLD = {"model": "abc", "methods": ["mwp"], "tolerance": {"radius": 15}}
 
 
-def row(image="1", category="cat", **more):
-    return Row(image, category, "mwp", "pool4", 3, 4, True, False, 0.25, 0.5, **more)
+def row(image="1", query="cat", **more):
+    return Row(image, query, "mwp", "pool4", 3, 4, True, False, 0.25, 0.5, **more)
 
 
 def timeless(results):
@@ -29,7 +32,7 @@ def test_what_goes_in_comes_out(tmp_path):
     path = tmp_path / "new/run.sqlite"
     rows = [
         row(),
-        row(category="ätsch 'quoted'", value=0.1 + 0.2),
+        row(query="ätsch 'quoted'", value=0.1 + 0.2),
         Row("1", "c", "centre", "", None, None, False, True, None, None),
     ]
     with open_store(path, WORLD, planned=3, environment={"torch": "2.13"}) as store:
@@ -38,7 +41,7 @@ def test_what_goes_in_comes_out(tmp_path):
         store.note([("c.xml", "is odd.")])
     found = read_results(path)
     assert set(found.rows) == set(rows)
-    assert [item.category for item in found.rows] == ["c", "cat", "ätsch 'quoted'"]
+    assert [item.query for item in found.rows] == ["c", "cat", "ätsch 'quoted'"]
     assert found.configuration == WORLD
     assert (found.finished, found.planned, found.complete, found.shard) == (("1", "2"), 3, False, (0, 1))
     assert found.left_out == (("1", "hat", "no class"),)
@@ -115,7 +118,7 @@ def test_a_unit_is_added_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "run.sqlite"
     with open_store(path, WORLD, planned=2) as store:
         with pytest.raises(StoreError, match="a result is there twice"):
-            store.add("1", [row(), row(category="dog"), row()])
+            store.add("1", [row(), row(query="dog"), row()])
         assert store.finished == set()
 
         def broken():
@@ -185,8 +188,46 @@ def test_files_of_others_are_left_alone(tmp_path):
     with sqlite3.connect(future) as connection:
         connection.execute("UPDATE about SET value = '99' WHERE name = 'format'")
     connection.close()
-    with pytest.raises(StoreError, match="in format 99"):
+    with pytest.raises(
+        StoreError, match=r"has format 99, but this version of excitation reads and writes format 3 only"
+    ):
         read_results(future)
+
+
+def test_the_format_before_queries_is_refused_with_a_remedy(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA application_id = 1161973072")
+        connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        connection.execute("CREATE TABLE result (image TEXT, category TEXT)")
+        connection.execute("INSERT INTO about VALUES ('format', '2')")
+    connection.close()
+    before = path.read_bytes()
+    for use in (read_results, lambda file: open_store(file, WORLD, planned=1)):
+        with pytest.raises(StoreError, match=r"has format 2, .* run the game again with a new file\.$"):
+            use(path)
+    assert path.read_bytes() == before
+
+
+def test_phrases_share_the_store_and_the_statistics(tmp_path):
+    """Recall of phrases from stored rows is that of `grounding`, over phrases and over their types."""
+    rng = random.Random(4)
+    judged, rows = [], []
+    for number in range(60):
+        image, key, types = str(number % 12), f"{number // 12}:0-2", tuple(rng.sample(GROUPS[:4], rng.randint(1, 2)))
+        correct = np.array([rng.random() < 0.4])
+        judged.append(Judgement(image, key, "a dog", types, False, np.ones(1), correct))
+        rows.append(row(image, key, value=float(correct[0]), groups=types))
+    path = tmp_path / "run.sqlite"
+    with open_store(path, WORLD, planned=1) as store:
+        store.add("all", rows)
+    stored = read_results(path).rows
+    assert set(stored) == set(rows)
+    by_type = [recall_at([item for item in judged if name in item.types], 1) for name in GROUPS[:4]]
+    for average, by_group, recall in (("pooled", False, recall_at(judged, 1)), ("mean", True, np.mean(by_type))):
+        outcomes = outcomes_of(stored, average, measure=value)
+        assert getattr(accuracy(outcomes), average) == pytest.approx(recall, rel=1e-12)
+        assert interval(outcomes, average) == recall_interval(judged, 1, by_group=by_group)
 
 
 def add_one(store, unit):

@@ -15,14 +15,23 @@ from ._layers import (
     layer_tables,
     sweep_layers,
 )
-from ._localization import AlphaSearch, best_overlap, overlap, search_alpha
+from ._localization import (
+    AlphaSearch,
+    Localized,
+    alpha_figure,
+    best_overlap,
+    localization_table,
+    localized,
+    overlap,
+    run_localization,
+    search_alpha,
+)
 from ._methods import Centre, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, energy_in_region, is_hit, point_of_map, region
 from ._pointing_game import category_figure, category_table, comparison_table, pointing_table, run_pointing
 from ._report import PublishedFigures, paper_figures, read_published, report_tables
 from ._results import Results, merge_results, read_results
 from ._rows import choose_rows
-from ._run_localization import Localized, alpha_figure, localization_table, localized, run_localization
 from ._setup import gaussian_blur
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Row, Store, StoreError, open_store

@@ -156,7 +156,7 @@ class DeletionGame(Game):
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
         for answer in self.setup.runner.run(image.path, one, pairs):
-            classes = list(self.setup.classes(answer.category))
+            classes = list(self.setup.classes(answer.query))
             attention = self.setup.smoothed(answer, (one.shape[2], one.shape[3]))
 
             def score(

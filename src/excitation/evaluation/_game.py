@@ -117,7 +117,7 @@ class Game(ABC):
 
         Args:
             runs: at least one run of this game.
-            average: mean over categories or pooled over pairs, if the game supports both.
+            average: mean over groups of queries (categories) or pooled over pairs, if the game supports both.
             difficult: whether to use only difficult pairs, if the game shows either all or difficult pairs.
             samples: number of bootstrap samples.
 
@@ -197,7 +197,7 @@ class Game(ABC):
                     continue
                 known = len(data.problems)
                 rows, left_out = self.play(unit, device)
-                store.add(unit, rows, left_out=left_out, problems=problems(known), taken=runner.taken())
+                store.add(unit, rows, left_out=left_out, problems=problems(known), own_layers=runner.own_layers())
                 if progress is not None:
                     done = len(store.finished)
                     progress(Progress(done, len(own), earlier, time.perf_counter() - start, self.counted))
@@ -221,7 +221,7 @@ def score_table(
         title: title of the table.
         columns: columns for each run.
         subsets: name of each subset, and whether it contains only difficult pairs. Each subset has all columns.
-        average: mean over categories, or pooled over pairs.
+        average: mean over groups of queries (categories), or pooled over pairs.
         intervals: whether to add 95 % bootstrap intervals over images.
         samples: number of bootstrap samples.
 
@@ -236,7 +236,7 @@ def score_table(
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     for group in headings:
         for _, column, hard in kinds:
-            found = {name: outcomes_of(tables[group].get(name, []), difficult=hard, measure=column.of)
+            found = {name: outcomes_of(tables[group].get(name, []), average, difficult=hard, measure=column.of)
                      for name in names}  # fmt: skip
             values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
             best = (min if column.best == "lowest" else max)(values.values(), default=None)

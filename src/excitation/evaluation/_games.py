@@ -7,9 +7,9 @@ from ._deletion import DeletionGame
 from ._game import Game
 from ._grid import GridGame
 from ._layers import LayerGame
+from ._localization import LocalizationGame
 from ._pointing_game import ContrastGame, PointingGame
 from ._results import Results
-from ._run_localization import LocalizationGame
 
 GAMES: dict[str, type[Game]] = {
     game.name: game for game in (PointingGame, ContrastGame, LayerGame, LocalizationGame, GridGame, DeletionGame)

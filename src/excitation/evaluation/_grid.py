@@ -220,7 +220,7 @@ class GridGame(Game):
         one = self.setup.preprocessing(mosaic)[None].to(device)
         rows = []
         for answer in self.setup.runner.run(data.root / unit, one, pairs):
-            verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
+            verdict = judge(answer.attention, boxes[answer.query], (mosaic.height, mosaic.width))
             rows.append(answer.row(unit, hit=verdict.hit, value=verdict.share, point=verdict.point))
         return rows, []
 

@@ -178,7 +178,7 @@ def layer_curves(
     """
     curves = []
     for method, by_layer in _by_layer(run).items():
-        found = {layer: outcomes_of(rows, difficult=difficult) for layer, rows in by_layer.items()}
+        found = {layer: outcomes_of(rows, average, difficult=difficult) for layer, rows in by_layer.items()}
         judged = {layer: item for layer, item in found.items() if item is not None}
         curves.append(
             LayerCurve(
@@ -214,8 +214,8 @@ def choose_layers(
     for method, by_layer in _by_layer(run).items():
         scores, choosing, others = {}, {}, {}
         for layer, rows in by_layer.items():
-            first = outcomes_of([row for row in rows if row.image in held], difficult=difficult)
-            second = outcomes_of([row for row in rows if row.image not in held], difficult=difficult)
+            first = outcomes_of([row for row in rows if row.image in held], average, difficult=difficult)
+            second = outcomes_of([row for row in rows if row.image not in held], average, difficult=difficult)
             if first is not None and second is not None:
                 scores[layer], choosing[layer], others[layer] = float(getattr(accuracy(first), average)), first, second
         if not scores:

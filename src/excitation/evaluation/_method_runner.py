@@ -54,8 +54,8 @@ Found = dict[str, tuple[list[torch.Tensor], float]]
 Layers = Mapping[str, tuple[str | None, ...]]
 """Of each method; `None` is its own choice."""
 
-Taken = Mapping[tuple[str, str, str], int]
-"""By method, layer as it was asked for, and the layer that this was: on how many images."""
+OwnLayers = Mapping[tuple[str, str, str], int]
+"""Number of images by method, requested layer (`DEFAULT_LAYER`), and the layer that the method selected itself."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Answer:
 
     Attributes:
         method: name of the method in tables.
-        layer: requested layer of the map; `"default"` for the choice of the method (see `MethodRunner.taken`).
-        category: category of the map.
+        layer: requested layer of the map; `"default"` for the choice of the method (see `MethodRunner.own_layers`).
+        query: query of the map (see `Row`).
         attention: the map, with finite values.
         seconds: time for the map. The time of shared computations is divided equally.
     """
 
     method: str
     layer: str
-    category: str
+    query: str
     attention: Float[torch.Tensor, "height width"]
     seconds: float
 
@@ -100,9 +100,7 @@ class Answer:
             point: position of the maximum, in pixels of the picture.
         """
         x, y = point or (None, None)
-        return Row(
-            image, self.category, self.method, self.layer, x, y, hit, False, self.mass, self.seconds, value, series
-        )
+        return Row(image, self.query, self.method, self.layer, x, y, hit, False, self.mass, self.seconds, value, series)
 
 
 class MethodRunner:
@@ -128,16 +126,16 @@ class MethodRunner:
         self._problems = problems
         self._worked: set[str] = set()
         self._failed = dict.fromkeys(self._methods, 0)
-        self._taken: Counter[tuple[str, str, str]] = Counter()
+        self._own_layers: Counter[tuple[str, str, str]] = Counter()
 
     def has_worked(self, methods: Collection[str]) -> None:
         """Mark methods that computed maps in an earlier session. Their failures are attributed to the images."""
         self._worked |= {name for name in methods if name in self._methods}
 
-    def taken(self) -> Taken:
+    def own_layers(self) -> OwnLayers:
         """Return the layers that methods selected themselves since the last call of this function."""
-        found, self._taken = self._taken, Counter()
-        return found
+        counts, self._own_layers = self._own_layers, Counter()
+        return counts
 
     def run(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
         """Yield the maps of one image, method by method.
@@ -145,7 +143,7 @@ class MethodRunner:
         Args:
             path: path of the picture, for reports of problems.
             one: the network input, a batch of one.
-            pairs: targets by category.
+            pairs: targets by query.
 
         Raises:
             ExcitationError: an error that would also occur for the next image, or a method that always fails.
@@ -171,15 +169,15 @@ class MethodRunner:
                 self._fail(name, path, error)
                 continue
             if name in own:
-                self._taken[name, DEFAULT_LAYER, own[name]] += 1
+                self._own_layers[name, DEFAULT_LAYER, own[name]] += 1
             for layer, of_layer in zip(layers, maps, strict=True):
-                for category, attention in zip(pairs, of_layer, strict=True):
+                for query, attention in zip(pairs, of_layer, strict=True):
                     if not bool(torch.isfinite(attention).all()):
-                        self._fail(name, path, ExcitationError(f"its map for {category} is not finite."))
+                        self._fail(name, path, ExcitationError(f"its map for {query} is not finite."))
                         continue
                     self._worked.add(name)
                     each = seconds / (len(pairs) * len(layers))
-                    yield Answer(name, layer or DEFAULT_LAYER, category, attention, each)
+                    yield Answer(name, layer or DEFAULT_LAYER, query, attention, each)
 
     def _places(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
         """Return the layers that methods select themselves, by method, and all layers with `None` replaced by them."""
@@ -187,7 +185,7 @@ class MethodRunner:
         if not choosers:
             return {}, self._layers
         try:
-            own = own_places(self._model, one, list(pairs.values()), choosers)
+            own = own_layers(self._model, one, list(pairs.values()), choosers)
         except STOPPERS:
             raise
         except (ExcitationError, RuntimeError):
@@ -247,7 +245,7 @@ class MethodRunner:
         self._problems.report(path, f"method {name!r} failed: {words} Its results are missing.")
 
 
-def own_places(
+def own_layers(
     model: LoadedModel, one: torch.Tensor, targets: Sequence[Target], methods: Mapping[str, object]
 ) -> dict[str, str]:
     """Return the layer of each method that selects its own layer, with at most one forward pass for all methods.

@@ -128,8 +128,8 @@ class PointingGame(Game):
             point: tuple[int, int] | None = None
             if not points_nowhere(answer.attention):
                 point = point_of_map(enlarged, image.size, box=box, blur=answer.method in blur)
-            row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
-            energy = energy_in_region(enlarged, truths[answer.category][y0:y1, x0:x1])
+            row = self._row(image, answer.method, answer.layer, answer.query, point, truths, hard, radius)
+            energy = energy_in_region(enlarged, truths[answer.query][y0:y1, x0:x1])
             yield dataclasses.replace(row, mass=answer.mass, seconds=answer.seconds, value=energy)
 
     def _row(
@@ -281,8 +281,8 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
         ExcitationError: there are no such pairs.
     """
     found = _all_outcomes(run, difficult)
-    tables = {name: accuracy(outcomes).by_category for name, outcomes in found.items()}
-    pairs = {name: dict(zip(item.categories, item.pairs.sum(0), strict=True)) for name, item in found.items()}
+    tables = {name: accuracy(outcomes).by_group for name, outcomes in found.items()}
+    pairs = {name: dict(zip(item.groups, item.pairs.sum(0), strict=True)) for name, item in found.items()}
     categories = sorted({category for table in tables.values() for category in table})
     rows = []
     for category in categories:
@@ -375,8 +375,8 @@ def category_figure(run: Results, methods: Sequence[str] | None = None, *, diffi
     missing = [name for name in chosen if name not in scores]
     if missing or not chosen:
         raise ExcitationError(f"{run.path}: has no row {missing[:1]}; there is: {', '.join(scores)}.")
-    first = scores[chosen[0]].by_category
-    known = sorted({name for item in scores.values() for name in item.by_category}, reverse=True)
+    first = scores[chosen[0]].by_group
+    known = sorted({name for item in scores.values() for name in item.by_group}, reverse=True)
     names = sorted(known, key=lambda name: first.get(name, -1.0))
     columns = -(-len(names) // ROWS)
     rows = -(-len(names) // columns)
@@ -404,7 +404,7 @@ def _bars(
 ) -> None:  # fmt: skip
     thick = 0.8 / len(methods)
     for place, method in enumerate(methods):
-        values = [100 * scores[method].by_category.get(name, np.nan) for name in names]
+        values = [100 * scores[method].by_group.get(name, np.nan) for name in names]
         y = np.arange(len(names)) + 0.4 - thick * (place + 0.5)
         axes.barh(y, values, thick, color=colour(place), label=f"{method} ({100 * scores[method].mean:.1f})")
     axes.set_yticks(range(len(names)), names)

@@ -19,8 +19,8 @@ from ._store import (
     lock_path,
     open_store,
     read_about,
+    read_own_layers,
     read_rows,
-    read_taken,
     storage_errors,
     transaction,
 )  # fmt: skip
@@ -36,12 +36,11 @@ class Results:
         shard: the part of the run, `(index, count)`, with the index counted from 0.
         planned: number of units of this shard.
         finished: names of the finished units, sorted.
-        rows: rows sorted by image, category, method and layer.
-        left_out: omitted pairs `(image, category, reason)`, sorted.
+        rows: rows sorted by image, query, method and layer.
+        left_out: omitted pairs `(image, query, reason)`, sorted.
         problems: problems `(path, message)`, sorted.
         environments: package versions of all sessions, oldest first, without duplicates.
-        taken: number of images by method, layer in the rows, and selected layer, for methods that selected their layer.
-            Images in files of older versions are not included.
+        own_layers: number of images by method, layer in the rows, and layer that the method selected itself.
     """
 
     path: Path
@@ -53,7 +52,7 @@ class Results:
     left_out: tuple[tuple[str, str, str], ...]
     problems: tuple[tuple[str, str], ...]
     environments: tuple[Mapping[str, object], ...]
-    taken: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    own_layers: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -85,10 +84,10 @@ def read_results(path: str | os.PathLike[str]) -> Results:
                     planned=json.loads(about["planned"]),
                     finished=tuple(str(name) for (name,) in connection.execute("SELECT name FROM unit ORDER BY name")),
                     rows=tuple(read_rows(connection)),
-                    left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, category")),
+                    left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, query")),
                     problems=tuple(connection.execute("SELECT * FROM problem ORDER BY path, sentence")),
                     environments=tuple(json.loads(text) for text in dict.fromkeys(text for (text,) in environments)),
-                    taken=read_taken(connection),
+                    own_layers=read_own_layers(connection),
                 )
         finally:
             connection.close()
@@ -102,13 +101,13 @@ def format_unnamed_layers(run: Results) -> str:
     """
     shown = {(row.method, row.layer) for row in run.rows}
     by_method: dict[str, list[tuple[str, int]]] = {}
-    for (method, layer, place), images in run.taken.items():
+    for (method, layer, own), images in run.own_layers.items():
         if (method, layer) in shown:
-            by_method.setdefault(method, []).append((place, images))
+            by_method.setdefault(method, []).append((own, images))
     words = []
-    for method, places in sorted(by_method.items()):
-        several = ", ".join(f"{place} on {images} images" for place, images in places)
-        words.append(f"{method} ({several if len(places) > 1 else places[0][0]})")
+    for method, layers in sorted(by_method.items()):
+        several = ", ".join(f"{layer} on {images} images" for layer, images in layers)
+        words.append(f"{method} ({several if len(layers) > 1 else layers[0][0]})")
     return f"layers that were not named: {', '.join(words)}" if words else ""
 
 
@@ -168,7 +167,7 @@ def merge_results(
                 (pair for item in shards for pair in item.left_out),
                 (problem for item in shards for problem in item.problems),
                 {canonical(made): made for item in shards for made in item.environments}.values(),
-                sum((Counter(item.taken) for item in shards), Counter()),
+                sum((Counter(item.own_layers) for item in shards), Counter()),
             )
         beside.replace(place)
     finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from .._errors import ExcitationError
 from ._methods import DEFAULT_LAYER
 from ._results import Results, format_unnamed_layers
-from ._statistics import Outcomes
+from ._statistics import Average, Outcomes
 from ._store import Row
 
 OWN = ("mwp", "c-mwp", "r-mwp")
@@ -117,9 +117,24 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
     return full
 
 
-def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measure = hit) -> Outcomes | None:
-    """Return the outcomes of all pairs, or of the difficult pairs; `None` if there are none."""
-    pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
+def outcomes_of(
+    rows: Sequence[Row], average: Average = "mean", *, difficult: bool = False, measure: Measure = hit
+) -> Outcomes | None:
+    """Return the outcomes of all pairs, or of the difficult pairs; `None` if there are none.
+
+    Args:
+        rows: rows of one method and layer.
+        average: with `"mean"`, a row counts in each group of its query. A query without groups is its own group. With
+            `"pooled"`, each row counts once, for its query.
+        difficult: whether to use only difficult pairs.
+        measure: the measure of a row.
+    """
+    pairs = [
+        (row.image, group, measure(row))
+        for row in rows
+        if row.difficult or not difficult
+        for group in (row.groups if row.groups and average == "mean" else (row.query,))
+    ]
     return Outcomes.from_pairs(pairs) if pairs else None
 
 
@@ -127,7 +142,7 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
     """Return notes on each run: its size and missing data."""
     notes = []
     for name, run in zip(headings_of(runs), runs, strict=True):
-        pairs = {(row.image, row.category): row.difficult for row in run.rows}
+        pairs = {(row.image, row.query): row.difficult for row in run.rows}
         images = len({image for image, _ in pairs})
         hard = f" ({sum(pairs.values())} difficult)" if difficult else ""
         words = [f"{name}: {len(pairs)} pairs{hard} on {images} images"]

@@ -33,7 +33,7 @@ SHORTEST = 224
 """Shortest side of the network's input in pixels (Sec. 4.1)."""
 
 Pairs = Mapping[str, Target]
-"""Targets of an image by category."""
+"""Targets of an image by query; the name of the category in games on annotated images."""
 
 RowsOf = Callable[[AnnotatedImage, torch.Tensor, Pairs], Iterable[Row]]
 """`rows(image, one, pairs)`: the results of an image, `one` being the network's input, a batch of one."""
