@@ -79,6 +79,25 @@ def test_intervals_are_scipys_for_one_category():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.014)
 
 
+@pytest.mark.parametrize("average", ["mean", "pooled"])
+def test_intervals_are_scipys_drawing_by_drawing(average):
+    """With the same generator, SciPy draws the same images; 301 of them, so that no whole number of draws fits."""
+    outcomes = Outcomes.from_pairs(random_pairs(np.random.default_rng(2), images=301))
+
+    def statistic(drawn, axis=-1):
+        pairs, hits = (table[drawn].sum(-2) for table in (outcomes.pairs, outcomes.hits))
+        if average == "pooled":
+            return hits.sum(-1) / pairs.sum(-1)
+        return (hits / pairs).mean(-1)
+
+    found = interval(outcomes, average, samples=500, seed=9, level=0.9)
+    expected = scipy.stats.bootstrap(
+        (np.arange(301),), statistic, n_resamples=500, method="percentile", confidence_level=0.9, vectorized=True,
+        rng=np.random.default_rng(9),
+    ).confidence_interval  # fmt: skip
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     covered = 0
     for trial in range(100):

@@ -93,5 +93,5 @@ def test_a_run_is_the_median_over_pairs_and_goes_on(tmp_path):
         assert None not in entry["methods"]["r-mwp"]["cosine"]
     with pytest.raises(ExcitationError, match="another configuration \\(seed\\)"):
         run_convergence(model, asked, names, out=path, pairs=3, seed=1)
-    with pytest.raises(ExcitationError, match="carries no signal"):
+    with pytest.raises(ExcitationError, match="propagates no signal"):
         run_convergence(model, asked, ["rise"], out=path)

@@ -177,7 +177,7 @@ def interval(
     """
     judged = outcomes.pairs.any(1)
     pairs, hits = (_drawn(table[judged], samples, seed) for table in (outcomes.pairs, outcomes.hits))
-    return _percentiles(_average(hits, pairs, average), level)
+    return percentile_interval(_average(hits, pairs, average), level)
 
 
 def compare(
@@ -226,7 +226,7 @@ def compare(
         first=totals[0],
         second=totals[1],
         difference=observed,
-        interval=_percentiles(differences, level),
+        interval=percentile_interval(differences, level),
         p_value=(extreme + 1) / (samples + 1),
         pairs=int(both.sum()),
         left_out=int(np.count_nonzero((one.pairs > 0) ^ (two.pairs > 0))),
@@ -287,7 +287,8 @@ def _in_chunks(table: np.ndarray, samples: int, weights: Callable[[int], np.ndar
     return np.concatenate(parts)
 
 
-def _percentiles(values: Float[np.ndarray, " sample"], level: float) -> Interval:
+def percentile_interval(values: Float[np.ndarray, " sample"], level: float) -> Interval:
+    """Return the interval that contains the fraction `level`, 0 to 1, of bootstrap samples, with equal tails."""
     tail = 50 * (1 - level)
     low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high), level)
