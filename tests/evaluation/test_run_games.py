@@ -17,6 +17,7 @@ from excitation.evaluation import (
     NamedMethod,
     best_overlap,
     boxes_of_map,
+    classified_photos,
     deletion,
     insertion,
     judge,
@@ -27,7 +28,6 @@ from excitation.evaluation import (
     report_tables,
     run_grid,
     run_pointing,
-    sure_photos,
     sweep_layers,
 )
 from excitation.methods import find_method
@@ -83,7 +83,7 @@ def test_localization_says_what_its_parts_say(tmp_path, world):
 
 
 def test_a_localization_without_others_is_refused(tmp_path, world):
-    with pytest.raises(ExcitationError, match=r"give grad-cam 1 boxes among the held-out ones .* and 0 among"):
+    with pytest.raises(ExcitationError, match=r"grad-cam has 1 boxes on held-out images .* and 0 on the others"):
         localized(play_game("localization", tmp_path / "run", world, limit=1))
 
 
@@ -100,7 +100,7 @@ def test_mosaics_say_what_their_parts_say(tmp_path, world):
     data, model = read_coco(four), network()
     results = run_grid(model, data, METHODS, LAYERS, out=tmp_path / "run", mapping=classes, **options)
     assert len(results.rows) == 3 * 4 * 5
-    photos, names = sure_photos(model, data, lambda name: classes[name], data.ids, cell=48)
+    photos, names = classified_photos(model, data, lambda name: classes[name], data.ids, cell=48)
     assert len(photos) == 12
     assert names == {0: "red", 1: "green", 2: "blue", 3: "navy"}
     one = probabilities(model, model.preprocessing(data.read(data.image("0")))[None])

@@ -54,7 +54,7 @@ def test_every_pair_method_and_layer_has_its_row(tmp_path, world):
     assert set(results.left_out) == hats
     assert len(hats) == 2
     assert [item.done for item in seen] == list(range(1, 13))
-    assert (seen[-1].planned, seen[-1].earlier, seen[-1].left) == (12, 0, 0)
+    assert (seen[-1].planned, seen[-1].earlier, seen[-1].remaining) == (12, 0, 0)
 
 
 def test_rows_say_what_explain_and_the_metric_say(tmp_path, world):
@@ -99,7 +99,7 @@ def test_a_list_decides_what_is_difficult(tmp_path, world):
     for row in results.rows:
         assert row.difficult == (row.query == "red" and row.image in listed and int(row.image) % 2 == 1)
     assert [sentence for _, sentence in results.problems] == [
-        "image '11' is not in the list of difficult images; taken for not difficult."
+        "image '11' is not in the list of difficult images; its pairs are treated as not difficult."
     ]
 
 
@@ -192,7 +192,7 @@ def test_a_method_that_fails_on_an_image_is_noted(tmp_path, world):
     def broken(model, images, targets, *, layer=None):
         raise RuntimeError("never works")
 
-    with pytest.raises(ExcitationError, match="'broken' failed on 3 images and worked on none: never works"):
+    with pytest.raises(ExcitationError, match="'broken' failed on 3 images and succeeded on none: never works"):
         play(tmp_path / "other", world, methods={"broken": broken})
     with pytest.raises(ExcitationError, match="failed on 3 images"):
         play(tmp_path / "shape", world, methods={"shape": lambda *_, layer: torch.zeros(1, 1)})
@@ -328,7 +328,7 @@ def test_categories_find_classes_by_name_or_by_the_data_set(tmp_path, world):
 def test_images_without_places_are_left_out(tmp_path, shared):
     data = read_imagenet(shared("data/imagenet_sample"))
     results = run_pointing(network(), data, {"centre": Centre()}, out=tmp_path / "run", limit=3)
-    assert [reason for _, _, reason in results.left_out] == ["the category is annotated without a place"] * 3
+    assert [reason for _, _, reason in results.left_out] == ["the category has no annotated location"] * 3
 
 
 def test_shards_give_the_whole(tmp_path, world):

@@ -29,7 +29,7 @@ def test_averages_by_hand():
     assert found.mean == pytest.approx(5 / 9)
     assert found.pooled == pytest.approx(3 / 5)
     assert (found.pairs, found.images) == (5, 3)
-    with pytest.raises(ExcitationError, match="no results to add up"):
+    with pytest.raises(ExcitationError, match="there are no results: every pair was left out"):
         Outcomes.from_pairs([])
 
 

@@ -55,7 +55,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
         store.add("1", [row()])
     with open_store(path, dict(reversed(WORLD.items())), planned=2, environment={"torch": "2"}) as store:
         assert store.finished == {"1"}
-        with pytest.raises(StoreError, match="'1' is finished already"):
+        with pytest.raises(StoreError, match="'1' is already finished"):
             store.add("1", [row()])
         store.add("2", [row("2")])
     found = read_results(path)
@@ -70,12 +70,12 @@ def test_another_configuration_is_refused_and_named(tmp_path):
     with pytest.raises(StoreError) as caught:
         open_store(path, other, planned=2)
     assert 'model was "abc", is "xyz"' in str(caught.value)
-    assert 'methods was ["mwp"], is nothing; model' in str(caught.value)
-    assert "seed was nothing, is 1" in str(caught.value)
+    assert 'methods was ["mwp"], is missing; model' in str(caught.value)
+    assert "seed was missing, is 1" in str(caught.value)
     assert "tolerance" not in str(caught.value)
-    with pytest.raises(StoreError, match="begun with planned 2, not 3"):
+    with pytest.raises(StoreError, match="started with planned 2, not 3"):
         open_store(path, WORLD, planned=3)
-    with pytest.raises(StoreError, match="begun with shard"):
+    with pytest.raises(StoreError, match="started with shard"):
         open_store(path, WORLD, planned=2, shard=(0, 2))
     open_store(path, WORLD, planned=2).close()  # a refusal leaves no lock
 
@@ -102,22 +102,22 @@ def test_a_difference_is_told_in_a_few_words(tmp_path):
         open_store(path, now, planned=2)
     told = str(caught.value)
     for words in (
-        'data.hash was "aaa', 'methods.mwp.spatial was "response", is "softmax"', "methods lost c-mwp and gained cam",
-        'layers.mwp gained "conv"', 'order was ["a", "b"], is ["b", "a"]',
+        'data.hash was "aaa', 'methods.mwp.spatial was "response", is "softmax"', "methods: c-mwp removed, cam added",
+        'layers.mwp: "conv" added', 'order was ["a", "b"], is ["b", "a"]',
     ):  # fmt: skip
         assert words in told
     assert ' one way", is ...' in told
     assert "gradient" not in told
     assert "\\" not in told
     assert len(told) < 600
-    with pytest.raises(StoreError, match=r"; 12 more\. Use that one"):
+    with pytest.raises(StoreError, match=r"; 12 more\. Use the same configuration"):
         open_store(path, {f"key{i}": i for i in range(15)}, planned=2)
 
 
 def test_a_unit_is_added_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "run.sqlite"
     with open_store(path, WORLD, planned=2) as store:
-        with pytest.raises(StoreError, match="a result is there twice"):
+        with pytest.raises(StoreError, match="a result occurs twice"):
             store.add("1", [row(), row(query="dog"), row()])
         assert store.finished == set()
 
@@ -141,7 +141,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         def add(number):
             store.add(str(number), [row(str(number), f"c{c}") for c in range(20)])
 
-        with pytest.raises(StoreError, match="the disk is full; make room"):
+        with pytest.raises(StoreError, match="the disk is full; free space"):
             any(map(add, range(500)))
         done = len(store.finished)
         assert 0 < done < 500
@@ -172,7 +172,7 @@ def test_files_of_others_are_left_alone(tmp_path):
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
     before = text.read_bytes(), other.read_bytes()
-    for path, words in ((text, "is no file of results"), (other, "database of another program")):
+    for path, words in ((text, "is not a file of results"), (other, "database of another program")):
         with pytest.raises(StoreError, match=words):
             open_store(path, WORLD, planned=1)
         with pytest.raises(StoreError, match=words):
@@ -180,7 +180,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert (text.read_bytes(), other.read_bytes()) == before
     empty = tmp_path / "empty.sqlite"
     empty.touch()
-    with pytest.raises(StoreError, match="holds no results yet"):
+    with pytest.raises(StoreError, match="contains no results; run the game"):
         read_results(empty)
     open_store(empty, WORLD, planned=1).close()
     future = tmp_path / "future.sqlite"
@@ -262,7 +262,7 @@ def test_shards_become_one(tmp_path):
     assert merged.shard == (0, 1)
     assert sorted(item["host"] for item in merged.environments) == [0, 1]
     assert sorted(file.name for file in tmp_path.iterdir() if "part" in file.name) == []
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(StoreError, match="already exists"):
         merge_results(paths, tmp_path / "all.sqlite")
 
 
@@ -277,7 +277,7 @@ def test_merging_refuses_what_does_not_fit(tmp_path):
         merge_results([*paths, paths[0]], out)
     other = tmp_path / "other.sqlite"
     open_store(other, {**WORLD, "seed": 1}, planned=1, shard=(1, 3)).close()
-    with pytest.raises(StoreError, match=r"another configuration.*seed was nothing, is 1"):
+    with pytest.raises(StoreError, match=r"another configuration.*seed was missing, is 1"):
         merge_results([paths[0], other], out)
     half = tmp_path / "half.sqlite"
     open_store(half, WORLD, planned=1, shard=(1, 2)).close()
@@ -295,7 +295,7 @@ def count_finished(path):
     try:
         return len(read_results(path).finished)
     except StoreError as error:
-        if "holds no results yet" not in str(error):
+        if "contains no results; run the game" not in str(error):
             raise
         return 0
 

@@ -4,7 +4,7 @@ from .._maps import ALPHAS, boxes_of_map
 from ._classes import Probability, probabilities
 from ._deletion import Curve, deletion, insertion, run_deletion
 from ._game import Progress
-from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, run_grid, share_in_box, square, sure_photos
+from ._grid import Photo, Verdict, choose_mosaics, classified_photos, judge, make_mosaic, run_grid, share_in_box, square
 from ._layers import (
     ChosenLayer,
     LayerCurve,
@@ -77,6 +77,7 @@ __all__ = [
     "choose_layers",
     "choose_mosaics",
     "choose_rows",
+    "classified_photos",
     "compare",
     "comparison_table",
     "deletion",
@@ -111,7 +112,6 @@ __all__ = [
     "search_alpha",
     "share_in_box",
     "square",
-    "sure_photos",
     "sweep_layers",
     "wins",
 ]

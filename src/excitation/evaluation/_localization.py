@@ -23,7 +23,16 @@ from ._classes import Mixture
 from ._game import Game, Progress
 from ._method_runner import AnyMethod
 from ._results import Results
-from ._rows import by_method, heading_of, headings_of, held_out_images, images_with_rows, notes_of, ordered, told_apart
+from ._rows import (
+    by_method,
+    heading_of,
+    headings_of,
+    held_out_images,
+    images_with_rows,
+    notes_of,
+    ordered,
+    shown_with_layer,
+)
 from ._running import Layers, LeftOut
 from ._setup import Pairs, set_up, squashed
 from ._statistics import SAMPLES, Average, Interval, Outcomes, accuracy, interval
@@ -31,7 +40,7 @@ from ._store import Row
 from ._tables import EMPTY, Cell, Table, percent
 
 HELD_OUT = 5
-"""Every fifth image chooses the threshold."""
+"""By default, every fifth image is held out for the selection of the threshold."""
 
 OVERLAP = 0.5
 """Minimum intersection over union of a correct box."""
@@ -55,7 +64,7 @@ def best_overlap(box: Box | None, instances: Sequence[Box]) -> float:
         ExcitationError: there is no instance.
     """
     if not instances:
-        raise ExcitationError("an image without any box was given; leave it out of the localization.")
+        raise ExcitationError("the image has no box; localization requires at least one box for each image.")
     return 0.0 if box is None else max(overlap(box, item) for item in instances)
 
 
@@ -91,7 +100,7 @@ def search_alpha(
     """
     if not overlaps.size or overlaps.shape[1] != len(alphas):
         raise ExcitationError(
-            f"overlaps have shape {overlaps.shape}; one row per held-out image and {len(alphas)} thresholds expected."
+            f"overlaps have shape {overlaps.shape}; give a row of {len(alphas)} thresholds for each held-out image."
         )
     errors = 1 - (overlaps >= least).mean(0)
     best = int(errors.argmin())
@@ -104,7 +113,7 @@ class LocalizationGame(Game):
     """The localization game: the overlap of the object with a box around the high values of a map."""
 
     name = "localization"
-    called = "localization"
+    label = "localization"
     title = "Localization: error in percent"
     drawn = "alpha"
 
@@ -229,22 +238,22 @@ def localized(
     step, held = held_out_images(run)
     assert isinstance(alphas, list)
     assert isinstance(least, float)
-    found = {}
+    results = {}
     for name, rows in methods.items():
         first = [row for row in rows if row.image in held]
         others = [row for row in rows if row.image not in held]
         if not first or not others:
             raise ExcitationError(
-                f"{run.path}: the {len(run.finished)} images that are finished give {name} {len(first)} boxes among"
-                f" the held-out ones (every {step}-th) and {len(others)} among the others; more images are needed."
+                f"{run.path}: {name} has {len(first)} boxes on held-out images (every {step}-th of {len(run.finished)}"
+                f" finished images) and {len(others)} on the others; both are needed, so finish more images."
             )
         search = search_alpha(np.array([row.series for row in first], dtype=np.float64), alphas, least=least)
-        place = alphas.index(search.alpha)
-        wrong = Outcomes.from_pairs((row.image, row.query, row.series[place] < least) for row in others)
+        index = alphas.index(search.alpha)
+        wrong = Outcomes.from_pairs((row.image, row.query, row.series[index] < least) for row in others)
         # The error of ImageNet weights all images equally, independent of their class.
         error = accuracy(wrong).pooled
-        found[name] = Localized(search, error, interval(wrong, "pooled", samples=samples), len(others))
-    return found
+        results[name] = Localized(search, error, interval(wrong, "pooled", samples=samples), len(others))
+    return results
 
 
 def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Table:
@@ -258,7 +267,7 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
         ExcitationError: there is no run, two runs have the same heading, a run is another game, or has too few images.
     """
     headings = headings_of(runs)
-    several: set[str] = set().union(*(told_apart(run) for run in runs))
+    several: set[str] = set().union(*(shown_with_layer(run) for run in runs))
     tables = {name: localized(run, several, samples=samples) for name, run in zip(headings, runs, strict=True)}
     names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
     cells: dict[str, list[Cell]] = {name: [] for name in names}
@@ -277,9 +286,9 @@ def localization_table(runs: Sequence[Results], *, samples: int = SAMPLES) -> Ta
     notes = [f"In brackets: 95 % intervals, bootstrap over images with {samples} samples."]
     for name, run in zip(headings, runs, strict=True):
         least = run.configuration["overlap"]
-        step, aside = held_out_images(run)
+        step, held_out = held_out_images(run)
         images = images_with_rows(run.rows)
-        held = sum(image in aside for image in images)
+        held = sum(image in held_out for image in images)
         notes.append(
             f"{name}: alpha chosen on {held} held-out images, every {step}-th; error on the {len(images) - held}"
             f" others: boxes with an intersection over union under {least} with every instance."
@@ -302,16 +311,16 @@ def alpha_figure(run: Results) -> Figure:
     Raises:
         ExcitationError: the run is another game, or has too few images.
     """
-    found = localized(run, samples=1)
+    results = localized(run, samples=1)
     with matplotlib.style.context(["default", STYLE]):
         figure, axes = one_axes(4.6, 2.8)
-        for place, name in enumerate(ordered(found)):
-            search = found[name].search
+        for index, name in enumerate(ordered(results)):
+            search = results[name].search
             alphas = sorted(search.errors)
-            axes.plot(alphas, [100 * search.errors[alpha] for alpha in alphas], color=colour(place), linewidth=1.2,
+            axes.plot(alphas, [100 * search.errors[alpha] for alpha in alphas], color=colour(index), linewidth=1.2,
                       label=name)  # fmt: skip
             axes.plot(search.alpha, 100 * search.error, marker="o", markersize=6, markerfacecolor="white",
-                      color=colour(place))  # fmt: skip
+                      color=colour(index))  # fmt: skip
         axes.set_xlabel("alpha: threshold in multiples of the map's mean")
         axes.set_ylabel("localization error, %, held out")
         axes.set_ylim(0, 103)

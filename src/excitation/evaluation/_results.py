@@ -66,19 +66,19 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     Raises:
         StoreError: the file does not exist, or it is not a file of results.
     """
-    place = Path(path)
-    if not place.is_file():
-        raise StoreError(f"{place}: no such file of results.")
-    with storage_errors(place):
-        connection = connect(place)
+    file = Path(path)
+    if not file.is_file():
+        raise StoreError(f"{file}: no such file of results.")
+    with storage_errors(file):
+        connection = connect(file)
         try:
             with transaction(connection, "DEFERRED"):
-                about = read_about(place, connection)
+                about = read_about(file, connection)
                 if about is None:
-                    raise StoreError(f"{place}: holds no results yet; its run was stopped before it began.")
+                    raise StoreError(f"{file}: contains no results; run the game first.")
                 environments = connection.execute("SELECT environment FROM session ORDER BY number")
                 return Results(
-                    path=place,
+                    path=file,
                     configuration=json.loads(about["configuration"]),
                     shard=tuple(json.loads(about["shard"])),
                     planned=json.loads(about["planned"]),
@@ -127,18 +127,18 @@ def merge_results(
     Raises:
         StoreError: the configurations differ, a shard occurs twice, shards are missing or unfinished, or `out` exists.
     """
-    place = Path(out)
-    if place.exists():
-        raise StoreError(f"{place}: exists already; name a new file for the merged results.")
+    file = Path(out)
+    if file.exists():
+        raise StoreError(f"{file}: already exists; give a new file for the merged results.")
     shards = [read_results(path) for path in paths]
     if not shards:
-        raise StoreError("no file of results was given to merge.")
+        raise StoreError("no file of results was given; give the files of all shards.")
     first = shards[0]
     seen: dict[int, Results] = {}
     for item in shards:
         if canonical(item.configuration) != canonical(first.configuration):
             raise StoreError(
-                f"{item.path}: was made under another configuration than {first.path}:"
+                f"{item.path}: has another configuration than {first.path}:"
                 f" {differences(first.configuration, item.configuration)}."
             )
         if item.shard[1] != first.shard[1]:
@@ -147,20 +147,23 @@ def merge_results(
             raise StoreError(f"{item.path}: is the same shard {_shard(item.shard)} as {seen[item.shard[0]].path}.")
         seen[item.shard[0]] = item
     missing = sorted(set(range(first.shard[1])) - set(seen))
-    open_ones = [item for item in shards if not item.complete]
+    unfinished = [item for item in shards if not item.complete]
     if missing and not partial:
         raise StoreError(
-            f"shard {_shard((missing[0], first.shard[1]))} is missing; give its file, or merge what is there."
+            f"shard {_shard((missing[0], first.shard[1]))} is missing; give its file, or merge without it (--partial)."
         )
-    if open_ones and not partial:
-        item = open_ones[0]
-        raise StoreError(f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it first.")
+    if unfinished and not partial:
+        item = unfinished[0]
+        raise StoreError(
+            f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it, or merge it"
+            " unfinished (--partial)."
+        )
     planned = sum(item.planned for item in shards)
     # A missing shard counts as at least one unit, so that the file is never complete.
     planned += len(missing)
-    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.part")
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        with open_store(beside, first.configuration, planned=planned) as store:
+        with open_store(temporary, first.configuration, planned=planned) as store:
             store.fill(
                 (name for item in shards for name in item.finished),
                 (row for item in shards for row in item.rows),
@@ -169,11 +172,11 @@ def merge_results(
                 {canonical(made): made for item in shards for made in item.environments}.values(),
                 sum((Counter(item.own_layers) for item in shards), Counter()),
             )
-        beside.replace(place)
+        temporary.replace(file)
     finally:
-        for leftover in (beside, lock_path(beside)):
+        for leftover in (temporary, lock_path(temporary)):
             leftover.unlink(missing_ok=True)
-    return read_results(place)
+    return read_results(file)
 
 
 def _shard(shard: tuple[int, int]) -> str:

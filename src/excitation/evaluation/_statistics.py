@@ -15,8 +15,13 @@ Average = Literal["mean", "pooled"]
 """`"mean"`: accuracy of each group, averaged over groups (categories in the paper); `"pooled"`: of all pairs."""
 
 SAMPLES = 2000
+"""Samples of a bootstrap or randomisation test."""
+
 LEVEL = 0.95
+"""Confidence level of intervals."""
+
 CHUNK = 64
+"""Samples that are computed together, to limit the memory."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Outcomes:
         """
         listed = list(pairs)
         if not listed:
-            raise ExcitationError("there are no results to add up: every pair was left out, or none was asked for.")
+            raise ExcitationError("there are no results: every pair was left out, or no pair was given.")
         images = {name: row for row, name in enumerate(sorted({image for image, _, _ in listed}))}
         groups = {name: column for column, name in enumerate(sorted({group for _, group, _ in listed}))}
         counts, hits = np.zeros((2, len(images), len(groups)))

@@ -15,7 +15,7 @@ from types import TracebackType
 from .._errors import ExcitationError
 from ._configuration import differences
 
-APPLICATION = 0x45424D50  # "EBMP", in the file's header: whose file this is
+APPLICATION = 0x45424D50  # "EBMP", the application id in the file header
 FORMAT = 3
 """Version of the tables below. Files of other versions are refused."""
 
@@ -130,13 +130,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as error:
-        raise StoreError(f"{path}: a result is there twice ({error}); nothing was added.") from error
+        raise StoreError(f"{path}: a result occurs twice ({error}); nothing was added.") from error
     except sqlite3.DatabaseError as error:
         words = str(error)
         if "full" in words:
-            raise StoreError(f"{path}: the disk is full; make room and run again, finished images are kept.") from error
+            raise StoreError(f"{path}: the disk is full; free space and run again; finished images stay.") from error
         if "not a database" in words:
-            raise StoreError(f"{path}: is no file of results; name another, or delete it.") from error
+            raise StoreError(f"{path}: is not a file of results; use another file.") from error
         raise StoreError(f"{path}: cannot be used: {words}.") from error
 
 
@@ -151,7 +151,7 @@ def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | N
     if not tables and application in {0, APPLICATION}:
         return None
     if application != APPLICATION or "about" not in tables:
-        raise StoreError(f"{path}: is a database of another program; name another file.")
+        raise StoreError(f"{path}: is a database of another program; use another file.")
     about = dict(connection.execute("SELECT name, value FROM about"))
     if about.get("format") != json.dumps(FORMAT):
         raise StoreError(
@@ -244,7 +244,7 @@ class Store:
             StoreError: the unit already exists, a result occurs twice, or the disk is full. Nothing was added.
         """
         if unit in self.finished:
-            raise StoreError(f"{self.path}: {unit!r} is finished already; ask `finished` before.")
+            raise StoreError(f"{self.path}: {unit!r} is already finished; check `finished` before.")
         with storage_errors(self.path), transaction(self._connection):
             self._connection.execute("INSERT INTO unit VALUES (?, ?)", (unit, self._session))
             insert(self._connection, rows, left_out, problems)
@@ -326,28 +326,28 @@ def open_store(
         StoreError: another process writes to the file, the file has another configuration or shard, or it is not a file
             of results.
     """
-    place = Path(path)
+    file = Path(path)
     wanted = {
         "format": json.dumps(FORMAT),
         "configuration": canonical(configuration),
         "shard": json.dumps(list(shard)),
         "planned": json.dumps(planned),
     }
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = only_writer(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = only_writer(file)
     try:
-        with storage_errors(place):
-            connection = connect(place)
+        with storage_errors(file):
+            connection = connect(file)
         try:
-            with storage_errors(place), transaction(connection):
-                _begin_or_check(place, connection, wanted)
+            with storage_errors(file), transaction(connection):
+                _create_or_check(file, connection, wanted)
                 started = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 noted = canonical(environment or {})
                 cursor = connection.execute(
                     "INSERT INTO session (started, environment) VALUES (?, ?)", (started, noted)
                 )
                 session = cursor.lastrowid or 0
-            return Store(place, connection, lock, session)
+            return Store(file, connection, lock, session)
         except BaseException:
             connection.close()
             raise
@@ -356,7 +356,7 @@ def open_store(
         raise
 
 
-def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[str, str]) -> None:
+def _create_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[str, str]) -> None:
     about = read_about(path, connection)
     if about is None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -367,8 +367,9 @@ def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[
     if about["configuration"] != wanted["configuration"]:
         was, now = json.loads(about["configuration"]), json.loads(wanted["configuration"])
         raise StoreError(
-            f"{path}: was begun under another configuration: {differences(was, now)}. Use that one, or another file."
+            f"{path}: was started with another configuration: {differences(was, now)}. Use the same configuration, or"
+            " another file."
         )
     for name in ("shard", "planned"):
         if about[name] != wanted[name]:
-            raise StoreError(f"{path}: was begun with {name} {about[name]}, not {wanted[name]}; use another file.")
+            raise StoreError(f"{path}: was started with {name} {about[name]}, not {wanted[name]}; use another file.")

@@ -102,7 +102,7 @@ def run_convergence(
 
 def class_cosines(
     model: LoadedModel,
-    image: Float[torch.Tensor, "1 *_"],
+    image: Float[torch.Tensor, "1 channels *pixels"],
     method: str,
     classes: Sequence[Sequence[int]],
     layers: Sequence[str],
