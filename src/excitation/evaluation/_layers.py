@@ -213,13 +213,13 @@ def choose_layers(
     Raises:
         ExcitationError: the run is another game, or there are no held-out images or no other images.
     """
-    _, held = held_out_images(run)
+    _, held_out = held_out_images(run)
     chosen = []
     for method, by_layer in _by_layer(run).items():
         scores, choosing, others = {}, {}, {}
         for layer, rows in by_layer.items():
-            first = outcomes_of([row for row in rows if row.image in held], average, difficult=difficult)
-            second = outcomes_of([row for row in rows if row.image not in held], average, difficult=difficult)
+            first = outcomes_of([row for row in rows if row.image in held_out], average, difficult=difficult)
+            second = outcomes_of([row for row in rows if row.image not in held_out], average, difficult=difficult)
             if first is not None and second is not None:
                 scores[layer], choosing[layer], others[layer] = float(getattr(accuracy(first), average)), first, second
         if not scores:

@@ -235,13 +235,13 @@ def localized(
     LocalizationGame.check(run)
     methods = by_method(run, several)
     alphas, least = (run.configuration[name] for name in ("alphas", "overlap"))
-    step, held = held_out_images(run)
+    step, held_out = held_out_images(run)
     assert isinstance(alphas, list)
     assert isinstance(least, float)
     results = {}
     for name, rows in methods.items():
-        first = [row for row in rows if row.image in held]
-        others = [row for row in rows if row.image not in held]
+        first = [row for row in rows if row.image in held_out]
+        others = [row for row in rows if row.image not in held_out]
         if not first or not others:
             raise ExcitationError(
                 f"{run.path}: {name} has {len(first)} boxes on held-out images (every {step}-th of {len(run.finished)}"

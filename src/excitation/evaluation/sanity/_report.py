@@ -126,10 +126,12 @@ def convergence_table(findings: Findings) -> Table:
     shown = sorted({0, 1, len(stages) // 2, len(stages) - 2, len(stages) - 1} & set(range(len(stages))))
     rows = []
     for name in findings.configuration["methods"]:
-        found = [summarise(cosines(findings, name, stage, "absolute"), "median") for stage in shown]
+        summaries = [summarise(cosines(findings, name, stage, "absolute"), "median") for stage in shown]
         signed = summarise(cosines(findings, name, shown[-1], "cosine"), "median")
-        cells = [as_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
-        rows.append((name, (*cells, as_cell(signed), as_count(found[-1].count))))
+        cells = [
+            as_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, summaries, strict=True)
+        ]
+        rows.append((name, (*cells, as_cell(signed), as_count(summaries[-1].count))))
     columns = (*(("below", stages[stage]) for stage in shown), (stages[-1], "with sign"), ("", "images"))
     note = (
         f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes. In"
@@ -181,17 +183,17 @@ def _panels(names: Sequence[str], ticks: int, summary: Callable[[str, int], Summ
 
 def _members() -> dict[str, list[str]]:
     """Return the methods of each panel. The index of a method in its panel determines its colour in all charts."""
-    found: dict[str, list[str]] = {}
+    by_panel: dict[str, list[str]] = {}
     for title, families in PANELS.items():
         members = [
             method.name for method in list_methods() if method.family in families and method.name not in LEFT_OUT
         ]
         if title == "Relevance":
-            found[title] = [name for name in members if name in ONE_RULE]
-            found[MIXED] = [name for name in members if name not in ONE_RULE]
+            by_panel[title] = [name for name in members if name in ONE_RULE]
+            by_panel[MIXED] = [name for name in members if name not in ONE_RULE]
         else:
-            found[title] = members
-    return found
+            by_panel[title] = members
+    return by_panel
 
 
 def _coincide(line: Line, other: Line) -> bool:
