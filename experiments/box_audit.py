@@ -18,9 +18,8 @@ from excitation import load_caffe
 from excitation._files import write_whole
 from excitation._maps import ALPHAS, SIDE, boxes_of_map
 from excitation.data import open_data
-from excitation.evaluation._localization import OVERLAP, overlap
+from excitation.evaluation._localization import HELD_OUT, OVERLAP, overlap
 from excitation.evaluation._pointing import Box
-from excitation.evaluation._run_localization import HELD_OUT
 from excitation.evaluation._setup import squashed
 from excitation.methods import find_method
 

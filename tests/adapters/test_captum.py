@@ -167,7 +167,7 @@ def test_wrong_questions_get_a_sentence(images):
         ours.attribute(images, [0])
     with pytest.raises(eb.TargetError, match="target 9 is not a class"):
         ours.attribute(images, 9)
-    with pytest.raises(eb.TargetError, match="integers, one per image"):
+    with pytest.raises(eb.TargetError, match="a tensor of integers, one per image"):
         ours.attribute(images, torch.rand(3))
     with pytest.raises(eb.ExcitationError, match="2 inputs are given"):
         ours.attribute((images, images), 0)

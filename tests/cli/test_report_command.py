@@ -69,11 +69,11 @@ def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
         (["--methods", "mwpp"], "has no method 'mwpp'"),
         (["--methods", "mwp@conv,mwp@pool"], "'mwp' is named twice"),
         (["--methods", ","], "--methods names none"),
-        (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
+        (["--layer", "fire"], "has no layer 'fire'; its layers: conv, pool"),
         (["--paper", "--no-main", "--categories"], "to print are: none, since --no-main leaves the main tables out"),
         (["--published", only_grid], "the published figures are for grid; the games to print are: pointing."),
         (["--paper", "--published", only_grid], "--paper and --published were both given"),
-        (["--against", "mwp"], "has no row 'mwp'; there is: centre, mwp @ conv, mwp @ pool, c-mwp"),
+        (["--against", "mwp"], "has no row 'mwp'; its rows: centre, mwp @ conv, mwp @ pool, c-mwp"),
     ):
         code, out, err = run("report", played, *words)
         assert (code, out) == (2, "")

@@ -13,10 +13,10 @@ def title_of(figure):
 
 
 def test_bars_say_which_rows_they_leave_out():
-    best = "2 of 5 rows of the table: as named"
+    best = "2 of 5 rows of the table: as given"
     assert title_of(category_figure(results(), ["c-mwp", "centre"])) == best
     shown = category_figure(results())  # c-mwp, mwp's best layer and the best of the others
-    assert title_of(shown).startswith("3 of 5 rows of the table: Excitation Backprop's own and the best of the others")
+    assert title_of(shown).startswith("3 of 5 rows of the table: those of Excitation Backprop and the best other")
     names = [text.get_text() for text in shown.legends[0].get_texts()]
     assert names == ["c-mwp (75.0)", "mwp @ pool4 (50.0)", "grad_1 (50.0)"]
     few = {("c-mwp", "pool4"): HITS["c-mwp", "pool4"], ("grad_1", "default"): HITS["grad_1", "default"]}

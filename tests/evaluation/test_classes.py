@@ -50,13 +50,13 @@ def kaggle(root, *wordnet, order=()):
 def test_the_caller_s_mapping_stands_above_all(tmp_path):
     data = coco(tmp_path, "dog", "hat")
     found = classes_of(network(1000, IMAGENET), data, {"dog": [3]}, PREPARED)
-    assert (found("dog"), found("hat"), found.told) == ((3,), (), "")
+    assert (found("dog"), found("hat"), found.note) == ((3,), (), "")
 
 
 def test_categories_of_coco_and_voc_for_networks_of_imagenet(tmp_path):
     data = coco(tmp_path, "dog", "tvmonitor", "person", "mixing bowl")
     named = classes_of(network(1000, IMAGENET), data, None, PREPARED)
-    assert named.told == BUNDLED
+    assert named.note == BUNDLED
     assert named("dog") == tuple(range(151, 269))
     assert named("tvmonitor") == (664, 782, 851)
     assert named("person") == ()
@@ -64,7 +64,7 @@ def test_categories_of_coco_and_voc_for_networks_of_imagenet(tmp_path):
     bare = classes_of(network(1000), data, None, PREPARED)
     assert bare("dog") == named("dog")
     assert bare("mixing bowl") == ()
-    assert bare.told == f"{BUNDLED}; {ASSUMED}"
+    assert bare.note == f"{BUNDLED}; {ASSUMED}"
 
 
 @pytest.mark.parametrize("names", [IMAGENET[::-1], [f"class {i}" for i in range(1000)]])
@@ -84,15 +84,15 @@ def test_another_number_of_classes_is_not_imagenet_s(tmp_path):
 def test_wordnet_ids_for_networks_of_imagenet(tmp_path):
     data = kaggle(tmp_path, "n02123045", "n01440764")
     named = classes_of(network(1000, IMAGENET), data, None, PREPARED)
-    assert (named("n02123045"), named("n01440764"), named.told) == ((281,), (0,), "")
+    assert (named("n02123045"), named("n01440764"), named.note) == ((281,), (0,), "")
     bare = classes_of(network(1000), data, None, PREPARED)
-    assert (bare("n02123045"), bare.told) == ((281,), ASSUMED)
+    assert (bare("n02123045"), bare.note) == ((281,), ASSUMED)
 
 
 def test_the_data_set_s_order_for_networks_with_as_many_classes(tmp_path):
     data = kaggle(tmp_path, "n02123045", "n01440764", order=["n02123045", "n00000001", "n01440764"])
     found = classes_of(network(3), data, None, PREPARED)
-    assert (found("n02123045"), found("n01440764"), found.told) == ((0,), (2,), "")
+    assert (found("n02123045"), found("n01440764"), found.note) == ((0,), (2,), "")
     assert classes_of(network(1000, IMAGENET), data, None, PREPARED)("n02123045") == (281,)
     with pytest.raises(ExcitationError, match="none of the 2 categories"):
         classes_of(network(4), data, None, PREPARED)

@@ -38,9 +38,9 @@ def test_a_run_knows_its_game():
                 game.figure(run, difficult=False)
         for other in GAMES.values():
             if not issubclass(game, other):
-                with pytest.raises(ExcitationError, match=f"holds results of '{name}', not of {other.called}"):
+                with pytest.raises(ExcitationError, match=f"contains results of '{name}', not of {other.label}"):
                     other.check(run)
-    with pytest.raises(ExcitationError, match="holds results of 'chess', which cannot be reported"):
+    with pytest.raises(ExcitationError, match="contains results of the unknown game 'chess'"):
         game_of(results("chess"))
 
 

@@ -93,10 +93,11 @@ def test_published_figures_have_rows_and_columns_of_their_own():
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ('{"pointin": {"A": {"D": {"All": 1}}}}', "names the game 'pointin'; published figures can be given for pointing"),
-    ('{"notes": ["a"]}', "names no game"),
-    ('{"pointing": {"A": 1}}', "is not of the form"),
-    ("[]", "is not of the form"),
+    ('{"pointin": {"A": {"D": {"All": 1}}}}',
+     "contains the game 'pointin'; published figures can be given for pointing"),
+    ('{"notes": ["a"]}', "contains no game"),
+    ('{"pointing": {"A": 1}}', "does not have the format"),
+    ("[]", "does not have the format"),
     ("nothing", "cannot be read as published figures"),
 ])  # fmt: skip
 def test_published_figures_that_no_table_can_show_are_refused(tmp_path, content, said):
@@ -110,7 +111,7 @@ def test_what_is_missing_is_said():
     run = results(
         finished=("1",), left_out=tuple((image, "hat", "the category has no classes") for image in "12"),
         problems=(("a.jpg", "is broken."),), environments=({"torch": "1"}, {"torch": "2"}),
-        taken={("grad_1", "default", "fire9"): 3},
+        own_layers={("grad_1", "default", "fire9"): 3},
     )  # fmt: skip
     (note,) = pointing_table([run]).notes
     for words in ("NOT FINISHED, 1 of 3 images", "2 pairs left out since the category has no classes",
@@ -151,7 +152,7 @@ def test_methods_in_pairs():
     assert "difficult pairs" in hard.title
     assert figures(hard)["c-mwp"][:2] == ["75.0", "+50.0"]  # cat 1 instead of 0
     assert figures(hard)["c-mwp"][4] == "3"
-    with pytest.raises(ExcitationError, match="has no row 'lrp'; there is: centre, grad_1"):
+    with pytest.raises(ExcitationError, match="has no row 'lrp'; its rows: centre, grad_1"):
         comparison_table(results(), "lrp")
 
 
@@ -174,19 +175,19 @@ def test_rows_are_chosen_and_keep_their_names():
     assert list(figures(pointing_table([two]))) == ["mwp @ pool2", "c-mwp"]
     won = figures(category_table(two))
     assert (won["best alone"], won["best with others"]) == (["", "0", "2"], ["", "0", "0"])
-    with pytest.raises(ExcitationError, match="no method at several layers"):
+    with pytest.raises(ExcitationError, match="no method has several layers"):
         as_sweep(one, 2)
     for methods, layers, said in (
-        ({"lrp": []}, [], "has no method 'lrp'; there is: c-mwp, centre, grad_1, mwp"),
+        ({"lrp": []}, [], "has no method 'lrp'; its methods: c-mwp, centre, grad_1, mwp"),
         ({"mwp": ["pool9"]}, [], "no row of 'mwp' at 'pool9'; its layers: pool2, pool4"),
         ({"centre": ["pool4"]}, [], "no row of 'centre' at 'pool4'; its layers: none"),
-        (None, ["pool4", "pool9"], "has no layer 'pool9'; there is: default, pool2, pool4"),
+        (None, ["pool4", "pool9"], "has no layer 'pool9'; its layers: default, pool2, pool4"),
         (None, ["default"], "no row of 'mwp' at 'default'"),
     ):
         with pytest.raises(ExcitationError, match=said):
             choose_rows([run], methods, layers)
     other = results("coco", hits={("centre", ""): HITS["centre", ""]})
-    with pytest.raises(ExcitationError, match=r"coco\.sqlite: has none of the chosen methods: mwp"):
+    with pytest.raises(ExcitationError, match=r"coco\.sqlite: has none of the selected methods: mwp"):
         choose_rows([run, other], {"mwp": []})
 
 
@@ -300,9 +301,9 @@ def test_localization_counts_images_that_have_a_box():
 
 
 def test_what_is_no_sweep():
-    with pytest.raises(ExcitationError, match="no method at several layers"):
+    with pytest.raises(ExcitationError, match="no method has several layers"):
         as_sweep(results(hits={("c-mwp", "pool4"): [("1", "cat", 1)]}), 2)
-    with pytest.raises(ExcitationError, match="every 1-th image"):
+    with pytest.raises(ExcitationError, match="held_out is 1; give at least 2"):
         as_sweep(results(), 1)
     other = {**results().configuration, "game": "grid"}
     with pytest.raises(ExcitationError, match="'grid'"):

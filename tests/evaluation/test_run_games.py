@@ -17,6 +17,7 @@ from excitation.evaluation import (
     NamedMethod,
     best_overlap,
     boxes_of_map,
+    classified_photos,
     deletion,
     insertion,
     judge,
@@ -27,7 +28,6 @@ from excitation.evaluation import (
     report_tables,
     run_grid,
     run_pointing,
-    sure_photos,
     sweep_layers,
 )
 from excitation.methods import find_method
@@ -67,7 +67,7 @@ def test_localization_says_what_its_parts_say(tmp_path, world):
     for row in results.rows:
         image = data.image(row.image)
         one = model.preprocessing(data.read(image))[None]
-        boxes = boxes_of_map(maps_of(row.method, row.layer, one, *SINGLE[row.category]), (48, 48), grid=(48, 48))
+        boxes = boxes_of_map(maps_of(row.method, row.layer, one, *SINGLE[row.query]), (48, 48), grid=(48, 48))
         assert row.series == tuple(best_overlap(box, [image.instances[0].box]) for box in boxes)
         assert row.value == max(row.series)
     found = localized(results, samples=10)["mwp @ conv"]
@@ -83,7 +83,7 @@ def test_localization_says_what_its_parts_say(tmp_path, world):
 
 
 def test_a_localization_without_others_is_refused(tmp_path, world):
-    with pytest.raises(ExcitationError, match=r"give grad-cam 1 boxes among the held-out ones .* and 0 among"):
+    with pytest.raises(ExcitationError, match=r"grad-cam has 1 boxes on held-out images .* and 0 on the others"):
         localized(play_game("localization", tmp_path / "run", world, limit=1))
 
 
@@ -100,7 +100,7 @@ def test_mosaics_say_what_their_parts_say(tmp_path, world):
     data, model = read_coco(four), network()
     results = run_grid(model, data, METHODS, LAYERS, out=tmp_path / "run", mapping=classes, **options)
     assert len(results.rows) == 3 * 4 * 5
-    photos, names = sure_photos(model, data, lambda name: classes[name], data.ids, cell=48)
+    photos, names = classified_photos(model, data, lambda name: classes[name], data.ids, cell=48)
     assert len(photos) == 12
     assert names == {0: "red", 1: "green", 2: "blue", 3: "navy"}
     one = probabilities(model, model.preprocessing(data.read(data.image("0")))[None])
@@ -112,11 +112,11 @@ def test_mosaics_say_what_their_parts_say(tmp_path, world):
     for number, mosaic in enumerate(chosen):
         picture, boxes = make_mosaic([data.read(data.image(photo.id)) for photo in mosaic], 48)
         rows = [row for row in results.rows if row.image == f"2x2-{number:05d}"]
-        assert {row.category for row in rows} == set(classes)
+        assert {row.query for row in rows} == set(classes)
         for photo, box in zip(mosaic, boxes, strict=True):
             maps = maps_of("mwp", "conv", prepare(picture)[None], photo.index)
             verdict = judge(maps, box, (96, 96))
-            (row,) = [r for r in rows if (r.category, r.method, r.layer) == (names[photo.index], "mwp", "conv")]
+            (row,) = [r for r in rows if (r.query, r.method, r.layer) == (names[photo.index], "mwp", "conv")]
             assert (row.hit, row.x, row.y) == (verdict.hit, *verdict.point)
             assert row.value == pytest.approx(verdict.share, abs=1e-6)
     with pytest.raises(ExcitationError, match="need photos of 4 classes"):
@@ -128,7 +128,7 @@ def test_deletion_says_what_its_parts_say(tmp_path, world):
     data, model = read_coco(world), network()
     for row in results.rows:
         one = model.preprocessing(data.read(data.image(row.image)))[None]
-        (index,) = SINGLE[row.category]
+        (index,) = SINGLE[row.query]
 
         def score(inputs, index=index):
             return model.model(inputs).softmax(1)[:, index].detach()

@@ -49,18 +49,18 @@ def test_every_pair_method_and_layer_has_its_row(tmp_path, world):
         for pair in pairs
         for method in [("mwp", "conv"), ("mwp", "pool"), ("c-mwp", "conv"), ("c-mwp", "pool"), ("centre", "")]
     }
-    assert {(row.image, row.category, row.method, row.layer) for row in results.rows} == expected
+    assert {(row.image, row.query, row.method, row.layer) for row in results.rows} == expected
     hats = {(image.id, "hat", "the category has no classes") for image in data if "hat" in image.categories}
     assert set(results.left_out) == hats
     assert len(hats) == 2
     assert [item.done for item in seen] == list(range(1, 13))
-    assert (seen[-1].planned, seen[-1].earlier, seen[-1].left) == (12, 0, 0)
+    assert (seen[-1].planned, seen[-1].earlier, seen[-1].remaining) == (12, 0, 0)
 
 
 def test_rows_say_what_explain_and_the_metric_say(tmp_path, world):
     results = play(tmp_path / "run.sqlite", world, tolerance=Tolerance(3))
     model, data = network(), read_coco(world)
-    rows = {(row.image, row.category, row.method, row.layer): row for row in results.rows}
+    rows = {(row.image, row.query, row.method, row.layer): row for row in results.rows}
     checked = 0
     for image in data:
         one = model.preprocessing(data.read(image))[None]
@@ -90,16 +90,16 @@ def test_crowds_can_be_set_aside(tmp_path, world):
     crowded = {(image.id, item.category) for image in read_coco(world) for item in image.instances if item.crowd}
     told = {(image, category) for image, category, reason in results.left_out if "only crowds" in reason}
     assert told == crowded != set()
-    assert not {(row.image, row.category) for row in results.rows} & crowded
+    assert not {(row.image, row.query) for row in results.rows} & crowded
 
 
 def test_a_list_decides_what_is_difficult(tmp_path, world):
     listed = {str(i): {"red"} if i % 2 else set() for i in range(11)}
     results = play(tmp_path / "run.sqlite", world, difficult=listed, methods={"centre": Centre()})
     for row in results.rows:
-        assert row.difficult == (row.category == "red" and row.image in listed and int(row.image) % 2 == 1)
+        assert row.difficult == (row.query == "red" and row.image in listed and int(row.image) % 2 == 1)
     assert [sentence for _, sentence in results.problems] == [
-        "image '11' is not in the list of difficult images; taken for not difficult."
+        "image '11' is not in the list of difficult images; its pairs are treated as not difficult."
     ]
 
 
@@ -192,7 +192,7 @@ def test_a_method_that_fails_on_an_image_is_noted(tmp_path, world):
     def broken(model, images, targets, *, layer=None):
         raise RuntimeError("never works")
 
-    with pytest.raises(ExcitationError, match="'broken' failed on 3 images and worked on none: never works"):
+    with pytest.raises(ExcitationError, match="'broken' failed on 3 images and succeeded on none: never works"):
         play(tmp_path / "other", world, methods={"broken": broken})
     with pytest.raises(ExcitationError, match="failed on 3 images"):
         play(tmp_path / "shape", world, methods={"shape": lambda *_, layer: torch.zeros(1, 1)})
@@ -281,7 +281,7 @@ def test_what_is_difficult_does_not_depend_on_whether_crowds_are_hit(tmp_path):
     methods = {"centre": Centre()}
     found = [play(tmp_path / str(crowds), copy, methods=methods, crowds=crowds) for crowds in (True, False)]
     for results, hit in zip(found, (True, False), strict=True):
-        assert {row.category: (row.hit, row.difficult) for row in results.rows} == {
+        assert {row.query: (row.hit, row.difficult) for row in results.rows} == {
             "red": (hit, False), "green": (False, True)
         }  # fmt: skip
 
@@ -321,14 +321,14 @@ def test_a_run_is_its_configuration(tmp_path, world):
 def test_categories_find_classes_by_name_or_by_the_data_set(tmp_path, world):
     named = dataclasses.replace(network(), class_names=["red", "green, lime", "blue", "navy"])
     results = run_pointing(named, read_coco(world), {"centre": Centre()}, out=tmp_path / "run", shortest=None)
-    assert {row.category for row in results.rows} == {"red", "green", "blue"}
+    assert {row.query for row in results.rows} == {"red", "green", "blue"}
     assert results.configuration["preprocessing"]["size"] == [48, 48]
 
 
 def test_images_without_places_are_left_out(tmp_path, shared):
     data = read_imagenet(shared("data/imagenet_sample"))
     results = run_pointing(network(), data, {"centre": Centre()}, out=tmp_path / "run", limit=3)
-    assert [reason for _, _, reason in results.left_out] == ["the category is annotated without a place"] * 3
+    assert [reason for _, _, reason in results.left_out] == ["the category has no annotated location"] * 3
 
 
 def test_shards_give_the_whole(tmp_path, world):

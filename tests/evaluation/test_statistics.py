@@ -25,11 +25,11 @@ def random_pairs(rng, images=40, categories=5, chance=0.6):
 
 def test_averages_by_hand():
     found = accuracy(Outcomes.from_pairs(HAND))
-    assert found.by_category == pytest.approx({"cat": 2 / 3, "cow": 1, "dog": 0})
+    assert found.by_group == pytest.approx({"cat": 2 / 3, "cow": 1, "dog": 0})
     assert found.mean == pytest.approx(5 / 9)
     assert found.pooled == pytest.approx(3 / 5)
     assert (found.pairs, found.images) == (5, 3)
-    with pytest.raises(ExcitationError, match="no results to add up"):
+    with pytest.raises(ExcitationError, match="there are no results: every pair was left out"):
         Outcomes.from_pairs([])
 
 
@@ -77,6 +77,25 @@ def test_intervals_are_scipys_for_one_category():
         (hits.astype(float),), np.mean, n_resamples=6000, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.014)
+
+
+@pytest.mark.parametrize("average", ["mean", "pooled"])
+def test_intervals_are_scipys_drawing_by_drawing(average):
+    """With the same generator, SciPy draws the same images; 301 of them, so that no whole number of draws fits."""
+    outcomes = Outcomes.from_pairs(random_pairs(np.random.default_rng(2), images=301))
+
+    def statistic(drawn, axis=-1):
+        pairs, hits = (table[drawn].sum(-2) for table in (outcomes.pairs, outcomes.hits))
+        if average == "pooled":
+            return hits.sum(-1) / pairs.sum(-1)
+        return (hits / pairs).mean(-1)
+
+    found = interval(outcomes, average, samples=500, seed=9, level=0.9)
+    expected = scipy.stats.bootstrap(
+        (np.arange(301),), statistic, n_resamples=500, method="percentile", confidence_level=0.9, vectorized=True,
+        rng=np.random.default_rng(9),
+    ).confidence_interval  # fmt: skip
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -135,7 +154,7 @@ def test_comparisons_pair_what_both_have():
     assert back.p_value == found.p_value
     same = compare(two, two)
     assert (same.difference, same.interval.low, same.interval.high, same.p_value) == (0, 0, 0, 1)
-    with pytest.raises(ExcitationError, match="no pair of image and category in common"):
+    with pytest.raises(ExcitationError, match="no pair of image and query in common"):
         compare(one, Outcomes.from_pairs([("y", "c0", True)]))
 
 

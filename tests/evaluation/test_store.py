@@ -7,17 +7,20 @@ import signal
 import sqlite3
 import time
 
+import numpy as np
 import pytest
 from writers import UNITS, write_units
 
-from excitation.evaluation import StoreError, merge_results, open_store, read_results
+from excitation.evaluation import StoreError, accuracy, interval, merge_results, open_store, read_results
+from excitation.evaluation._rows import outcomes_of, value
 from excitation.evaluation._store import Row
+from excitation.grounding import GROUPS, Judgement, recall_at, recall_interval
 
 WORLD = {"model": "abc", "methods": ["mwp"], "tolerance": {"radius": 15}}
 
 
-def row(image="1", category="cat", **more):
-    return Row(image, category, "mwp", "pool4", 3, 4, True, False, 0.25, 0.5, **more)
+def row(image="1", query="cat", **more):
+    return Row(image, query, "mwp", "pool4", 3, 4, True, False, 0.25, 0.5, **more)
 
 
 def timeless(results):
@@ -29,7 +32,7 @@ def test_what_goes_in_comes_out(tmp_path):
     path = tmp_path / "new/run.sqlite"
     rows = [
         row(),
-        row(category="ätsch 'quoted'", value=0.1 + 0.2),
+        row(query="ätsch 'quoted'", value=0.1 + 0.2),
         Row("1", "c", "centre", "", None, None, False, True, None, None),
     ]
     with open_store(path, WORLD, planned=3, environment={"torch": "2.13"}) as store:
@@ -38,7 +41,7 @@ def test_what_goes_in_comes_out(tmp_path):
         store.note([("c.xml", "is odd.")])
     found = read_results(path)
     assert set(found.rows) == set(rows)
-    assert [item.category for item in found.rows] == ["c", "cat", "ätsch 'quoted'"]
+    assert [item.query for item in found.rows] == ["c", "cat", "ätsch 'quoted'"]
     assert found.configuration == WORLD
     assert (found.finished, found.planned, found.complete, found.shard) == (("1", "2"), 3, False, (0, 1))
     assert found.left_out == (("1", "hat", "no class"),)
@@ -52,7 +55,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
         store.add("1", [row()])
     with open_store(path, dict(reversed(WORLD.items())), planned=2, environment={"torch": "2"}) as store:
         assert store.finished == {"1"}
-        with pytest.raises(StoreError, match="'1' is finished already"):
+        with pytest.raises(StoreError, match="'1' is already finished"):
             store.add("1", [row()])
         store.add("2", [row("2")])
     found = read_results(path)
@@ -67,12 +70,12 @@ def test_another_configuration_is_refused_and_named(tmp_path):
     with pytest.raises(StoreError) as caught:
         open_store(path, other, planned=2)
     assert 'model was "abc", is "xyz"' in str(caught.value)
-    assert 'methods was ["mwp"], is nothing; model' in str(caught.value)
-    assert "seed was nothing, is 1" in str(caught.value)
+    assert 'methods was ["mwp"], is missing; model' in str(caught.value)
+    assert "seed was missing, is 1" in str(caught.value)
     assert "tolerance" not in str(caught.value)
-    with pytest.raises(StoreError, match="begun with planned 2, not 3"):
+    with pytest.raises(StoreError, match="started with planned 2, not 3"):
         open_store(path, WORLD, planned=3)
-    with pytest.raises(StoreError, match="begun with shard"):
+    with pytest.raises(StoreError, match="started with shard"):
         open_store(path, WORLD, planned=2, shard=(0, 2))
     open_store(path, WORLD, planned=2).close()  # a refusal leaves no lock
 
@@ -99,23 +102,23 @@ def test_a_difference_is_told_in_a_few_words(tmp_path):
         open_store(path, now, planned=2)
     told = str(caught.value)
     for words in (
-        'data.hash was "aaa', 'methods.mwp.spatial was "response", is "softmax"', "methods lost c-mwp and gained cam",
-        'layers.mwp gained "conv"', 'order was ["a", "b"], is ["b", "a"]',
+        'data.hash was "aaa', 'methods.mwp.spatial was "response", is "softmax"', "methods: c-mwp removed, cam added",
+        'layers.mwp: "conv" added', 'order was ["a", "b"], is ["b", "a"]',
     ):  # fmt: skip
         assert words in told
     assert ' one way", is ...' in told
     assert "gradient" not in told
     assert "\\" not in told
     assert len(told) < 600
-    with pytest.raises(StoreError, match=r"; 12 more\. Use that one"):
+    with pytest.raises(StoreError, match=r"; 12 more\. Use the same configuration"):
         open_store(path, {f"key{i}": i for i in range(15)}, planned=2)
 
 
 def test_a_unit_is_added_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "run.sqlite"
     with open_store(path, WORLD, planned=2) as store:
-        with pytest.raises(StoreError, match="a result is there twice"):
-            store.add("1", [row(), row(category="dog"), row()])
+        with pytest.raises(StoreError, match="a result occurs twice"):
+            store.add("1", [row(), row(query="dog"), row()])
         assert store.finished == set()
 
         def broken():
@@ -138,7 +141,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
         def add(number):
             store.add(str(number), [row(str(number), f"c{c}") for c in range(20)])
 
-        with pytest.raises(StoreError, match="the disk is full; make room"):
+        with pytest.raises(StoreError, match="the disk is full; free space"):
             any(map(add, range(500)))
         done = len(store.finished)
         assert 0 < done < 500
@@ -169,7 +172,7 @@ def test_files_of_others_are_left_alone(tmp_path):
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
     before = text.read_bytes(), other.read_bytes()
-    for path, words in ((text, "is no file of results"), (other, "database of another program")):
+    for path, words in ((text, "is not a file of results"), (other, "database of another program")):
         with pytest.raises(StoreError, match=words):
             open_store(path, WORLD, planned=1)
         with pytest.raises(StoreError, match=words):
@@ -177,7 +180,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert (text.read_bytes(), other.read_bytes()) == before
     empty = tmp_path / "empty.sqlite"
     empty.touch()
-    with pytest.raises(StoreError, match="holds no results yet"):
+    with pytest.raises(StoreError, match="contains no results; run the game"):
         read_results(empty)
     open_store(empty, WORLD, planned=1).close()
     future = tmp_path / "future.sqlite"
@@ -185,8 +188,46 @@ def test_files_of_others_are_left_alone(tmp_path):
     with sqlite3.connect(future) as connection:
         connection.execute("UPDATE about SET value = '99' WHERE name = 'format'")
     connection.close()
-    with pytest.raises(StoreError, match="in format 99"):
+    with pytest.raises(
+        StoreError, match=r"has format 99, but this version of excitation reads and writes format 3 only"
+    ):
         read_results(future)
+
+
+def test_the_format_before_queries_is_refused_with_a_remedy(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA application_id = 1161973072")
+        connection.execute("CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        connection.execute("CREATE TABLE result (image TEXT, category TEXT)")
+        connection.execute("INSERT INTO about VALUES ('format', '2')")
+    connection.close()
+    before = path.read_bytes()
+    for use in (read_results, lambda file: open_store(file, WORLD, planned=1)):
+        with pytest.raises(StoreError, match=r"has format 2, .* run the game again with a new file\.$"):
+            use(path)
+    assert path.read_bytes() == before
+
+
+def test_phrases_share_the_store_and_the_statistics(tmp_path):
+    """Recall of phrases from stored rows is that of `grounding`, over phrases and over their types."""
+    rng = random.Random(4)
+    judged, rows = [], []
+    for number in range(60):
+        image, key, types = str(number % 12), f"{number // 12}:0-2", tuple(rng.sample(GROUPS[:4], rng.randint(1, 2)))
+        correct = np.array([rng.random() < 0.4])
+        judged.append(Judgement(image, key, "a dog", types, False, np.ones(1), correct))
+        rows.append(row(image, key, value=float(correct[0]), groups=types))
+    path = tmp_path / "run.sqlite"
+    with open_store(path, WORLD, planned=1) as store:
+        store.add("all", rows)
+    stored = read_results(path).rows
+    assert set(stored) == set(rows)
+    by_type = [recall_at([item for item in judged if name in item.types], 1) for name in GROUPS[:4]]
+    for average, by_group, recall in (("pooled", False, recall_at(judged, 1)), ("mean", True, np.mean(by_type))):
+        outcomes = outcomes_of(stored, average, measure=value)
+        assert getattr(accuracy(outcomes), average) == pytest.approx(recall, rel=1e-12)
+        assert interval(outcomes, average) == recall_interval(judged, 1, by_group=by_group)
 
 
 def add_one(store, unit):
@@ -221,7 +262,7 @@ def test_shards_become_one(tmp_path):
     assert merged.shard == (0, 1)
     assert sorted(item["host"] for item in merged.environments) == [0, 1]
     assert sorted(file.name for file in tmp_path.iterdir() if "part" in file.name) == []
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(StoreError, match="already exists"):
         merge_results(paths, tmp_path / "all.sqlite")
 
 
@@ -236,7 +277,7 @@ def test_merging_refuses_what_does_not_fit(tmp_path):
         merge_results([*paths, paths[0]], out)
     other = tmp_path / "other.sqlite"
     open_store(other, {**WORLD, "seed": 1}, planned=1, shard=(1, 3)).close()
-    with pytest.raises(StoreError, match=r"another configuration.*seed was nothing, is 1"):
+    with pytest.raises(StoreError, match=r"another configuration.*seed was missing, is 1"):
         merge_results([paths[0], other], out)
     half = tmp_path / "half.sqlite"
     open_store(half, WORLD, planned=1, shard=(1, 2)).close()
@@ -254,7 +295,7 @@ def count_finished(path):
     try:
         return len(read_results(path).finished)
     except StoreError as error:
-        if "holds no results yet" not in str(error):
+        if "contains no results; run the game" not in str(error):
             raise
         return 0
 

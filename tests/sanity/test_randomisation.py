@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_goes_on_and_another_configuration_is_refused(tmp
     with pytest.raises(ExcitationError, match="another configuration \\(methods, seed\\)"):
         run_randomisation(model, asked, choose_methods("cam"), out=tmp_path / "r.json", seed=1)
     (tmp_path / "r.json").write_text("[]")
-    with pytest.raises(ExcitationError, match="no file of a sanity check"):
+    with pytest.raises(ExcitationError, match="is not a file of results of a sanity check"):
         run_randomisation(model, asked, methods, out=tmp_path / "r.json")
     with pytest.raises(ExcitationError, match="at least one"):
         run_randomisation(model, [], methods, out=tmp_path / "none.json")
@@ -197,7 +197,7 @@ def test_tables_and_figures_show_what_was_found(tmp_path):
     values = [entry["methods"]["mwp"]["3"]["grid"] for entry in found.images.values()]
     assert rows["mwp"][2].value == pytest.approx(np.mean(values))
     assert rows["feedback"][7].value == 1
-    assert "1 image, one in 3 stages and the last: feedback (iterations = 5)" in table.notes[1]
+    assert "1 image, one in 3 stages and the last stage: feedback (iterations = 5)" in table.notes[1]
     meeting = run_convergence(model, asked, ["mwp", "gradient"], out=tmp_path / "c.json")
     medians = [entry["methods"]["gradient"]["absolute"][2] for entry in meeting.images.values()]
     assert dict(convergence_table(meeting).rows)["gradient"][2].value == pytest.approx(np.median(medians))

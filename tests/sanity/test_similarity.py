@@ -61,6 +61,19 @@ def test_structural_similarity_window_by_window(signed):
     assert structural_similarity(a, 3 * a) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_structural_similarity_is_scikit_images(signed):
+    """Where the window fits: scikit-image refuses smaller maps, such as those of 7 x 7 positions."""
+    metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
+    for seed in range(3):
+        maps = np.random.default_rng(seed).random((2, 20, 17)) - 0.5 * signed
+        x, y = (item / np.abs(item).max() for item in maps)
+        expected = metrics.structural_similarity(
+            x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=2.0 if signed else 1.0
+        )
+        assert structural_similarity(*map(torch.from_numpy, maps)) == pytest.approx(expected, abs=1e-12)
+
+
 def test_cosine_is_the_angle_and_bears_huge_numbers():
     a, b = torch.randn(2, 5, 6, dtype=torch.float64)
     x, y = a.flatten().numpy(), b.flatten().numpy()

@@ -9,9 +9,10 @@ from typing import Any, TypeVar, cast
 import torch
 from jaxtyping import Float
 
-from .._checks import check_choice, check_model, check_names
+from .._checks import check_choice, check_names
 from .._errors import ExcitationError, TargetError
 from ..core import Layer, OutputChoice, SpatialWeighting, Target, pick_scores
+from ..explainers import Explainer
 from ..methods import STEPS, find_method, post_process
 from ..models._loaded import LoadedModel
 
@@ -23,10 +24,10 @@ def _unwrappable(attribute: Function) -> Function:
     """Add the `__wrapped__` attribute through which Captum's NoiseTunnel calls the attribution function."""
 
     @functools.wraps(attribute)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         return attribute(*args, **kwargs)
 
-    return cast(Function, called)
+    return cast(Function, wrapper)
 
 
 class MethodAttribution:
@@ -64,22 +65,22 @@ class MethodAttribution:
         output: OutputChoice = None,
         constants: Sequence[str] = (),
     ) -> None:
-        check_model(model.model if isinstance(model, LoadedModel) else model)
         for step in check_names("steps", steps):
             check_choice("a step", step, tuple(STEPS))
-        self.method = find_method(method)
-        self._model = model
         self._steps = tuple(steps)
-        self._settings: dict[str, Any] = {
-            "layer": layer, "spatial": spatial, "class_names": class_names, "output": output, "constants": constants,
-        }  # fmt: skip
+        # Captum passes the options of a method with each call, so that each call has an explainer of its own.
+        self._make_explainer = functools.partial(
+            Explainer, model, layer=layer, method=method, spatial=spatial, class_names=class_names, output=output,
+            constants=constants,
+        )  # fmt: skip
+        explainer = self._make_explainer()
+        self.method = find_method(explainer.settings.method)
+        self._model: torch.nn.Module = model.model if isinstance(model, LoadedModel) else model
+        self._output = model.output if isinstance(model, LoadedModel) and output is None else output
 
     def forward_func(self, images: Images) -> Float[torch.Tensor, "image classes *space"]:
         """Compute the class scores of the network."""
-        output = self._settings["output"]
-        if not isinstance(self._model, LoadedModel):
-            return pick_scores(self._model(images), len(images), output)
-        return pick_scores(self._model.model(images), len(images), self._model.output if output is None else output)
+        return pick_scores(self._model(images), len(images), self._output)
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -122,21 +123,21 @@ class MethodAttribution:
         """
         if additional_forward_args is not None:
             raise ExcitationError(
-                "additional_forward_args are given, but a network takes images alone here; wrap it in a module that"
-                " brings the others along."
+                "additional_forward_args are given, but the network is called with images only; wrap the network in a"
+                " module that adds the other arguments."
             )
         images, several = (inputs[0], True) if isinstance(inputs, tuple) else (inputs, False)
         if several and len(inputs) != 1:
-            raise ExcitationError(f"{len(inputs)} inputs are given; a network takes one batch of images here.")
+            raise ExcitationError(f"{len(inputs)} inputs are given; one batch of images is expected.")
         targets = [[one] for one in _per_image(target, len(images))]
-        maps = self.method(self._model, images.detach(), targets, **self._settings, **options)
+        maps = self._make_explainer(**options)(images.detach(), targets).maps
         if self._steps:
             maps = post_process(maps, self._steps, images.shape[2:])
         if spread:
             if maps.shape[2:] != images.shape[2:]:
                 raise ExcitationError(
-                    f"the maps are {tuple(maps.shape[2:])} and the images {tuple(images.shape[2:])}; put 'bicubic'"
-                    " among the steps, or ask with spread=False."
+                    f"the maps are {tuple(maps.shape[2:])} and the images {tuple(images.shape[2:])}; add 'bicubic' to"
+                    " the steps, or use spread=False."
                 )
             maps = (maps / images.shape[1]).expand(images.shape).contiguous()
         return (maps,) if several else maps
@@ -145,10 +146,13 @@ class MethodAttribution:
 def _per_image(target: object, images: int) -> list[Target]:
     """Convert Captum's targets to one target per image."""
     if target is None:
-        raise TargetError("no target is given; name the class to attribute, or one for each image.")
+        raise TargetError("no target is given; give one class, or one class for each image.")
     if isinstance(target, torch.Tensor):
         if target.is_floating_point() or target.dim() > 1:
-            raise TargetError(f"target is a tensor of shape {tuple(target.shape)}; integers, one per image, expected.")
+            kind = str(target.dtype).removeprefix("torch.")
+            raise TargetError(
+                f"target is a {kind} tensor of shape {tuple(target.shape)}; give a tensor of integers, one per image."
+            )
         target = target.item() if target.numel() == 1 else target.tolist()
     if not isinstance(target, list):
         return [_one(target)] * images
@@ -167,7 +171,10 @@ def _one(item: object) -> Target:
         if len(item) != scores.dim() - 1 or any(
             not 0 <= i < size for i, size in zip(item, scores.shape[1:], strict=True)
         ):
-            raise TargetError(f"target {item} is no unit of scores of shape {tuple(scores.shape[1:])}.")
+            raise TargetError(
+                f"target {item} is no unit of scores of shape {tuple(scores.shape[1:])}; give one index for each"
+                " dimension."
+            )
         signal = torch.zeros_like(scores[0])
         signal[item] = 1
         return signal

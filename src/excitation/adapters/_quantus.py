@@ -23,7 +23,7 @@ def quantus_explain(
     steps: tuple[str, ...] = ("bicubic",),
     **options: Any,
 ) -> Float[np.ndarray, "image 1 *pixels"]:
-    """Maps for Quantus: `metric(..., explain_func=quantus_explain, explain_func_kwargs={"method": "c-mwp"})`.
+    """Compute maps for Quantus: `metric(..., explain_func=quantus_explain, explain_func_kwargs={"method": "c-mwp"})`.
 
     Args:
         model: the network in evaluation mode; no call changes it.
@@ -48,13 +48,13 @@ def quantus_explain(
     elif device is not None:
         images = images.to(device)
     common = {key: options.pop(key) for key in _COMMON if key in options}
-    asked = targets if isinstance(targets, int) else torch.as_tensor(targets).flatten()
-    maps = MethodAttribution(model, method, steps=steps, **common).attribute(images, asked, spread=False, **options)
+    classes = targets if isinstance(targets, int) else torch.as_tensor(targets).flatten()
+    maps = MethodAttribution(model, method, steps=steps, **common).attribute(images, classes, spread=False, **options)
     assert isinstance(maps, torch.Tensor)
     if maps.shape[2:] != images.shape[2:]:
         raise ExcitationError(
             f"the maps are {tuple(maps.shape[2:])} and the images {tuple(images.shape[2:])}, but Quantus expects one"
-            " size; put 'bicubic' among the steps."
+            " size; add 'bicubic' to the steps."
         )
     return maps.cpu().numpy()
 

@@ -38,7 +38,7 @@ class ProgressDisplay:
 
     def show(self, state: Progress) -> None:
         """Show the current progress."""
-        left = time_left(state.left)
+        left = time_left(state.remaining)
         if state.counted not in self._tasks:
             for task in (self._waiting, *self._tasks.values()):
                 self.bar.update(task, visible=False)
@@ -58,7 +58,7 @@ class ProgressDisplay:
         if self._last is None:
             return
         state, self._last, self._told = self._last, None, now
-        left = time_left(state.left)
+        left = time_left(state.remaining)
         more = f", {left}" if left else f" in {duration(state.seconds)}" if state.done == state.planned else ""
         report_line(f"{self._game}: {state.done} of {state.planned} {state.counted}{more}")
 

@@ -4,7 +4,7 @@ from .._maps import ALPHAS, boxes_of_map
 from ._classes import Probability, probabilities
 from ._deletion import Curve, deletion, insertion, run_deletion
 from ._game import Progress
-from ._grid import Photo, Verdict, choose_mosaics, judge, make_mosaic, run_grid, share_in_box, square, sure_photos
+from ._grid import Photo, Verdict, choose_mosaics, classified_photos, judge, make_mosaic, run_grid, share_in_box, square
 from ._layers import (
     ChosenLayer,
     LayerCurve,
@@ -15,14 +15,23 @@ from ._layers import (
     layer_tables,
     sweep_layers,
 )
-from ._localization import AlphaSearch, best_overlap, overlap, search_alpha
+from ._localization import (
+    AlphaSearch,
+    Localized,
+    alpha_figure,
+    best_overlap,
+    localization_table,
+    localized,
+    overlap,
+    run_localization,
+    search_alpha,
+)
 from ._methods import Centre, ManyLayers, Method, NamedMethod, describe_method
 from ._pointing import TOLERANCE, Tolerance, energy_in_region, is_hit, point_of_map, region
 from ._pointing_game import category_figure, category_table, comparison_table, pointing_table, run_pointing
 from ._report import PublishedFigures, paper_figures, read_published, report_tables
 from ._results import Results, merge_results, read_results
 from ._rows import choose_rows
-from ._run_localization import Localized, alpha_figure, localization_table, localized, run_localization
 from ._setup import gaussian_blur
 from ._statistics import Accuracy, Comparison, Interval, Outcomes, Wins, accuracy, compare, interval, wins
 from ._store import Row, Store, StoreError, open_store
@@ -68,6 +77,7 @@ __all__ = [
     "choose_layers",
     "choose_mosaics",
     "choose_rows",
+    "classified_photos",
     "compare",
     "comparison_table",
     "deletion",
@@ -102,7 +112,6 @@ __all__ = [
     "search_alpha",
     "share_in_box",
     "square",
-    "sure_photos",
     "sweep_layers",
     "wins",
 ]

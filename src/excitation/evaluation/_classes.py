@@ -17,20 +17,20 @@ from ..data._imagenet_classes import CATEGORIES, CLASSES, are_imagenet_names, cl
 from ..models._loaded import LoadedModel, Preprocessing
 
 SHOWN = 5
-"""Categories that a message names."""
+"""Number of names in a message."""
 
 BUNDLED = "categories by the bundled mapping to ImageNet's classes"
-ASSUMED = f"the network's {CLASSES} classes, which have no names, were taken for ImageNet's"
+ASSUMED = f"the network has no class names, and its {CLASSES} classes are taken as those of ImageNet"
 
 
 FindClasses = Callable[[str], tuple[int, ...]]
-"""From a category to its classes; none if it is unknown."""
+"""Function that returns the classes of a category; empty if the category is unknown."""
 
 Probability = Literal["softmax", "sigmoid", "score"]
-"""What class scores are: logits of one class among all, logits of each class by itself, or taken as they are."""
+"""Kind of class scores: logits of exclusive classes, logits of independent classes, or unconverted scores."""
 
 Mixture = Literal["equal", "probability"]
-"""The parts of a category's classes in its target: equal, or by the network's probabilities in the picture."""
+"""Weights of the classes of a category in its target: equal, or the probabilities of the network for the picture."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Classes:
 
     Attributes:
         find: function that returns the classes of a category; empty for an unknown category.
-        told: note on the source of the classes, for tables. Empty if the caller or the data set gave the classes, or if
+        note: note on the source of the classes, for tables. Empty if the caller or the data set gave the classes, or if
             category and class have the same name.
     """
 
     find: FindClasses
-    told: str = ""
+    note: str = ""
 
     def __call__(self, category: str) -> tuple[int, ...]:
         """Return the classes of a category; empty if it is unknown."""
@@ -78,15 +78,15 @@ def classes_of(
     Raises:
         ExcitationError: no category has a class.
     """
-    found = _classes_of(model, data, mapping, prepared)
+    classes = _classes_of(model, data, mapping, prepared)
     categories = data.categories
-    if categories and not any(found(category) for category in categories):
+    if categories and not any(classes(category) for category in categories):
         raise ExcitationError(
             f"none of the {len(categories)} categories of {data.name} ({_some(categories)}) is a class of the network"
-            f" ({_described(model)}); say which classes each category stands for, with --mapping FILE (in Python:"
-            ' mapping=), such as {"dog": [151, 152]}.'
+            f" ({_described(model)}); give the classes of each category with --mapping FILE (in Python: mapping=), such"
+            ' as {"dog": [151, 152]}.'
         )
-    return found
+    return classes
 
 
 def _classes_of(
@@ -98,7 +98,7 @@ def _classes_of(
         return Classes(lambda category: tuple(data.classes.get(category, ())))
     names = model.class_names
     count = _count(model, prepared) if names is None else len(names)
-    by_order = {category: (place,) for place, category in enumerate(data.order)} if len(data.order) == count else {}
+    by_order = {category: (index,) for index, category in enumerate(data.order)} if len(data.order) == count else {}
 
     def own(category: str) -> tuple[int, ...]:
         return by_order.get(category) or _by_name(category, model)
@@ -107,9 +107,9 @@ def _classes_of(
     if not known or not (count == CLASSES if names is None else are_imagenet_names(names)):
         return Classes(own)
     # A WordNet id is a class. The classes of a word are a choice of this project.
-    told = [BUNDLED] if any(category in CATEGORIES for category in known) else []
-    told += [ASSUMED] if names is None else []
-    return Classes(lambda category: classes_of_category(category) or own(category), "; ".join(told))
+    notes = [BUNDLED] if any(category in CATEGORIES for category in known) else []
+    notes += [ASSUMED] if names is None else []
+    return Classes(lambda category: classes_of_category(category) or own(category), "; ".join(notes))
 
 
 def _by_name(category: str, model: LoadedModel) -> tuple[int, ...]:
@@ -150,15 +150,15 @@ def mixed_by_probability(
     Args:
         model: the network. It runs once if a target has several classes.
         one: the network input, a batch of one picture.
-        pairs: targets by category: a class, or weights of several classes.
+        pairs: targets by query: a class, or weights of several classes.
     """
     mixed = {category: list(target) for category, target in pairs.items() if isinstance(target, Mapping)}
     if not mixed:
         return dict(pairs)
     (scores,) = probabilities(model, one, "score").double().cpu()
     weights = {category: scores[classes].softmax(0).tolist() for category, classes in mixed.items()}
-    found = {category: dict(zip(mixed[category], weights[category], strict=True)) for category in mixed}
-    return {category: found.get(category, target) for category, target in pairs.items()}
+    weighted = {category: dict(zip(mixed[category], weights[category], strict=True)) for category in mixed}
+    return {category: weighted.get(category, target) for category, target in pairs.items()}
 
 
 def probabilities(

@@ -14,23 +14,23 @@ import torch
 
 PACKAGES = ("excitation", "torch", "numpy", "pillow", "pycocotools")
 
-MOST = 8
-"""Differences that are told."""
+MAX_DIFFERENCES = 8
+"""Maximum number of differences in a message."""
 
-WIDEST = 40
-"""Characters that are told of a value."""
+MAX_CHARACTERS = 40
+"""Maximum number of characters of a value in a message."""
 
 
 def hash_model(model: torch.nn.Module) -> str:
     """Return the SHA-256 of a network's structure (its `repr`) and of all named parameters and buffers."""
-    whole = hashlib.sha256(repr(model).encode())
+    digest = hashlib.sha256(repr(model).encode())
     # The state dictionary is not sufficient, because the forward pass also uses non-persistent buffers.
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for name in sorted(tensors):
         tensor = tensors[name].detach().to("cpu").contiguous()
-        whole.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
-        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return whole.hexdigest()
+        digest.update(f"{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def hash_content(content: Mapping[str, object]) -> str:
@@ -50,21 +50,21 @@ def hash_sources() -> str:
 def hash_files(root: Path) -> str:
     """Return a short hash of the names and contents of the `.py` files in a folder tree; `""` if there are none."""
     files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix())
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in files:
         # Independent of the line endings of a checkout.
         content = hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-        whole.update(f"{file.relative_to(root).as_posix()}\t{content}\n".encode())
-    return whole.hexdigest()[:12] if files else ""
+        digest.update(f"{file.relative_to(root).as_posix()}\t{content}\n".encode())
+    return digest.hexdigest()[:12] if files else ""
 
 
 def environment(device: torch.device) -> dict[str, str]:
     """Return package versions, the hash of this package, and the machine. They are stored, but not compared."""
-    found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
-    found |= {package: _version(package) for package in PACKAGES}
-    found["sources"] = hash_sources()
-    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return found
+    versions = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    versions |= {package: _version(package) for package in PACKAGES}
+    versions["sources"] = hash_sources()
+    versions["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return versions
 
 
 def _version(package: str) -> str:
@@ -76,20 +76,20 @@ def _version(package: str) -> str:
 
 def differences(was: Mapping[str, object], now: Mapping[str, object]) -> str:
     """Describe the differences between two configurations in text. Long values are shortened."""
-    told = _mapping("", was, now)
-    more = [f"{len(told) - MOST} more"] if len(told) > MOST else []
-    return "; ".join(told[:MOST] + more)
+    texts = _mapping("", was, now)
+    more = [f"{len(texts) - MAX_DIFFERENCES} more"] if len(texts) > MAX_DIFFERENCES else []
+    return "; ".join(texts[:MAX_DIFFERENCES] + more)
 
 
 def _mapping(path: str, was: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    told = []
+    texts = []
     lost, new = sorted({*was} - {*now}), sorted({*now} - {*was})
     for key in sorted({*was} & {*now}):
-        told += _value(_below(path, key), was[key], now[key])
+        texts += _value(_below(path, key), was[key], now[key])
     if not path:
-        told += [f"{key} was {_short(was[key])}, is nothing" for key in lost]
-        return sorted(told + [f"{key} was nothing, is {_short(now[key])}" for key in new])
-    return told + _changed(path, lost, new)
+        texts += [f"{key} was {_short(was[key])}, is missing" for key in lost]
+        return sorted(texts + [f"{key} was missing, is {_short(now[key])}" for key in new])
+    return texts + _changed(path, lost, new)
 
 
 def _value(path: str, was: object, now: object) -> list[str]:
@@ -108,14 +108,15 @@ def _value(path: str, was: object, now: object) -> list[str]:
 
 def _changed(path: str, lost: list[str], new: list[str]) -> list[str]:
     """Describe the removed and the new items of a list or mapping."""
-    told = [f"lost {_listed(lost)}"] if lost else []
-    told += [f"gained {_listed(new)}"] if new else []
-    return [f"{path} {' and '.join(told)}"] if told else []
+    texts = [f"{_listed(lost)} removed"] if lost else []
+    texts += [f"{_listed(new)} added"] if new else []
+    return [f"{path}: {', '.join(texts)}"] if texts else []
 
 
 def _listed(items: list[str]) -> str:
-    text = ", ".join(item if len(item) <= WIDEST else f"{item[:WIDEST]}..." for item in items[:MOST])
-    return text if len(items) <= MOST else f"{text} and {len(items) - MOST} more"
+    shortened = [item if len(item) <= MAX_CHARACTERS else f"{item[:MAX_CHARACTERS]}..." for item in items]
+    text = ", ".join(shortened[:MAX_DIFFERENCES])
+    return text if len(items) <= MAX_DIFFERENCES else f"{text} and {len(items) - MAX_DIFFERENCES} more"
 
 
 def _below(path: str, key: str) -> str:
@@ -136,9 +137,9 @@ def _opened(value: object) -> object:
 def _short(value: object, other: object = None) -> str:
     """Shorten a value to its beginning. With another text, start shortly before the first difference."""
     text, beside = (json.dumps(item, sort_keys=True, ensure_ascii=False) for item in (value, other))
-    if len(text) <= WIDEST:
+    if len(text) <= MAX_CHARACTERS:
         return text
     same = next((i for i, (a, b) in enumerate(zip(text, beside, strict=False)) if a != b), min(len(text), len(beside)))
-    begin = max(same - 10, 0) if same > WIDEST // 2 else 0
-    part = text[begin : begin + WIDEST]
-    return f"{'...' if begin else ''}{part}{'...' if begin + WIDEST < len(text) else ''}"
+    begin = max(same - 10, 0) if same > MAX_CHARACTERS // 2 else 0
+    part = text[begin : begin + MAX_CHARACTERS]
+    return f"{'...' if begin else ''}{part}{'...' if begin + MAX_CHARACTERS < len(text) else ''}"

@@ -26,6 +26,7 @@ from ._setup import SHORTEST, Pairs, gaussian_blur, set_up, shortest_side
 from ._store import Row
 
 STEPS = 50
+"""Equal parts in which the pixels change."""
 
 Score = Callable[[Float[torch.Tensor, "step channel height width"]], Float[torch.Tensor, " step"]]
 """The probability (or score) of the target for each input of a batch."""
@@ -51,7 +52,7 @@ def deletion(
     image: Float[torch.Tensor, "channel height width"],
     attention: Float[torch.Tensor, "map_height map_width"],
     *,
-    steps: int = 50,
+    steps: int = STEPS,
     batch: int = 16,
 ) -> Curve:
     """Compute scores while pixels are set to zero (the mean colour, after preprocessing). Low areas are better.
@@ -66,7 +67,7 @@ def insertion(
     image: Float[torch.Tensor, "channel height width"],
     attention: Float[torch.Tensor, "map_height map_width"],
     *,
-    steps: int = 50,
+    steps: int = STEPS,
     batch: int = 16,
     blur: float | int = 5,
 ) -> Curve:
@@ -82,8 +83,8 @@ def insertion(
 
     Source: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
     """
-    dull = torch.stack([gaussian_blur(plane, blur) for plane in image.cpu()]).to(image)
-    return changing(score, dull, image, attention, steps=steps, batch=batch)
+    blurred = torch.stack([gaussian_blur(plane, blur) for plane in image.cpu()]).to(image)
+    return changing(score, blurred, image, attention, steps=steps, batch=batch)
 
 
 def changing(
@@ -92,7 +93,7 @@ def changing(
     end: Float[torch.Tensor, "channel height width"],
     attention: Float[torch.Tensor, "map_height map_width"],
     *,
-    steps: int = 50,
+    steps: int = STEPS,
     batch: int = 16,
 ) -> Curve:
     """Compute scores while one input is changed to another, in the order of decreasing attention.
@@ -119,12 +120,13 @@ def changing(
     scores: list[float] = []
     for first in range(0, len(counts), batch):
         inputs = torch.stack([torch.where(order < count, end, start) for count in counts[first : first + batch]])
-        found = score(inputs)
-        if found.shape != (len(inputs),):
+        batch_scores = score(inputs)
+        if batch_scores.shape != (len(inputs),):
             raise ExcitationError(
-                f"the score of {len(inputs)} inputs has shape {tuple(found.shape)}; one each expected."
+                f"the scores of {len(inputs)} inputs have shape {tuple(batch_scores.shape)}; return one score for"
+                " each input."
             )
-        scores += found.detach().double().tolist()
+        scores += batch_scores.detach().double().tolist()
     area = sum((a + b) / 2 for a, b in itertools.pairwise(scores)) / steps
     return Curve(tuple(parts.tolist()), tuple(scores), area)
 
@@ -142,7 +144,7 @@ class DeletionGame(Game):
     steps: int
 
     name = "deletion"
-    called = "deletion and insertion"
+    label = "deletion and insertion"
     title = "Deletion (low is good) and insertion (high is good): area under the curve of the score, in percent"
     columns = (
         Column("Deletion", lambda row: row.series[0], "lowest"),
@@ -152,11 +154,11 @@ class DeletionGame(Game):
 
     def play(self, image_id: str, device: torch.device) -> tuple[list[Row], LeftOut]:
         """Return the rows of one image, and its omitted pairs."""
-        return self.setup.play(image_id, device, self._rows, places=False)
+        return self.setup.play(image_id, device, self._rows, need_instances=False)
 
     def _rows(self, image: AnnotatedImage, one: torch.Tensor, pairs: Pairs) -> Iterator[Row]:
         for answer in self.setup.runner.run(image.path, one, pairs):
-            classes = list(self.setup.classes(answer.category))
+            classes = list(self.setup.classes(answer.query))
             attention = self.setup.smoothed(answer, (one.shape[2], one.shape[3]))
 
             def score(
@@ -164,9 +166,9 @@ class DeletionGame(Game):
             ) -> Float[torch.Tensor, " step"]:
                 return probabilities(self.setup.model, inputs, self.probability)[:, classes].sum(1)
 
-            gone = deletion(score, one[0], attention, steps=self.steps).area
-            come = insertion(score, one[0], attention, steps=self.steps).area
-            yield answer.row(image.id, hit=come > gone, value=come - gone, series=(gone, come))
+            removed = deletion(score, one[0], attention, steps=self.steps).area
+            added = insertion(score, one[0], attention, steps=self.steps).area
+            yield answer.row(image.id, hit=added > removed, value=added - removed, series=(removed, added))
 
 
 def run_deletion(

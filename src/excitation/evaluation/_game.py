@@ -17,7 +17,7 @@ from .._checks import check_path
 from .._errors import ExcitationError
 from ._configuration import environment
 from ._results import Results, read_results
-from ._rows import Measure, by_method, headings_of, hit, notes_of, ordered, outcomes_of, told_apart
+from ._rows import Measure, by_method, headings_of, hit, notes_of, ordered, outcomes_of, shown_with_layer
 from ._running import LeftOut, device_of
 from ._setup import Setup
 from ._statistics import SAMPLES, Average, accuracy, interval
@@ -45,10 +45,10 @@ class Progress:
     counted: str = "images"
 
     @property
-    def left(self) -> float | None:
+    def remaining(self) -> float | None:
         """Estimated remaining seconds, based on the speed of this session; `None` before its first image."""
-        here = self.done - self.earlier
-        return self.seconds / here * (self.planned - self.done) if here else None
+        session = self.done - self.earlier
+        return self.seconds / session * (self.planned - self.done) if session else None
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Column:
 
     Attributes:
         name: heading of the column; `""` if a table has one column per run.
-        of: the measure to average over the rows, 0 to 1.
+        measure: the measure to average over the rows, 0 to 1.
         best: which value to mark as the best.
     """
 
     name: str = ""
-    of: Measure = hit
+    measure: Measure = hit
     best: Literal["highest", "lowest"] = "highest"
 
 
@@ -75,7 +75,7 @@ class Game(ABC):
     Attributes:
         setup: methods, data and network.
         name: name in the configuration of its runs, and name of its command.
-        called: name in messages.
+        label: description in messages.
         title: title of its table.
         columns: columns of its table, for each run.
         counted: name of the units.
@@ -84,13 +84,13 @@ class Game(ABC):
         by_layer: whether its tables have one row per layer. Such tables show either all pairs or the difficult pairs,
             and cannot include published figures.
         sweepable: whether a layer can be selected from a run with several layers.
-        drawn: content of its figure, used in the file name; `""` without a figure.
+        drawn: content of its figure, for the file name; `""` if the game has no figure.
     """
 
     setup: Setup
 
     name: ClassVar[str]
-    called: ClassVar[str]
+    label: ClassVar[str]
     title: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]] = ()
     counted: ClassVar[str] = "images"
@@ -117,7 +117,7 @@ class Game(ABC):
 
         Args:
             runs: at least one run of this game.
-            average: mean over categories or pooled over pairs, if the game supports both.
+            average: mean over groups of queries (categories) or pooled over pairs, if the game supports both.
             difficult: whether to use only difficult pairs, if the game shows either all or difficult pairs.
             samples: number of bootstrap samples.
 
@@ -139,7 +139,7 @@ class Game(ABC):
             ExcitationError: the game has no figure, or the run has too few results.
         """
         del difficult
-        raise ExcitationError(f"{run.path}: holds results of {cls.name!r}, which has no figure.")
+        raise ExcitationError(f"{run.path}: contains results of {cls.name!r}, which has no figure.")
 
     @classmethod
     def check(cls, run: Results) -> None:
@@ -150,7 +150,7 @@ class Game(ABC):
         """
         name = run.configuration.get("game")
         if name not in {game.name for game in (cls, *cls.__subclasses__())}:
-            raise ExcitationError(f"{run.path}: holds results of {name!r}, not of {cls.called}.")
+            raise ExcitationError(f"{run.path}: contains results of {name!r}, not of {cls.label}.")
 
     def run(
         self,
@@ -179,7 +179,7 @@ class Game(ABC):
         """
         check_path("the file of results", out)
         if not isinstance(shard, tuple) or len(shard) != 2 or not 0 <= shard[0] < shard[1]:
-            raise ExcitationError(f"shard is {shard}; give (index, count) with an index from 0 to count - 1.")
+            raise ExcitationError(f"shard is {shard!r}; give (index, count) with an index from 0 to count - 1.")
         own = units[shard[0] :: shard[1]]
         data, runner = self.setup.data, self.setup.runner
         device = device_of(self.setup.model)
@@ -190,14 +190,14 @@ class Game(ABC):
 
         with open_store(out, configuration, planned=len(own), shard=shard, environment=environment(device)) as store:
             earlier = len(store.finished)
-            runner.has_worked(store.methods())
+            runner.mark_successful(store.methods())
             store.note(problems(0))
             for unit in own:
                 if unit in store.finished:
                     continue
                 known = len(data.problems)
                 rows, left_out = self.play(unit, device)
-                store.add(unit, rows, left_out=left_out, problems=problems(known), taken=runner.taken())
+                store.add(unit, rows, left_out=left_out, problems=problems(known), own_layers=runner.own_layers())
                 if progress is not None:
                     done = len(store.finished)
                     progress(Progress(done, len(own), earlier, time.perf_counter() - start, self.counted))
@@ -221,14 +221,14 @@ def score_table(
         title: title of the table.
         columns: columns for each run.
         subsets: name of each subset, and whether it contains only difficult pairs. Each subset has all columns.
-        average: mean over categories, or pooled over pairs.
+        average: mean over groups of queries (categories), or pooled over pairs.
         intervals: whether to add 95 % bootstrap intervals over images.
         samples: number of bootstrap samples.
 
     Raises:
         ExcitationError: there is no run, or two runs have the same heading.
     """
-    several: set[str] = set().union(*(told_apart(run) for run in runs))
+    several: set[str] = set().union(*(shown_with_layer(run) for run in runs))
     headings = headings_of(runs)
     tables = {name: by_method(run, several) for name, run in zip(headings, runs, strict=True)}
     names = ordered(dict.fromkeys(name for table in tables.values() for name in table))
@@ -236,12 +236,12 @@ def score_table(
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     for group in headings:
         for _, column, hard in kinds:
-            found = {name: outcomes_of(tables[group].get(name, []), difficult=hard, measure=column.of)
+            every = {name: outcomes_of(tables[group].get(name, []), average, difficult=hard, measure=column.measure)
                      for name in names}  # fmt: skip
-            values = {name: getattr(accuracy(item), average) for name, item in found.items() if item is not None}
+            values = {name: getattr(accuracy(item), average) for name, item in every.items() if item is not None}
             best = (min if column.best == "lowest" else max)(values.values(), default=None)
             for name in names:
-                outcomes = found[name]
+                outcomes = every[name]
                 if outcomes is None:
                     cells[name].append(EMPTY)
                     continue

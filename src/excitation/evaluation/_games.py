@@ -7,14 +7,14 @@ from ._deletion import DeletionGame
 from ._game import Game
 from ._grid import GridGame
 from ._layers import LayerGame
+from ._localization import LocalizationGame
 from ._pointing_game import ContrastGame, PointingGame
 from ._results import Results
-from ._run_localization import LocalizationGame
 
 GAMES: dict[str, type[Game]] = {
     game.name: game for game in (PointingGame, ContrastGame, LayerGame, LocalizationGame, GridGame, DeletionGame)
 }
-"""By name, in the order of the report."""
+"""All games by name, in the order of the report."""
 
 
 def game_of(run: Results) -> type[Game]:
@@ -25,5 +25,7 @@ def game_of(run: Results) -> type[Game]:
     """
     name = str(run.configuration.get("game"))
     if name not in GAMES:
-        raise ExcitationError(f"{run.path}: holds results of {name!r}, which cannot be reported.")
+        raise ExcitationError(
+            f"{run.path}: contains results of the unknown game {name!r}; the known games: {', '.join(GAMES)}."
+        )
     return GAMES[name]

@@ -33,8 +33,10 @@ CELL = 224
 """Side of a photo in a mosaic, in pixels."""
 
 MOSAICS = 100
-SURE = 0.9
-"""Least probability of a picture that goes into a mosaic."""
+"""Number of mosaics."""
+
+CONFIDENCE = 0.9
+"""Minimum probability of the class of a photo in a mosaic."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,19 @@ def choose_mosaics(
     Raises:
         ExcitationError: the photos within the limits have fewer classes than a mosaic has cells.
     """
-    fit = [item for item in photos if lowest <= item.confidence < highest or item.confidence == highest == 1]
-    classes = len({item.index for item in fit})
+    within = [item for item in photos if lowest <= item.confidence < highest or item.confidence == highest == 1]
+    classes = len({item.index for item in within})
     if classes < side * side:
         raise ExcitationError(
-            f"mosaics of {side} x {side} need photos of {side * side} classes; with a confidence from {lowest:g} to"
-            f" {highest:g} there are {len(fit)} photos of {classes}."
+            f"mosaics of {side} x {side} need photos of {side * side} classes, but the {len(within)} photos with a"
+            f" confidence from {lowest:g} to {highest:g} have {classes} classes; give other limits or more photos."
         )
     rng = np.random.default_rng([seed, side])
     chosen = []
     for _ in range(count):
         mosaic: dict[int, Photo] = {}
-        for place in rng.permutation(len(fit)):
-            mosaic.setdefault(fit[place].index, fit[place])
+        for index in rng.permutation(len(within)):
+            mosaic.setdefault(within[index].index, within[index])
             if len(mosaic) == side * side:
                 break
         chosen.append(tuple(mosaic.values()))
@@ -133,11 +135,13 @@ def make_mosaic(pictures: Sequence[Image.Image], cell: int = CELL) -> tuple[Imag
     """
     side = round(len(pictures) ** 0.5)
     if not pictures or side * side != len(pictures):
-        raise ExcitationError(f"{len(pictures)} pictures make no square mosaic; give 4 or 9.")
+        raise ExcitationError(
+            f"{len(pictures)} pictures cannot form a square mosaic; give a square number of pictures, such as 4 or 9."
+        )
     mosaic = Image.new("RGB", (side * cell, side * cell))
     boxes = []
-    for place, picture in enumerate(pictures):
-        y, x = place // side * cell, place % side * cell
+    for index, picture in enumerate(pictures):
+        y, x = index // side * cell, index % side * cell
         mosaic.paste(square(picture, cell), (x, y))
         boxes.append((x, y, x + cell, y + cell))
     return mosaic, tuple(boxes)
@@ -158,12 +162,12 @@ def share_in_box(attention: Float[torch.Tensor, "height width"], box: Box, size:
         The share, 0 to 1; 0 without positive values.
     """
     positive = attention.detach().to("cpu", torch.float64).clamp(min=0)
-    whole = float(positive.sum())
-    if whole == 0:
+    total = float(positive.sum())
+    if total == 0:
         return 0.0
     rows = _parts(positive.shape[0], box[1] / size[0], box[3] / size[0])
     columns = _parts(positive.shape[1], box[0] / size[1], box[2] / size[1])
-    return min(1.0, float(rows @ positive @ columns) / whole)
+    return min(1.0, float(rows @ positive @ columns) / total)
 
 
 def judge(attention: Float[torch.Tensor, "height width"], box: PixelBox, size: tuple[int, int]) -> Verdict:
@@ -199,7 +203,7 @@ class GridGame(Game):
     cell: int
 
     name = "grid"
-    called = "the grid pointing game"
+    label = "the grid pointing game"
     title = "Grid pointing game, in percent: maxima in the right cell, and its share of the positive attention"
     columns = (Column("Hits"), Column("Share", value))
     counted = "mosaics"
@@ -220,7 +224,7 @@ class GridGame(Game):
         one = self.setup.preprocessing(mosaic)[None].to(device)
         rows = []
         for answer in self.setup.runner.run(data.root / unit, one, pairs):
-            verdict = judge(answer.attention, boxes[answer.category], (mosaic.height, mosaic.width))
+            verdict = judge(answer.attention, boxes[answer.query], (mosaic.height, mosaic.width))
             rows.append(answer.row(unit, hit=verdict.hit, value=verdict.share, point=verdict.point))
         return rows, []
 
@@ -235,7 +239,7 @@ def run_grid(
     mapping: Mapping[str, Collection[int]] | None = None,
     side: int = 2,
     mosaics: int = MOSAICS,
-    lowest: float = SURE,
+    lowest: float = CONFIDENCE,
     highest: float = 1.0,
     probability: Probability = "softmax",
     cell: int = CELL,
@@ -279,7 +283,7 @@ def run_grid(
             cannot be used with these arguments.
     """
     setup = set_up(model, data, methods, layers, mapping, squashed(model, side * cell), smooth=False)
-    photos, names = sure_photos(
+    photos, names = classified_photos(
         model, data, setup.classes, data.ids[:limit], cell=cell, probability=probability, progress=progress
     )
     chosen = choose_mosaics(photos, mosaics, side=side, lowest=lowest, highest=highest, seed=seed)
@@ -294,7 +298,7 @@ def run_grid(
     return game.run(out, configuration, list(units), shard=shard, progress=progress)
 
 
-def sure_photos(
+def classified_photos(
     model: LoadedModel,
     data: AnnotatedImages,
     classes: FindClasses,
@@ -324,7 +328,7 @@ def sure_photos(
     names: dict[int, str] = {}
     start = time.perf_counter()
 
-    def look(item: str) -> None:
+    def classify(item: str) -> None:
         image = data.image(item)
         if image is None or len(image.categories) != 1 or len(classes(image.categories[0])) != 1:
             return
@@ -332,13 +336,13 @@ def sure_photos(
         if picture is None:
             return
         (index,) = classes(image.categories[0])
-        (found,) = probabilities(model, prepare(square(picture, cell))[None].to(device), probability)
+        (probability_of,) = probabilities(model, prepare(square(picture, cell))[None].to(device), probability)
         # Rounded, so that small numerical differences between machines do not change the mosaics.
-        photos.append(Photo(image.id, index, round(float(found[index]), 6)))
+        photos.append(Photo(image.id, index, round(float(probability_of[index]), 6)))
         names.setdefault(index, image.categories[0])
 
     for done, item in enumerate(ids, start=1):
-        look(item)
+        classify(item)
         if progress is not None:
             progress(Progress(done, len(ids), 0, time.perf_counter() - start, "photos"))
     return photos, names

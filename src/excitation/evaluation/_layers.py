@@ -37,7 +37,7 @@ class LayerGame(PointingGame):
     """The layer sweep: the accuracy of the pointing game at each layer."""
 
     name = "layers"
-    called = "a layer sweep"
+    label = "a layer sweep"
     title = "Layer sweep"
     by_layer = True
     sweepable = False
@@ -116,22 +116,24 @@ def sweep_layers(model: LoadedModel, data: AnnotatedImages, shortest: int) -> tu
         if picture is not None:
             break
     else:
-        raise ExcitationError(f"{data.name}: no image can be read, so no layer can be found.")
+        raise ExcitationError(f"{data.name}: no image can be read; at least one is needed to determine the layers.")
     parameter = next(model.model.parameters(), None)
     one = prepare(picture)[None]
     record = forward(model.model, one if parameter is None else one.to(parameter), None, model.output)
-    found: dict[tuple[frozenset[int] | int, tuple[int, ...]], str] = {}
+    names: dict[tuple[frozenset[int] | int, tuple[int, ...]], str] = {}
     for place, _ in whole_places(record):
         value = place.value
         if place.kind != "module" or value is None:
             continue
         # Layers with equal sets of weighted operations and equal shapes contain the same neurons.
         key = (value.weighted, tuple(value.shape))
-        found.pop(key, None)
-        found[key] = place.name
-    if not found:
-        raise ExcitationError("no layer with space lies on all paths through this network; name some with --layer.")
-    return tuple(reversed(found.values()))
+        names.pop(key, None)
+        names[key] = place.name
+    if not names:
+        raise ExcitationError(
+            "no layer with spatial dimensions is on every path through the network; name layers with --layer."
+        )
+    return tuple(reversed(names.values()))
 
 
 def as_sweep(run: Results, held_out: int) -> Results:
@@ -146,17 +148,19 @@ def as_sweep(run: Results, held_out: int) -> Results:
     """
     if held_out < 2:
         raise ExcitationError(
-            f"every {held_out}-th image was to be held out; give at least 2, or none is left to judge."
+            f"held_out is {held_out}; give at least 2, because the other images measure the accuracy."
         )
     name = run.configuration.get("game")
     if name != PointingGame.name:
-        raise ExcitationError(f"{run.path}: holds results of {name!r}; layers are chosen from a pointing game.")
+        raise ExcitationError(
+            f"{run.path}: contains results of {name!r}; a layer is selected from a run of the pointing game."
+        )
     several = with_several_layers(run)
     if not several:
-        raise ExcitationError(f"{run.path}: has no method at several layers, so there is none to choose.")
+        raise ExcitationError(f"{run.path}: no method has several layers, so no layer can be selected.")
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
-    layers = {method: places for method, places in given.items() if method in several}
+    layers = {method: names for method, names in given.items() if method in several}
     configuration = {**run.configuration, "game": LayerGame.name, "held_out": held_out, "layers": layers}
     rows = tuple(row for row in run.rows if row.method in several)
     return dataclasses.replace(run, configuration=configuration, rows=rows)
@@ -174,12 +178,12 @@ def layer_curves(
         samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: another game, or no such pairs.
+        ExcitationError: the run is another game, or there are no such pairs.
     """
     curves = []
     for method, by_layer in _by_layer(run).items():
-        found = {layer: outcomes_of(rows, difficult=difficult) for layer, rows in by_layer.items()}
-        judged = {layer: item for layer, item in found.items() if item is not None}
+        every = {layer: outcomes_of(rows, average, difficult=difficult) for layer, rows in by_layer.items()}
+        judged = {layer: item for layer, item in every.items() if item is not None}
         curves.append(
             LayerCurve(
                 method,
@@ -209,19 +213,19 @@ def choose_layers(
     Raises:
         ExcitationError: the run is another game, or there are no held-out images or no other images.
     """
-    _, held = held_out_images(run)
+    _, held_out = held_out_images(run)
     chosen = []
     for method, by_layer in _by_layer(run).items():
         scores, choosing, others = {}, {}, {}
         for layer, rows in by_layer.items():
-            first = outcomes_of([row for row in rows if row.image in held], difficult=difficult)
-            second = outcomes_of([row for row in rows if row.image not in held], difficult=difficult)
+            first = outcomes_of([row for row in rows if row.image in held_out], average, difficult=difficult)
+            second = outcomes_of([row for row in rows if row.image not in held_out], average, difficult=difficult)
             if first is not None and second is not None:
                 scores[layer], choosing[layer], others[layer] = float(getattr(accuracy(first), average)), first, second
         if not scores:
             raise ExcitationError(
-                f"{run.path}: the {len(run.finished)} images that are finished have no pairs both among the held-out"
-                " ones and among the others."
+                f"{run.path}: the {len(run.finished)} finished images need pairs both on held-out images and on the"
+                " others; more images are needed."
             )
         layer = max(scores, key=lambda name: scores[name])
         judged = others[layer]
@@ -261,9 +265,9 @@ def layer_tables(
             if layer not in curve.layers:
                 cells.append(EMPTY)
                 continue
-            place = curve.layers.index(layer)
-            value = curve.values[place]
-            cells.append(percent(value, curve.intervals[place], best=value == max(curve.values)))
+            index = curve.layers.index(layer)
+            value = curve.values[index]
+            cells.append(percent(value, curve.intervals[index], best=value == max(curve.values)))
         rows.append((layer, tuple(cells)))
     over = "mean over categories" if average == "mean" else "pooled over pairs"
     which = "difficult pairs" if difficult else "all pairs"
@@ -292,18 +296,18 @@ def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLE
         samples: number of bootstrap samples.
 
     Raises:
-        ExcitationError: another game, or no such pairs.
+        ExcitationError: the run is another game, or there are no such pairs.
     """
     curves = layer_curves(run, difficult=difficult, samples=samples)
     layers = list(dict.fromkeys(layer for curve in curves for layer in curve.layers))
     with matplotlib.style.context(["default", STYLE]):
         figure, axes = one_axes(max(4.0, 0.5 * len(layers) + 1.8), 2.8)
-        for place, curve in enumerate(curves):
+        for index, curve in enumerate(curves):
             x = np.array([layers.index(layer) for layer in curve.layers])
             low, high = (np.array([getattr(item, end) for item in curve.intervals]) for end in ("low", "high"))
-            axes.fill_between(x, 100 * low, 100 * high, color=colour(place), alpha=0.15, linewidth=0)
-            axes.plot(x, 100 * np.array(curve.values), marker=MARKERS[place % len(MARKERS)], markersize=3.5,
-                      color=colour(place), linewidth=1.2, label=curve.method)  # fmt: skip
+            axes.fill_between(x, 100 * low, 100 * high, color=colour(index), alpha=0.15, linewidth=0)
+            axes.plot(x, 100 * np.array(curve.values), marker=MARKERS[index % len(MARKERS)], markersize=3.5,
+                      color=colour(index), linewidth=1.2, label=curve.method)  # fmt: skip
         axes.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_xlabel("layer, from the top of the network down")
         # The axis starts at a round number below the curves, and its label contains the range.
@@ -318,9 +322,9 @@ def layer_figure(run: Results, *, difficult: bool = False, samples: int = SAMPLE
 
 def _chosen_table(run: Results, chosen: Sequence[ChosenLayer], what: str, difficult: bool) -> Table:
     """Return the table of selected layers, with the numbers of images that have such a pair for any method."""
-    step, aside = held_out_images(run)
+    step, held_out = held_out_images(run)
     images = images_with_rows(row for row in run.rows if row.difficult or not difficult)
-    held = sum(image in aside for image in images)
+    held = sum(image in held_out for image in images)
     best = max(item.judged for item in chosen)
     without = len(run.finished) - len(images)
     kind = "difficult pair" if difficult else "pair"
@@ -352,10 +356,10 @@ def _by_layer(run: Results) -> Mapping[str, Mapping[str, Sequence[Row]]]:
     LayerGame.check(run)
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
-    found: dict[str, dict[str, list[Row]]] = {}
+    by_method: dict[str, dict[str, list[Row]]] = {}
     for method in ordered(given):
         rows = [row for row in run.rows if row.method == method]
-        places = [place for place in given[method] if place is not None] or sorted({row.layer for row in rows})
-        by_layer = {place: [row for row in rows if row.layer == place] for place in places}
-        found[method] = {place: items for place, items in by_layer.items() if items}
-    return {method: by_layer for method, by_layer in found.items() if by_layer}
+        layers = [layer for layer in given[method] if layer is not None] or sorted({row.layer for row in rows})
+        by_layer = {layer: [row for row in rows if row.layer == layer] for layer in layers}
+        by_method[method] = {layer: items for layer, items in by_layer.items() if items}
+    return {method: by_layer for method, by_layer in by_method.items() if by_layer}

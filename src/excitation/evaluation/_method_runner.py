@@ -39,23 +39,23 @@ from ._store import Row
 
 AnyMethod = Method | ManyLayers | Centre
 
-GIVE_UP = 3
-"""A method that fails on this many images and has worked on none is taken for wrong, not the images."""
+MAX_FAILURES = 3
+"""A method that fails on this number of images, and succeeds on none, stops the run."""
 
-STOPPERS = (
+FATAL = (
     LayerError, TargetError, TrainingModeError, UnsupportedOperationError, EscapedTensorError, NotApplicableError,
     torch.cuda.OutOfMemoryError,
 )  # fmt: skip
-"""Errors that the next image would meet too."""
+"""Errors that would also occur for the next image. They stop the run."""
 
-Found = dict[str, tuple[list[torch.Tensor], float]]
-"""By method: maps `(image, target, height, width)` at each layer, and the seconds they took."""
+Computed = dict[str, tuple[list[torch.Tensor], float]]
+"""Maps `(image, target, height, width)` at each layer, and the seconds for all of them, by method."""
 
 Layers = Mapping[str, tuple[str | None, ...]]
-"""Of each method; `None` is its own choice."""
+"""Layers of each method; `None` for the choice of the method."""
 
-Taken = Mapping[tuple[str, str, str], int]
-"""By method, layer as it was asked for, and the layer that this was: on how many images."""
+OwnLayers = Mapping[tuple[str, str, str], int]
+"""Number of images by method, requested layer (`DEFAULT_LAYER`), and the layer that the method selected itself."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class Answer:
 
     Attributes:
         method: name of the method in tables.
-        layer: requested layer of the map; `"default"` for the choice of the method (see `MethodRunner.taken`).
-        category: category of the map.
+        layer: requested layer of the map; `"default"` for the choice of the method (see `MethodRunner.own_layers`).
+        query: query of the map (see `Row`).
         attention: the map, with finite values.
         seconds: time for the map. The time of shared computations is divided equally.
     """
 
     method: str
     layer: str
-    category: str
+    query: str
     attention: Float[torch.Tensor, "height width"]
     seconds: float
 
@@ -100,9 +100,7 @@ class Answer:
             point: position of the maximum, in pixels of the picture.
         """
         x, y = point or (None, None)
-        return Row(
-            image, self.category, self.method, self.layer, x, y, hit, False, self.mass, self.seconds, value, series
-        )
+        return Row(image, self.query, self.method, self.layer, x, y, hit, False, self.mass, self.seconds, value, series)
 
 
 class MethodRunner:
@@ -126,18 +124,18 @@ class MethodRunner:
         self._methods = {name: item for name, item in methods.items() if not isinstance(item, Centre)}
         self._layers = layers
         self._problems = problems
-        self._worked: set[str] = set()
+        self._succeeded: set[str] = set()
         self._failed = dict.fromkeys(self._methods, 0)
-        self._taken: Counter[tuple[str, str, str]] = Counter()
+        self._own_layers: Counter[tuple[str, str, str]] = Counter()
 
-    def has_worked(self, methods: Collection[str]) -> None:
+    def mark_successful(self, methods: Collection[str]) -> None:
         """Mark methods that computed maps in an earlier session. Their failures are attributed to the images."""
-        self._worked |= {name for name in methods if name in self._methods}
+        self._succeeded |= {name for name in methods if name in self._methods}
 
-    def taken(self) -> Taken:
+    def own_layers(self) -> OwnLayers:
         """Return the layers that methods selected themselves since the last call of this function."""
-        found, self._taken = self._taken, Counter()
-        return found
+        counts, self._own_layers = self._own_layers, Counter()
+        return counts
 
     def run(self, path: Path, one: torch.Tensor, pairs: Mapping[str, Target]) -> Iterator[Answer]:
         """Yield the maps of one image, method by method.
@@ -145,62 +143,62 @@ class MethodRunner:
         Args:
             path: path of the picture, for reports of problems.
             one: the network input, a batch of one.
-            pairs: targets by category.
+            pairs: targets by query.
 
         Raises:
             ExcitationError: an error that would also occur for the next image, or a method that always fails.
         """
         start = time.perf_counter()
-        own, asked = self._places(one, pairs)
+        own, requested = self._choose_own_layers(one, pairs)
         choosing = (time.perf_counter() - start) / max(len(own), 1)
-        shared = self._together(one, pairs, asked)
+        shared = self._share_passes(one, pairs, requested)
         for name, method in self._methods.items():
             layers = self._layers[name]
             start = time.perf_counter()
             try:
                 if name in shared:
-                    found, seconds = shared[name]
+                    at_layers, seconds = shared[name]
                 else:
-                    found = maps_at(method, self._model, one, list(pairs.values()), asked[name])
+                    at_layers = maps_at(method, self._model, one, list(pairs.values()), requested[name])
                     seconds = time.perf_counter() - start
                 seconds += choosing if name in own else 0
-                maps = [item[0].detach().to("cpu") for item in found]
-            except STOPPERS:
+                maps = [item[0].detach().to("cpu") for item in at_layers]
+            except FATAL:
                 raise
             except (ExcitationError, RuntimeError) as error:
                 self._fail(name, path, error)
                 continue
             if name in own:
-                self._taken[name, DEFAULT_LAYER, own[name]] += 1
+                self._own_layers[name, DEFAULT_LAYER, own[name]] += 1
             for layer, of_layer in zip(layers, maps, strict=True):
-                for category, attention in zip(pairs, of_layer, strict=True):
+                for query, attention in zip(pairs, of_layer, strict=True):
                     if not bool(torch.isfinite(attention).all()):
-                        self._fail(name, path, ExcitationError(f"its map for {category} is not finite."))
+                        self._fail(name, path, ExcitationError(f"its map for {query} is not finite."))
                         continue
-                    self._worked.add(name)
+                    self._succeeded.add(name)
                     each = seconds / (len(pairs) * len(layers))
-                    yield Answer(name, layer or DEFAULT_LAYER, category, attention, each)
+                    yield Answer(name, layer or DEFAULT_LAYER, query, attention, each)
 
-    def _places(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
+    def _choose_own_layers(self, one: torch.Tensor, pairs: Mapping[str, Target]) -> tuple[dict[str, str], Layers]:
         """Return the layers that methods select themselves, by method, and all layers with `None` replaced by them."""
         choosers = {name: method for name, method in self._methods.items() if None in self._layers[name]}
         if not choosers:
             return {}, self._layers
         try:
-            own = own_places(self._model, one, list(pairs.values()), choosers)
-        except STOPPERS:
+            own = own_layers(self._model, one, list(pairs.values()), choosers)
+        except FATAL:
             raise
         except (ExcitationError, RuntimeError):
             # Each method reports its own error for this image.
             return {}, self._layers
         # With the names, methods do not select the layer again. A layer that is also requested by name occurs once.
-        put = {name: None if place == INPUT or place in self._layers[name] else place for name, place in own.items()}
+        named = {name: None if layer == INPUT or layer in self._layers[name] else layer for name, layer in own.items()}
         return own, {
-            name: tuple(put.get(name) if layer is None else layer for layer in layers)
+            name: tuple(named.get(name) if layer is None else layer for layer in layers)
             for name, layers in self._layers.items()
         }
 
-    def _together(self, one: torch.Tensor, pairs: Mapping[str, Target], asked: Layers) -> Found:
+    def _share_passes(self, one: torch.Tensor, pairs: Mapping[str, Target], requested: Layers) -> Computed:
         """Return the maps of methods that share a forward pass. If they fail, they run separately later."""
         plain = {
             name: method
@@ -218,36 +216,38 @@ class MethodRunner:
 
         def sweeps(names: list[str]) -> list[list[torch.Tensor]]:
             wanted = [(plain[name].name, plain[name].spatial) for name in names]
-            return maps_from_one_pass(self._model, one, targets, wanted, [asked[name] for name in names])
+            return maps_from_one_pass(self._model, one, targets, wanted, [requested[name] for name in names])
 
         def derivatives(names: list[str], spatial: SpatialWeighting) -> list[list[torch.Tensor]]:
-            wanted = [(plain[name].name, asked[name]) for name in names]
+            wanted = [(plain[name].name, requested[name]) for name in names]
             return gradient_maps_from_one_pass(self._model, one, targets, wanted, spatial=spatial)
 
         groups = [(swept, partial(sweeps, swept))] if swept else []
         groups += [(names, partial(derivatives, names, spatial)) for spatial, names in derived.items()]
-        found: Found = {}
+        computed: Computed = {}
         for names, run in groups:
             start = time.perf_counter()
             try:
                 every = run()
-            except STOPPERS:
+            except FATAL:
                 raise
             except (ExcitationError, RuntimeError):
                 continue
             seconds = (time.perf_counter() - start) / len(names)
-            found |= {name: (maps, seconds) for name, maps in zip(names, every, strict=True)}
-        return found
+            computed |= {name: (maps, seconds) for name, maps in zip(names, every, strict=True)}
+        return computed
 
     def _fail(self, name: str, path: Path, error: Exception) -> None:
         self._failed[name] += 1
-        if name not in self._worked and self._failed[name] >= GIVE_UP:
-            raise ExcitationError(f"method {name!r} failed on {GIVE_UP} images and worked on none: {error}") from error
-        words = " ".join(str(error).split())
-        self._problems.report(path, f"method {name!r} failed: {words} Its results are missing.")
+        if name not in self._succeeded and self._failed[name] >= MAX_FAILURES:
+            raise ExcitationError(
+                f"method {name!r} failed on {MAX_FAILURES} images and succeeded on none: {error}"
+            ) from error
+        message = " ".join(str(error).split())
+        self._problems.report(path, f"method {name!r} failed: {message} Its results are missing.")
 
 
-def own_places(
+def own_layers(
     model: LoadedModel, one: torch.Tensor, targets: Sequence[Target], methods: Mapping[str, object]
 ) -> dict[str, str]:
     """Return the layer of each method that selects its own layer, with at most one forward pass for all methods.
@@ -264,24 +264,24 @@ def own_places(
         ExcitationError: the network has no such layer.
     """
     request = make_request(model, one, list(targets))
-    found: dict[OwnPlace, str] = {}
-    places = {}
+    by_rule: dict[OwnPlace, str] = {}
+    layers = {}
     for name, method in methods.items():
-        place = find_method(method.name).place if isinstance(method, NamedMethod) else None
-        if place is None:
+        rule = find_method(method.name).place if isinstance(method, NamedMethod) else None
+        if rule is None:
             continue
-        if place not in found:
-            found[place] = _layer_of(request, place)
-        places[name] = found[place]
-    return places
+        if rule not in by_rule:
+            by_rule[rule] = _layer_of(request, rule)
+        layers[name] = by_rule[rule]
+    return layers
 
 
-def _layer_of(request: Request, place: OwnPlace) -> str:
-    if place == "engine":
+def _layer_of(request: Request, rule: OwnPlace) -> str:
+    if rule == "engine":
         return request.engine_layer()
-    if place == "last":
+    if rule == "last":
         return request.last_layer()
-    if place == "input":
+    if rule == "input":
         return INPUT
     record = request.first
     _, features = classifier(record)

@@ -19,7 +19,7 @@ from ..methods import find_method
 from ..models._loaded import LoadedModel
 
 DEFAULT_LAYER = "default"
-"""What results call the layer where none was named, and the method or the model chose."""
+"""Name of the layer in results if no layer was requested and the method or model chose one."""
 
 
 @runtime_checkable
@@ -85,16 +85,16 @@ class NamedMethod:
             ExcitationError: two of the layers are the same, or an error of `excitation.explain`.
         """
         named = [layer for layer in layers if layer is not None]
-        found: list[torch.Tensor] = []
+        maps: list[torch.Tensor] = []
         if named:
-            made = self._explained(model, images, targets, named)
-            found = [made[layer] for layer in made.layers]
-            if len(found) != len(named):
+            explanation = self._explained(model, images, targets, named)
+            maps = [explanation[layer] for layer in explanation.layers]
+            if len(maps) != len(named):
                 raise ExcitationError(
-                    f"layers {', '.join(map(repr, named))} are not all different places; name each once."
+                    f"layers {', '.join(map(repr, named))} are not all different layers; give each layer once."
                 )
         default = self._explained(model, images, targets, None).maps if len(named) < len(layers) else torch.empty(0)
-        return [default if layer is None else found[named.index(layer)] for layer in layers]
+        return [default if layer is None else maps[named.index(layer)] for layer in layers]
 
     def _explained(
         self, model: LoadedModel, images: torch.Tensor, targets: list[Target], layers: list[str] | None
@@ -117,16 +117,16 @@ def maps_at(
         ExcitationError: the method does not return one two-dimensional map for each image and target.
     """
     if isinstance(method, ManyLayers):
-        found = list(method.at_layers(model, images, targets, layers))
+        at_layers = list(method.at_layers(model, images, targets, layers))
     else:
-        found = [method(model, images, targets, layer=layer) for layer in layers]
-    for maps in found:
+        at_layers = [method(model, images, targets, layer=layer) for layer in layers]
+    for maps in at_layers:
         if maps.dim() != 4 or maps.shape[:2] != (len(images), len(targets)):
             raise ExcitationError(
-                f"the method gave maps of shape {tuple(maps.shape)}; ({len(images)}, {len(targets)}, height, width)"
-                " expected."
+                f"the method returned maps of shape {tuple(maps.shape)}; ({len(images)}, {len(targets)}, height, width)"
+                " is expected."
             )
-    return found
+    return at_layers
 
 
 def describe_method(method: object) -> str:
@@ -153,8 +153,8 @@ def describe_method(method: object) -> str:
 def _plain(value: object) -> Any:
     """Convert an object to JSON-compatible data without memory addresses."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.repr}
-        return {"": f"{type(value).__module__}.{type(value).__qualname__}", **held}
+        values = {item.name: getattr(value, item.name) for item in dataclasses.fields(value) if item.repr}
+        return {"": f"{type(value).__module__}.{type(value).__qualname__}", **values}
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
     if isinstance(value, (set, frozenset)):

@@ -17,10 +17,10 @@ from ..data._dataset import Truth
 from ._setup import BLUR, gaussian_blur
 
 TOLERANCE = 15
-"""Pixels of the original picture that a maximum may be off an instance (Sec. 4.1)."""
+"""Maximum distance of a hit from an instance, in pixels of the original picture (Sec. 4.1)."""
 
 TIE = 1e-6
-"""Values that differ by less than this part of the largest are tied: interpolation in float32 tells no more."""
+"""Values that differ by less than this fraction of the largest are equal within the precision of the interpolation."""
 
 Point = tuple[int, int]
 """`(x, y)`: column and row of a pixel, from the upper left corner."""
@@ -45,10 +45,10 @@ class Tolerance:
     def __post_init__(self) -> None:
         """Check the values."""
         if not 0 <= self.radius < math.inf:
-            raise ExcitationError(f"the tolerance's radius is {self.radius}; give 0 pixels or more.")
+            raise ExcitationError(f"the radius of the tolerance is {self.radius}; give 0 pixels or more.")
         if self.shape not in {"disc", "square"} or self.frame not in {"picture", "input"}:
             raise ExcitationError(
-                f"the tolerance is a {self.shape!r} in pixels of the {self.frame!r}; choose 'disc' or 'square', and"
+                f"the tolerance has shape {self.shape!r} and frame {self.frame!r}; choose 'disc' or 'square', and"
                 " 'picture' or 'input'."
             )
 
@@ -163,5 +163,5 @@ def energy_in_region(
     """
     height, width = pixels.shape
     values = enlarge_map(attention, (height, width)).clip(min=0)
-    whole = float(values.sum(dtype=np.float64))
-    return float(values[pixels].sum(dtype=np.float64)) / whole if whole > 0 else 0.0
+    total = float(values.sum(dtype=np.float64))
+    return float(values[pixels].sum(dtype=np.float64)) / total if total > 0 else 0.0

@@ -38,13 +38,13 @@ from ._store import Row
 from ._tables import EMPTY, Cell, Table
 
 SUBSETS = (("All", False), ("Diff.", True))
-"""Columns of each table, and whether only the difficult pairs count there."""
+"""Name of each subset in tables, and whether it contains only the difficult pairs."""
 
 BARS = 4
-"""Methods in a figure by category."""
+"""Maximum number of methods in the figure by category."""
 
 ROWS = 24
-"""Categories below each other, before they go on beside."""
+"""Maximum number of categories in a column of the figure."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ class PointingGame(Game):
     crowds: bool
 
     name = "pointing"
-    called = "the pointing game"
+    label = "the pointing game"
     title = "Pointing game"
     columns = (Column(),)
     points = True
@@ -84,7 +84,7 @@ class PointingGame(Game):
             title = "Energy-based pointing: share of the positive attention on the category, in percent"
             tables.append(
                 score_table(
-                    measured, title, (Column(of=value),), subsets=SUBSETS, average=average, intervals=True,
+                    measured, title, (Column(measure=value),), subsets=SUBSETS, average=average, intervals=True,
                     samples=samples,
                 )
             )  # fmt: skip
@@ -128,8 +128,8 @@ class PointingGame(Game):
             point: tuple[int, int] | None = None
             if not points_nowhere(answer.attention):
                 point = point_of_map(enlarged, image.size, box=box, blur=answer.method in blur)
-            row = self._row(image, answer.method, answer.layer, answer.category, point, truths, hard, radius)
-            energy = energy_in_region(enlarged, truths[answer.category][y0:y1, x0:x1])
+            row = self._row(image, answer.method, answer.layer, answer.query, point, truths, hard, radius)
+            energy = energy_in_region(enlarged, truths[answer.query][y0:y1, x0:x1])
             yield dataclasses.replace(row, mass=answer.mass, seconds=answer.seconds, value=energy)
 
     def _row(
@@ -152,7 +152,8 @@ class PointingGame(Game):
             return is_difficult(image, category, self.truth)
         if image.id not in self.difficult:
             self.setup.data.problems.report(
-                image.path, f"image {image.id!r} is not in the list of difficult images; taken for not difficult."
+                image.path,
+                f"image {image.id!r} is not in the list of difficult images; its pairs are treated as not difficult.",
             )
         return category in self.difficult.get(image.id, ())
 
@@ -161,7 +162,7 @@ class ContrastGame(PointingGame):
     """The pointing game of methods with and without the dual unit (the paper's Table 2)."""
 
     name = "contrast"
-    called = "the contrast analysis"
+    label = "the contrast analysis"
     title = "Contrast analysis"
     sweepable = False
 
@@ -280,9 +281,9 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
     Raises:
         ExcitationError: there are no such pairs.
     """
-    found = _all_outcomes(run, difficult)
-    tables = {name: accuracy(outcomes).by_category for name, outcomes in found.items()}
-    pairs = {name: dict(zip(item.categories, item.pairs.sum(0), strict=True)) for name, item in found.items()}
+    every = _all_outcomes(run, difficult)
+    tables = {name: accuracy(outcomes).by_group for name, outcomes in every.items()}
+    pairs = {name: dict(zip(item.groups, item.pairs.sum(0), strict=True)) for name, item in every.items()}
     categories = sorted({category for table in tables.values() for category in table})
     rows = []
     for category in categories:
@@ -293,7 +294,7 @@ def category_table(run: Results, *, difficult: bool = False) -> Table:
             value = table.get(category)
             cells.append(EMPTY if value is None else Cell(f"{100 * value:.1f}", value == best, 100 * value))
         rows.append((category, tuple(cells)))
-    won = wins(found)
+    won = wins(every)
     rows.append(("best alone", (EMPTY, *(Cell(str(item.alone), value=item.alone) for item in won.values()))))
     rows.append(("best with others", (EMPTY, *(Cell(str(item.shared), value=item.shared) for item in won.values()))))
     which = "difficult pairs" if difficult else "all pairs"
@@ -321,15 +322,15 @@ def comparison_table(
     Raises:
         ExcitationError: there is no such row, or there are no such pairs.
     """
-    found = _all_outcomes(run, difficult)
+    every = _all_outcomes(run, difficult)
     reference = row_name(reference)
-    if reference not in found:
-        raise ExcitationError(f"{run.path}: has no row {reference!r}; there is: {', '.join(found)}.")
+    if reference not in every:
+        raise ExcitationError(f"{run.path}: has no row {reference!r}; its rows: {', '.join(every)}.")
     rows = []
-    for name, outcomes in found.items():
+    for name, outcomes in every.items():
         if name == reference:
             continue
-        one = compare(outcomes, found[reference], average, samples=samples)
+        one = compare(outcomes, every[reference], average, samples=samples)
         low, high = 100 * one.interval.low, 100 * one.interval.high
         rows.append(
             (
@@ -369,51 +370,53 @@ def category_figure(run: Results, methods: Sequence[str] | None = None, *, diffi
     Raises:
         ExcitationError: no such row, or there are no such pairs.
     """
-    found = _all_outcomes(run, difficult)
-    scores = {name: accuracy(item) for name, item in found.items()}
-    chosen = list(methods) if methods is not None else _telling(scores)
+    every = _all_outcomes(run, difficult)
+    scores = {name: accuracy(item) for name, item in every.items()}
+    chosen = list(methods) if methods is not None else _default_rows(scores)
     missing = [name for name in chosen if name not in scores]
-    if missing or not chosen:
-        raise ExcitationError(f"{run.path}: has no row {missing[:1]}; there is: {', '.join(scores)}.")
-    first = scores[chosen[0]].by_category
-    known = sorted({name for item in scores.values() for name in item.by_category}, reverse=True)
+    if not chosen:
+        raise ExcitationError(f"no row was given to plot; the rows of {run.path}: {', '.join(scores)}.")
+    if missing:
+        raise ExcitationError(f"{run.path}: has no row {missing[0]!r}; its rows: {', '.join(scores)}.")
+    first = scores[chosen[0]].by_group
+    known = sorted({name for item in scores.values() for name in item.by_group}, reverse=True)
     names = sorted(known, key=lambda name: first.get(name, -1.0))
     columns = -(-len(names) // ROWS)
     rows = -(-len(names) // columns)
     width = 3.5 * columns
     # Number of legend entries per row: a letter takes about 0.06 inches, a colour half an inch.
-    beside = min(len(chosen), max(1, int(width / (0.5 + 0.06 * max(len(f"{name} (100.0)") for name in chosen)))))
-    told = textwrap.wrap(_which(chosen, scores, given=methods is not None), int(width / 0.06))
-    above = 0.16 * (len(told) + -(-len(chosen) // beside))
+    per_row = min(len(chosen), max(1, int(width / (0.5 + 0.06 * max(len(f"{name} (100.0)") for name in chosen)))))
+    title = textwrap.wrap(_describe_selection(chosen, scores, given=methods is not None), int(width / 0.06))
+    above = 0.16 * (len(title) + -(-len(chosen) // per_row))
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(width, 0.9 + above + 0.05 * rows * (1 + len(chosen))), layout="constrained")
-        every = figure.subplots(1, columns, squeeze=False)[0]
-        for column, axes in enumerate(every):
+        panels = figure.subplots(1, columns, squeeze=False)[0]
+        for column, axes in enumerate(panels):
             # In reverse order, because the axis points upwards.
             end = len(names) - column * rows
             _bars(axes, names[max(0, end - rows) : end], chosen, scores, rows)
             axes.set_xlabel(f"pointing accuracy, %{' (difficult)' if difficult else ''}")
-        figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=beside,
-                      title="\n".join(told))  # fmt: skip
-        every[0].set_title(heading_of(run), loc="left")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=per_row,
+                      title="\n".join(title))  # fmt: skip
+        panels[0].set_title(heading_of(run), loc="left")
     return figure
 
 
 def _bars(
     axes: Axes, names: Sequence[str], methods: Sequence[str], scores: Mapping[str, Accuracy], rows: int
 ) -> None:  # fmt: skip
-    thick = 0.8 / len(methods)
-    for place, method in enumerate(methods):
-        values = [100 * scores[method].by_category.get(name, np.nan) for name in names]
-        y = np.arange(len(names)) + 0.4 - thick * (place + 0.5)
-        axes.barh(y, values, thick, color=colour(place), label=f"{method} ({100 * scores[method].mean:.1f})")
+    height = 0.8 / len(methods)
+    for index, method in enumerate(methods):
+        values = [100 * scores[method].by_group.get(name, np.nan) for name in names]
+        y = np.arange(len(names)) + 0.4 - height * (index + 0.5)
+        axes.barh(y, values, height, color=colour(index), label=f"{method} ({100 * scores[method].mean:.1f})")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - rows - 0.6, len(names) - 0.4)
     axes.set_xlim(0, 100)
     axes.grid(axis="y", visible=False)
 
 
-def _telling(scores: Mapping[str, Accuracy]) -> list[str]:
+def _default_rows(scores: Mapping[str, Accuracy]) -> list[str]:
     """Return the methods of Excitation Backprop at their best layers, and the best other method."""
     means = {name: item.mean for name, item in scores.items()}
     plain = {name: name.partition(" ")[0] for name in means}
@@ -425,11 +428,11 @@ def _telling(scores: Mapping[str, Accuracy]) -> list[str]:
     return [*chosen, *([max(others, key=lambda name: means[name])] if others else [])][:BARS] or list(means)[:BARS]
 
 
-def _which(chosen: Sequence[str], scores: Mapping[str, Accuracy], *, given: bool) -> str:
+def _describe_selection(chosen: Sequence[str], scores: Mapping[str, Accuracy], *, given: bool) -> str:
     """Describe which methods are omitted and why; empty if none is omitted."""
     if len(chosen) == len(scores):
         return ""
-    rule = "as named" if given else "Excitation Backprop's own and the best of the others by their mean, in brackets"
+    rule = "as given" if given else "those of Excitation Backprop and the best other one by its mean (in brackets)"
     return f"{len(chosen)} of {len(scores)} rows of the table: {rule}"
 
 
@@ -440,8 +443,8 @@ def _all_outcomes(run: Results, difficult: bool) -> dict[str, Outcomes]:
         ExcitationError: the run is another game, or there are no such pairs.
     """
     PointingGame.check(run)
-    found = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}
-    judged = {name: item for name, item in found.items() if item is not None}
+    every = {name: outcomes_of(rows, difficult=difficult) for name, rows in by_method(run).items()}
+    judged = {name: item for name, item in every.items() if item is not None}
     if not judged:
         raise ExcitationError(f"{run.path}: has no {'difficult ' if difficult else ''}pairs to report.")
     return judged

@@ -56,18 +56,18 @@ def read_published(path: str | os.PathLike[str]) -> PublishedFigures:
         ExcitationError: the file cannot be read, has another format, or contains a game without a table.
     """
     check_path("the file of published figures", path)
-    place = Path(path)
+    file = Path(path)
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ExcitationError(f"{place}: cannot be read as published figures: {error}.") from error
-    found = _figures(content, str(place))
+        raise ExcitationError(f"{file}: cannot be read as published figures: {error}.") from error
+    published = _figures(content, str(file))
     shown = [name for name, game in GAMES.items() if not game.by_layer]
-    unknown = [name for name in found.games if name not in shown]
-    if unknown or not found.games:
-        named = f"names the game {unknown[0]!r}" if unknown else "names no game"
-        raise ExcitationError(f"{place}: {named}; published figures can be given for {', '.join(shown)}.")
-    return found
+    unknown = [name for name in published.games if name not in shown]
+    if unknown or not published.games:
+        problem = f"contains the game {unknown[0]!r}" if unknown else "contains no game"
+        raise ExcitationError(f"{file}: {problem}; published figures can be given for {', '.join(shown)}.")
+    return published
 
 
 def report_tables(
@@ -91,13 +91,13 @@ def report_tables(
         ExcitationError: there is no run, a run has no results or an unknown game, or two runs have the same heading.
     """
     if not runs:
-        raise ExcitationError("no results were given to report.")
+        raise ExcitationError("no results were given; give at least one run to report.")
     for run in runs:
         game_of(run)
         if not run.rows:
             raise ExcitationError(
-                f"{run.path}: has no results to report: {len(run.left_out)} pairs were left out, {len(run.problems)}"
-                " problems are listed in it (--problems shows them)."
+                f"{run.path}: has no results to report: {len(run.left_out)} pairs were left out, and"
+                f" {len(run.problems)} problems were recorded (--problems lists them)."
             )
     tables: list[Table] = []
     for name, game in GAMES.items():
@@ -112,7 +112,7 @@ def report_tables(
     return tables
 
 
-def _figures(content: Any, where: str) -> PublishedFigures:
+def _figures(content: Any, source: str) -> PublishedFigures:
     try:
         notes = tuple(filter(None, [content.get("source", ""), *content.get("notes", [])]))
         games = {
@@ -126,7 +126,7 @@ def _figures(content: Any, where: str) -> PublishedFigures:
             if game not in {"source", "notes"}
         }
     except (AttributeError, TypeError, ValueError) as error:
-        raise ExcitationError(f"{where}: is not of the form {FORM}.") from error
+        raise ExcitationError(f"{source}: does not have the format {FORM}.") from error
     return PublishedFigures(games, tuple(map(str, notes)))
 
 

@@ -19,8 +19,8 @@ from ._store import (
     lock_path,
     open_store,
     read_about,
+    read_own_layers,
     read_rows,
-    read_taken,
     storage_errors,
     transaction,
 )  # fmt: skip
@@ -36,12 +36,11 @@ class Results:
         shard: the part of the run, `(index, count)`, with the index counted from 0.
         planned: number of units of this shard.
         finished: names of the finished units, sorted.
-        rows: rows sorted by image, category, method and layer.
-        left_out: omitted pairs `(image, category, reason)`, sorted.
+        rows: rows sorted by image, query, method and layer.
+        left_out: omitted pairs `(image, query, reason)`, sorted.
         problems: problems `(path, message)`, sorted.
         environments: package versions of all sessions, oldest first, without duplicates.
-        taken: number of images by method, layer in the rows, and selected layer, for methods that selected their layer.
-            Images in files of older versions are not included.
+        own_layers: number of images by method, layer in the rows, and layer that the method selected itself.
     """
 
     path: Path
@@ -53,7 +52,7 @@ class Results:
     left_out: tuple[tuple[str, str, str], ...]
     problems: tuple[tuple[str, str], ...]
     environments: tuple[Mapping[str, object], ...]
-    taken: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    own_layers: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -67,28 +66,28 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     Raises:
         StoreError: the file does not exist, or it is not a file of results.
     """
-    place = Path(path)
-    if not place.is_file():
-        raise StoreError(f"{place}: no such file of results.")
-    with storage_errors(place):
-        connection = connect(place)
+    file = Path(path)
+    if not file.is_file():
+        raise StoreError(f"{file}: no such file of results.")
+    with storage_errors(file):
+        connection = connect(file)
         try:
             with transaction(connection, "DEFERRED"):
-                about = read_about(place, connection)
+                about = read_about(file, connection)
                 if about is None:
-                    raise StoreError(f"{place}: holds no results yet; its run was stopped before it began.")
+                    raise StoreError(f"{file}: contains no results; run the game first.")
                 environments = connection.execute("SELECT environment FROM session ORDER BY number")
                 return Results(
-                    path=place,
+                    path=file,
                     configuration=json.loads(about["configuration"]),
                     shard=tuple(json.loads(about["shard"])),
                     planned=json.loads(about["planned"]),
                     finished=tuple(str(name) for (name,) in connection.execute("SELECT name FROM unit ORDER BY name")),
                     rows=tuple(read_rows(connection)),
-                    left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, category")),
+                    left_out=tuple(connection.execute("SELECT * FROM left_out ORDER BY image, query")),
                     problems=tuple(connection.execute("SELECT * FROM problem ORDER BY path, sentence")),
                     environments=tuple(json.loads(text) for text in dict.fromkeys(text for (text,) in environments)),
-                    taken=read_taken(connection),
+                    own_layers=read_own_layers(connection),
                 )
         finally:
             connection.close()
@@ -102,13 +101,13 @@ def format_unnamed_layers(run: Results) -> str:
     """
     shown = {(row.method, row.layer) for row in run.rows}
     by_method: dict[str, list[tuple[str, int]]] = {}
-    for (method, layer, place), images in run.taken.items():
+    for (method, layer, own), images in run.own_layers.items():
         if (method, layer) in shown:
-            by_method.setdefault(method, []).append((place, images))
+            by_method.setdefault(method, []).append((own, images))
     words = []
-    for method, places in sorted(by_method.items()):
-        several = ", ".join(f"{place} on {images} images" for place, images in places)
-        words.append(f"{method} ({several if len(places) > 1 else places[0][0]})")
+    for method, layers in sorted(by_method.items()):
+        several = ", ".join(f"{layer} on {images} images" for layer, images in layers)
+        words.append(f"{method} ({several if len(layers) > 1 else layers[0][0]})")
     return f"layers that were not named: {', '.join(words)}" if words else ""
 
 
@@ -128,18 +127,18 @@ def merge_results(
     Raises:
         StoreError: the configurations differ, a shard occurs twice, shards are missing or unfinished, or `out` exists.
     """
-    place = Path(out)
-    if place.exists():
-        raise StoreError(f"{place}: exists already; name a new file for the merged results.")
+    file = Path(out)
+    if file.exists():
+        raise StoreError(f"{file}: already exists; give a new file for the merged results.")
     shards = [read_results(path) for path in paths]
     if not shards:
-        raise StoreError("no file of results was given to merge.")
+        raise StoreError("no file of results was given; give the files of all shards.")
     first = shards[0]
     seen: dict[int, Results] = {}
     for item in shards:
         if canonical(item.configuration) != canonical(first.configuration):
             raise StoreError(
-                f"{item.path}: was made under another configuration than {first.path}:"
+                f"{item.path}: has another configuration than {first.path}:"
                 f" {differences(first.configuration, item.configuration)}."
             )
         if item.shard[1] != first.shard[1]:
@@ -148,33 +147,36 @@ def merge_results(
             raise StoreError(f"{item.path}: is the same shard {_shard(item.shard)} as {seen[item.shard[0]].path}.")
         seen[item.shard[0]] = item
     missing = sorted(set(range(first.shard[1])) - set(seen))
-    open_ones = [item for item in shards if not item.complete]
+    unfinished = [item for item in shards if not item.complete]
     if missing and not partial:
         raise StoreError(
-            f"shard {_shard((missing[0], first.shard[1]))} is missing; give its file, or merge what is there."
+            f"shard {_shard((missing[0], first.shard[1]))} is missing; give its file, or merge without it (--partial)."
         )
-    if open_ones and not partial:
-        item = open_ones[0]
-        raise StoreError(f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it first.")
+    if unfinished and not partial:
+        item = unfinished[0]
+        raise StoreError(
+            f"{item.path}: {len(item.finished)} of {item.planned} images are finished; finish it, or merge it"
+            " unfinished (--partial)."
+        )
     planned = sum(item.planned for item in shards)
     # A missing shard counts as at least one unit, so that the file is never complete.
     planned += len(missing)
-    beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:12]}.part")
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        with open_store(beside, first.configuration, planned=planned) as store:
+        with open_store(temporary, first.configuration, planned=planned) as store:
             store.fill(
                 (name for item in shards for name in item.finished),
                 (row for item in shards for row in item.rows),
                 (pair for item in shards for pair in item.left_out),
                 (problem for item in shards for problem in item.problems),
                 {canonical(made): made for item in shards for made in item.environments}.values(),
-                sum((Counter(item.taken) for item in shards), Counter()),
+                sum((Counter(item.own_layers) for item in shards), Counter()),
             )
-        beside.replace(place)
+        temporary.replace(file)
     finally:
-        for leftover in (beside, lock_path(beside)):
+        for leftover in (temporary, lock_path(temporary)):
             leftover.unlink(missing_ok=True)
-    return read_results(place)
+    return read_results(file)
 
 
 def _shard(shard: tuple[int, int]) -> str:

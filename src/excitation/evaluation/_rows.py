@@ -9,20 +9,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from .._errors import ExcitationError
 from ._methods import DEFAULT_LAYER
 from ._results import Results, format_unnamed_layers
-from ._statistics import Outcomes
+from ._statistics import Average, Outcomes
 from ._store import Row
 
 OWN = ("mwp", "c-mwp", "r-mwp")
-"""Excitation Backprop's own methods, the last rows."""
+"""Methods of Excitation Backprop. They are the last rows of a table, in this order."""
 
 NO_CONTRAST = (
-    "c-gradient is zero by construction: the dual unit's gradient has the size of the unit's at every place, and the"
-    " difference of two equal maps points nowhere."
+    "c-gradient is zero by construction: the gradients of the unit and the dual unit have the same size at every"
+    " position, so their difference is zero."
 )
-"""Under tables with c-gradient (the paper's c-Grad), which would otherwise look broken."""
+"""Note of tables with c-gradient (the paper's c-Grad), because all its maps are empty."""
 
 Measure = Callable[[Row], "float | bool"]
-"""What a table adds up: 1 or 0 for a hit, or a share."""
+"""Function that returns the measure of a row: whether it is a hit, or a value from 0 to 1."""
 
 
 def hit(row: Row) -> bool:
@@ -42,21 +42,21 @@ def by_method(run: Results, several: Collection[str] | None = None) -> dict[str,
         run: results of a game.
         several: methods with one row per layer; by default, the methods with several layers in this run.
     """
-    found: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
-        found.setdefault((row.method, row.layer), []).append(row)
-    several = told_apart(run) if several is None else several
+        groups.setdefault((row.method, row.layer), []).append(row)
+    several = shown_with_layer(run) if several is None else several
     given = run.configuration["layers"]
     assert isinstance(given, Mapping)
 
-    def place(key: tuple[str, str]) -> tuple[int, str, int]:
+    def sort_key(key: tuple[str, str]) -> tuple[int, str, int]:
         method, layer = key
         order = [item or DEFAULT_LAYER for item in given.get(method, ())]
         return (*_rank(method), order.index(layer) if layer in order else -1)
 
     return {
-        f"{method} @ {layer}" if method in several else method: found[method, layer]
-        for method, layer in sorted(found, key=place)
+        f"{method} @ {layer}" if method in several else method: groups[method, layer]
+        for method, layer in sorted(groups, key=sort_key)
     }
 
 
@@ -66,11 +66,11 @@ def with_several_layers(run: Results) -> set[str]:
     return {method for method, count in counts.items() if count > 1}
 
 
-def told_apart(run: Results) -> set[str]:
+def shown_with_layer(run: Results) -> set[str]:
     """Return the methods with several requested layers. Their rows contain the layer, even if only one is shown."""
     given = run.configuration.get("layers")
-    asked = {str(name) for name, places in given.items() if len(places) > 1} if isinstance(given, Mapping) else set()
-    return asked | with_several_layers(run)
+    requested = given if isinstance(given, Mapping) else {}
+    return {str(name) for name, layers in requested.items() if len(layers) > 1} | with_several_layers(run)
 
 
 def held_out_images(run: Results) -> tuple[int, frozenset[str]]:
@@ -81,7 +81,7 @@ def held_out_images(run: Results) -> tuple[int, frozenset[str]]:
     """
     step = run.configuration.get("held_out")
     if not isinstance(step, int):
-        raise ExcitationError(f"{run.path}: holds out no images, so no layer can be chosen.")
+        raise ExcitationError(f"{run.path}: has no held-out images, so no layer can be selected.")
     return step, frozenset(run.finished[::step])
 
 
@@ -104,7 +104,7 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
         ExcitationError: there is no run, or two runs have the same heading.
     """
     if not runs:
-        raise ExcitationError("no results were given to report.")
+        raise ExcitationError("no results were given; give at least one run to report.")
     full = [heading_of(run) for run in runs]
     for detail in (_side, _limits, _size):
         counts = Counter(full)
@@ -112,14 +112,29 @@ def headings_of(runs: Sequence[Results]) -> list[str]:
     same = [name for name, count in Counter(full).items() if count > 1]
     if same:
         raise ExcitationError(
-            f"two of the runs are of the same data set and network ({'; '.join(same)}); report them apart."
+            f"two of the runs have the same data set and network ({'; '.join(same)}); report them separately."
         )
     return full
 
 
-def outcomes_of(rows: Sequence[Row], *, difficult: bool = False, measure: Measure = hit) -> Outcomes | None:
-    """Return the outcomes of all pairs, or of the difficult pairs; `None` if there are none."""
-    pairs = [(row.image, row.category, measure(row)) for row in rows if row.difficult or not difficult]
+def outcomes_of(
+    rows: Sequence[Row], average: Average = "mean", *, difficult: bool = False, measure: Measure = hit
+) -> Outcomes | None:
+    """Return the outcomes of all pairs, or of the difficult pairs; `None` if there are none.
+
+    Args:
+        rows: rows of one method and layer.
+        average: with `"mean"`, a row counts in each group of its query. A query without groups is its own group. With
+            `"pooled"`, each row counts once, for its query.
+        difficult: whether to use only difficult pairs.
+        measure: the measure of a row.
+    """
+    pairs = [
+        (row.image, group, measure(row))
+        for row in rows
+        if row.difficult or not difficult
+        for group in (row.groups if row.groups and average == "mean" else (row.query,))
+    ]
     return Outcomes.from_pairs(pairs) if pairs else None
 
 
@@ -127,7 +142,7 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
     """Return notes on each run: its size and missing data."""
     notes = []
     for name, run in zip(headings_of(runs), runs, strict=True):
-        pairs = {(row.image, row.category): row.difficult for row in run.rows}
+        pairs = {(row.image, row.query): row.difficult for row in run.rows}
         images = len({image for image, _ in pairs})
         hard = f" ({sum(pairs.values())} difficult)" if difficult else ""
         words = [f"{name}: {len(pairs)} pairs{hard} on {images} images"]
@@ -139,7 +154,7 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
         words += [f"{count} pairs left out since {reason}" for reason, count in sorted(reasons.items())]
         counts = Counter((row.method, row.layer) for row in run.rows)
         words += [
-            f"{_place(*key)} has only {count} of the pairs"
+            f"{_row_label(*key)} has only {count} of the pairs"
             for key, count in sorted(counts.items())
             if count < len(pairs)
         ]
@@ -153,16 +168,16 @@ def notes_of(runs: Sequence[Results], *, difficult: bool = True) -> tuple[str, .
             words.append(f"{number} maps of {method} are empty{' at each layer' if len(by_layer) > 1 else ''}")
         if run.configuration.get("mixture") == "probability":
             words.append("several classes of a category weighted by their probability in the picture")
-        if told := run.configuration.get("classes_told"):
-            words.append(str(told))
-        if places := format_unnamed_layers(run):
-            words.append(places)
+        if note := run.configuration.get("classes_note"):
+            words.append(str(note))
+        if layers := format_unnamed_layers(run):
+            words.append(layers)
         if run.problems:
             words.append(f"{len(run.problems)} problems with the data, listed in {run.path.name}")
         if len(run.environments) > 1:
             words.append(f"made under {len(run.environments)} different sets of versions")
         notes.append("; ".join(words) + ".")
-    if any(_is_nothing(run, "c-gradient") for run in runs):
+    if any(_is_empty(run, "c-gradient") for run in runs):
         notes.append(NO_CONTRAST)
     return tuple(notes)
 
@@ -172,7 +187,7 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: _rank(name.partition(" @ ")[0]))
 
 
-def _is_nothing(run: Results, method: str) -> bool:
+def _is_empty(run: Results, method: str) -> bool:
     """Whether the run contains a method, and all its maps are empty."""
     masses = [row.mass for row in run.rows if row.method.partition(" ")[0].partition(":")[0] == method]
     return bool(masses) and not any(masses)
@@ -184,7 +199,7 @@ def row_name(text: str) -> str:
     return f"{method.strip()} @ {layer.strip()}" if at else text.strip()
 
 
-def _place(method: str, layer: str) -> str:
+def _row_label(method: str, layer: str) -> str:
     return f"{method} @ {layer}" if layer and layer != DEFAULT_LAYER else method
 
 
@@ -230,31 +245,30 @@ def choose_rows(
     Raises:
         ExcitationError: no run contains a method or a layer of it, or no row of a run remains.
     """
-    found: dict[str, set[str]] = {}
+    layers_of: dict[str, set[str]] = {}
     for run in runs:
         for row in run.rows:
-            found.setdefault(row.method, set()).add(row.layer)
-    where = ", ".join(str(run.path) for run in runs)
-    known = set().union(*found.values())
+            layers_of.setdefault(row.method, set()).add(row.layer)
+    files = ", ".join(str(run.path) for run in runs)
+    known = set().union(*layers_of.values())
     for layer in layers:
         if layer not in known:
-            there = ", ".join(sorted(filter(None, known)))
-            raise ExcitationError(f"{where}: has no layer {layer!r}; there is: {there}.")
+            raise ExcitationError(f"{files}: has no layer {layer!r}; its layers: {_listed(known)}.")
     allowed: dict[str, set[str]] = {}
-    for method, own in (dict.fromkeys(found, ()) if methods is None else methods).items():
-        if method not in found:
-            raise ExcitationError(f"{where}: has no method {method!r}; there is: {', '.join(sorted(found))}.")
-        allowed[method] = _kept_layers(method, own, layers, found[method], where)
+    for method, own in (dict.fromkeys(layers_of, ()) if methods is None else methods).items():
+        if method not in layers_of:
+            raise ExcitationError(f"{files}: has no method {method!r}; its methods: {_listed(layers_of)}.")
+        allowed[method] = _kept_layers(method, own, layers, layers_of[method], files)
     chosen = []
     for run in runs:
         rows = tuple(row for row in run.rows if row.layer in allowed.get(row.method, ()))
         if run.rows and not rows:
-            raise ExcitationError(f"{run.path}: has none of the chosen methods: {', '.join(allowed)}.")
+            raise ExcitationError(f"{run.path}: has none of the selected methods: {', '.join(allowed)}.")
         chosen.append(dataclasses.replace(run, rows=rows))
     return chosen
 
 
-def _kept_layers(method: str, own: Sequence[str], layers: Sequence[str], known: set[str], where: str) -> set[str]:
+def _kept_layers(method: str, own: Sequence[str], layers: Sequence[str], known: set[str], files: str) -> set[str]:
     """Return the selected layers of a method."""
     if own:
         missing = [layer for layer in own if layer not in known]
@@ -263,9 +277,12 @@ def _kept_layers(method: str, own: Sequence[str], layers: Sequence[str], known: 
     else:
         return known
     if missing:
-        there = ", ".join(sorted(filter(None, known))) or "none"
         raise ExcitationError(
-            f"{where}: has no row of {method!r} at {missing[0]!r}; its layers: {there}. Give it others with"
-            " NAME@LAYER+LAYER, or leave the method out."
+            f"{files}: has no row of {method!r} at {missing[0]!r}; its layers: {_listed(known)}. Give other layers with"
+            " NAME@LAYER+LAYER, or omit the method."
         )
     return known & set(own or layers)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(filter(None, names))) or "none"

@@ -16,9 +16,10 @@ from ._method_runner import AnyMethod
 from ._methods import Centre
 
 Layers = Sequence[str | None]
+"""Requested layers; `None` for the choice of the method."""
 
 LeftOut = list[tuple[str, str, str]]
-"""Image, category, reason of each pair without result."""
+"""Image, query and reason of each pair without a result."""
 
 
 def layers_of(
@@ -31,20 +32,20 @@ def layers_of(
     """
     if not methods:
         raise ExcitationError("no method was given; name at least one.")
-    found: dict[str, tuple[str | None, ...]] = {}
+    by_method: dict[str, tuple[str | None, ...]] = {}
     for name, method in methods.items():
         if isinstance(method, Centre):
-            found[name] = ()
+            by_method[name] = ()
             continue
         given = layers.get(name, (None,)) if isinstance(layers, Mapping) else layers
-        found[name] = tuple(dict.fromkeys(given))
-        if not found[name] or isinstance(given, str):
+        by_method[name] = tuple(dict.fromkeys(given))
+        if not by_method[name] or isinstance(given, str):
             raise ExcitationError(f"layers of {name!r} are {given!r}; give a list of at least one layer or None.")
-    return found
+    return by_method
 
 
 def pairs_of(
-    image: AnnotatedImage, classes: FindClasses, *, crowds: bool = True, places: bool = True
+    image: AnnotatedImage, classes: FindClasses, *, crowds: bool = True, need_instances: bool = True
 ) -> tuple[dict[str, Target], LeftOut]:
     """Return the targets of an image by category, and the omitted pairs.
 
@@ -52,7 +53,7 @@ def pairs_of(
         image: the image.
         classes: function that returns the classes of a category. Several classes are mixed with equal weights.
         crowds: whether crowds count as instances.
-        places: whether to omit categories with image-level labels but without instances.
+        need_instances: whether to omit categories with image-level labels but without instances.
     """
     pairs: dict[str, Target] = {}
     left_out: LeftOut = []
@@ -61,9 +62,9 @@ def pairs_of(
         instances = [item for item in image.of(category) if crowds or not item.crowd]
         if not known:
             left_out.append((image.id, category, "the category has no classes"))
-        elif places and not instances:
+        elif need_instances and not instances:
             crowded = "only crowds of the category are annotated"
-            reason = crowded if image.of(category) else "the category is annotated without a place"
+            reason = crowded if image.of(category) else "the category has no annotated location"
             left_out.append((image.id, category, reason))
         else:
             pairs[category] = category_target(known)

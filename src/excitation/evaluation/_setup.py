@@ -27,16 +27,16 @@ from ._running import Layers, LeftOut, layers_of, pairs_of
 from ._store import Row
 
 BLUR = 0.02
-"""Deviation of the blur for maps at pixel level, as a part of the picture's longest side (Sec. 4.1)."""
+"""Standard deviation of the blur of pixel-level maps, as a fraction of the longest side of the picture (Sec. 4.1)."""
 
 SHORTEST = 224
-"""Shortest side of the network's input in pixels (Sec. 4.1)."""
+"""Shortest side of the network input, in pixels (Sec. 4.1)."""
 
 Pairs = Mapping[str, Target]
-"""Targets of an image by category."""
+"""Targets of an image by query; the name of the category in games on annotated images."""
 
 RowsOf = Callable[[AnnotatedImage, torch.Tensor, Pairs], Iterable[Row]]
-"""`rows(image, one, pairs)`: the results of an image, `one` being the network's input, a batch of one."""
+"""Function `rows(image, one, pairs)` that returns the rows of an image. `one` is the network input, a batch of one."""
 
 
 @dataclass
@@ -87,18 +87,18 @@ class Setup:
                 "output": output if output is None or isinstance(output, (str, int)) else describe_method(output),
             },
             "methods": {name: describe_method(method) for name, method in self.methods.items()},
-            "layers": {name: list(places) for name, places in self.layers.items()},
+            "layers": {name: list(layers) for name, layers in self.layers.items()},
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
             "mixture": self.mixture,
-            **({"classes_told": self.classes.told} if self.classes.told else {}),
+            **({"classes_note": self.classes.note} if self.classes.note else {}),
             "network": network or self.model.spec,
             "limit": limit,
             **smoothed,
         }
 
     def play(
-        self, image_id: str, device: torch.device, rows: RowsOf, *, crowds: bool = True, places: bool = True
+        self, image_id: str, device: torch.device, rows: RowsOf, *, crowds: bool = True, need_instances: bool = True
     ) -> tuple[list[Row], LeftOut]:
         """Return the rows of one image, and its omitted pairs.
 
@@ -107,19 +107,19 @@ class Setup:
             device: device of the network.
             rows: function that computes the rows.
             crowds: whether crowds count as instances.
-            places: whether to omit categories without instances.
+            need_instances: whether to omit categories without instances.
         """
         image = self.data.image(image_id)
         picture = None if image is None else self.data.read(image)
         if image is None or picture is None:
             return [], []
-        pairs, left_out = pairs_of(image, self.classes, crowds=crowds, places=places)
+        pairs, left_out = pairs_of(image, self.classes, crowds=crowds, need_instances=need_instances)
         if not pairs:
             return [], left_out
         try:
             one = self.preprocessing(picture)[None].to(device)
         except ValueError as error:
-            self.data.problems.report(image.path, f"cannot be made an input: {error} Image left out.")
+            self.data.problems.report(image.path, f"cannot be preprocessed: {error} Image omitted.")
             return [], left_out
         if self.mixture == "probability":
             pairs = mixed_by_probability(self.model, one, pairs)
@@ -167,24 +167,24 @@ def set_up(
     check_choice("mixture", mixture, get_args(Mixture))
     for category, classes in (mapping or {}).items():
         if not isinstance(classes, Collection) or not all(isinstance(index, Integral) for index in classes):
-            raise ExcitationError(f"mapping has {classes!r} for {category!r}; a list of class indices is expected.")
+            raise ExcitationError(f"mapping has {classes!r} for {category!r}; give a list of class indices.")
     for name, method in methods.items():
         if not isinstance(method, (Method, ManyLayers, Centre)):
             raise ExcitationError(
-                f"method {name!r} is a {type(method).__name__}; a NamedMethod or its like is expected."
+                f"method {name!r} is a {type(method).__name__}; give a NamedMethod or an object with its interface."
             )
     unknown = [name for name in layers if name not in methods] if isinstance(layers, Mapping) else []
     if unknown:
         raise ExcitationError(
-            f"layers are given for {unknown[0]!r}, which is none of the methods: {', '.join(methods)}."
+            f"layers are given for {unknown[0]!r}, which is not one of the methods: {', '.join(methods)}."
         )
-    asked = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
-    usual = [name for name, method in asked.items() if "blur" in getattr(method, "steps", ())]
+    used = {name: method for name, method in methods.items() if centre or not isinstance(method, Centre)}
+    usual = [name for name, method in used.items() if "blur" in getattr(method, "steps", ())]
     return Setup(
         model=model,
         data=data,
-        methods=asked,
-        layers=layers_of(asked, layers),
+        methods=used,
+        layers=layers_of(used, layers),
         classes=classes_of(model, data, mapping, preprocessing),
         preprocessing=preprocessing,
         blur=frozenset(usual if blur is None else blur) if smooth else None,

@@ -12,60 +12,65 @@ from jaxtyping import Float
 from .._errors import ExcitationError
 
 Average = Literal["mean", "pooled"]
-"""`"mean"`: accuracy per category, averaged over categories (the paper's); `"pooled"`: over all pairs alike."""
+"""`"mean"`: accuracy of each group, averaged over groups (categories in the paper); `"pooled"`: of all pairs."""
 
 SAMPLES = 2000
+"""Samples of a bootstrap or randomisation test."""
+
 LEVEL = 0.95
+"""Confidence level of intervals."""
+
 CHUNK = 64
+"""Samples that are computed together, to limit the memory."""
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The outcomes of a method, by image and category.
+    """The outcomes of a method, by image and by group: a category, a type of phrases, or a single query.
 
     Attributes:
         images: names of the rows.
-        categories: names of the columns.
-        pairs: number of evaluations of each pair, 0 or 1 in the pointing game, `(image, category)`.
-        hits: sum of the hits of each pair, `(image, category)`. A hit is 0 or 1, or a fraction.
+        groups: names of the columns.
+        pairs: number of evaluations of each pair, 0 or 1 in the pointing game, `(image, group)`.
+        hits: sum of the hits of each pair, `(image, group)`. A hit is 0 or 1, or a fraction.
     """
 
     images: tuple[str, ...]
-    categories: tuple[str, ...]
-    pairs: Float[np.ndarray, "image category"]
-    hits: Float[np.ndarray, "image category"]
+    groups: tuple[str, ...]
+    pairs: Float[np.ndarray, "image group"]
+    hits: Float[np.ndarray, "image group"]
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str, float | int | bool]]) -> Outcomes:
-        """Create outcomes from items `(image, category, hit)`.
+        """Create outcomes from items `(image, group, hit)`.
 
         Raises:
             ExcitationError: there is no item.
         """
         listed = list(pairs)
         if not listed:
-            raise ExcitationError("there are no results to add up: every pair was left out, or none was asked for.")
+            raise ExcitationError("there are no results: every pair was left out, or no pair was given.")
         images = {name: row for row, name in enumerate(sorted({image for image, _, _ in listed}))}
-        categories = {name: column for column, name in enumerate(sorted({category for _, category, _ in listed}))}
-        counts, hits = np.zeros((2, len(images), len(categories)))
+        groups = {name: column for column, name in enumerate(sorted({group for _, group, _ in listed}))}
+        counts, hits = np.zeros((2, len(images), len(groups)))
         rows = [images[image] for image, _, _ in listed]
-        columns = [categories[category] for _, category, _ in listed]
+        columns = [groups[group] for _, group, _ in listed]
         np.add.at(counts, (rows, columns), 1.0)
         np.add.at(hits, (rows, columns), [float(hit) for _, _, hit in listed])
-        return cls(tuple(images), tuple(categories), counts, hits)
+        return cls(tuple(images), tuple(groups), counts, hits)
 
-    def only(self, images: Iterable[str], categories: Iterable[str]) -> Outcomes:
+    def only(self, images: Iterable[str], groups: Iterable[str]) -> Outcomes:
         """Return the rows and columns with these names, in this order. Unknown names give empty rows and columns."""
-        images, categories = tuple(images), tuple(categories)
-        counts, hits = np.zeros((2, len(images), len(categories)))
+        images, groups = tuple(images), tuple(groups)
+        counts, hits = np.zeros((2, len(images), len(groups)))
         own_rows = {name: row for row, name in enumerate(self.images)}
-        own_columns = {name: column for column, name in enumerate(self.categories)}
+        own_columns = {name: column for column, name in enumerate(self.groups)}
         rows = [row for row, name in enumerate(images) if name in own_rows]
-        columns = [column for column, name in enumerate(categories) if name in own_columns]
-        source = np.ix_([own_rows[images[row]] for row in rows], [own_columns[categories[c]] for c in columns])
+        columns = [column for column, name in enumerate(groups) if name in own_columns]
+        source = np.ix_([own_rows[images[row]] for row in rows], [own_columns[groups[c]] for c in columns])
         counts[np.ix_(rows, columns)] = self.pairs[source]
         hits[np.ix_(rows, columns)] = self.hits[source]
-        return Outcomes(images, categories, counts, hits)
+        return Outcomes(images, groups, counts, hits)
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,14 @@ class Accuracy:
     """The accuracy of a method. All accuracies are between 0 and 1.
 
     Attributes:
-        by_category: accuracy of each category with a pair.
-        mean: mean over categories.
+        by_group: accuracy of each group with a pair.
+        mean: mean over groups.
         pooled: accuracy over all pairs.
         pairs: number of pairs.
         images: number of images.
     """
 
-    by_category: dict[str, float]
+    by_group: dict[str, float]
     mean: float
     pooled: float
     pairs: int
@@ -127,11 +132,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Wins:
-    """The number of categories in which a method is best.
+    """The number of groups in which a method is best.
 
     Attributes:
-        alone: number of categories in which no other method is as good.
-        shared: number of categories in which other methods are as good.
+        alone: number of groups in which no other method is as good.
+        shared: number of groups in which other methods are as good.
     """
 
     alone: int
@@ -144,7 +149,7 @@ def accuracy(outcomes: Outcomes) -> Accuracy:
     judged = np.flatnonzero(pairs)
     ratios = hits[judged] / pairs[judged]
     return Accuracy(
-        by_category={outcomes.categories[column]: float(ratio) for column, ratio in zip(judged, ratios, strict=True)},
+        by_group={outcomes.groups[column]: float(ratio) for column, ratio in zip(judged, ratios, strict=True)},
         mean=float(ratios.mean()),
         pooled=float(hits.sum() / pairs.sum()),
         pairs=round(float(pairs.sum())),
@@ -162,12 +167,12 @@ def interval(
 ) -> Interval:
     """Compute a bootstrap confidence interval by sampling images with replacement.
 
-    All pairs of an image are sampled together, because they share the scene. A category without a sampled image is
+    All pairs of an image are sampled together, because they share the scene. A group without a sampled image is
     omitted from the mean of this sample.
 
     Args:
         outcomes: outcomes of one method.
-        average: mean over categories, or pooled over pairs.
+        average: mean over groups, or pooled over pairs.
         level: confidence level, 0 to 1.
         samples: number of bootstrap samples.
         seed: seed of the sampling.
@@ -177,7 +182,7 @@ def interval(
     """
     judged = outcomes.pairs.any(1)
     pairs, hits = (_drawn(table[judged], samples, seed) for table in (outcomes.pairs, outcomes.hits))
-    return _percentiles(_average(hits, pairs, average), level)
+    return percentile_interval(_average(hits, pairs, average), level)
 
 
 def compare(
@@ -197,7 +202,7 @@ def compare(
     Args:
         first: outcomes of one method.
         second: outcomes of another method.
-        average: mean over categories, or pooled over pairs.
+        average: mean over groups, or pooled over pairs.
         level: confidence level of the interval, 0 to 1.
         samples: number of samples of the bootstrap and of the randomisation test.
         seed: seed of the sampling.
@@ -206,13 +211,11 @@ def compare(
         ExcitationError: they have no pair in common.
     """
     images = sorted({*first.images, *second.images})
-    categories = sorted({*first.categories, *second.categories})
-    one, two = first.only(images, categories), second.only(images, categories)
+    groups = sorted({*first.groups, *second.groups})
+    one, two = first.only(images, groups), second.only(images, groups)
     both = (one.pairs > 0) & (two.pairs > 0)
     if not both.any():
-        raise ExcitationError(
-            "the two methods have no pair of image and category in common; run them on the same data."
-        )
+        raise ExcitationError("the two methods have no pair of image and query in common; run them on the same data.")
     # Each pair counts once for each method, independent of the number of evaluations.
     judged = both.any(1)
     hits = [np.where(both, item.hits / np.where(both, item.pairs, 1), 0.0)[judged] for item in (one, two)]
@@ -228,7 +231,7 @@ def compare(
         first=totals[0],
         second=totals[1],
         difference=observed,
-        interval=_percentiles(differences, level),
+        interval=percentile_interval(differences, level),
         p_value=(extreme + 1) / (samples + 1),
         pairs=int(both.sum()),
         left_out=int(np.count_nonzero((one.pairs > 0) ^ (two.pairs > 0))),
@@ -236,20 +239,20 @@ def compare(
 
 
 def wins(methods: Mapping[str, Outcomes]) -> dict[str, Wins]:
-    """Return the number of categories in which each method is best, among the categories of all methods."""
-    tables = {name: accuracy(outcomes).by_category for name, outcomes in methods.items()}
+    """Return the number of groups in which each method is best, among the groups of all methods."""
+    tables = {name: accuracy(outcomes).by_group for name, outcomes in methods.items()}
     common = set.intersection(*(set(table) for table in tables.values())) if tables else set()
     alone, shared = dict.fromkeys(tables, 0), dict.fromkeys(tables, 0)
-    for category in common:
-        best = max(table[category] for table in tables.values())
-        winners = [name for name, table in tables.items() if table[category] >= best - 1e-12]
+    for group in common:
+        best = max(table[group] for table in tables.values())
+        winners = [name for name, table in tables.items() if table[group] >= best - 1e-12]
         for name in winners:
             (alone if len(winners) == 1 else shared)[name] += 1
     return {name: Wins(alone[name], shared[name]) for name in tables}
 
 
 def _average(
-    hits: Float[np.ndarray, "sample category"], pairs: Float[np.ndarray, "sample category"], average: Average
+    hits: Float[np.ndarray, "sample group"], pairs: Float[np.ndarray, "sample group"], average: Average
 ) -> Float[np.ndarray, " sample"]:
     if average == "pooled":
         return np.asarray(hits.sum(1) / pairs.sum(1))
@@ -258,7 +261,7 @@ def _average(
     return np.asarray(ratios.sum(1) / judged.sum(1))
 
 
-def _drawn(table: Float[np.ndarray, "image category"], samples: int, seed: int) -> Float[np.ndarray, "sample category"]:
+def _drawn(table: Float[np.ndarray, "image group"], samples: int, seed: int) -> Float[np.ndarray, "sample group"]:
     """Return sums over images sampled with replacement. Samples depend only on the number of images and the seed."""
     rng = np.random.default_rng(seed)
     size = len(table)
@@ -270,8 +273,8 @@ def _drawn(table: Float[np.ndarray, "image category"], samples: int, seed: int) 
 
 
 def _swapped(
-    differences: Float[np.ndarray, "image category"],
-    counts: Float[np.ndarray, "image category"],
+    differences: Float[np.ndarray, "image group"],
+    counts: Float[np.ndarray, "image group"],
     average: Average,
     samples: int,
     seed: int,
@@ -289,7 +292,8 @@ def _in_chunks(table: np.ndarray, samples: int, weights: Callable[[int], np.ndar
     return np.concatenate(parts)
 
 
-def _percentiles(values: Float[np.ndarray, " sample"], level: float) -> Interval:
+def percentile_interval(values: Float[np.ndarray, " sample"], level: float) -> Interval:
+    """Return the interval that contains the fraction `level`, 0 to 1, of bootstrap samples, with equal tails."""
     tail = 50 * (1 - level)
     low, high = np.percentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high), level)

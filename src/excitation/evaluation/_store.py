@@ -15,30 +15,27 @@ from types import TracebackType
 from .._errors import ExcitationError
 from ._configuration import differences
 
-APPLICATION = 0x45424D50  # "EBMP", in the file's header: whose file this is
-FORMAT = 2
-"""Of the tables below."""
+APPLICATION = 0x45424D50  # "EBMP", the application id in the file header
+FORMAT = 3
+"""Version of the tables below. Files of other versions are refused."""
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE session (number INTEGER PRIMARY KEY, started TEXT NOT NULL, environment TEXT NOT NULL);
 CREATE TABLE unit (name TEXT PRIMARY KEY, session INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE result (
-    image TEXT NOT NULL, category TEXT NOT NULL, method TEXT NOT NULL, layer TEXT NOT NULL, x INTEGER, y INTEGER,
-    hit INTEGER NOT NULL, difficult INTEGER NOT NULL, mass REAL, seconds REAL, value REAL,
-    series TEXT,
-    PRIMARY KEY (image, category, method, layer)) WITHOUT ROWID;
-CREATE TABLE left_out (image TEXT NOT NULL, category TEXT NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (image, category)) WITHOUT ROWID;
+    image TEXT NOT NULL, query TEXT NOT NULL, method TEXT NOT NULL, layer TEXT NOT NULL, x INTEGER, y INTEGER,
+    hit INTEGER NOT NULL, difficult INTEGER NOT NULL, mass REAL, seconds REAL, value REAL, series TEXT,
+    groups TEXT,
+    PRIMARY KEY (image, query, method, layer)) WITHOUT ROWID;
+CREATE TABLE left_out (image TEXT NOT NULL, query TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (image, query)) WITHOUT ROWID;
 CREATE TABLE problem (path TEXT NOT NULL, sentence TEXT NOT NULL, PRIMARY KEY (path, sentence)) WITHOUT ROWID;
+CREATE TABLE own_layer (method TEXT NOT NULL, layer TEXT NOT NULL, own TEXT NOT NULL, images INTEGER NOT NULL,
+    PRIMARY KEY (method, layer, own)) WITHOUT ROWID;
 """
-
-TAKEN = """
-CREATE TABLE IF NOT EXISTS taken (method TEXT NOT NULL, layer TEXT NOT NULL, place TEXT NOT NULL,
-    images INTEGER NOT NULL, PRIMARY KEY (method, layer, place)) WITHOUT ROWID
-"""
-"""Where maps were taken that no layer was named for. Apart from the results, whose rows stay those of what was asked:
-a method may choose other layers on other images, and is one method still."""
+"""`own_layer` counts images by the layers that methods select themselves (`own`). The rows of results contain only the
+requested layer, because a method can select different layers for different images and still has one row in tables."""
 
 
 class StoreError(ExcitationError):
@@ -51,7 +48,8 @@ class Row:
 
     Attributes:
         image: id of the image in the data set.
-        category: category of the map.
+        query: what the map explains. It identifies the target within the image: the name of a category, a word, or the
+            key of a phrase (`grounding.Phrase.key`). All queries of a game are of one kind.
         method: name of the method.
         layer: requested layer of the map: `"default"` if no layer was given, `""` for methods without layers.
         x: column of the maximum in pixels of the picture; `None` without a point.
@@ -62,10 +60,12 @@ class Row:
         seconds: time for this row. The time of a method for an image is divided equally among its rows.
         value: further measure of the game, such as a share or an overlap, or `None`.
         series: several further measures, such as values at all thresholds, in the order of the game.
+        groups: groups of the query for a mean over groups, such as the types of a phrase. If empty, the query is its
+            own group, as in a mean over categories.
     """
 
     image: str
-    category: str
+    query: str
     method: str
     layer: str
     x: int | None
@@ -76,10 +76,11 @@ class Row:
     seconds: float | None
     value: float | None = None
     series: tuple[float, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 COLUMNS = ", ".join(item.name for item in fields(Row))
-HOLES = ", ".join("?" for _ in fields(Row))
+PLACEHOLDERS = ", ".join("?" for _ in fields(Row))
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -129,13 +130,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError as error:
-        raise StoreError(f"{path}: a result is there twice ({error}); nothing was added.") from error
+        raise StoreError(f"{path}: a result occurs twice ({error}); nothing was added.") from error
     except sqlite3.DatabaseError as error:
         words = str(error)
         if "full" in words:
-            raise StoreError(f"{path}: the disk is full; make room and run again, finished images are kept.") from error
+            raise StoreError(f"{path}: the disk is full; free space and run again; finished images stay.") from error
         if "not a database" in words:
-            raise StoreError(f"{path}: is no file of results; name another, or delete it.") from error
+            raise StoreError(f"{path}: is not a file of results; use another file.") from error
         raise StoreError(f"{path}: cannot be used: {words}.") from error
 
 
@@ -150,10 +151,13 @@ def read_about(path: Path, connection: sqlite3.Connection) -> dict[str, str] | N
     if not tables and application in {0, APPLICATION}:
         return None
     if application != APPLICATION or "about" not in tables:
-        raise StoreError(f"{path}: is a database of another program; name another file.")
+        raise StoreError(f"{path}: is a database of another program; use another file.")
     about = dict(connection.execute("SELECT name, value FROM about"))
     if about.get("format") != json.dumps(FORMAT):
-        raise StoreError(f"{path}: is in format {about.get('format')}; format {FORMAT} is needed.")
+        raise StoreError(
+            f"{path}: has format {about.get('format')}, but this version of excitation reads and writes format {FORMAT}"
+            " only; run the game again with a new file."
+        )
     return about
 
 
@@ -164,39 +168,39 @@ def insert(
     problems: Iterable[tuple[str, str]],
 ) -> None:
     """Add rows, omitted pairs and problems. Known problems are skipped."""
-    connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({HOLES})", [_stored(row) for row in rows])
+    connection.executemany(f"INSERT INTO result ({COLUMNS}) VALUES ({PLACEHOLDERS})", [_stored(row) for row in rows])
     connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", list(left_out))
     connection.executemany("INSERT OR IGNORE INTO problem VALUES (?, ?)", list(problems))
 
 
-def insert_taken(connection: sqlite3.Connection, taken: Mapping[tuple[str, str, str], int]) -> None:
+def insert_own_layers(connection: sqlite3.Connection, own_layers: Mapping[tuple[str, str, str], int]) -> None:
     """Increase the numbers of images by method, layer in the rows, and selected layer."""
     connection.executemany(
-        "INSERT INTO taken VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (method, layer, place) DO UPDATE SET images = images + excluded.images",
-        [(*key, images) for key, images in sorted(taken.items())],
+        "INSERT INTO own_layer VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (method, layer, own) DO UPDATE SET images = images + excluded.images",
+        [(*key, images) for key, images in sorted(own_layers.items())],
     )
 
 
-def read_taken(connection: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
-    """Return the numbers of `insert_taken`, sorted; empty for files of older versions."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'taken'").fetchone():
-        return {}
-    rows = connection.execute("SELECT method, layer, place, images FROM taken ORDER BY method, layer, place")
-    return {(method, layer, place): images for method, layer, place, images in rows}
+def read_own_layers(connection: sqlite3.Connection) -> dict[tuple[str, str, str], int]:
+    """Return the numbers of `insert_own_layers`, sorted."""
+    rows = connection.execute("SELECT method, layer, own, images FROM own_layer ORDER BY method, layer, own")
+    return {(method, layer, own): images for method, layer, own, images in rows}
 
 
 def read_rows(connection: sqlite3.Connection) -> Iterator[Row]:
     """Yield all results, sorted."""
-    for row in connection.execute(f"SELECT {COLUMNS} FROM result ORDER BY image, category, method, layer"):
-        image, category, method, layer, x, y, hit, difficult, mass, seconds, value, series = row
-        numbers = () if series is None else tuple(json.loads(series))
-        yield Row(image, category, method, layer, x, y, bool(hit), bool(difficult), mass, seconds, value, numbers)
+    for row in connection.execute(f"SELECT {COLUMNS} FROM result ORDER BY image, query, method, layer"):
+        image, query, method, layer, x, y, hit, difficult, mass, seconds, value, *lists = row
+        series, groups = (() if item is None else tuple(json.loads(item)) for item in lists)
+        yield Row(
+            image, query, method, layer, x, y, bool(hit), bool(difficult), mass, seconds, value, series, groups
+        )  # fmt: skip
 
 
 def _stored(row: Row) -> tuple[object, ...]:
-    *plain, series = astuple(row)
-    return (*plain, json.dumps(series) if series else None)
+    *plain, series, groups = astuple(row)
+    return (*plain, *(json.dumps(item, ensure_ascii=False) if item else None for item in (series, groups)))
 
 
 def canonical(value: Mapping[str, object]) -> str:
@@ -225,26 +229,26 @@ class Store:
         *,
         left_out: Iterable[tuple[str, str, str]] = (),
         problems: Iterable[tuple[str, str]] = (),
-        taken: Mapping[tuple[str, str, str], int] | None = None,
+        own_layers: Mapping[tuple[str, str, str], int] | None = None,
     ) -> None:
         """Add a finished unit.
 
         Args:
             unit: name of the unit.
             rows: results of the unit.
-            left_out: pairs without a result: image, category, reason.
+            left_out: pairs without a result: image, query, reason.
             problems: problems with the data: path, message. Known problems are skipped.
-            taken: number of images by method, layer in the rows, and selected layer.
+            own_layers: number of images by method, layer in the rows, and selected layer.
 
         Raises:
             StoreError: the unit already exists, a result occurs twice, or the disk is full. Nothing was added.
         """
         if unit in self.finished:
-            raise StoreError(f"{self.path}: {unit!r} is finished already; ask `finished` before.")
+            raise StoreError(f"{self.path}: {unit!r} is already finished; check `finished` before.")
         with storage_errors(self.path), transaction(self._connection):
             self._connection.execute("INSERT INTO unit VALUES (?, ?)", (unit, self._session))
             insert(self._connection, rows, left_out, problems)
-            insert_taken(self._connection, taken or {})
+            insert_own_layers(self._connection, own_layers or {})
         self.finished.add(unit)
 
     def methods(self) -> set[str]:
@@ -267,7 +271,7 @@ class Store:
         left_out: Iterable[tuple[str, str, str]],
         problems: Iterable[tuple[str, str]],
         environments: Iterable[Mapping[str, object]],
-        taken: Mapping[tuple[str, str, str], int],
+        own_layers: Mapping[tuple[str, str, str], int],
     ) -> None:
         """Add the contents of other files with this configuration in one transaction.
 
@@ -281,7 +285,7 @@ class Store:
             self._connection.executemany("INSERT INTO session (started, environment) VALUES (?, ?)", sessions)
             self._connection.executemany("INSERT INTO unit VALUES (?, 1)", [(name,) for name in names])
             insert(self._connection, rows, left_out, problems)
-            insert_taken(self._connection, taken)
+            insert_own_layers(self._connection, own_layers)
         self.finished.update(names)
 
     def close(self) -> None:
@@ -322,28 +326,28 @@ def open_store(
         StoreError: another process writes to the file, the file has another configuration or shard, or it is not a file
             of results.
     """
-    place = Path(path)
+    file = Path(path)
     wanted = {
         "format": json.dumps(FORMAT),
         "configuration": canonical(configuration),
         "shard": json.dumps(list(shard)),
         "planned": json.dumps(planned),
     }
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = only_writer(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = only_writer(file)
     try:
-        with storage_errors(place):
-            connection = connect(place)
+        with storage_errors(file):
+            connection = connect(file)
         try:
-            with storage_errors(place), transaction(connection):
-                _begin_or_check(place, connection, wanted)
+            with storage_errors(file), transaction(connection):
+                _create_or_check(file, connection, wanted)
                 started = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 noted = canonical(environment or {})
                 cursor = connection.execute(
                     "INSERT INTO session (started, environment) VALUES (?, ?)", (started, noted)
                 )
                 session = cursor.lastrowid or 0
-            return Store(place, connection, lock, session)
+            return Store(file, connection, lock, session)
         except BaseException:
             connection.close()
             raise
@@ -352,22 +356,20 @@ def open_store(
         raise
 
 
-def _begin_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[str, str]) -> None:
+def _create_or_check(path: Path, connection: sqlite3.Connection, wanted: Mapping[str, str]) -> None:
     about = read_about(path, connection)
     if about is None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         for statement in filter(str.strip, TABLES.split(";")):
             connection.execute(statement)
         connection.executemany("INSERT INTO about VALUES (?, ?)", list(wanted.items()))
-        connection.execute(TAKEN)
         return
     if about["configuration"] != wanted["configuration"]:
         was, now = json.loads(about["configuration"]), json.loads(wanted["configuration"])
         raise StoreError(
-            f"{path}: was begun under another configuration: {differences(was, now)}. Use that one, or another file."
+            f"{path}: was started with another configuration: {differences(was, now)}. Use the same configuration, or"
+            " another file."
         )
     for name in ("shard", "planned"):
         if about[name] != wanted[name]:
-            raise StoreError(f"{path}: was begun with {name} {about[name]}, not {wanted[name]}; use another file.")
-    # Files of older versions do not have this table. Older versions ignore it.
-    connection.execute(TAKEN)
+            raise StoreError(f"{path}: was started with {name} {about[name]}, not {wanted[name]}; use another file.")

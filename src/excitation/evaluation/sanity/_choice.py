@@ -20,7 +20,7 @@ LEFT_OUT = {
     "c-cam": "is CAM up to a factor, cut at zero",
     "sampled-winners": "estimates MWP",
 }
-"""Methods that `all` leaves out: their maps are another method's, or nothing."""
+"""Methods that `all` does not include, with the reason: their maps equal those of another method, or are zero."""
 
 REDUCED: dict[str, dict[str, Any]] = {
     "integrated-gradients": {"samples": 10},
@@ -29,10 +29,10 @@ REDUCED: dict[str, dict[str, Any]] = {
     "feedback": {"iterations": 5},
     "score-cam": {},
 }
-"""Expensive methods, with the options that make them cheaper. They see fewer images and fewer stages."""
+"""Options of expensive methods that reduce their cost. Expensive methods use fewer images and fewer stages."""
 
 EVERY = 3
-"""Expensive methods are asked at every so many of the stages where others are, and at the last."""
+"""Expensive methods use every third of the stages that other methods use, and the last stage."""
 
 
 @dataclass(frozen=True)
@@ -57,38 +57,40 @@ class Checked:
 
 
 def choose_methods(names: str = "all", layer: str | None = None) -> dict[str, Checked]:
-    """Methods from a text, as `--methods` takes it.
+    """Parse the methods of the option `--methods`.
 
     Args:
-        names: with commas between, each `NAME` or `NAME@LAYER`; `all` for all but those in `LEFT_OUT`.
-        layer: where Excitation Backprop's maps are taken that have no `@LAYER` of their own.
+        names: comma-separated list of `NAME` or `NAME@LAYER`; `all` for all methods except those in `LEFT_OUT`.
+        layer: layer of the methods of Excitation Backprop without `@LAYER`.
 
     Raises:
-        ExcitationError: no such method, or none at all.
+        ExcitationError: a method is unknown, or the list is empty.
     """
     words = [word for word in map(str.strip, names.split(",")) if word]
     if words == ["all"]:
         words = [method.name for method in list_methods() if method.name not in LEFT_OUT]
     if not words:
-        raise ExcitationError(f"methods are {names!r}; name at least one, or all.")
+        raise ExcitationError(f"methods are {names!r}; give at least one name, or 'all'.")
     chosen = {}
     for word in words:
         name, _, own = word.partition("@")
         method = find_method(name)
-        place = own or (layer if method.family == "excitation" else None)
-        chosen[method.name] = Checked(method, place, REDUCED.get(method.name, {}), method.name in REDUCED)
+        requested = own or (layer if method.family == "excitation" else None)
+        chosen[method.name] = Checked(method, requested, REDUCED.get(method.name, {}), method.name in REDUCED)
     return chosen
 
 
 def applicable(
     chosen: Mapping[str, Checked], model: LoadedModel, image: Float[torch.Tensor, "1 channels height width"]
 ) -> tuple[dict[str, Checked], dict[str, str]]:
-    """The methods that apply to a network, and why the others do not; one forward pass for each.
+    """Return the methods that apply to a network, and the reason for each other method.
+
+    Each method runs one forward pass.
 
     Args:
-        chosen: as `choose_methods` gives them.
+        chosen: methods by name (see `choose_methods`).
         model: the network.
-        image: one, as the network takes it.
+        image: a network input, a batch of one.
     """
     kept: dict[str, Checked] = {}
     reasons: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Convergence: whether the signals of different classes become equal during the downward sweep."""
+"""Convergence: whether the top-down signals of different classes become equal towards the image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ..._errors import ExcitationError
 from ...methods._backpropagated import BACKPROPAGATED, backpropagated
@@ -30,36 +31,35 @@ def run_convergence(
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
-    """Propagate the signals of two random classes and compare them below each weighted layer, by their cosine.
+    """Propagate the signals of two random classes, and compute their cosine below each weighted layer.
 
-    Maps at the image can differ between classes only if the signals there differ. A product of nonnegative matrices
-    approaches rank one, so that signals of rules with such matrices converge to one direction for all classes.
+    Maps at the image can differ between classes only if the signals at the image differ. A product of nonnegative
+    matrices approaches rank one, so signals of rules with such matrices converge to one direction for all classes.
 
     Args:
         model: the network. It is not changed.
         subjects: images; their own targets are not used.
-        methods: names of methods that carry signals (see `backpropagated`).
-        out: the JSON file of results; a file of the same configuration is continued.
-        seed: of the classes.
-        pairs: of classes for each image.
+        methods: names of methods that propagate a signal from layer to layer (see `backpropagated`).
+        out: the JSON file of results. A file with the same configuration is continued.
+        seed: seed of the random classes.
+        pairs: number of pairs of classes for each image.
         about: further entries of the configuration.
         progress: function that is called with the name of an image and the finished fraction of it, 0 to 1.
 
     Returns:
         Results: for each image and method, by stage from the top down, the median over the pairs of the `cosine` of
-        the whole signals (all channels, signs kept) just below the stage, and of its `absolute` value: two signals
-        that differ in sign alone have one direction left between them; `null` where a signal is zero.
+        the signals directly below the stage (all channels, with signs), and of its `absolute` value, which is 1 also
+        for signals with opposite signs. `null` if a signal is zero.
 
     Raises:
-        ExcitationError: the file cannot be continued, a method carries no signal, or no image is given.
+        ExcitationError: the file cannot be continued, a method propagates no signal, or no image is given.
 
     Source: Sixt, Granz, Landgraf, "When Explanations Lie: Why Many Modified BP Attributions Fail", ICML 2020, Sec. 4.
     """
     for name in methods:
         if name not in BACKPROPAGATED:
             raise ExcitationError(
-                f"method {name!r} does not pass a signal from layer to layer; methods that do:"
-                f" {', '.join(BACKPROPAGATED)}."
+                f"method {name!r} does not pass a signal from layer to layer; choose from {', '.join(BACKPROPAGATED)}."
             )
     findings: Findings | None = None
     layers: list[str] = []
@@ -84,42 +84,46 @@ def run_convergence(
             continue
         rng = np.random.default_rng([seed, index])
         classes = [[int(item) for item in rng.choice(len(subject.scores), 2, replace=False)] for _ in range(pairs)]
-        found: dict[str, dict[str, list[float | None]]] = {}
+        medians: dict[str, dict[str, list[float | None]]] = {}
         for done, name in enumerate(methods, 1):
             cosines = class_cosines(model, subject.values, name, classes, layers)
             columns = [[row[k] for row in cosines] for k in range(len(layers))]
-            found[name] = {
+            medians[name] = {
                 "cosine": [_median(column) for column in columns],
                 "absolute": [_median([abs(value) for value in column]) for column in columns],
             }
             if progress is not None:
                 progress(subject.name, done / len(methods))
-        findings.add(subject.name, {"classes": classes, "methods": found})
+        findings.add(subject.name, {"classes": classes, "methods": medians})
     if findings is None:
-        raise ExcitationError("no image was given; a sanity check needs at least one.")
+        raise ExcitationError("no image was given; give at least one.")
     return findings
 
 
 def class_cosines(
-    model: LoadedModel, image: torch.Tensor, method: str, classes: Sequence[Sequence[int]], layers: Sequence[str]
+    model: LoadedModel,
+    image: Float[torch.Tensor, "1 channels *pixels"],
+    method: str,
+    classes: Sequence[Sequence[int]],
+    layers: Sequence[str],
 ) -> list[list[float]]:
-    """The cosine of two classes' signals at each layer, on one image.
+    """Return the cosine of the signals of two classes at each layer, for one image.
 
     Args:
         model: the network.
-        image: `(1, channel, height, width)`.
+        image: the network input, a batch of one.
         method: a name of `BACKPROPAGATED`.
         classes: pairs of class indices.
-        layers: from the top down.
+        layers: names of the layers, from the top down.
 
     Returns:
-        For each pair, -1 to 1 at each layer; NaN where a signal is zero.
+        The cosine, -1 to 1, for each pair at each layer; NaN if a signal is zero.
     """
-    asked = sorted({index for pair in classes for index in pair})
-    signals = backpropagated(method, model, image, asked, layers)
+    indices = sorted({index for pair in classes for index in pair})
+    signals = backpropagated(method, model, image, indices, layers)
     rows = []
     for pair in classes:
-        first, second = (asked.index(index) for index in pair)
+        first, second = (indices.index(index) for index in pair)
         rows.append([cosine(p[:, first], p[:, second]) for p in signals])
     return rows
 

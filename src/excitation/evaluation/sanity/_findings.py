@@ -13,15 +13,15 @@ import numpy as np
 
 from ..._errors import ExcitationError
 from ..._files import write_whole
-from .._statistics import LEVEL, SAMPLES, Interval
+from .._statistics import LEVEL, SAMPLES, Interval, percentile_interval
 
 DIGITS = 5
-"""After the point, of measures from -1 to 1."""
+"""Decimal places of stored measures, which are between -1 and 1."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """A check's results.
+    """The results of a check.
 
     Attributes:
         path: path of the file.
@@ -33,36 +33,34 @@ class Findings:
     configuration: dict[str, Any]
     images: dict[str, dict[str, Any]]
 
-    def add(self, image: str, found: dict[str, Any]) -> None:
+    def add(self, image: str, results: dict[str, Any]) -> None:
         """Add the results of an image and write the file."""
-        self.images[image] = found
+        self.images[image] = results
         lines = [f"{json.dumps(name)}: {json.dumps(item, allow_nan=False)}" for name, item in self.images.items()]
-        whole = json.dumps(self.configuration, indent=1)
+        configuration = json.dumps(self.configuration, indent=1)
         images = ",\n".join(lines)
-        write_whole(self.path, f'{{"configuration": {whole},\n"images": {{\n{images}\n}}}}\n')
+        write_whole(self.path, f'{{"configuration": {configuration},\n"images": {{\n{images}\n}}}}\n')
 
 
 def open_findings(path: str | os.PathLike[str], configuration: dict[str, Any]) -> Findings:
     """Create a file of results, or open it to continue.
 
     Raises:
-        ExcitationError: the file holds something else, or results of another configuration.
+        ExcitationError: the file is not a file of results, or it has another configuration.
     """
-    place = Path(path)
+    file = Path(path)
     plain = json.loads(json.dumps(configuration))
-    if not place.exists():
-        return Findings(place, plain, {})
-    found = read_findings(place)
-    if found.configuration != plain:
-        differs = sorted(
-            key
-            for key in {*found.configuration, *plain}
-            if found.configuration.get(key) != plain.get(key)
-        )  # fmt: skip
+    if not file.exists():
+        return Findings(file, plain, {})
+    findings = read_findings(file)
+    if findings.configuration != plain:
+        keys = {*findings.configuration, *plain}
+        differing = sorted(key for key in keys if findings.configuration.get(key) != plain.get(key))
         raise ExcitationError(
-            f"{place} holds results of another configuration ({', '.join(differs)}); give another --out, or remove it."
+            f"{file} contains results of another configuration ({', '.join(differing)}); give another --out, or delete"
+            " the file."
         )
-    return found
+    return findings
 
 
 def read_findings(path: str | os.PathLike[str]) -> Findings:
@@ -71,16 +69,16 @@ def read_findings(path: str | os.PathLike[str]) -> Findings:
     Raises:
         ExcitationError: the file is not a file of results.
     """
-    place = Path(path)
+    file = Path(path)
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        return Findings(place, dict(content["configuration"]), dict(content["images"]))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Findings(file, dict(content["configuration"]), dict(content["images"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ExcitationError(f"{place}: is no file of a sanity check's results; give another --out.") from error
+        raise ExcitationError(f"{file}: is not a file of results of a sanity check; give another --out.") from error
 
 
 def plain_number(value: float) -> float | None:
-    """A number as JSON has it; `None` for NaN. More digits than these are not worth their room."""
+    """Return a number for JSON, rounded to `DIGITS` decimal places; `None` for NaN."""
     return None if math.isnan(value) else round(value, DIGITS)
 
 
@@ -102,19 +100,18 @@ class Summary:
 
 
 def summarise(values: list[float | None], statistic: Literal["mean", "median"] = "mean", *, seed: int = 0) -> Summary:
-    """Mean or median over images, with a bootstrap percentile interval.
+    """Compute the mean or median over images, with a bootstrap percentile interval.
 
     Args:
-        values: one per image, `None` where there is none.
-        statistic: what they are reduced to.
-        seed: same seed, same interval.
+        values: one value per image; `None` for an image without a value.
+        statistic: the statistic.
+        seed: seed of the sampling.
     """
     known = np.array([value for value in values if value is not None], dtype=float)
     missing = len(values) - len(known)
     if not len(known):
         return Summary(math.nan, Interval(math.nan, math.nan, LEVEL), 0, missing)
     draws = np.random.default_rng(seed).choice(known, (SAMPLES, len(known)))
-    drawn = np.median(draws, 1) if statistic == "median" else draws.mean(1)
-    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    samples = np.median(draws, 1) if statistic == "median" else draws.mean(1)
     value = float(np.median(known) if statistic == "median" else known.mean())
-    return Summary(value, Interval(float(low), float(high), LEVEL), len(known), missing)
+    return Summary(value, percentile_interval(samples, LEVEL), len(known), missing)

@@ -26,10 +26,10 @@ from ._stages import Order, Stage, cascade, list_stages
 from ._subjects import Subject
 
 CELLS = 20
-"""Of the common grid along an image's shorter side, on which maps of all sizes are compared alike."""
+"""Cells of the common grid along the shorter side of an image. Maps of all sizes are compared on this grid."""
 
 SHOWN = 4
-"""Stages in a strip, beside the trained network's maps."""
+"""Stages in a strip figure, in addition to the maps of the trained network."""
 
 MEASURES = {
     "grid": "rank correlation on the common grid",
@@ -38,7 +38,7 @@ MEASURES = {
     "ssim": "structural similarity",
     "hog": "correlation of gradient histograms",
 }
-"""How alike the maps of the trained and the randomised network are, by name."""
+"""Measures of similarity between the maps of the trained and the randomised network, by name."""
 
 Maps = dict[str, Float[torch.Tensor, "_ _"]]
 
@@ -56,26 +56,27 @@ def run_randomisation(
     about: Mapping[str, Any] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Findings:
-    """Randomise a network's weighted layers and compare each method's maps with those of the trained network.
+    """Randomise the weighted layers of a network, and compare the maps of each method with the trained network's.
 
     Every image has its own random networks, so that intervals over images include the variation of random weights.
 
     Args:
-        model: left as it is; copies are randomised.
-        subjects: images with the class that is asked for, which stays the same throughout.
-        methods: what is checked, by name.
-        out: the JSON file of results; a file of the same configuration is continued.
-        order: `"cascading"`: from the top down, all layers so far; `"independent"`: one at a time.
+        model: the network. It is not changed; copies are randomised.
+        subjects: images with their target classes.
+        methods: methods to check, by name.
+        out: the JSON file of results. A file with the same configuration is continued.
+        order: `"cascading"` to randomise layers cumulatively from the top down; `"independent"` to randomise one layer
+            at a time.
         seed: seed of the random networks.
-        expensive: how many images expensive methods see, at a third of the stages.
-        every: maps are taken after the first stage, every so many, and the last.
-        about: more to write into the configuration, such as where the images come from.
+        expensive: number of images for expensive methods, which also use a third of the stages.
+        every: maps are computed after the first stage, every `every`-th stage and the last stage.
+        about: further entries of the configuration, such as the source of the images.
         progress: function that is called with the name of an image and the finished fraction of it, 0 to 1.
 
     Returns:
-        Results: for each image and method, by stage, the measures of `MEASURES` (`null` where a map is constant and
-        no measure is defined) and `hit`, whether the map's maximum lies on the target or within 15 pixels (`null`
-        where the target's place is not known; a map that is the same everywhere points nowhere and misses).
+        Results: for each image and method, by stage, the measures of `MEASURES` (`null` if a map is constant, because
+        no measure is then defined) and `hit`: whether the maximum of the map is on the target or within 15 pixels
+        (`null` if the location of the target is unknown; a constant map is a miss).
 
     Raises:
         ExcitationError: the file cannot be continued, or no image is given.
@@ -91,10 +92,10 @@ def run_randomisation(
         if subject.name in findings.images:
             continue
         part = {name: item for name, item in methods.items() if index < expensive or not item.expensive}
-        found = _one_image(model, subject, stages, part, order, seed, index, every, progress)
-        findings.add(subject.name, {"target": subject.target, "methods": found})
+        measures = _one_image(model, subject, stages, part, order, seed, index, every, progress)
+        findings.add(subject.name, {"target": subject.target, "methods": measures})
     if findings is None:
-        raise ExcitationError("no image was given; a sanity check needs at least one.")
+        raise ExcitationError("no image was given; give at least one.")
     return findings
 
 
@@ -102,30 +103,31 @@ def maps_by_stage(
     model: LoadedModel,
     subject: Subject,
     stages: list[Stage],
-    asked: Callable[[int], Mapping[str, Checked]],
+    choose: Callable[[int], Mapping[str, Checked]],
     *,
     order: Order = "cascading",
     seed: int,
     index: int,
 ) -> Iterator[tuple[int, Maps]]:
-    """The maps of one image, first of the trained network and then after each stage.
+    """Yield the maps of one image: those of the trained network, then those after each stage.
 
     Args:
         model: the network. It is not changed.
-        subject: the image.
-        stages: of the network.
-        asked: from how far down the randomisation is to the methods that are asked then.
-        order: all layers so far, or one at a time.
+        subject: the image and its target class.
+        stages: stages of the network (see `list_stages`).
+        choose: function from the number of randomised stages to the methods that compute maps.
+        order: cumulative, or one stage at a time.
         seed: seed of the random networks.
-        index: of the image.
+        index: index of the image.
 
     Yields:
-        How far down the randomisation is, and raw maps by method; a method that fails there has none.
+        The number of randomised stages, and maps without post-processing by method. A method that fails on a randomised
+        network has no map.
     """
     for count, network in cascade(model, stages, seed, index, order):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BypassWarning)
-            maps = _maps(network, subject, asked(count), trained=count == 0)
+            maps = _maps(network, subject, choose(count), trained=count == 0)
         yield count, maps
 
 
@@ -133,12 +135,12 @@ def _maps(network: LoadedModel, subject: Subject, methods: Mapping[str, Checked]
     maps = {}
     for name, item in methods.items():
         try:
-            found = item.method(network, subject.values, [subject.target], layer=item.layer, **item.options)
+            made = item.method(network, subject.values, [subject.target], layer=item.layer, **item.options)
         except ExcitationError:
             if trained:
                 raise
-            continue  # activations of a random network can overflow; the trained one's cannot
-        maps[name] = found[0, 0].detach().to("cpu", torch.float64)
+            continue  # activations of a randomised network can overflow
+        maps[name] = made[0, 0].detach().to("cpu", torch.float64)
     return maps
 
 
@@ -155,9 +157,9 @@ def _one_image(
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return the measures of one image, by method and number of randomised stages."""
     trained: Maps = {}
-    found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in methods}
+    measures: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in methods}
 
-    def asked(count: int) -> dict[str, Checked]:
+    def choose(count: int) -> dict[str, Checked]:
         if count in {0, len(stages)}:
             return dict(methods)
         cheap = count == 1 or count % every == 0
@@ -165,15 +167,15 @@ def _one_image(
             name: item for name, item in methods.items() if (count % (EVERY * every) == 0 if item.expensive else cheap)
         }
 
-    for count, maps in maps_by_stage(model, subject, stages, asked, order=order, seed=seed, index=index):
+    for count, maps in maps_by_stage(model, subject, stages, choose, order=order, seed=seed, index=index):
         trained = trained or maps
         for name, attention in maps.items():
             measured = _measured(trained[name], attention)
             measured["hit"] = _hit(model, subject, methods[name], attention)
-            found[name][str(count)] = measured
+            measures[name][str(count)] = measured
         if progress is not None:
             progress(subject.name, (count + 1) / (len(stages) + 1))
-    return found
+    return measures
 
 
 def _measured(trained: torch.Tensor, attention: torch.Tensor) -> dict[str, float | None]:
@@ -227,18 +229,18 @@ def _configuration(
 def strip_figure(
     model: LoadedModel, subject: Subject, methods: Mapping[str, Checked], *, seed: int = 0, index: int = 0
 ) -> Figure:
-    """Maps of one image, a row for each method, a column for each of some stages.
+    """Plot the maps of one image, with one row per method and one column for each of several stages.
 
     Args:
         model: the network. It is not changed.
-        subject: the image and the class that is asked for.
-        methods: a few.
-        seed: of the random networks, as `run_randomisation` takes it.
-        index: of the image among those of that run, so that its networks are the same.
+        subject: the image and its target class.
+        methods: methods of the rows.
+        seed: seed of the random networks, as in `run_randomisation`.
+        index: index of the image in this run, so that the random networks are the same.
 
     Returns:
-        A figure of absolute values, blurred where the paper blurs a method's maps; under each map the rank
-        correlation of its own values with the trained network's.
+        A figure of absolute values, smoothed for methods with `"blur"` among their steps. The caption of each map is
+        the rank correlation of its absolute values with those of the trained network.
     """
     stages = list_stages(model.model, subject.values, output=model.output)
     last = len(stages)
@@ -246,15 +248,16 @@ def strip_figure(
     panels: dict[str, list[Panel]] = {name: [] for name in methods}
     trained: Maps = {}
 
-    def asked(count: int) -> Mapping[str, Checked]:
+    def choose(count: int) -> Mapping[str, Checked]:
         return methods if count in shown else {}
 
-    for count, maps in maps_by_stage(model, subject, stages, asked, seed=seed, index=index):
+    for count, maps in maps_by_stage(model, subject, stages, choose, seed=seed, index=index):
         trained = trained or maps
         title = "trained" if count == 0 else f"to {stages[count - 1].name}"
         for name, attention in maps.items():
-            alike = rank_correlation(trained[name].abs(), attention.abs())
-            caption = "" if count == 0 else "constant" if math.isnan(alike) else f"{alike:.2f}".replace("-", "−")
+            similarity = rank_correlation(trained[name].abs(), attention.abs())
+            text = "constant" if math.isnan(similarity) else f"{similarity:.2f}".replace("-", "−")
+            caption = "" if count == 0 else text
             shown_as = attention.abs()
             if "blur" in methods[name].method.steps:
                 shown_as = blur(shown_as[None, None])[0, 0]

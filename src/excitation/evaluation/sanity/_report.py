@@ -24,51 +24,52 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Gradients": ("gradient",),
     "Class activation, masks, selection, control": ("class activation", "perturbation", "selection", "control"),
 }
-"""Panels of a chart, with the families of methods they show."""
+"""Panels of a chart, with their families of methods."""
 
 MIXED = "Relevance, composites and contrasts"
-"""A panel of its own for relevance methods that are not one rule throughout."""
+"""Panel of the relevance methods that are not in `ONE_RULE`."""
 
 ONE_RULE = ("lrp-epsilon", "lrp-alpha1-beta0", "lrp-alpha2-beta1", "lrp-z-plus", "lrp-gamma", "lrp-flat")
+"""Relevance methods that use the same rule in all layers."""
 
-ALIKE = 0.005
-"""Lines that are nowhere further apart are drawn as one, under both names."""
+EQUAL = 0.005
+"""Maximum difference between lines that are drawn as one line with both names."""
 
 FEW = 3
-"""Images of which an interval says something; lines of fewer are dashed in charts."""
+"""Minimum number of images for an interval. In charts, lines with fewer images are dashed."""
 
 
 def randomisation_chart(findings: Findings, measure: str = "grid") -> Figure:
-    """Similarity to the trained network's maps against the layers that are randomised, one line per method.
+    """Plot the similarity to the maps of the trained network against the randomised layers, with one line per method.
 
     Args:
-        findings: of `run_randomisation`.
+        findings: results of `run_randomisation`.
         measure: one of `MEASURES`, or `"hit"`.
     """
     stages = ["trained", *findings.configuration["stages"]]
 
-    def at(name: str, stage: int) -> Summary:
+    def summary(name: str, stage: int) -> Summary:
         return summarise(measured(findings, name, stage, measure))
 
     label = "hits" if measure == "hit" else MEASURES[measure]
     return line_chart(
-        _panels(list(findings.configuration["methods"]), len(stages), at),
+        _panels(list(findings.configuration["methods"]), len(stages), summary),
         stages,
         ylabel=label,
-        xlabel=f"randomised {'alone' if _alone(findings) else 'from the top down to'}",
+        xlabel=f"randomised {'alone' if _is_independent(findings) else 'from the top down to'}",
         limits=(0.0, 1.02) if measure == "hit" else (-0.45, 1.02),
     )
 
 
 def convergence_chart(findings: Findings) -> Figure:
-    """The absolute cosine of two classes' signals below each stage, one line per method."""
+    """Plot the absolute cosine of the signals of two classes below each stage, with one line per method."""
     stages = findings.configuration["stages"]
 
-    def at(name: str, stage: int) -> Summary:
+    def summary(name: str, stage: int) -> Summary:
         return summarise(cosines(findings, name, stage, "absolute"), "median")
 
     return line_chart(
-        _panels(list(findings.configuration["methods"]), len(stages), at),
+        _panels(list(findings.configuration["methods"]), len(stages), summary),
         stages,
         ylabel="|cosine| of two classes' signals",
         xlabel="below",
@@ -77,13 +78,16 @@ def convergence_chart(findings: Findings) -> Figure:
 
 
 def randomisation_table(findings: Findings) -> Table:
-    """Similarity at the top stage, half-way down and at the lowest, where all measures are shown; pointing if known."""
-    stages, alone = findings.configuration["stages"], _alone(findings)
+    """Return the similarity at the highest, the middle and the lowest stage, with all measures for the lowest one.
+
+    The table contains the share of hits if the locations of the targets are known.
+    """
+    stages, independent = findings.configuration["stages"], _is_independent(findings)
     last, every = len(stages), findings.configuration["every"]
     half = min({1, last, *range(every, last, every)}, key=lambda stage: (abs(2 * stage - last), -stage))
     shown = sorted({1, half, last})
-    end = f"only {stages[-1]}" if alone else "all"
-    names = [f"only {stages[stage - 1]}" if alone else f"to {stages[stage - 1]}" for stage in shown[:-1]]
+    end = f"only {stages[-1]}" if independent else "all"
+    names = [f"only {stages[stage - 1]}" if independent else f"to {stages[stage - 1]}" for stage in shown[:-1]]
     pointing = any("hit" in item and item["hit"] is not None for item in _entries(findings, 0))
     columns = [
         *(("common grid", name) for name in (*names, end)), (f"common grid, {end}", "HOG"),
@@ -100,41 +104,45 @@ def randomisation_table(findings: Findings) -> Table:
         cells += [as_cell(item) for item in whole]
         cells += [as_cell(item, scale=100.0, digits=0) for item in hits]
         cells += [as_count(grid[-1].count + grid[-1].missing), as_count(grid[-1].missing)]
-        rows.append((called(findings, name), tuple(cells)))
+        rows.append((row_name(findings, name), tuple(cells)))
     notes = (
-        "Means over images; in brackets 95 % intervals, bootstrap over images, each of which has random networks of its"
-        " own. 1: the map does not change; 0: nothing of it is left. Constant: maps without any order at the last of"
-        " these stages, for which no similarity is defined; they miss the target.",
+        "Means over images. In brackets: 95 % intervals, bootstrap over images. Each image has its own random networks."
+        " 1: the map does not change. 0: the maps are not correlated. Constant: number of constant maps at the last of"
+        " these stages; their similarity is undefined, and they count as misses.",
         _reduced(findings),
         _left_out(findings),
     )
-    kind = "Randomisation of one stage at a time" if alone else "Cascading randomisation"
+    kind = "Randomisation of one stage at a time" if independent else "Cascading randomisation"
     title = f"{kind} in {network_of(findings)}: similarity to the trained map"
     return Table(title, "Method", tuple(columns), tuple(rows), tuple(filter(None, notes)))
 
 
 def convergence_table(findings: Findings) -> Table:
-    """The median absolute cosine of two classes' signals below some stages, and the cosine itself at the last."""
+    """Return the median absolute cosine of the signals of two classes below several stages.
+
+    For the last stage, the table also contains the cosine with its sign.
+    """
     stages = findings.configuration["stages"]
     shown = sorted({0, 1, len(stages) // 2, len(stages) - 2, len(stages) - 1} & set(range(len(stages))))
     rows = []
     for name in findings.configuration["methods"]:
-        found = [summarise(cosines(findings, name, stage, "absolute"), "median") for stage in shown]
+        summaries = [summarise(cosines(findings, name, stage, "absolute"), "median") for stage in shown]
         signed = summarise(cosines(findings, name, shown[-1], "cosine"), "median")
-        cells = [as_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, found, strict=True)]
-        rows.append((name, (*cells, as_cell(signed), as_count(found[-1].count))))
+        cells = [
+            as_cell(item, interval=stage == shown[-1], digits=3) for stage, item in zip(shown, summaries, strict=True)
+        ]
+        rows.append((name, (*cells, as_cell(signed), as_count(summaries[-1].count))))
     columns = (*(("below", stages[stage]) for stage in shown), (stages[-1], "with sign"), ("", "images"))
     note = (
-        f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes; in"
-        " brackets 95 % intervals, bootstrap over images. 1: one direction, whatever the"
-        " class. With sign, −1 stands for signals of one direction and opposite sign. Methods that do not send a signal"
-        " of their own down through the layers have no direction to compare."
+        f"Medians over images of the medians over {findings.configuration['pairs']} pairs of random classes. In"
+        " brackets: 95 % intervals, bootstrap over images. 1: the direction of the signal does not depend on the class."
+        " With sign, −1 means opposite signals. Methods that propagate no signal from layer to layer are not included."
     )
     title = f"Convergence in {network_of(findings)}: absolute cosine of two classes' signals"
     return Table(title, "Method", columns, tuple(rows), (note,))
 
 
-def _alone(findings: Findings) -> bool:
+def _is_independent(findings: Findings) -> bool:
     return bool(findings.configuration["order"] == "independent")
 
 
@@ -144,23 +152,23 @@ def _entries(findings: Findings, stage: int) -> list[dict[str, Any]]:
     return [entry[str(stage)] for entry in methods if str(stage) in entry]
 
 
-def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary]) -> list[LinePanel]:
+def _panels(names: Sequence[str], ticks: int, summary: Callable[[str, int], Summary]) -> list[LinePanel]:
     panels = []
     for title, members in _members().items():
         lines: list[Line] = []
         for style, name in enumerate(members):
             if name not in names:
                 continue
-            found = [at(name, stage) for stage in range(ticks)]
+            summaries = [summary(name, stage) for stage in range(ticks)]
             values, low, high = (
                 np.array(side, dtype=float)
                 for side in (
-                    [item.value for item in found],
-                    [item.interval.low for item in found],
-                    [item.interval.high for item in found],
+                    [item.value for item in summaries],
+                    [item.interval.low for item in summaries],
+                    [item.interval.high for item in summaries],
                 )
             )
-            few = max(item.count for item in found) < FEW
+            few = max(item.count for item in summaries) < FEW
             band = {} if few else {"low": low, "high": high}
             line = Line(name, values, **band, style=style, dashed=few)
             same = next((i for i, other in enumerate(lines) if _coincide(line, other)), None)
@@ -174,36 +182,36 @@ def _panels(names: Sequence[str], ticks: int, at: Callable[[str, int], Summary])
 
 
 def _members() -> dict[str, list[str]]:
-    """Methods of each panel; a method's place there is its colour in all charts, whichever others take part."""
-    found: dict[str, list[str]] = {}
+    """Return the methods of each panel. The index of a method in its panel determines its colour in all charts."""
+    by_panel: dict[str, list[str]] = {}
     for title, families in PANELS.items():
         members = [
             method.name for method in list_methods() if method.family in families and method.name not in LEFT_OUT
         ]
         if title == "Relevance":
-            found[title] = [name for name in members if name in ONE_RULE]
-            found[MIXED] = [name for name in members if name not in ONE_RULE]
+            by_panel[title] = [name for name in members if name in ONE_RULE]
+            by_panel[MIXED] = [name for name in members if name not in ONE_RULE]
         else:
-            found[title] = members
-    return found
+            by_panel[title] = members
+    return by_panel
 
 
 def _coincide(line: Line, other: Line) -> bool:
-    return line.dashed == other.dashed and np.allclose(line.values, other.values, rtol=0, atol=ALIKE, equal_nan=True)
+    return line.dashed == other.dashed and np.allclose(line.values, other.values, rtol=0, atol=EQUAL, equal_nan=True)
 
 
 def _reduced(findings: Findings) -> str:
-    said = []
+    texts = []
     for name, item in findings.configuration["methods"].items():
         options = ", ".join(f"{key} = {value}" for key, value in item["options"].items())
         if item["expensive"]:
-            said.append(f"{name} ({options})" if options else name)
-    if not said:
+            texts.append(f"{name} ({options})" if options else name)
+    if not texts:
         return ""
     limit = findings.configuration["expensive"]
     return (
-        f"Expensive methods see {limit['images']} image{'s' * (limit['images'] != 1)}, one in {limit['every']} stages"
-        f" and the last: {'; '.join(said)}. No interval of fewer than {FEW} images is given."
+        f"Expensive methods use {limit['images']} image{'s' * (limit['images'] != 1)}, one in {limit['every']} stages"
+        f" and the last stage: {'; '.join(texts)}. Intervals require at least {FEW} images."
     )
 
 
@@ -213,12 +221,12 @@ def _left_out(findings: Findings) -> str:
 
 
 def summary_table(randomisation: Findings, independent: Findings, convergence: Findings) -> Table:
-    """What each method does in the three checks, a line for each.
+    """Return the results of the three checks of one network, with one row per method.
 
     Args:
-        randomisation: of `run_randomisation`, from the top down.
-        independent: the same, one stage at a time.
-        convergence: of `run_convergence`, of the same network.
+        randomisation: results of `run_randomisation` with the order `"cascading"`.
+        independent: results of `run_randomisation` with the order `"independent"`.
+        convergence: results of `run_convergence`.
     """
     stages = randomisation.configuration["stages"]
     columns = (
@@ -232,62 +240,70 @@ def summary_table(randomisation: Findings, independent: Findings, convergence: F
             as_cell(summarise(measured(randomisation, name, len(stages), kind)), interval=kind == "grid")
             for kind in ("grid", "hog")
         ]
-        cells += [_one_at_a_time(independent, name), _meeting(convergence, name)]
-        rows.append((called(randomisation, name), tuple(cells)))
+        cells += [_one_at_a_time(independent, name), _cosine_cell(convergence, name)]
+        rows.append((row_name(randomisation, name), tuple(cells)))
     counts = [len(findings.images) for findings in (randomisation, independent, convergence)]
     note = (
         "Randomisation: rank correlation of absolute values on the common grid (HOG: correlation of gradient"
-        " histograms), mean over images; one at a time: mean over stages and images. Cosine: median. In brackets 95 %"
+        " histograms), mean over images; one at a time: mean over stages and images. Cosine: median. In brackets: 95 %"
         f" intervals, bootstrap over images: {counts[0]} from the top down, {counts[1]} one at a time, {counts[2]} for"
-        " the cosine; expensive methods fewer, as the table of each check says. 1: the map, or the signal, is the same."
-        " Empty: not asked of an expensive method; no cosine of methods that send no signal of their own down."
+        " the cosine; fewer for expensive methods (see the table of each check). 1: the map, or the signal, is the"
+        " same. Empty: not computed for an expensive method, or no cosine because the method propagates no signal."
     )
     return Table(f"All checks in {network_of(randomisation)}", "Method", columns, tuple(rows), (note,))
 
 
 def _one_at_a_time(findings: Findings, name: str) -> Cell:
-    """The mean over the stages that were randomised alone, with its interval over images."""
+    """Return the mean over the stages that were randomised one at a time, with its interval over images."""
     if name not in findings.configuration["methods"]:
         return EMPTY
     means: list[float | None] = []
     for image in findings.images.values():
-        found = image["methods"].get(name, {})
-        known = [entry["grid"] for stage, entry in found.items() if stage != "0" and entry["grid"] is not None]
+        entries = image["methods"].get(name, {})
+        known = [entry["grid"] for stage, entry in entries.items() if stage != "0" and entry["grid"] is not None]
         means.append(float(np.mean(known)) if known else None)
     return as_cell(summarise(means), interval=True)
 
 
-def _meeting(findings: Findings, name: str) -> Cell:
+def _cosine_cell(findings: Findings, name: str) -> Cell:
     if name not in findings.configuration["methods"]:
         return EMPTY
     return as_cell(summarise(cosines(findings, name, -1, "absolute"), "median"), interval=True)
 
 
 def network_of(findings: Findings) -> str:
-    """The model's spec, without the folders of its files."""
+    """Return the spec of the model, without the folders of its files."""
     return re.sub(r"[^:,@]*/", "", findings.configuration["model"]["spec"])
 
 
 def measured(findings: Findings, name: str, stage: int, measure: str) -> list[float | None]:
-    """One number per image that was asked at this stage; `None` where a map was constant or missing."""
-    found = (item["methods"][name] for item in findings.images.values() if name in item["methods"])
-    asked: list[dict[str, Any]] = [item for item in found if str(stage) in item]
-    return [item[str(stage)][measure] for item in asked]
+    """Return a measure of each image at this stage; `None` if a map was constant. Images without a map are skipped."""
+    by_stage: list[dict[str, Any]] = [
+        item["methods"][name] for item in findings.images.values() if name in item["methods"]
+    ]
+    return [item[str(stage)][measure] for item in by_stage if str(stage) in item]
 
 
 def cosines(findings: Findings, name: str, stage: int, kind: str) -> list[float | None]:
-    """One number per image below a stage: the `"cosine"` of two classes' signals, or its `"absolute"` value."""
+    """Return the `"cosine"` of the signals of two classes below a stage, or its `"absolute"` value, for each image."""
     return [item["methods"][name][kind][stage] for item in findings.images.values()]
 
 
-def as_cell(found: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
-    """A mean or median, with its interval in brackets if asked for and if there are `FEW` images; else empty."""
-    if math.isnan(found.value):
+def as_cell(summary: Summary, *, interval: bool = False, scale: float = 1.0, digits: int = 2) -> Cell:
+    """Return a cell with a mean or median; empty without a value.
+
+    Args:
+        summary: the mean or median.
+        interval: whether to add the interval in brackets, if there are at least `FEW` images.
+        scale: factor of the displayed numbers.
+        digits: decimal places.
+    """
+    if math.isnan(summary.value):
         return Cell("")
     value, low, high = (
-        _number(scale * number, digits) for number in (found.value, found.interval.low, found.interval.high)
+        _number(scale * number, digits) for number in (summary.value, summary.interval.low, summary.interval.high)
     )
-    return Cell(f"{value} [{low}, {high}]" if interval and found.count >= FEW else value, value=found.value)
+    return Cell(f"{value} [{low}, {high}]" if interval and summary.count >= FEW else value, value=summary.value)
 
 
 def _number(value: float, digits: int) -> str:
@@ -300,7 +316,7 @@ def as_count(number: int) -> Cell:
     return Cell(str(number), value=number)
 
 
-def called(findings: Findings, name: str) -> str:
-    """A method's name, with its layer where that is its own."""
+def row_name(findings: Findings, name: str) -> str:
+    """Return the name of a method in tables, with its layer if a layer was given."""
     layer = findings.configuration["methods"][name]["layer"]
     return name if layer is None else f"{name} at {layer}"

@@ -9,25 +9,25 @@ import torch.nn.functional as F
 from jaxtyping import Float
 
 WINDOW, DEVIATION = 11, 1.5
-"""Side and deviation of the Gaussian window of structural similarity, in cells (Wang et al., 2004, Sec. III-C)."""
+"""Side and standard deviation of the Gaussian window of structural similarity, in cells (Wang et al., Sec. III-C)."""
 
 K1, K2 = 0.01, 0.03
-"""Its constants (likewise), as parts of the range of values."""
+"""Constants of structural similarity (Wang et al., Sec. III-C), as fractions of the range of values."""
 
 ROUNDING = 1e-6
-"""Below it, what ranks spread is rounding: the smallest spread of ranks that differ is a half."""
+"""Largest spread of ranks that is due to rounding. The smallest spread of different ranks is 0.5."""
 
 ORIENTATIONS = 9
-"""Bins of half a circle: an edge from dark to light counts as one from light to dark."""
+"""Bins of a half circle. Gradients of opposite direction are in the same bin."""
 
 SIDE = 4
-"""Positions along a cell's side."""
+"""Side of a cell in positions."""
 
 BLOCK = 3
-"""Cells along the side of a block, over which histograms are normalised; blocks overlap."""
+"""Side of a block in cells. Histograms are normalised in overlapping blocks."""
 
 CLIP, SMALL = 0.2, 1e-5
-"""No bin keeps more than this part of its block's length; what is added to that length (Dalal, Triggs, Sec. 6.4)."""
+"""Largest value of a bin in a block of length 1, and the constant added to the length (Dalal, Triggs, Sec. 6.4)."""
 
 Map = Float[torch.Tensor, "height width"]
 
@@ -46,13 +46,17 @@ def rank_correlation(first: Map, second: Map) -> float:
 
 
 def structural_similarity(first: Map, second: Map) -> float:
-    """Mean structural similarity of two maps, each divided by its largest absolute value.
+    """Return the mean structural similarity of two maps, each divided by its largest absolute value.
 
-    The window is Gaussian, as wide as fits where the maps are smaller than it, and does not reach beyond the edges.
-    The range of values is 1 for maps without negative values, else 2.
+    The Gaussian window is smaller for maps that are smaller than the window, and does not extend beyond the edges. The
+    range of values is 1 for maps without negative values, otherwise 2.
+
+    Args:
+        first: a map with finite values.
+        second: a map of the same size.
 
     Returns:
-        -1 to 1, 1 for equal maps; NaN where a map is zero everywhere.
+        The similarity, -1 to 1, 1 for equal maps; NaN if a map is zero.
 
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment", IEEE TIP 2004, Eq. 13 to 17.
     """
@@ -72,13 +76,17 @@ def structural_similarity(first: Map, second: Map) -> float:
 
 
 def cosine(first: Float[torch.Tensor, " *_"], second: Float[torch.Tensor, " *_"]) -> float:
-    """The cosine of the angle between two signals of the same neurons, in double precision.
+    """Return the cosine of the angle between two signals, in double precision.
+
+    Args:
+        first: a signal.
+        second: a signal of the same neurons.
 
     Returns:
-        -1 to 1; NaN where one is zero.
+        The cosine, -1 to 1; NaN if a signal is zero.
     """
     a, b = first.double().flatten(), second.double().flatten()
-    # Each by its own size first: products of what unnormalised signals grow to would overflow.
+    # Divide each signal by its largest value first, because products of large signals would overflow.
     sizes = float(a.abs().max()), float(b.abs().max())
     if 0.0 in sizes:
         return math.nan
@@ -87,11 +95,11 @@ def cosine(first: Float[torch.Tensor, " *_"], second: Float[torch.Tensor, " *_"]
 
 
 def on_grid(attention: Map, cells: int) -> Float[torch.Tensor, "rows columns"]:
-    """A map on a grid of so many cells along its shorter side: the mean where it is finer, bilinear where coarser.
+    """Resize a map to a grid: by the mean if the map is finer than the grid, otherwise bilinearly.
 
     Args:
         attention: a map of any size.
-        cells: along the shorter side, 1 or more; along the longer in proportion.
+        cells: number of cells along the shorter side, at least 1. The longer side has a proportional number.
     """
     height, width = attention.shape
     shorter = min(height, width)
@@ -102,17 +110,17 @@ def on_grid(attention: Map, cells: int) -> Float[torch.Tensor, "rows columns"]:
 
 
 def _ranks(values: Float[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:
-    where: torch.Tensor
+    index: torch.Tensor
     counts: torch.Tensor
-    _, where, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    _, index, counts = torch.unique(values, return_inverse=True, return_counts=True)
     ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
-    return ranks[where]
+    return ranks[index]
 
 
 def _correlation(a: Float[torch.Tensor, " n"], b: Float[torch.Tensor, " n"]) -> float:
     a, b = a - a.mean(), b - b.mean()
-    below = float(a.norm() * b.norm())
-    return float(a @ b) / below if below > ROUNDING else math.nan
+    spread = float(a.norm() * b.norm())
+    return float(a @ b) / spread if spread > ROUNDING else math.nan
 
 
 def _window(side: int) -> Float[torch.Tensor, "side side"]:
@@ -123,17 +131,18 @@ def _window(side: int) -> Float[torch.Tensor, "side side"]:
 
 
 def gradient_histograms(attention: Map) -> Float[torch.Tensor, "row column block_row block_column orientation"]:
-    """Histograms of oriented gradients of a map.
+    """Compute the histograms of oriented gradients of a map.
 
-    Differences of the neighbours on both sides, zero at the edges; each position counts in the bin of its direction by
-    the size of its gradient; mean over a cell; blocks normalised by their length, clipped, and normalised again
-    (L2-Hys). What does not fill a cell at the lower and right edge is left out, as scikit-image does.
+    The gradient is the difference of the two neighbours, and zero at the edges. Each position counts in the bin of its
+    direction with the size of its gradient. Histograms are means over a cell. Blocks are normalised by their length,
+    clipped, and normalised again (L2-Hys). As in scikit-image, incomplete cells at the lower and right edges are
+    omitted.
 
     Args:
-        attention: finite values, at least `SIDE` positions each way. Blocks are as large as fits in smaller maps.
+        attention: a map with finite values, at least `SIDE` positions high and wide. Blocks of small maps are smaller.
 
     Returns:
-        By block, by cell within it, by orientation.
+        The histograms, by block, cell of the block, and orientation.
 
     Source: Dalal, Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005, Sec. 6.
     """
@@ -143,8 +152,8 @@ def gradient_histograms(attention: Map) -> Float[torch.Tensor, "row column block
     right[:, 1:-1] = values[:, 2:] - values[:, :-2]
     angle = torch.atan2(down, right).remainder(math.pi)
     # Due to rounding, an angle of zero can be slightly below pi.
-    place = (angle * (ORIENTATIONS / math.pi)).long() % ORIENTATIONS
-    votes = F.one_hot(place, ORIENTATIONS) * torch.hypot(down, right)[..., None]
+    bins = (angle * (ORIENTATIONS / math.pi)).long() % ORIENTATIONS
+    votes = F.one_hot(bins, ORIENTATIONS) * torch.hypot(down, right)[..., None]
     cells = F.avg_pool2d(votes.permute(2, 0, 1)[None], SIDE)[0].permute(1, 2, 0)
     tall, wide = min(BLOCK, cells.shape[0]), min(BLOCK, cells.shape[1])
     blocks = cells.unfold(0, tall, 1).unfold(1, wide, 1).permute(0, 1, 3, 4, 2)
@@ -152,26 +161,28 @@ def gradient_histograms(attention: Map) -> Float[torch.Tensor, "row column block
 
 
 def gradient_similarity(first: Map, second: Map) -> float:
-    """Pearson's correlation of two maps' histograms of oriented gradients, each map divided by its largest value.
+    """Return Pearson's correlation of the histograms of oriented gradients of two maps.
+
+    Each map is divided by its largest absolute value first.
 
     Args:
-        first: a map of at least `SIDE` positions each way.
-        second: one of the same size.
+        first: a map, at least `SIDE` positions high and wide.
+        second: a map of the same size.
 
     Returns:
-        -1 to 1; NaN where a map is constant and so has no edges.
+        The correlation, -1 to 1; NaN if a map is constant.
 
     Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018, Sec. 3 (metrics).
     """
-    found = []
+    histograms = []
     for attention in (first, second):
         largest = attention.abs().max()
         if bool(attention.max() == attention.min()):
             return math.nan
-        found.append(gradient_histograms(attention / largest).flatten())
-    a, b = (item - item.mean() for item in found)
-    below = float(a.norm() * b.norm())
-    return float(a @ b) / below if below > 0 else math.nan
+        histograms.append(gradient_histograms(attention / largest).flatten())
+    a, b = (item - item.mean() for item in histograms)
+    spread = float(a.norm() * b.norm())
+    return float(a @ b) / spread if spread > 0 else math.nan
 
 
 def _normalised(blocks: torch.Tensor) -> torch.Tensor:

@@ -19,17 +19,17 @@ from ...engine.operations import Scaled
 from ...models._loaded import LoadedModel
 
 Order = Literal["cascading", "independent"]
-"""Whether layers stay random when the next is randomised, or one at a time is (Adebayo et al., 2018, Sec. 3.1, 3.2)."""
+"""Whether stages are randomised cumulatively or one at a time (Adebayo et al., 2018, Sec. 3.1 and 3.2)."""
 
 ADDED = frozenset({"bias", "running_mean", "mean"})
-"""What normalisations call the numbers they add or take away; all others are factors."""
+"""Names of the additive parameters and buffers of normalisations. All others are factors."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Weighted layers between two neighbouring places that all evidence passes through.
+    """The weighted layers between two neighbouring layers that every path passes through.
 
-    In a chain this is one layer; an inception module or a residual block with all its branches is one stage.
+    In a chain, a stage is one layer. An inception module or a residual block with all its branches is one stage.
 
     Attributes:
         name: common part of the names of the layers.
@@ -47,29 +47,28 @@ class Stage:
 def list_stages(
     model: torch.nn.Module, images: Float[torch.Tensor, "image channels *pixels"], *, output: OutputChoice = None
 ) -> list[Stage]:
-    """A network's weighted layers from the top down, in the order the engine's record has them.
+    """Return the stages of a network from the top down, in the order of its forward pass.
 
     Args:
-        model: the network, in evaluation mode.
-        images: at least one, as the network takes them.
-        output: which of several outputs holds the class scores, as in `explain`.
+        model: the network in evaluation mode.
+        images: at least one network input.
+        output: which part of the network output contains the class scores, as in `explain`.
 
     Returns:
-        Stages, the one below the class scores first. A module that is called again further down belongs to the
-        highest of its stages.
+        The stages, the highest one first. A module that is called several times belongs to the highest of its stages.
 
     Raises:
-        ExcitationError: the network has no weighted layer, or one whose weights are no parameter of a module.
+        ExcitationError: the network has no weighted layer, or the weights of a layer are no parameter of a module.
     """
     record = forward(model, images[:1], None, output)
     blocks = _blocks(record)
     if not blocks:
-        raise ExcitationError("the network has no weighted layer; there is nothing to randomise.")
+        raise ExcitationError("the network has no weighted layer; a randomisation requires one.")
     owners: dict[int, str] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(parameter.untyped_storage().data_ptr(), name)
-    names = _place_names(record)
+    names = _value_names(record)
     seen: set[str] = set()
     stages: list[Stage] = []
     for block in reversed(blocks):
@@ -90,23 +89,23 @@ def list_stages(
 
 
 def randomise(model: torch.nn.Module, stage: Stage, generator: torch.Generator) -> None:
-    """Give a stage the numbers of an untrained network, in place.
+    """Initialise the parameters of a stage at random, in place.
 
-    Weights from a normal distribution of deviation `sqrt(2 / inputs)`, biases zero (He et al., "Delving Deep into
-    Rectifiers", ICCV 2015); normalisations pass on what they get: mean 0, variance 1, factor 1, shift 0.
+    Weights have a normal distribution with standard deviation `sqrt(2 / inputs)`, biases are zero (He et al., "Delving
+    Deep into Rectifiers", ICCV 2015). Normalisations become the identity: mean 0, variance 1, factor 1, shift 0.
 
     Args:
-        model: changed; randomise a copy of a network that is still needed.
-        stage: one of its own.
-        generator: on the CPU, so that numbers are the same on every device.
+        model: the network. It is changed.
+        stage: a stage of the network.
+        generator: a generator on the CPU, so that the weights are the same on every device.
     """
     with torch.no_grad():
         for name in stage.weighted:
             for parameter in model.get_submodule(name).parameters(recurse=False):
-                fresh = torch.zeros(parameter.shape, dtype=parameter.dtype)
+                values = torch.zeros(parameter.shape, dtype=parameter.dtype)
                 if parameter.dim() > 1:
-                    torch.nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=generator)
-                parameter.copy_(fresh)
+                    torch.nn.init.kaiming_normal_(values, nonlinearity="relu", generator=generator)
+                parameter.copy_(values)
         for name in stage.scaling:
             module = model.get_submodule(name)
             for key, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
@@ -117,19 +116,18 @@ def randomise(model: torch.nn.Module, stage: Stage, generator: torch.Generator) 
 def cascade(
     model: LoadedModel, stages: list[Stage], seed: int, index: int, order: Order = "cascading"
 ) -> Iterator[tuple[int, LoadedModel]]:
-    """A network with more and more of its layers randomised, or each by itself, from the top down.
+    """Yield a network with randomised stages: cumulatively from the top down, or one stage at a time.
 
     Args:
         model: the network. It is not changed.
-        stages: its own, as `list_stages` gives them.
+        stages: stages of the network (see `list_stages`).
         seed: seed of the random networks.
-        index: of the image; each has random networks of its own.
-        order: `"cascading"` keeps what has been randomised; `"independent"` takes back the stage before. A stage gets
-            the same numbers in both.
+        index: index of the image. Each image has its own random networks.
+        order: `"cascading"` keeps the randomised stages; `"independent"` restores the previous stage. The random
+            weights of a stage are the same for both.
 
     Yields:
-        How far down the randomisation has come, from 0, and the network: the given one first, then one copy, which
-        changes.
+        The number of randomised stages, from 0, and the network: first the given network, then a copy that changes.
 
     Source: Adebayo et al., 2018, Sec. 3.1 (cascading) and 3.2 (independent).
     """
@@ -173,16 +171,16 @@ def _blocks(record: Record) -> list[_Block]:
 
 def _owner(entry: Entry, owners: dict[int, str]) -> str:
     weight = getattr(entry.operation, "weight", None)
-    found = None if weight is None else owners.get(weight.untyped_storage().data_ptr())
-    if found is None:
+    owner = None if weight is None else owners.get(weight.untyped_storage().data_ptr())
+    if owner is None:
         raise ExcitationError(
-            f"the weights of {entry.address!r} are no parameter of a module, so they cannot be randomised; make them"
-            " one."
+            f"the weights of {entry.address!r} are no parameter of a module, so they cannot be randomised; register"
+            " them as a parameter."
         )
-    return found
+    return owner
 
 
-def _place_names(record: Record) -> dict[int, str]:
+def _value_names(record: Record) -> dict[int, str]:
     """Return a name of each value: the name of its first module, or else of its operation."""
     names: dict[int, tuple[str, str]] = {}
     for place in record.places.values():
@@ -199,7 +197,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 
 def _common(names: list[str], taken: Iterable[str]) -> str:
-    """The path all the names have in common; the first of them if there is none, or another stage has it."""
+    """Return the common path of names; the first name if there is none, or if another stage has this path."""
     paths = [name.replace("/", ".").split(".") for name in names]
     shared = 0
     while all(len(path) > shared and path[shared] == paths[0][shared] for path in paths):

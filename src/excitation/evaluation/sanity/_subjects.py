@@ -46,7 +46,7 @@ def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> I
 
     Args:
         model: the network.
-        pictures: files, with the name of each.
+        pictures: the name of each picture, by path.
 
     Raises:
         PictureError: a picture cannot be read.
@@ -60,31 +60,34 @@ def subjects_of_pictures(model: LoadedModel, pictures: Mapping[Path, Path]) -> I
 def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> Iterator[Subject]:
     """Yield annotated images, each with its most probable category as its target.
 
-    Images that cannot be read, or without a category the network knows, are left out; `data.problems` tells.
+    Images that cannot be read, or without a category that is a class of the network, are omitted and recorded in
+    `data.problems`.
 
     Args:
         model: the network.
-        data: whose categories are classes of the network (see `classes_of`).
-        count: how many images.
+        data: annotated images. Their categories are classes of the network (see `classes_of`).
+        count: maximum number of images.
 
     Raises:
-        ExcitationError: no category is a class of the network, or not one image can be used.
+        ExcitationError: no category is a class of the network, or no image can be used.
     """
     classes = classes_of(model, data, None, model.preprocessing)
-    found = 0
+    yielded = 0
     for image in data:
-        if found == count:
+        if yielded == count:
             return
         known = {index: name for name in image.categories if image.of(name) for index in classes(name)}
         picture = data.read(image) if known else None
         if picture is None:
-            data.problems.report(image.path, "has no category the network knows, or no picture; image left out.")
+            data.problems.report(
+                image.path, "has no category that is a class of the network, or no readable picture; image omitted."
+            )
             continue
         values, scores = _scored(model, picture)
         target = max(known, key=lambda index: float(scores[index]))
-        found += 1
+        yielded += 1
         yield Subject(image.id, picture, values, target, scores, region(image, known[target], data.truth))
-    if not found:
+    if not yielded:
         raise ExcitationError(
             f"{data.name} has no image that can be used with a category that is a class of the network."
         )
@@ -93,7 +96,7 @@ def subjects_of_data(model: LoadedModel, data: AnnotatedImages, count: int) -> I
 def _scored(
     model: LoadedModel, picture: Image.Image
 ) -> tuple[Float[torch.Tensor, "1 channels height width"], Float[torch.Tensor, " classes"]]:
-    """The network's input, and its class scores averaged over positions."""
+    """Return the network input, and the class scores averaged over positions."""
     values = model.preprocessing(picture)[None]
     weight = next((item for item in model.model.parameters() if item.is_floating_point()), None)
     values = values if weight is None else values.to(weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from pointing_world import MAPPING, Colours, make_data, network, play
 from torch import nn
 
 from excitation.data import read_coco
-from excitation.evaluation import NamedMethod, merge_results, pointing_table, read_results
-from excitation.evaluation._method_runner import own_places
+from excitation.evaluation import NamedMethod, merge_results, pointing_table
+from excitation.evaluation._method_runner import own_layers
 from excitation.evaluation._results import format_unnamed_layers
 from excitation.methods import NotApplicableError, find_method, list_methods
 from excitation.models._loaded import LoadedModel, Preprocessing
@@ -52,7 +51,7 @@ def test_a_method_gives_at_the_named_layer_what_it_gives_by_itself(name):
             free = method(model, images, [1])
         except NotApplicableError:
             continue
-        (place,) = own_places(model, images, [1], {"it": method}).values()
+        (place,) = own_layers(model, images, [1], {"it": method}).values()
         assert torch.allclose(method(model, images, [1], layer=place), free, rtol=1e-5, atol=1e-8), place
         told += 1
     assert told
@@ -61,7 +60,7 @@ def test_a_method_gives_at_the_named_layer_what_it_gives_by_itself(name):
 def test_a_run_tells_where_its_maps_were_taken(tmp_path, world):
     methods = {"grad-cam": NamedMethod("grad-cam"), "gradient": NamedMethod("gradient"), "mwp": NamedMethod("mwp")}
     results = play(tmp_path / "run", world, methods=methods, layers={"mwp": (None, "conv")})
-    assert results.taken == {
+    assert results.own_layers == {
         ("grad-cam", "default", "pool"): 12, ("gradient", "default", "input"): 12, ("mwp", "default", "pool"): 12,
     }  # fmt: skip
     assert format_unnamed_layers(results) == "layers that were not named: grad-cam (pool), gradient (input), mwp (pool)"
@@ -69,7 +68,7 @@ def test_a_run_tells_where_its_maps_were_taken(tmp_path, world):
     shards = [tmp_path / "0", tmp_path / "1"]
     for index, shard in enumerate(shards):
         play(shard, world, methods=methods, layers={"mwp": (None, "conv")}, shard=(index, 2))
-    assert merge_results(shards, tmp_path / "merged").taken == results.taken
+    assert merge_results(shards, tmp_path / "merged").own_layers == results.own_layers
 
 
 def test_a_method_that_chooses_by_the_image_is_one_method(tmp_path, world):
@@ -78,29 +77,11 @@ def test_a_method_that_chooses_by_the_image_is_one_method(tmp_path, world):
     out = tmp_path / "run"
     results = run_pointing(tailed(), read_coco(world), {"grad-cam": NamedMethod("grad-cam")}, out=out, mapping=MAPPING,
                            shortest=48)  # fmt: skip
-    assert results.taken == {("grad-cam", "default", "pool"): 4, ("grad-cam", "default", "tail"): 8}
+    assert results.own_layers == {("grad-cam", "default", "pool"): 4, ("grad-cam", "default", "tail"): 8}
     assert format_unnamed_layers(results) == "layers that were not named: grad-cam (pool on 4 images, tail on 8 images)"
     table = pointing_table([results])
     assert [name for name, _ in table.rows] == ["grad-cam"]
     assert "grad-cam (pool on 4 images, tail on 8 images)" in " ".join(table.notes)
-
-
-def test_a_file_that_is_older_is_read_and_continued(tmp_path, world):
-    out = tmp_path / "run"
-
-    def stop(state):
-        if state.done == 5:
-            raise KeyboardInterrupt
-
-    methods = {"grad-cam": NamedMethod("grad-cam")}
-    with pytest.raises(KeyboardInterrupt):
-        play(out, world, methods=methods, layers=(None,), progress=stop)
-    with sqlite3.connect(out) as connection:
-        connection.execute("DROP TABLE taken")
-    connection.close()
-    assert read_results(out).taken == {}
-    assert format_unnamed_layers(read_results(out)) == ""
-    assert play(out, world, methods=methods, layers=(None,)).taken == {("grad-cam", "default", "pool"): 7}
 
 
 def counted(model):
