@@ -67,7 +67,7 @@ def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
         (["--difficult"], "--difficult changes nothing here"),
         (["--no-main"], "--no-main leaves nothing to print"),
         (["--methods", "mwpp"], "has no method 'mwpp'"),
-        (["--methods", "mwp@conv,mwp@pool"], "'mwp' is named twice"),
+        (["--methods", "mwp@conv,mwp@pool"], "'mwp' is given twice"),
         (["--methods", ","], "--methods names none"),
         (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
         (["--paper", "--no-main", "--categories"], "to print are: none, since --no-main leaves the main tables out"),

@@ -72,7 +72,7 @@ class Setup:
 
         Args:
             game: name of the game.
-            network: name of the model in tables; by default, its spec.
+            network: name of the model in tables; by default, its label.
             limit: number of images, from the first; all images if `None`.
         """
         if limit is not None:
@@ -92,7 +92,7 @@ class Setup:
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
             "mixture": self.mixture,
             **({"classes_told": self.classes.told} if self.classes.told else {}),
-            "network": network or self.model.spec,
+            "network": network or self.model.label,
             "limit": limit,
             **smoothed,
         }
