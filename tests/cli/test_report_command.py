@@ -68,7 +68,7 @@ def test_options_that_would_change_nothing_are_refused(run, played, tmp_path):
         (["--no-main"], "--no-main leaves nothing to print"),
         (["--methods", "mwpp"], "has no method 'mwpp'"),
         (["--methods", "mwp@conv,mwp@pool"], "'mwp' is given twice"),
-        (["--methods", ","], "--methods names none"),
+        (["--methods", ","], "--methods is empty"),
         (["--layer", "fire"], "has no layer 'fire'; there is: conv, pool"),
         (["--paper", "--no-main", "--categories"], "to print are: none, since --no-main leaves the main tables out"),
         (["--published", only_grid], "the published figures are for grid; the games to print are: pointing."),

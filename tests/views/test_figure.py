@@ -145,7 +145,7 @@ def test_saved_size(tmp_path, rows):
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, rows, monkeypatch):
-    file = tmp_path / "a.png"
+    file = tmp_path / "a.pdf"
     file.write_text("before")
     drawn = figure(rows[:1])
 

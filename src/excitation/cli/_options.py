@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import torch
 import typer
 from PIL import Image
 
+from .._checks import check_choice
 from .._errors import ExcitationError
 from ..data._pictures import PictureError, find_pictures, read_picture
 from ..engine import Policies
@@ -186,8 +187,18 @@ def read_policies(words: Sequence[str] | None) -> Policies | None:
             raise ExcitationError(f"--policy {word} is not of the form NAME=VALUE; the names: {', '.join(known)}.")
         if name in values:
             raise ExcitationError(f"--policy {name} is given twice; give it once.")
-        values[name] = _value(value)
+        values[name] = _policy(name, value, get_args(known[name]))
     return Policies(**values)
+
+
+def _policy(name: str, text: str, choices: Sequence[object]) -> object:
+    if name != "threshold":
+        check_choice(f"policy {name}", text, choices)
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ExcitationError(f"policy threshold is {text!r}; a number from 0 to 1 is expected.") from None
 
 
 def _value(text: str) -> object:

@@ -230,7 +230,7 @@ class _Cell:
 
     def row(self, row: Compared) -> float:
         """Height of a row."""
-        return self.tall + self.caption if row.maps else EMPTY
+        return (self.tall + (self.caption if row.captions else 0.0)) if row.maps else EMPTY
 
     def width(self, columns: int) -> float:
         """Width of a block."""

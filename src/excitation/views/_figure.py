@@ -45,8 +45,8 @@ NARROWEST = 1.5  # minimum width of a column, for titles and captions
 BAR = 0.03, 0.13  # distance and width of the colour bar
 TITLE, CAPTION = 13.0, 10.5
 SEPARATOR = " · "
-COMPRESSION = 3
-"""Level of zlib. Level 6 takes three times as long for files that are a few percent smaller."""
+COMPRESSION = 1
+"""Level of zlib. Level 6 doubles the time of a figure for files that are 7 % smaller."""
 
 METADATA: dict[str, dict[str, None]] = {
     ".png": {},
@@ -393,7 +393,7 @@ def _ticks(limit: float, signed: bool) -> dict[float, str]:
 def _bar_width(limit: float, signed: bool, label: str) -> float:
     """Width of the colour bar with its labels, in inches."""
     ticks = max(map(len, _ticks(limit, signed).values())) * 0.62 * CAPTION / 72
-    return BAR[0] + BAR[1] + 2 * GAP + ticks + (line_height(CAPTION) if label else 0.0)
+    return BAR[0] + BAR[1] + (GAP if label else 2 * GAP) + ticks + (line_height(CAPTION) if label else 0.0)
 
 
 def _colour_bar(
@@ -418,6 +418,6 @@ def _colour_bar(
     bar.ax.tick_params(labelsize=CAPTION, length=2, pad=2)
     bar.outline.set_visible(False)
     if label:
-        axes.text(1 + (_bar_width(limit, signed, label) - BAR[0] - 1.4 * GAP) / wide - 1, 0.5, label, rotation=90,
-                  transform=axes.transAxes, ha="right", va="center", fontsize=CAPTION, family="DejaVu Sans",
-                  parse_math=False)  # fmt: skip
+        x = (_bar_width(limit, signed, label) - BAR[0] - GAP / 2) / wide
+        axes.text(x, 0.5, label, rotation=90, transform=axes.transAxes, ha="right", va="center", fontsize=CAPTION,
+                  family="DejaVu Sans", parse_math=False)  # fmt: skip

@@ -78,12 +78,13 @@ def marked(picture: Image.Image, *, peak: tuple[int, int] | None = None, box: Bo
     line = max(1, round(max(picture.size) / 250))
     if box is not None:
         x0, y0, x1, y1 = whole_pixels(box, (picture.height, picture.width))
-        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline="black", width=2 * line)
+        pen.rectangle((x0 - line, y0 - line, x1 - 1 + line, y1 - 1 + line), outline="black", width=3 * line)
         pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline="white", width=line)
     if peak is not None:
         x, y, radius = *peak, 4 * line
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline="black", width=2 * line)
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline="white", width=line)
+        for colour, more, width in (("black", line, 3 * line), ("white", 0, line)):
+            wide = radius + more
+            pen.ellipse((x - wide, y - wide, x + wide, y + wide), outline=colour, width=width)
     return drawn
 
 
