@@ -17,7 +17,7 @@ from PIL import Image
 
 from excitation import explain, load_caffe, to_fully_convolutional
 from excitation._files import write_whole
-from excitation.cli._demo import crowded_scene
+from excitation.cli._demo_command import crowded_scene
 from excitation.core._targets import Target
 from excitation.data import open_data, read_mapping
 from excitation.data.symbols import make_scene
@@ -145,7 +145,7 @@ def draw(pooled: LoadedModel, positions: LoadedModel) -> None:
                 panels.append(Panel(attention, f"{kind}, {layer}", mass))
         rows.append(FigureRow(picture, panels, f"{name}: {head}"))
     place = FIGURES / "score_map.png"
-    save_figure(figure(rows, mark_peaks=True), place)
+    save_figure(figure(rows, peaks=True), place)
     print(place)
 
 

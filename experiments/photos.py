@@ -120,7 +120,7 @@ def _pets(heads: dict[str, LoadedModel], photo: Path, work: Path) -> list[str]:
             panels += [Panel(item, f"{kind}, {name}") for name, item in zip(PETS, maps, strict=True)]
             lines.append(f"| {HEADS[head]} | {kind} | {' | '.join(_where(item, picture) for item in maps)} |")
         rows.append(FigureRow(picture, panels, HEADS[head]))
-    save_figure(figure(rows, mark_peaks=True), work / "catdog.png")
+    save_figure(figure(rows, peaks=True), work / "catdog.png")
     return lines
 
 

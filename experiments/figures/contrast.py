@@ -26,7 +26,7 @@ def main() -> None:
         for kind, attention in zip(("MWP", "c-MWP"), pair, strict=True)
     ]
     place = FIGURES / "contrast.png"
-    save_figure(figure([FigureRow(picture, panels)], mark_peaks=True), place)
+    save_figure(figure([FigureRow(picture, panels)], peaks=True), place)
     print(f"{place}: scene {scene.index} of the test split")
 
 

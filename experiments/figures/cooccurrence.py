@@ -84,7 +84,7 @@ def main() -> None:
     }
     write_whole(FIGURES.parent / "results" / "symbols_cooccurrence.json", json.dumps(record, indent=1) + "\n")
     place = FIGURES / "cooccurrence.png"
-    save_figure(figure([_row(loaded, lonely) for lonely in shown.values()], title="c-MWP", mark_peaks=True), place)
+    save_figure(figure([_row(loaded, lonely) for lonely in shown.values()], title="c-MWP", peaks=True), place)
     print(place, json.dumps(record))
 
 

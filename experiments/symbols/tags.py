@@ -16,7 +16,7 @@ import torch
 import typer
 
 from excitation._files import whole_file, write_whole
-from excitation.cli._training_progress import TrainingDisplay
+from excitation.cli._console import ProgressDisplay
 from excitation.data.symbols import COLOUR_NAMES, SYMBOL_NAMES, Scene, export_scenes, make_scene
 from excitation.data.symbols._tags import NON_VISUAL, VISUAL, _of_object, _of_scene
 from excitation.models import load_model
@@ -54,10 +54,10 @@ def main(
     print({"uploads": cleaned.uploads, "removed": cleaned.removed, "kept": cleaned.kept, "words": cleaned.dictionary})
     options = Options(rate=rate, batch=batch, passes=passes, every=every, warm_up=50, patience=3, clip=5.0)
     run = out / ("scratch" if scratch else "tuned")
-    with TrainingDisplay("training on tags") as meter:
+    with ProgressDisplay("training on tags") as display:
         found = train_tags(
             out / "cleaned", out, "symbols", run, scratch=scratch, recipe=Recipe("none", 160, 150), options=options,
-            progress=meter.show,
+            progress=display.show_training,
         )  # fmt: skip
     report = judge(f"trained:{found.file}", judged)
     training = json.loads((run / "report.json").read_text())

@@ -4,8 +4,8 @@
 of probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tests whether a custom network can be
 explained. `list_layers` lists the layers at which maps can be computed, and `list_methods` the available methods.
 `load_model` loads networks by name, and `load_caffe` loads Caffe networks. `to_fully_convolutional` adapts a network to
-images of any size, and `pool_first` makes a network classify after pooling. `overlay` draws one map on its picture; the
-result of `explain` draws all its maps by itself: `result.show()`, `result.save("maps.png")`.
+images of any size, and `pool_first` makes a network classify after pooling. `compare` explains one picture by several
+methods. Results draw themselves: `result.show()`, `result.save("maps.png")`. `overlay` draws one map on its picture.
 """
 
 from ._errors import (
@@ -26,12 +26,14 @@ from .core import Explanation, LayerInfo, Settings, Target, Targets, list_layers
 from .engine import Policies
 from .explainers import (
     ClassMaps,
+    Comparison,
     CudaGraph,
     Explainer,
     MassBalance,
     Verification,
     all_classes,
     balance,
+    compare,
     cuda_graph,
     explain,
     verify,
@@ -56,6 +58,7 @@ __all__ = [
     "BypassWarning",
     "ClassMaps",
     "ClassNames",
+    "Comparison",
     "CudaGraph",
     "EmptyMapWarning",
     "EscapedTensorError",
@@ -79,6 +82,7 @@ __all__ = [
     "Verification",
     "all_classes",
     "balance",
+    "compare",
     "cuda_graph",
     "explain",
     "find_method",

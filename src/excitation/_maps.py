@@ -152,8 +152,8 @@ def box_of(pixels: Bool[np.ndarray, "height width"]) -> PixelBox | None:
 
 def boxes_of_map(
     attention: Float[torch.Tensor, "height width"],
-    size: tuple[int, int],
-    alphas: Sequence[float] = ALPHAS,
+    size: tuple[float | int, float | int],
+    alphas: Sequence[float | int] = ALPHAS,
     *,
     grid: tuple[int, int] = (SIDE, SIDE),
 ) -> list[Box | None]:

@@ -225,7 +225,7 @@ def test_signals_layers_and_options_of_single_methods(run, tmp_path):
     chosen = run("report", out, "--held-out", 2)[1]
     assert "Layers chosen on 2 held-out images" in chosen
     assert "accuracy on the 1 others" in chosen
-    for wrong, said in (("mwp,mwp", "named twice"), ("mwp:colour=1", "no option 'colour'"), ("mwp:x", "OPTION=VALUE")):
+    for wrong, said in (("mwp,mwp", "given twice"), ("mwp:colour=1", "no option 'colour'"), ("mwp:x", "OPTION=VALUE")):
         code, _, err = run("bench", "pointing", "--data", f"coco:{world}", "--model", "toy_models:named", "--out",
                            tmp_path / "other", "--methods", wrong)  # fmt: skip
         assert code == 2

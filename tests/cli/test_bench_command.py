@@ -32,7 +32,10 @@ def test_wrong_words_are_refused_in_one_line(run, tmp_path):
         (["--data", "coco:nowhere"], "nowhere"),
         (["--data", "tiff:x"], "not of the form"),
         (["--data", "coco:x", "--methods", "mwpp"], "mwp"),
-        (["--data", "coco:x", "--methods", "gradient,mwp@a", "--layer", "b"], "--layer b is for Excitation Backprop's"),
+        (
+            ["--data", "coco:x", "--methods", "gradient,mwp@a", "--layer", "b"],
+            "--layer b applies to no method: it is for methods of Excitation Backprop",
+        ),
     ):
         code, _, err = run(*words, *more)
         assert code == 2

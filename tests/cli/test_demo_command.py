@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import excitation as eb
-from excitation.cli._demo import crowded_scene
+from excitation.cli._demo_command import crowded_scene
 from excitation.data.symbols import PAIRS, make_scene
 from excitation.models.symbols import SymbolNet, SymbolResNet, folded
 
@@ -81,7 +81,7 @@ def test_without_the_extra_the_demo_shows_the_symbol_world_and_says_so(run, monk
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     code, out, err = run("demo", "--out", tmp_path)
     assert code == 0
-    assert "the photo is left out" in err
+    assert "the photo is skipped" in err
     assert "excitation[lite]" in err
     assert out.startswith("scene 9")
     code, _, err = run("demo", "--photo", tmp_path / "own.png")

@@ -86,24 +86,24 @@ def test_shapes_share_batches(run, folder, tmp_path, toys):
 
 
 def test_finished_pictures_are_not_done_again(run, folder, tmp_path, toys, monkeypatch):
-    from excitation.cli import _finish
+    from excitation import views
 
     out, words = tmp_path / "o", ("explain", folder, *NAMED, "--target", "0", "--batch", "1", "--out", tmp_path / "o")
-    saved = _finish.save_figure
+    saved = views.save_figure
 
     def interrupted(fig, path):
         if path.stem == "c":
             raise KeyboardInterrupt
         saved(fig, path)
 
-    monkeypatch.setattr(_finish, "save_figure", interrupted)
+    monkeypatch.setattr(views, "save_figure", interrupted)
     code, lines, errors = run(*words)
     assert code == 130
     assert len(lines.splitlines()) == 2
     assert "interrupted" in errors
     assert "Traceback" not in errors
     assert sorted(path.name for path in out.iterdir()) == ["a.npz", "a.png", "b.npz", "b.png"]
-    monkeypatch.setattr(_finish, "save_figure", saved)
+    monkeypatch.setattr(views, "save_figure", saved)
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     toys.calls.clear()
     code, lines, _ = run(*words)
@@ -186,7 +186,7 @@ def test_subfolders_are_explained_too(run, folder, tmp_path):
 
 def test_no_picture_is_written_over(run, folder):
     before = (folder / "a.png").read_bytes()
-    for words, said in (([folder / "a.png"], "written over a picture"), ([folder], "folder of the results too")):
+    for words, said in (([folder / "a.png"], "would replace the picture"), ([folder], "folder of the results too")):
         code, lines, errors = run("explain", *words, *NAMED, "--target", "0", "--out", folder)
         assert (code, lines) == (2, "")
         assert said in errors

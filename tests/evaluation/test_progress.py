@@ -11,8 +11,8 @@ from games_world import make_single, play_game
 from pointing_world import make_data, play
 from rich.console import Console
 
-from excitation.cli import _console, _progress
-from excitation.cli._progress import ProgressDisplay, duration
+from excitation.cli import _console
+from excitation.cli._console import ProgressDisplay, duration
 from excitation.evaluation import _game, _grid
 
 
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     """A clock that stands still."""
     found = SimpleNamespace(now=0.0)
     found.perf_counter = found.monotonic = lambda: found.now
-    for module in (_game, _grid, _progress):
+    for module in (_game, _grid, _console):
         monkeypatch.setattr(module, "time", found)
     return found
 
@@ -60,7 +60,7 @@ def test_the_bar_tells_what_is_left_of_slow_images(tmp_path, world, clock, termi
         assert "left" not in shown(display)
 
         def show(state):
-            display.show(state)
+            display.show_game(state)
             bars.append(shown(display))
 
         play(tmp_path / "run", world, methods=slow(clock), layers=(None,), progress=show)
@@ -82,7 +82,7 @@ def test_a_resumed_run_goes_by_its_own_pace(tmp_path, world, clock, terminal):
     with ProgressDisplay("pointing") as display:
 
         def show(state):
-            display.show(state)
+            display.show_game(state)
             bars.append(shown(display))
 
         play(tmp_path / "run", world, methods=slow(clock), layers=(None,), progress=show)
@@ -103,7 +103,7 @@ def test_photos_are_counted_before_the_first_mosaic(tmp_path, clock, terminal, m
     with ProgressDisplay("grid") as display:
 
         def show(state):
-            display.show(state)
+            display.show_game(state)
             states.append((state.counted, state.done, state.planned))
             bars.append(shown(display))
 
@@ -117,7 +117,7 @@ def test_photos_are_counted_before_the_first_mosaic(tmp_path, clock, terminal, m
 
 def test_without_a_terminal_a_line_tells_it_now_and_then(tmp_path, world, clock, capsys):
     with ProgressDisplay("pointing") as display:
-        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show)
+        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show_game)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -127,7 +127,7 @@ def test_without_a_terminal_a_line_tells_it_now_and_then(tmp_path, world, clock,
         "excitation: pointing: 7 of 7 images in 5 min",
     ]
     with ProgressDisplay("pointing") as display:  # nothing is left to do, and nothing is told
-        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show)
+        play(tmp_path / "run", world, methods=slow(clock), layers=(None,), limit=7, progress=display.show_game)
     assert capsys.readouterr() == ("", "")
 
 

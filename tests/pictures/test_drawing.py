@@ -17,10 +17,15 @@ from torch import nn
 
 import excitation as eb
 from excitation.core import Frame
-from excitation.core._figures import draw, show_png
+from excitation.core._figures import Options, show_png
+from excitation.core._figures import draw as draw_with
 
 NAMES = tuple(f"class {i}" for i in range(12))
-OPTIONS = {"shared_scale": True, "mark_peaks": False, "columns": 4, "dpi": 100}
+OPTIONS = {"shared_scale": True, "peaks": False, "columns": 4, "dpi": 100}
+
+
+def draw(result, pictures, **options):
+    return draw_with(result, pictures, Options(**options))
 
 
 def grey(width, height, value=120):
@@ -79,7 +84,7 @@ def loaded():
 def test_a_peak_lands_on_its_pixel(width, height, box):
     """In pictures of any shape, whole or cropped: ring, colour and resized map agree with `peaks`."""
     result = explanation(spots((1, 4), (2, 1)), (Frame((height, width), box),), (grey(width, height),))
-    drawn = draw(result, None, **{**OPTIONS, "shared_scale": False, "mark_peaks": True})
+    drawn = draw(result, None, **{**OPTIONS, "shared_scale": False, "peaks": True})
     resized = result.resized()
     for k, (x, y) in enumerate(result.peaks()[0].tolist()):
         axes = drawn.axes[k + 1]
@@ -261,13 +266,11 @@ def test_refusals(tmp_path):
         result.save(tmp_path / "a.jpg")
     with pytest.raises(eb.ExcitationError, match="2 pictures given for an explanation of 1 image; give one per image"):
         result.save(tmp_path / "a.png", pictures=[grey(30, 20)] * 2)
-    with pytest.raises(eb.ExcitationError, match=r"layers 'layer', 'other'; .*result.at\(name\)"):
-        replace(result, by_layer={**result.by_layer, "other": result.maps}).save(tmp_path / "a.png")
     with pytest.raises(eb.ExcitationError, match=r"shape \(1, 4\)"):
         explanation(torch.rand(1, 1, 4), (Frame((20,)),)).save(tmp_path / "a.png")
     with pytest.raises(eb.ExcitationError, match="columns is 0"):
         result.save(tmp_path / "a.png", columns=0)
-    with pytest.raises(eb.ExcitationError, match="600 maps are too many"):
+    with pytest.raises(eb.ExcitationError, match="pixels, and 60000 is the most"):
         draw(explanation(torch.rand(100, 6, 4, 6), (Frame((20, 30)),) * 100), None, **{**OPTIONS, "dpi": 2000})
     with pytest.raises(eb.ExcitationError, match="1200 maps are too many"):
         explanation(torch.rand(100, 12, 4, 6), (Frame((20, 30)),) * 100).save(tmp_path / "a.png")
@@ -311,3 +314,113 @@ def test_overlay_refuses(tmp_path):
         eb.overlay(picture, result.maps[0, 0], target=0)
     with pytest.raises(eb.ExcitationError, match="30 x 40 pixels, but the one that was explained has 30 x 20"):
         eb.overlay(grey(30, 40), result, target=0)
+
+
+# Boxes, layers, comparisons -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"), [(90, 60, None), (40, 160, None), (300, 60, (120.0, 0.0, 180.0, 60.0))]
+)
+def test_boxes_are_drawn_where_the_result_has_them(width, height, box):
+    result = explanation(spots((1, 4), (2, 1)), (Frame((height, width), box),), (grey(width, height),))
+    drawn = draw(result, None, **{**OPTIONS, "shared_scale": False, "boxes": 3.0})
+    for k, expected in enumerate(result.boxes(3.0)[0].tolist()):
+        (_, outline) = drawn.axes[k + 1].patches
+        assert [*outline.get_xy(), outline.get_x() + outline.get_width(), outline.get_y() + outline.get_height()] == (
+            pytest.approx(expected)
+        )
+    laid = np.asarray(eb.overlay(grey(width, height), result, target=0, boxes=3.0, peaks=True)).astype(int)
+    plain = np.asarray(eb.overlay(grey(width, height), result, target=0)).astype(int)
+    changed = np.argwhere((laid != plain).any(2))
+    x0, y0, x1, y1 = result.boxes(3.0)[0, 0].tolist()
+    assert changed.min(0) == pytest.approx((y0, x0), abs=3)
+    assert changed.max(0) == pytest.approx((y1, x1), abs=3)
+    x, y = result.peaks()[0, 0].tolist()
+    assert (np.abs(changed - (y, x)).max(1) <= 6).any()
+    with pytest.raises(eb.ExcitationError, match="a multiple of the map's mean"):
+        result.save("a.png", boxes=True)
+
+
+def test_several_layers_are_a_strip_for_each_target():
+    maps = {"low": spots((1, 1), (2, 2), size=(8, 12)), "high": spots((0, 1), (1, 2))}
+    result = replace(explanation(spots((1, 1), (2, 2)), (Frame((40, 60)),), (grey(60, 40),)), by_layer=maps)
+    drawn = draw(result, None, columns=4)
+    assert len(drawn.axes) == 2 * 3  # no colour bar: values at different layers cannot be compared
+    written = [text.get_text() for text in drawn.texts]
+    assert written[0] == "MWP at 2 layers"
+    assert written.count("low") == written.count("high") == 1
+    assert {"class 0", "class 1", "mass 1.000", "mass 0.500"} <= set(written)
+    assert all("score" not in text for text in written if "mass" in text)
+    assert draw(result, None, shared_scale=True).axes[-1].get_yticklabels()
+
+
+def test_the_colour_bar_names_the_quantity():
+    result = explanation(spots((1, 1)), (Frame((40, 60)),), (grey(60, 40),))
+    assert [text.get_text() for text in draw(result, None).axes[-1].texts] == ["mass per position"]
+    for other in (result.normalized(), replace(result, top=None)):
+        assert [text.get_text() for text in draw(other, None).axes[-1].texts] == ["value of the map"]
+
+
+def test_one_image_of_a_result(loaded):
+    pictures = [grey(100, 40), grey(60, 60)]
+    result = eb.explain(loaded, pictures, [["class 1"], ["class 2", "class 0"]])
+    second = result.image(1)
+    assert second.targets == (("class 2", "class 0"),)
+    assert second.frames == result.frames[1:]
+    assert second.pictures == (pictures[1],)
+    assert torch.equal(second.maps[0], result.per_image()[1])
+    assert result.image(0).scores.shape == (1, 1)
+    assert torch.equal(result.resized().image(1).peaks()[0], result.peaks()[1])
+    for index in (2, -1):
+        with pytest.raises(eb.ExcitationError, match="index is"):
+            result.image(index)
+
+
+def test_methods_are_compared_on_one_picture(loaded, tmp_path):
+    picture = grey(100, 40)
+    found = eb.compare(loaded, picture, ["class 1", "class 0"], methods=["mwp", "gradient", "feedback", "cam"])
+    for name, each in found.explanations.items():
+        assert torch.equal(each.maps, eb.explain(loaded, picture, ["class 1", "class 0"], method=name).maps), name
+    assert set(found.explanations) | set(found.reasons) == {"mwp", "gradient", "feedback", "cam"}
+    assert found["mwp"] is found.explanations["mwp"]
+    with pytest.raises(eb.ExcitationError, match="there is no 'lrp' in this comparison"):
+        found["lrp"]
+    for ending in ("png", "pdf", "svg"):
+        found.save(tmp_path / f"all.{ending}", boxes=2.0, shared_scale=True)
+    assert found._repr_png_().startswith(b"\x89PNG")
+    assert repr(found).startswith("Comparison(mwp, ")
+
+
+def test_any_results_side_by_side():
+    frames, pictures = (Frame((40, 60)),), (grey(60, 40),)
+    first, second = (explanation(spots((1, k)), frames, pictures) for k in (1, 4))
+    both = eb.Comparison({"before": first, "after": second})
+    written = [text.get_text() for text in both._draw(None, Options()).texts]
+    assert written.index("before") < written.index("after")
+    assert "class 0" in written
+    for other, said in (
+        (explanation(spots((1, 1), (2, 2)), frames, pictures), "give results for the same targets and picture"),
+        (explanation(spots((1, 1)), (Frame((40, 50)),)), "give results for the same targets and picture"),
+        (explanation(spots((1, 1)).expand(2, -1, -1, -1), frames * 2), r"take one: \.image\(0\)"),
+    ):
+        with pytest.raises(eb.ExcitationError, match=said):
+            eb.Comparison({"before": first, "after": other})
+    with pytest.raises(eb.ExcitationError, match="there is no explanation"):
+        eb.Comparison({})
+
+
+def test_comparisons_wrap_to_a_page():
+    frames, pictures = (Frame((40, 60)),), (grey(60, 40),)
+    wide = explanation(torch.rand(1, 12, 4, 6), frames, pictures)
+    for items in ({"a": wide, "b": wide}, {str(i): explanation(spots((1, 1)), frames, pictures) for i in range(9)}):
+        drawn = eb.Comparison(items)._draw(None, Options(dpi=100))
+        width, height = drawn.get_size_inches()
+        assert width < 9.5
+        assert height < 1.4 * 9.4
+        extents = [axes.get_window_extent() for axes in drawn.axes] + [text.get_window_extent() for text in drawn.texts]
+        for i, one in enumerate(extents):
+            assert one.x0 >= 0
+            assert one.x1 <= width * 100
+            for other in extents[:i]:
+                assert one.x0 >= other.x1 or other.x0 >= one.x1 or one.y0 >= other.y1 or other.y0 >= one.y1

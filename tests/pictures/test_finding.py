@@ -53,5 +53,5 @@ def test_absent_and_empty(folder):
     with pytest.raises(PictureError, match=r"nowhere: no such file or folder\."):
         find_pictures([folder / "a.png", folder / "nowhere"])
     (folder / "empty").mkdir()
-    with pytest.raises(PictureError, match="neither this folder nor its subfolders hold a picture"):
+    with pytest.raises(PictureError, match="neither this folder nor its subfolders contain a picture"):
         find_pictures([folder / "empty"])

@@ -100,7 +100,7 @@ def test_a_class_without_a_picture_is_left_out_and_told(colours, tmp_path):
     found = trained(colours, tmp_path / "run", options=Options(batch=8, passes=1))
     assert found.empty == ("empty",)
     assert "empty" not in load_model(f"trained:{found.file},{MODEL}").class_names
-    assert any("hold a picture" in problem for problem in found.problems)
+    assert any("contain a picture" in problem for problem in found.problems)
 
 
 def test_other_data_measure_it(colours, tmp_path):

@@ -63,7 +63,7 @@ def colours(drawn, panel):
 def test_evidence_glows_and_what_speaks_against_is_blue():
     grey = Image.new("RGB", (80, 60), (120, 120, 120))
     up = np.ones((6, 8))
-    drawn = comparison(grey, ["a", "b"], [Compared("x", maps=[up, -up])], mark_peaks=False)
+    drawn = comparison(grey, ["a", "b"], [Compared("x", maps=[up, -up])], peaks=False)
     red, _, blue = colours(drawn, 2)
     assert red > blue + 50
     red, _, blue = colours(drawn, 3)
@@ -73,9 +73,7 @@ def test_evidence_glows_and_what_speaks_against_is_blue():
 
 def test_a_box_holds_the_maps():
     grey = Image.new("RGB", (80, 60), (120, 120, 120))
-    drawn = comparison(
-        grey, ["a"], [Compared("x", maps=[np.ones((6, 8))])], box=(40.0, 0.0, 80.0, 60.0), mark_peaks=False
-    )
+    drawn = comparison(grey, ["a"], [Compared("x", maps=[np.ones((6, 8))])], box=(40.0, 0.0, 80.0, 60.0), peaks=False)
     shown = drawn.axes[1].images[0].get_array().astype(float)
     half = shown.shape[1] // 2
     assert np.ptp(shown[:, : half - 1], axis=2).max() == 0

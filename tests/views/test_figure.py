@@ -110,7 +110,7 @@ def test_shared_scale_has_a_bar_and_one_limit():
 def test_the_ring_is_at_the_peak_in_the_pictures_pixels():
     attention = np.zeros((5, 5))
     attention[2, 3] = 1
-    drawn = figure([FigureRow(picture(3000, 1500), [Panel(attention, "a")])], mark_peaks=True)
+    drawn = figure([FigureRow(picture(3000, 1500), [Panel(attention, "a")])], peaks=True)
     x, y = drawn.axes[1].lines[-1].get_xydata()[0]
     assert (x, y) == pytest.approx((2100, 750), abs=10)
     assert max(drawn.axes[1].images[0].get_array().shape) <= 1000
@@ -145,7 +145,7 @@ def test_saved_size(tmp_path, rows):
 
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, rows, monkeypatch):
-    file = tmp_path / "a.png"
+    file = tmp_path / "a.pdf"
     file.write_text("before")
     drawn = figure(rows[:1])
 
@@ -179,7 +179,7 @@ def test_refusals(tmp_path, rows):
 @pytest.mark.parametrize("panel", [Panel(torch.zeros(4, 5), "a"), Panel(torch.full((4, 5), 1e-9), "a", empty=True)])
 def test_an_empty_map_is_grey_and_says_so(panel):
     """No colour, no peak: what has no mass must not look like evidence."""
-    drawn = figure([FigureRow(Image.new("RGB", (50, 40), (200, 60, 20)), [panel])], mark_peaks=True)
+    drawn = figure([FigureRow(Image.new("RGB", (50, 40), (200, 60, 20)), [panel])], peaks=True)
     texts = [text.get_text() for axes in drawn.axes for text in axes.texts]
     assert texts == ["empty"]
     shown = drawn.axes[1].images[0].get_array()

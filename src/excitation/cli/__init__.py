@@ -1,4 +1,4 @@
-"""The command line: `excitation explain`, `excitation layers`."""
+"""The command line, `excitation`."""
 
 from ._app import main
 

@@ -1,6 +1,6 @@
 """The program: its commands, and the handling of errors.
 
-Modules of this package import torch and matplotlib inside their functions, so that `--help` is fast.
+Modules of this package import matplotlib, and packages that few commands need, inside their functions.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import typer
 from .._errors import ExcitationError
 from ._bench_games import bench
 from ._compare_command import compare_command
+from ._data_commands import symbols_command, tags
 from ._demo_command import demo_command
 from ._explain_command import explain_command
-from ._layers_command import layers_command
-from ._methods_command import methods_command
+from ._list_commands import layers_command, methods_command
 from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
-from ._symbols_command import symbols_command
-from ._tags_command import tags
 from ._train_command import train
 
 app = typer.Typer(
@@ -57,13 +55,13 @@ def _show_version(wanted: bool) -> bool:
 
 @app.callback()
 def _program(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Any position.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Top-down attention maps of image classifiers by Excitation Backprop."""
-    del debug, version  # `main` looks for the first itself, wherever it stands; the second has had its say
+    del debug, version  # `main` reads the first at any position; the callback has handled the second
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if "" not in sys.path:
-        # As in `python -m`: the factory of a model is often in the current directory.
+        # As in `python -m`: the factory of a model is often in the current folder.
         sys.path.insert(0, "")
     try:
         code = app(args=words, prog_name="excitation", standalone_mode=False)
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"excitation: {text}", file=sys.stderr)
         code = 2
     if code == 130:
-        print("excitation: interrupted; the same command goes on where it stopped.", file=sys.stderr)
+        print("excitation: interrupted; the same command continues.", file=sys.stderr)
     sys.exit(code or 0)
 
 
@@ -104,5 +102,5 @@ def _one_line(error: Exception) -> str:
     elif isinstance(error, (ExcitationError, OSError, ValueError)):
         text = str(error)
     else:
-        text = f"{type(error).__name__}: {error} (--debug shows where)"
+        text = f"{type(error).__name__}: {error} (--debug shows the traceback)"
     return " ".join(text.split())

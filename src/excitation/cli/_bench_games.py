@@ -13,8 +13,7 @@ import typer
 
 from .._errors import ExcitationError
 from ._bench_options import Kind, PictureOptions, PointOptions, RunOptions, ScoreKind, Shortest, SweepOptions
-from ._console import answer, report_line
-from ._progress import ProgressDisplay
+from ._console import ProgressDisplay, answer, report_line
 
 if TYPE_CHECKING:
     from ..evaluation import Results
@@ -26,19 +25,19 @@ CONTRAST = "mwp,c-mwp,eb-without-norm,eb-post-norm,gradient,c-gradient,deconv,c-
 """The paper's Table 2."""
 
 LISTED = 20
-"""Problems that are told at the end of a run; `excitation report --problems` tells all."""
+"""Largest number of problems that a run prints at its end. `excitation report --problems` prints all."""
 
 Run = Callable[..., Any]
-"""Plays a game, with `progress=` still to be given."""
+"""A game with all arguments but `progress`."""
 
 
 @bench.callback()
 def _bench() -> None:
     """Measure methods on annotated images.
 
-    A run that was stopped goes on only under the same options, with the same weights and the same data: annotations,
-    choice of images, and names and sizes in bytes of their pictures. What is in the pictures is not compared; where
-    one was replaced by another of the same size, begin a new run.
+    The same command continues an interrupted run. The options, weights and data must be the same: annotations, choice
+    of images, and names and file sizes of their pictures. The content of the pictures is not compared: if you replace
+    a picture by another of the same file size, begin a new run.
     """
 
 
@@ -82,9 +81,9 @@ def _game(name: str, methods: str) -> Callable[[Callable[..., Run]], Callable[..
 
 @_game("pointing", "mwp,c-mwp,gradient,grad-cam,centre")
 def _pointing(options: PointOptions) -> Run:
-    """Play the pointing game: does each map's maximum lie on an object of its category, or within 15 pixels?
+    """Pointing game: whether the maximum of each map is on an object of its category, or within 15 pixels of one.
 
-    Stopped at any moment, the same command goes on and repeats nothing. Bad images are listed and left out.
+    The same command continues an interrupted run. Unreadable images are skipped and listed.
     """
     from ..evaluation import run_pointing
 
@@ -93,7 +92,7 @@ def _pointing(options: PointOptions) -> Run:
 
 @_game("contrast", CONTRAST)
 def _contrast(options: PointOptions) -> Run:
-    """Contrast analysis (the paper's Table 2): the pointing game with and without the dual unit, method by method."""
+    """Contrast analysis (Table 2 of the paper): the pointing game for each method with and without the dual unit."""
     return partial(_pointing(options), name="contrast")
 
 
@@ -102,10 +101,15 @@ def _layers(
     options: SweepOptions,
     held_out: Annotated[
         int,
-        typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses the layer; the others judge."),
+        typer.Option(
+            "--held-out",
+            metavar="K",
+            min=2,
+            help="Every K-th image is used to choose the layer, the others to measure it.",
+        ),
     ] = 5,
 ) -> Run:
-    """Layer sweep (Figure 6 of the paper): the pointing game at every layer, one chosen on held-out images."""
+    """Layer sweep (Figure 6 of the paper): the pointing game at each layer, and a layer chosen on held-out images."""
     if options.limit is not None and options.limit < held_out:
         raise ExcitationError(f"--limit {options.limit} leaves no held-out image; give at least --held-out {held_out}.")
     return partial(_pointing(options), name="layers", extra={"held_out": held_out})
@@ -115,15 +119,18 @@ def _layers(
 def _localization(
     options: PictureOptions,
     size: Annotated[
-        int, typer.Option("--size", metavar="PIXELS", min=8, help="Pictures are squashed to a square of this side.")
+        int, typer.Option("--size", metavar="PIXELS", min=8, help="Side of the square to which pictures are resized.")
     ] = 224,
     held_out: Annotated[
-        int, typer.Option("--held-out", metavar="K", min=2, help="Every K-th image chooses alpha; the others judge.")
+        int,
+        typer.Option(
+            "--held-out", metavar="K", min=2, help="Every K-th image is used to choose alpha, the others to measure."
+        ),
     ] = 5,
 ) -> Run:
-    """Localize dominant objects (the paper's Table 3): a box around all values above alpha times the mean.
+    """Localize dominant objects (Table 3 of the paper) by a box around all values above alpha times the mean.
 
-    Alpha is searched in 0, 0.5, ..., 10 on held-out images and reported; a box is right from an overlap of one half.
+    Alpha is chosen from 0, 0.5, ..., 10 on held-out images and printed. A box is correct from an overlap (IoU) of 0.5.
     """
     from ..evaluation import run_localization
 
@@ -134,22 +141,22 @@ def _localization(
 def _grid(
     options: RunOptions,
     side: Annotated[
-        int, typer.Option("--side", metavar="N", min=2, max=5, help="Cells in a row and a column.")
+        int, typer.Option("--side", metavar="N", min=2, max=5, help="Number of cells per side of a mosaic.")
     ] = 2,
-    mosaics: Annotated[int, typer.Option("--mosaics", metavar="N", min=1, help="How many.")] = 100,
+    mosaics: Annotated[int, typer.Option("--mosaics", metavar="N", min=1, help="Number of mosaics.")] = 100,
     low: Annotated[
-        float, typer.Option("--low", metavar="P", min=0, max=1, help="Least probability of a picture's class.")
+        float, typer.Option("--low", metavar="P", min=0, max=1, help="Minimum probability of the class of a picture.")
     ] = 0.9,
     high: Annotated[
-        float, typer.Option("--high", metavar="P", min=0, max=1, help="Up to which probability pictures are taken.")
+        float, typer.Option("--high", metavar="P", min=0, max=1, help="Maximum probability of the class of a picture.")
     ] = 1.0,
     probability: ScoreKind = Kind.softmax,
     cell: Annotated[
-        int, typer.Option("--cell", metavar="PIXELS", min=8, help="Side of a picture in the mosaic.")
+        int, typer.Option("--cell", metavar="PIXELS", min=8, help="Side of a cell.")
     ] = 224,
-    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Seed of the random selection.")] = 0,
 ) -> Run:  # fmt: skip
-    """Play the grid pointing game: in mosaics of confidently classified pictures, is a class found in its cell?"""
+    """Grid pointing game: in mosaics of confidently classified pictures, how much of a map is in its cell."""
     from ..evaluation import run_grid
 
     return partial(
@@ -164,10 +171,13 @@ def _deletion(
     shortest: Shortest = 224,
     probability: ScoreKind = Kind.softmax,
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=1, help="Equal parts of the pixels; two forward passes each.")
+        int,
+        typer.Option(
+            "--steps", metavar="N", min=1, help="Number of equal parts of the pixels. Each costs two forward passes."
+        ),
     ] = 50,
 ) -> Run:
-    """Delete and insert pixels in the order of each map: how fast does the score fall, and rise?"""
+    """Deletion and insertion: how fast the score falls or rises if pixels are deleted or inserted by map value."""
     from ..evaluation import run_deletion
 
     return partial(run_deletion, **options.read(), shortest=shortest, probability=probability.value, steps=steps)
@@ -186,7 +196,7 @@ def _run_with_bar(name: str, run: Run) -> None:
     from ..evaluation import report_tables
 
     with ProgressDisplay(name) as display:
-        results: Results = run(progress=display.show)
+        results: Results = run(progress=display.show_game)
     if results.rows:
         for table in report_tables([results]):
             answer(table.as_text().splitlines())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from .._errors import ExcitationError
-from ._options import ModelSpec
+from ._options import DataSpec, Device, ModelSpec, NetworkName, load_network, read_method, split
 
 if TYPE_CHECKING:
     from ..core import SpatialWeighting
@@ -54,17 +53,15 @@ class Kind(str, Enum):
     score = "score"
 
 
-DataSpec = Annotated[
-    str, typer.Option("--data", metavar="SPEC", help="coco:ROOT, voc:ROOT or imagenet:ROOT.", show_default=False)
-]
-Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="The file of results.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", metavar="RUN", help="File of the results.", show_default=False)]
 MethodNames = Annotated[
     str,
     typer.Option(
         "--methods",
         metavar="NAMES",
-        help="With commas between: those of `excitation methods`, and centre. NAME@LAYER or NAME@LAYER+LAYER for layers"
-        " of its own, NAME:OPTION=VALUE for its options, spatial among them.",
+        help="Comma-separated names from `excitation methods`, or centre. NAME@LAYER or NAME@LAYER+LAYER sets the"
+        " layers"
+        " of a method, NAME:OPTION=VALUE its options, including spatial.",
     ),
 ]
 LayerNames = Annotated[
@@ -72,35 +69,37 @@ LayerNames = Annotated[
     typer.Option(
         "--layer",
         metavar="NAMES",
-        help="Where Excitation Backprop's maps are taken, with commas between; all others have NAME@LAYER or their"
-        " own choice.",
+        help="Comma-separated layers for the methods of Excitation Backprop without @LAYER. Other methods without"
+        " @LAYER"
+        " use their default layers.",
         show_default=False,
     ),
 ]
 Mapping = Annotated[
     Path | None,
-    typer.Option("--mapping", metavar="FILE", help="JSON: the classes of each category.", show_default=False),
+    typer.Option("--mapping", metavar="FILE", help="JSON file with the classes of each category.", show_default=False),
 ]
 
 
 MixtureName = Annotated[
     Parts,
-    typer.Option("--mixture", help="Of the several classes of a category: in equal parts, or by the network's own"
-                 " probabilities in the picture, for all methods alike (r-mwp always takes the latter)."),
+    typer.Option("--mixture", help="Weights of the classes of a category with several classes: equal, or the"
+                 " network's probabilities in the picture. The same for all methods; r-mwp always uses probabilities."),
 ]  # fmt: skip
 Shortest = Annotated[
-    int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network's input.")
+    int, typer.Option("--shortest", metavar="PIXELS", min=1, help="Shortest side of the network input.")
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first images.", show_default=False)
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Use only the first N images.", show_default=False)
 ]
 Spatial = Annotated[
     str,
     typer.Option(
         "--spatial",
         metavar="NAMES",
-        help="How a class is spread over a score map: response, softmax, posterior; with commas between, every method"
-        " is asked with each.",
+        help="How the signal of a class is distributed over a score map: response, softmax or posterior."
+        " Comma-separated"
+        " values run every method with each.",
     ),
 ]
 Shard = Annotated[
@@ -108,37 +107,41 @@ Shard = Annotated[
     typer.Option(
         "--shard",
         metavar="I/N",
-        help="Only the I-th of N equal parts; `excitation merge` joins them.",
+        help="Run only the I-th of N equal parts; `excitation merge` joins the parts.",
         show_default=False,
     ),
 ]
-Network = Annotated[
-    str | None,
-    typer.Option("--network", metavar="NAME", help="What tables call the model.", show_default=False),
-]
 Difficult = Annotated[
     Path | None,
-    typer.Option("--difficult", metavar="FILE", help="A list of difficult images instead of the paper's rule: id, then"
-                 " 0 or 1 per category.", show_default=False),
+    typer.Option("--difficult", metavar="FILE", help="List of difficult images that replaces the paper's rule: the"
+        " image id,"
+                 " then 0 or 1 for each category.", show_default=False),
 ]  # fmt: skip
 Places = Annotated[
-    Truth | None, typer.Option("--truth", help="Segments or boxes; the data set's own.", show_default=False)
+    Truth | None,
+    typer.Option(
+        "--truth", help="Ground truth: segments or boxes. Default: the choice of the data set.", show_default=False
+    ),
 ]
-Radius = Annotated[float, typer.Option("--tolerance", metavar="PIXELS", min=0, help="How far a point may be off.")]
-InFrame = Annotated[Frame, typer.Option("--frame", help="Whose pixels the tolerance is in.")]
-InShape = Annotated[Shape, typer.Option("--shape", help="Disc: Euclidean distance.")]
-Crowds = Annotated[bool, typer.Option("--crowds/--no-crowds", help="Whether COCO's crowds count as instances that a"
-                      " point can hit. For what is difficult they always count: the paper's rule takes the whole area"
-                      " of a category in the picture.")]  # fmt: skip
+Radius = Annotated[
+    float,
+    typer.Option("--tolerance", metavar="PIXELS", min=0, help="Largest distance from the object that counts as a hit."),
+]
+InFrame = Annotated[Frame, typer.Option("--frame", help="The image in whose pixels the tolerance is measured.")]
+InShape = Annotated[Shape, typer.Option("--shape", help="Shape of the tolerance. disc is the Euclidean distance.")]
+Crowds = Annotated[
+    bool, typer.Option("--crowds/--no-crowds", help="Whether a point can hit the crowds of COCO. They"
+                      " always count in the rule for difficult images, which uses the total area of a category.")
+]  # fmt: skip
 ScoreKind = Annotated[
     Kind,
-    typer.Option("--probability", help="What makes probabilities of the scores: softmax over classes, sigmoid for"
-                 " classes that are independent, score if they are probabilities already."),
+    typer.Option("--probability", help="How scores become probabilities: softmax over classes, sigmoid for"
+                 " independent classes, score if the scores are probabilities."),
 ]  # fmt: skip
 SweptLayers = Annotated[
     str | None,
-    typer.Option("--layer", metavar="NAMES", help="With commas between; all that all evidence passes through if"
-                 " left out.", show_default=False),
+    typer.Option("--layer", metavar="NAMES", help="Comma-separated layers. Default: all layers that every path passes"
+                 " through.", show_default=False),
 ]  # fmt: skip
 
 
@@ -155,7 +158,8 @@ class RunOptions:
     mapping: Mapping = None
     limit: Limit = None
     shard: Shard = None
-    network: Network = None
+    network: NetworkName = None
+    device: Device = "cpu"
 
     def read(self) -> dict[str, Any]:
         """Parse the arguments of every run, fast ones first.
@@ -164,15 +168,14 @@ class RunOptions:
             ExcitationError: an argument is invalid.
         """
         from ..data import open_data, read_mapping
-        from ..models._catalogue import load_model
 
         shard = read_shard(self.shard)
         methods, layers = self.read_methods()
         mapping = None if self.mapping is None else read_mapping(self.mapping)
         data = open_data(self.data)
         return {
-            "model": load_model(self.model), "data": data, "methods": methods, "layers": layers, "out": self.out,
-            "mapping": mapping, "limit": self.limit, "shard": shard, "network": self.network,
+            "model": load_network(self.model, device=self.device), "data": data, "methods": methods, "layers": layers,
+            "out": self.out, "mapping": mapping, "limit": self.limit, "shard": shard, "network": self.network,
         }  # fmt: skip
 
     def read_methods(self) -> tuple[dict[str, AnyMethod], dict[str, tuple[str | None, ...]]]:
@@ -269,41 +272,34 @@ def read_methods(
             applies to no method.
     """
     from ..evaluation import Centre, NamedMethod
-    from ..methods import find_method
 
     methods: dict[str, AnyMethod] = {}
     layers: dict[str, tuple[str | None, ...]] = {}
     weightings = [read_spatial(item) for item in split(spatial)] or ["response"]
     used = False
     for item in split(names):
-        text, _, own = item.partition("@")
-        name, *words = text.split(":")
-        if name == "centre":
-            methods[name], layers[name] = Centre(), (None,)
+        if item.partition("@")[0] == "centre":
+            methods["centre"], layers["centre"] = Centre(), (None,)
             continue
-        found = find_method(name)
-        options = dict(_option(word, text) for word in words)
-        unknown = sorted(set(options) - {*found.options, "spatial"})
-        if unknown:
-            known = ", ".join([*found.options, "spatial"])
-            raise ExcitationError(f"method {name!r} has no option {unknown[0]!r}; its options: {known}.")
+        choice = read_method(item)
+        options = dict(choice.options)
         asked = options.pop("spatial", None)
+        plain = ":".join([choice.method.name, *(word for word in choice.words if not word.startswith("spatial="))])
+        own: tuple[str | None, ...] = choice.layers or (None,)
+        if not choice.layers and layer is not None and choice.method.family == "excitation":
+            own, used = tuple(split(layer)), True
         for weighting in weightings if asked is None else [read_spatial(str(asked))]:
-            plain = ":".join([name, *(word for word in words if not word.startswith("spatial="))])
             shown = plain if weighting == "response" else f"{plain} ({weighting})"
-            places: tuple[str | None, ...] = tuple(own.split("+")) if own else (None,)
-            if not own and layer is not None and found.family == "excitation":
-                places, used = tuple(split(layer)), True
             if shown in methods:
                 raise ExcitationError(
-                    f"method {shown!r} is named twice; give all its layers at once, NAME@LAYER+LAYER."
+                    f"method {shown!r} is given twice; give all its layers at once, NAME@LAYER+LAYER."
                 )
-            methods[shown] = NamedMethod(found.name, weighting, tuple(sorted(options.items())))
-            layers[shown] = places
+            methods[shown] = NamedMethod(choice.method.name, weighting, tuple(sorted(options.items())))
+            layers[shown] = own
     if layer is not None and not used:
         raise ExcitationError(
-            f"--layer {layer} is for Excitation Backprop's own methods without a layer of their own, of which none is"
-            " asked; name the others' layers as METHOD@LAYER."
+            f"--layer {layer} applies to no method: it is for methods of Excitation Backprop without @LAYER; give other"
+            " methods their layers as NAME@LAYER."
         )
     return methods, layers
 
@@ -321,18 +317,3 @@ def read_spatial(text: str) -> SpatialWeighting:
         if text == weighting:
             return weighting
     raise ExcitationError(f"spatial weighting {text!r} is not one of {', '.join(known)}.")
-
-
-def split(text: str) -> list[str]:
-    """Split a comma-separated list."""
-    return [word for word in map(str.strip, text.split(",")) if word]
-
-
-def _option(word: str, text: str) -> tuple[str, object]:
-    name, equals, value = word.partition("=")
-    if not name or not equals:
-        raise ExcitationError(f"method {text!r}: {word!r} is not of the form OPTION=VALUE.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a word needs no quotation marks

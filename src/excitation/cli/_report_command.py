@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .._errors import ExcitationError
-from ._bench_options import split
 from ._console import answer, report_line
+from ._options import split
 
 if TYPE_CHECKING:
     from ..evaluation import PublishedFigures, Results, Table
@@ -42,61 +42,66 @@ class Over(str, Enum):
 
 
 def report_command(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Files of results.", show_default=False)],
-    form: Annotated[Form, typer.Option("--form", help="How the tables are written.")] = Form.text,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Files of results, from `excitation bench`.", show_default=False),
+    ],
+    form: Annotated[Form, typer.Option("--form", help="Format of the tables.")] = Form.text,
     average: Annotated[
-        Over, typer.Option("--average", help="Mean over categories, as the paper, or pooled over pairs.")
+        Over, typer.Option("--average", help="Average accuracies over categories, as in the paper, or over pairs.")
     ] = Over.mean,
     methods: Annotated[
         str | None,
-        typer.Option("--methods", metavar="NAMES", help="Only these, with commas between, as the tables call them;"
-                     " NAME@LAYER or NAME@LAYER+LAYER for some of a method's layers.", show_default=False),
+        typer.Option("--methods", metavar="NAMES", help="Show only these comma-separated methods, named as in the"
+                     " tables; NAME@LAYER or NAME@LAYER+LAYER shows some layers of a method.", show_default=False),
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option("--layer", metavar="NAMES", help="Of methods with several layers, and none of their own in"
-                     " --methods, only these.", show_default=False),
+        typer.Option("--layer", metavar="NAMES", help="For methods with several layers, and without @LAYER in"
+                     " --methods, show only these layers.", show_default=False),
     ] = None,
     categories: Annotated[
         bool,
-        typer.Option("--categories", help="Also accuracy by category, and which row wins how many. A method's layers"
-                     " compete as rows of their own: choose one with --layer."),
+        typer.Option("--categories", help="Add the accuracy by category, and the number of categories in which each row"
+                     " is best. Each layer of a method is a row: select one with --layer."),
     ] = False,
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", metavar="ROW", help="Also every row against this one, such as 'mwp' or 'mwp @"
-                     " pool4'; may be given again.", show_default=False),
+        typer.Option("--against", metavar="ROW", help="Add a comparison of each row with this one, such as 'mwp' or"
+                     " 'mwp @ pool4'; may be repeated.", show_default=False),
     ] = None,
     held_out: Annotated[
         int | None,
-        typer.Option("--held-out", metavar="K", min=2, help="Also a layer for each method of a pointing game at several"
-                     " layers, chosen on every K-th image and judged on the others.", show_default=False),
+        typer.Option("--held-out", metavar="K", min=2, help="For pointing games at several layers, add a layer for each"
+                     " method, chosen on every K-th image and measured on the others.", show_default=False),
     ] = None,
     difficult: Annotated[
         bool,
-        typer.Option("--difficult", help="Categories, comparisons, layer sweeps, chosen layers and figures of the"
-                     " difficult pairs only; the table of the pointing game has both anyway."),
+        typer.Option("--difficult", help="Use only the difficult pairs for categories, comparisons, layer sweeps,"
+            " chosen"
+                     " layers and figures. The table of the pointing game always shows both."),
     ] = False,
     main: Annotated[
-        bool, typer.Option("--main/--no-main", help="The runs' main tables, or only what was asked for beside them.")
+        bool, typer.Option("--main/--no-main", help="Whether to print the main tables of the runs.")
     ] = True,
     paper: Annotated[
         bool,
-        typer.Option("--paper", help="Set the paper's own figures beside (its Tables 1 to 3), and TorchRay's of the"
-                     " pointing game on the paper's VGG16."),
+        typer.Option("--paper", help="Add the numbers of the paper (Tables 1 to 3), and those of TorchRay for the"
+                     " pointing game on the VGG16 of the paper."),
     ] = False,
     published: Annotated[
         Path | None,
-        typer.Option("--published", metavar="FILE", help="Set a JSON file's figures beside.", show_default=False),
+        typer.Option("--published", metavar="FILE", help="Add published numbers from a JSON file.", show_default=False),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", metavar="DIR", help="Draw the figures there too.", show_default=False),
+        typer.Option("--figures", metavar="DIR", help="Also write figures to this folder.", show_default=False),
     ] = None,
-    ending: Annotated[Ending, typer.Option("--figure-form", help="Of the figures.")] = Ending.png,
-    problems: Annotated[bool, typer.Option("--problems", help="List what was wrong with the data instead.")] = False,
+    ending: Annotated[Ending, typer.Option("--figure-form", help="File format of the figures.")] = Ending.png,
+    problems: Annotated[bool, typer.Option("--problems", help="List the problems with the data instead of the"
+        " tables.")] = False,
 ) -> None:  # fmt: skip
-    """Print the tables of runs: methods down, data sets and networks across."""
+    """Print tables of runs: one row per method, one column per data set and network."""
     from ..evaluation import as_csv, choose_rows, paper_figures, read_published, read_results, report_tables
 
     results = [read_results(run) for run in runs]
@@ -140,10 +145,10 @@ def _named(text: str) -> dict[str, list[str]]:
     for item in split(text):
         name, own = (part.strip() for part in item.partition("@")[::2])
         if name in found:
-            raise ExcitationError(f"method {name!r} is named twice; give all its layers at once, NAME@LAYER+LAYER.")
+            raise ExcitationError(f"method {name!r} is given twice; give all its layers at once, NAME@LAYER+LAYER.")
         found[name] = [layer for layer in map(str.strip, own.split("+")) if layer]
     if not found:
-        raise ExcitationError("--methods names none; leave it out for all.")
+        raise ExcitationError("--methods is empty; omit it for all methods.")
     return found
 
 
@@ -235,13 +240,13 @@ def _draw(results: Sequence[Results], folder: Path, ending: str, difficult: bool
 
 
 def merge_command(
-    shards: Annotated[list[Path], typer.Argument(metavar="RUN", help="The shards' files.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The new file of results.", show_default=False)],
+    shards: Annotated[list[Path], typer.Argument(metavar="RUN", help="Files of the shards.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="File for the merged results.", show_default=False)],
     partial: Annotated[
-        bool, typer.Option("--partial", help="Although shards are missing or unfinished.")
+        bool, typer.Option("--partial", help="Merge although shards are missing or unfinished.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Put the shards of a run into one file of results."""
+    """Merge the shards of a run into one file of results."""
     from ..evaluation import merge_results
 
     merged = merge_results(shards, out, partial=partial)

@@ -1,27 +1,31 @@
-"""The result files of `explain` and `compare` for each picture, and how a later run recognises them."""
+"""The result files of `explain` and `compare` for each picture, and how a later run finds them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from .._errors import ExcitationError
 from .._files import whole_file
+from ..core import Explanation, Frame
+from ..core._figures import empty_maps
+from ..explainers import processed
 
 MAX_UNPACKED = 1 << 32
-"""Bytes of all arrays of a result: 4 GB, the maps of a thousand classes at a thousand by a thousand pixels."""
+"""Bytes of all arrays of a result: 4 GB, for example 1000 maps of 1000 x 1000 positions."""
 
 
 class ResultError(ExcitationError):
-    """The results of this run cannot be written to the folder."""
+    """The results of this run cannot be written to the folder, or a file contains no results."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Result:
         empty: whether a map has almost no mass, so that its shape is meaningless.
         peaks: `(x, y)` of the largest value of each map, in pixels of the picture; `(-1, -1)` for constant maps.
         layer: layer of the maps.
+        method: name of the method.
+        top: mass of the signal of each target; `None` for methods without mass.
         box: the part of the picture that the maps cover, `(x0, y0, x1, y1)` in pixels.
         picture_size: `(height, width)` of the picture.
         configuration: all settings that the maps depend on. A run with other settings does not use these maps.
@@ -54,7 +60,59 @@ class Result:
     box: tuple[float, ...]
     picture_size: tuple[int, ...]
     configuration: Mapping[str, object]
+    method: str
+    top: Float[np.ndarray, " target"] | None = None
     seconds: float | None = None
+
+    @classmethod
+    def of(cls, explanation: Explanation, targets: Sequence[str], job: Job, *, seconds: float | None = None) -> Result:
+        """The result of a picture.
+
+        Args:
+            explanation: the explanation of one image at one layer.
+            targets: the targets as given.
+            job: the picture and the configuration.
+            seconds: run time.
+        """
+        (maps,) = explanation.per_image()
+        names = explanation.targets[0]
+        height, width = explanation.frames[0].size
+        values = maps.detach().cpu().numpy()
+        return cls(
+            maps=values,
+            targets=tuple(targets) if len(targets) == len(names) else names,
+            names=names,
+            scores=explanation.scores[0].detach().cpu().numpy(),
+            masses=values.sum((1, 2), dtype=np.float64),
+            peaks=processed(explanation).peaks()[0].numpy(),
+            empty=np.array(empty_maps(explanation)[0]),
+            layer=explanation.layer,
+            box=explanation.frames[0].box or (0.0, 0.0, float(width), float(height)),
+            picture_size=(height, width),
+            configuration=job.configuration,
+            method=explanation.method,
+            top=None if explanation.top is None else explanation.top[0].detach().cpu().numpy(),
+            seconds=seconds,
+        )
+
+    def explanation(self, picture: Path) -> Explanation:
+        """The explanation, as far as figures need it.
+
+        Args:
+            picture: the file that was explained.
+        """
+        height, width = self.picture_size
+        x0, y0, x1, y1 = self.box
+        whole = (x0, y0, x1, y1) == (0, 0, width, height)
+        return Explanation(
+            by_layer={self.layer: torch.from_numpy(self.maps)[None]},
+            targets=(self.names,),
+            scores=torch.from_numpy(self.scores)[None],
+            method=self.method,
+            frames=(Frame((height, width), None if whole else (x0, y0, x1, y1)),),
+            top=None if self.top is None else torch.from_numpy(self.top)[None],
+            pictures=(picture,),
+        )
 
     def save(self, path: Path) -> None:
         """Write the NPZ file atomically."""
@@ -70,6 +128,8 @@ class Result:
             "box": np.array(self.box),
             "picture_size": np.array(self.picture_size),
             "configuration": np.array(json.dumps(self.configuration, sort_keys=True)),
+            "method": np.array(self.method),
+            **({} if self.top is None else {"top": self.top}),
             **({} if self.seconds is None else {"seconds": np.array(self.seconds)}),
         }
         with whole_file(path) as file:
@@ -95,6 +155,8 @@ class Result:
                 box=tuple(stored["box"].tolist()),
                 picture_size=tuple(stored["picture_size"].tolist()),
                 configuration=json.loads(str(stored["configuration"])),
+                method=str(stored["method"]),
+                top=stored.get("top"),
                 seconds=float(stored["seconds"]) if "seconds" in stored else None,
             )
 
@@ -113,7 +175,7 @@ class Result:
                 f"{', empty' if empty else ''}"
                 for name, (score, peak, mass), empty in zip(self.names, rows, self.empty.tolist(), strict=True)
             ]
-        files = {"figure": str(job.figure), "maps": str(job.maps)}
+        files = {"figure": None if job.figure is None else str(job.figure), "maps": str(job.maps)}
         return [
             json.dumps(
                 {"image": str(job.picture), "target": self.targets[i], "name": self.names[i], "score": score,
@@ -134,13 +196,13 @@ class Job:
 
     Attributes:
         picture: file of the picture.
-        figure: file of the figure.
+        figure: file of the figure; `None` for no figure.
         maps: file of the raw maps. It is written last, so that a job with both files is finished.
         configuration: all settings that the maps depend on.
     """
 
     picture: Path
-    figure: Path
+    figure: Path | None
     maps: Path
     configuration: Mapping[str, object]
 
@@ -150,7 +212,7 @@ class Job:
         Raises:
             ResultError: an earlier run with another configuration did.
         """
-        return self.known() and self.figure.exists()
+        return self.known() and (self.figure is None or self.figure.exists())
 
     def known(self) -> bool:
         """Whether an earlier run with the same configuration left its maps.
@@ -164,8 +226,8 @@ class Job:
         for name, value in self.configuration.items():
             if before.get(name) != value:
                 raise ResultError(
-                    f"{self.maps} was made with {name} {_shown(before.get(name))}, this run has {_shown(value)};"
-                    " choose another --out, or delete it."
+                    f"{self.maps} was made with {name} {_shown(before.get(name))}, but this run has {_shown(value)};"
+                    " choose another --out, or delete the file."
                 )
         return True
 
@@ -200,17 +262,19 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         raise ResultError(f"{path} is no result of `excitation explain` or `compare`; choose another --out.") from error
 
 
-def make_jobs(pictures: Mapping[Path, Path], out: Path, configuration: Mapping[str, object]) -> list[Job]:
-    """What is to be made of pictures.
+def make_jobs(
+    pictures: Mapping[Path, Path], out: Path, configuration: Mapping[str, object], figures: str = "png"
+) -> list[Job]:
+    """Return the jobs of pictures.
 
     Args:
-        pictures: with the name of each, below which its results lie in `out`: `NAME.png` and `NAME.npz`.
-        out: the folder of results.
-        configuration: all that the maps depend on besides the picture.
+        pictures: the pictures and their names. The results of a picture are `NAME.png` and `NAME.npz` in `out`.
+        out: folder for the results.
+        configuration: all settings that the maps depend on, except the picture.
+        figures: ending of the figures, or `"none"`.
 
     Raises:
-        ResultError: two pictures would share a name, a result would take a picture's place, or the folder of results
-            is a file.
+        ResultError: two pictures have the same name, a result would replace a picture, or `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise ResultError(f"--out {out} is a file; give a folder.")
@@ -220,14 +284,16 @@ def make_jobs(pictures: Mapping[Path, Path], out: Path, configuration: Mapping[s
     for picture, name in pictures.items():
         # Without regard to case, since not all file systems have it.
         other = names.setdefault(str(name).casefold(), picture)
-        figure, maps = (out / name.with_name(f"{name.name}{ending}") for ending in (".png", ".npz"))
+        figure, maps = (out / name.with_name(f"{name.name}.{ending}") for ending in (figures, "npz"))
         if other != picture:
             raise ResultError(
-                f"{other} and {picture} would both be written to {figure}; run them apart, with another --out each."
+                f"{other} and {picture} would both be written to {figure}; explain them separately, with another --out."
             )
         if figure.resolve() in originals:
-            raise ResultError(f"the figure of {picture} would be written over a picture, {figure}; use another --out.")
-        jobs.append(Job(picture, figure, maps, {**configuration, "picture": digest(picture)}))
+            raise ResultError(f"the figure of {picture} would replace the picture {figure}; choose another --out.")
+        jobs.append(
+            Job(picture, None if figures == "none" else figure, maps, {**configuration, "picture": digest(picture)})
+        )
     return jobs
 
 

@@ -1,4 +1,4 @@
-"""`excitation sanity randomisation`, `excitation sanity convergence`: are maps about what a network has learned?"""
+"""`excitation sanity`: checks whether maps depend on what a network has learned."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._console import answer, progress_bar, report_line
-from ._options import ModelSpec
-from ._pictures import pictures_of
+from ._console import ProgressDisplay, answer, report_line
+from ._options import Device, ModelSpec, load_network, pictures_of, split
 
 if TYPE_CHECKING:
     from ..evaluation.sanity import Subject
@@ -23,19 +22,20 @@ sanity = typer.Typer(
 
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="SPEC", help="Annotated images: coco:ROOT, voc:ROOT or imagenet:ROOT. Asked for the"
-                 " category in each that the network is surest of.", show_default=False),
+    typer.Option("--data", metavar="SPEC", help="Annotated images: coco:ROOT, voc:ROOT or imagenet:ROOT. The target in"
+                 " each image is its annotated category with the highest score.", show_default=False),
 ]  # fmt: skip
 Images = Annotated[
     list[Path] | None,
-    typer.Option("--images", metavar="PATH", help="Pictures or a folder of them, in place of --data; may be repeated."
-                 " Asked for the class the network holds most likely.", show_default=False),
+    typer.Option("--images", metavar="PATH", help="Pictures or folders instead of --data; may be repeated. The target"
+        " in each"
+                 " picture is the class with the highest score.", show_default=False),
 ]  # fmt: skip
 Count = Annotated[
-    int, typer.Option("--count", metavar="N", min=1, help="Number of images; a larger one continues a run.")
+    int, typer.Option("--count", metavar="N", min=1, help="Number of images. A larger number continues a run.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Of all that is drawn at random.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results and figures go.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="Seed of all random numbers.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for results and figures.")]
 
 
 @sanity.callback()
@@ -49,37 +49,41 @@ def randomisation_command(
     data: Data = None,
     images: Images = None,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="NAMES", help="With commas between: those of `excitation methods`;"
-                          " NAME@LAYER for a layer of its own; all for all whose maps are their own.")
+        str, typer.Option("--methods", metavar="NAMES", help="Comma-separated names from `excitation methods`;"
+            " NAME@LAYER"
+                          " sets the layer of a method. all: each method that differs from all others.")
     ] = "all",
     layer: Annotated[
         str | None,
-        typer.Option("--layer", metavar="NAME", help="Where Excitation Backprop's maps are taken.", show_default=False)
+        typer.Option("--layer", metavar="NAME", help="Layer for methods of Excitation Backprop.", show_default=False)
     ] = None,
     independent: Annotated[
-        bool, typer.Option("--independent", help="One layer at a time, all others as they were trained.")
+        bool, typer.Option("--independent", help="Randomise one layer at a time and keep the trained weights of all"
+            " others.")
     ] = False,
     count: Count = 10,
     expensive: Annotated[
-        int, typer.Option("--expensive", metavar="N", min=0, help="Images that expensive methods see; 0 leaves them"
-                          " out.")
+        int, typer.Option("--expensive", metavar="N", min=0, help="Number of images for expensive methods; 0 skips"
+                          " these methods.")
     ] = 2,
     every: Annotated[
-        int, typer.Option("--every", metavar="N", min=1, help="Take maps after the first layer, every so many, and the"
-                          " last.")
+        int, typer.Option("--every", metavar="N", min=1, help="Compute maps after the first layer, every N-th layer,"
+            " and"
+                          " the last.")
     ] = 1,
     strip: Annotated[
-        str, typer.Option("--strip", metavar="NAMES", help="Methods of the figure of maps.")
+        str, typer.Option("--strip", metavar="NAMES", help="Comma-separated methods in the figure of maps.")
     ] = "mwp,c-mwp,gradient,deconv,lrp-epsilon-plus,grad-cam",
     seed: Seed = 0,
+    device: Device = "cpu",
     out: Out = Path("sanity"),
 ) -> None:  # fmt: skip
-    """Randomise the network's layers: a map that stays the same was not about what the network had learned.
+    """Randomise the layers of the network. A map that does not change does not depend on what the network has learned.
 
-    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Writes randomisation.json (independent.json for
-    one layer at a time; all numbers with their configuration; an interrupted run goes on), .md, charts, and strip.png
-    with the first image's maps while layers are randomised from the top down. Methods that do not apply to the network
-    are left out of all, and the table says so.
+    Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Writes randomisation.json (independent.json with
+    --independent) with all numbers and the configuration, tables (.md), charts, and strip.png: the maps of the first
+    image while layers are randomised from the top down. The same command continues an interrupted run. The value all
+    skips methods that do not apply to the network, and the table lists them.
     """
     from .._files import write_whole
     from ..evaluation import sanity as checks
@@ -91,7 +95,7 @@ def randomisation_command(
     shown = {name: item for name, item in checks.choose_methods(strip, layer).items() if name in chosen}
     order: checks.Order = "independent" if independent else "cascading"
     stem = "independent" if independent else "randomisation"
-    with _subjects(model, data, images, count, out) as (loaded, subjects, about):
+    with _subjects(model, device, data, images, count, out) as (loaded, subjects, about):
         if methods.strip() == "all":
             chosen, about["left_out"] = checks.applicable(chosen, loaded, next(subjects()).values)
             shown = {name: item for name, item in shown.items() if name in chosen}
@@ -115,18 +119,19 @@ def convergence_command(
     data: Data = None,
     images: Images = None,
     methods: Annotated[
-        str, typer.Option("--methods", metavar="NAMES", help="With commas between; all for all that carry a signal"
-                          " from layer to layer.")
+        str, typer.Option("--methods", metavar="NAMES", help="Comma-separated names; all: all methods that propagate"
+                          " a signal from layer to layer.")
     ] = "all",
     count: Count = 20,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=1, help="Pairs of classes for each image.")] = 5,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", min=1, help="Pairs of classes per image.")] = 5,
     seed: Seed = 0,
+    device: Device = "cpu",
     out: Out = Path("sanity"),
 ) -> None:  # fmt: skip
-    """Compare the signals of different classes on their way down: where they are one, a map says nothing of the class.
+    """Compare the signals of different classes layer by layer. Where they converge, maps do not depend on the class.
 
-    Sixt et al., "When Explanations Lie", ICML 2020. Writes convergence.json (all numbers with their configuration; an
-    interrupted run goes on), .md and .png.
+    Sixt et al., "When Explanations Lie", ICML 2020. Writes convergence.json (all numbers and the configuration),
+    convergence.md and convergence.png. The same command continues an interrupted run.
     """
     from .._files import write_whole
     from ..evaluation import sanity as checks
@@ -134,10 +139,10 @@ def convergence_command(
     from ..methods._backpropagated import BACKPROPAGATED
     from ..views import save_figure
 
-    words = list(filter(None, map(str.strip, methods.split(","))))
+    words = split(methods)
     names = list(BACKPROPAGATED) if words == ["all"] else [find_method(word).name for word in words]
     with (
-        _subjects(model, data, images, count, out) as (loaded, subjects, about),
+        _subjects(model, device, data, images, count, out) as (loaded, subjects, about),
         _progress("comparing", count) as show,
     ):
         found = checks.run_convergence(
@@ -151,20 +156,19 @@ def convergence_command(
 
 @contextmanager
 def _subjects(
-    spec: str, data: str | None, images: list[Path] | None, count: int, out: Path
+    spec: str, device: str, data: str | None, images: list[Path] | None, count: int, out: Path
 ) -> Iterator[tuple[LoadedModel, Callable[[], Iterator[Subject]], dict[str, Any]]]:
     """Yield the model, a function that iterates over its images, and their part of the configuration."""
     from .._errors import ExcitationError
     from ..data import open_data
     from ..evaluation.sanity import subjects_of_data, subjects_of_pictures
-    from ..models._catalogue import load_model
     from ._results import digest
 
     if (data is None) == (not images):
-        raise ExcitationError("the images are open; give either --data SPEC or --images PATH.")
+        raise ExcitationError("the images are not clear; give either --data SPEC or --images PATH.")
     if data is not None:
         dataset = open_data(data)
-        loaded = load_model(spec)
+        loaded = load_network(spec, device=device)
         yield (
             loaded,
             lambda: subjects_of_data(loaded, dataset, count),
@@ -175,7 +179,7 @@ def _subjects(
         return
     assert images is not None
     pictures = pictures_of(images, out)
-    loaded = load_model(spec)
+    loaded = load_network(spec, device=device)
     pictures = {path: name.with_name(path.name) for path, name in pictures.items()}
     known = {str(name): digest(path) for path, name in pictures.items()}
     chosen = dict(list(pictures.items())[:count])
@@ -184,12 +188,11 @@ def _subjects(
 
 @contextmanager
 def _progress(what: str, count: int) -> Iterator[Callable[[str, float], None]]:
-    with progress_bar() as progress:
-        task = progress.add_task(what, total=count)
+    with ProgressDisplay(what) as display:
         done: dict[str, float] = {}
 
         def show(image: str, part: float) -> None:
             done[image] = part
-            progress.update(task, completed=sum(done.values()))
+            display.update(sum(done.values()), count, phase="images")
 
         yield show

@@ -1,6 +1,8 @@
 """Code shared by all methods: settings, requests, targets, layers, the recorded forward pass, and explanations."""
 
 from ._explanation import Explanation, Frame
+from ._figures import Drawable
+from ._figures import Options as FigureOptions
 from ._forward import OutputChoice, check_finite, check_images, forward, one_tensor, pick_scores
 from ._layers import (
     Layer,
@@ -55,7 +57,9 @@ from ._targets import (
 __all__ = [
     "STEPS",
     "Against",
+    "Drawable",
     "Explanation",
+    "FigureOptions",
     "Frame",
     "Layer",
     "LayerInfo",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -14,9 +13,11 @@ from jaxtyping import Float, Int
 from .._checks import SIDES, check_number, check_size
 from .._errors import ExcitationError
 from .._maps import Box, boxes_of_map, find_peak
-from ._figures import COLUMNS, MOST_SHOWN, SCREEN, draw, png_of, show_png
-from ._pictures import Picture
+from ._figures import Drawable, Options, count_maps, draw
 from ._postprocessing import normalize_maps, resize_maps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Maps = Float[torch.Tensor, "image target *space"]
 
@@ -35,7 +36,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Drawable):
     """Attention maps of a batch of images, with the data needed to interpret them.
 
     `explanation.maps` returns the maps of a single-layer explanation. `explanation["layer3"]` returns the maps of one
@@ -131,6 +132,36 @@ class Explanation:
             is_cut=only(self.is_cut), views=only(self.views), origin=self.origin and self.origin.at(layer),
         )  # fmt: skip
 
+    def image(self, index: int) -> Explanation:
+        """Return the explanation of one image, with the targets of this image only.
+
+        Args:
+            index: position of the image, counted from 0.
+
+        Raises:
+            ExcitationError: there is no such image.
+        """
+        check_number("index", index, f"an image from 0 to {len(self.targets) - 1}", least=0, whole=True)
+        if index >= len(self.targets):
+            raise ExcitationError(f"index is {index}; there are {len(self.targets)} images, counted from 0.")
+        count = len(self.targets[index])
+
+        def row(values: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+            return values[index][None, :count]
+
+        return replace(
+            self,
+            by_layer={name: row(maps) for name, maps in self.by_layer.items()},
+            targets=(self.targets[index],),
+            scores=row(self.scores),
+            frames=(self.frames[index],),
+            top=None if self.top is None else row(self.top),
+            share={name: row(values) for name, values in self.share.items()},
+            pictures=None if self.pictures is None else (self.pictures[index],),
+            measure=None,
+            origin=self.origin and self.origin.image(index),
+        )
+
     def per_image(self, layer: str | None = None) -> list[Float[torch.Tensor, "_ ..."]]:
         """Return the maps of each image, `(target, height, width)`, without the padding for missing targets."""
         maps = self._of(self.layer if layer is None else layer)
@@ -220,78 +251,11 @@ class Explanation:
                 drawn[i, k] = torch.tensor(corners)
         return drawn
 
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        pictures: Picture | Sequence[Picture] | None = None,
-        shared_scale: bool = True,
-        mark_peaks: bool = True,
-        columns: int = COLUMNS,
-        dpi: float | int = 200,
-    ) -> None:
-        """Write a figure of all maps on their pictures: each picture, followed by one panel for each target.
+    def _draw(self, pictures: Any, options: Options) -> Figure:
+        return draw(self, pictures, options)
 
-        Maps are carried back through the preprocessing, so that a panel shows the full picture in its own aspect ratio.
-        The caption of a panel has the score and, for methods with mass, the mass of the map. Empty maps leave the
-        picture grey, with the word "empty".
-
-        Args:
-            path: a file name that ends in .png, .pdf or .svg. The file appears whole or not at all.
-            pictures: one picture per image (PIL pictures, paths, or arrays `(height, width, 3)` of integers from 0 to
-                255), for images that were given as tensors. A map is stretched over its picture; if a tensor shows a
-                crop of the picture, give the crop. If not given: the pictures that were explained; for tensors, the
-                maps are drawn alone.
-            shared_scale: whether all maps have the same colour scale, with a colour bar, so that weak maps look weak.
-                Otherwise the strongest colour of each map is its own maximum.
-            mark_peaks: whether to draw a ring around the maximum of each map.
-            columns: the largest number of pictures side by side, at least 1.
-            dpi: pixels per inch of a PNG file, and of the pictures in the other formats.
-
-        Raises:
-            ExcitationError: another ending; several layers (use `.at(layer)`); maps that are not two-dimensional;
-                another number of pictures than images, or a picture that cannot be read or has changed its size; or too
-                many maps for one figure.
-            OSError: the file cannot be written.
-        """
-        from ..views import figure_ending, save_figure
-
-        figure_ending(path)
-        check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
-        drawn = draw(self, pictures, shared_scale=shared_scale, mark_peaks=mark_peaks, columns=columns, dpi=dpi)
-        save_figure(drawn, path, dpi=float(dpi))
-
-    def show(
-        self,
-        *,
-        pictures: Picture | Sequence[Picture] | None = None,
-        shared_scale: bool = True,
-        mark_peaks: bool = True,
-        columns: int = COLUMNS,
-    ) -> None:
-        """Show the figure of `save` in a notebook, or in a window of matplotlib.
-
-        Args:
-            pictures: as in `save`.
-            shared_scale: as in `save`.
-            mark_peaks: as in `save`.
-            columns: as in `save`.
-
-        Raises:
-            ExcitationError: there is no display, or an error of `save`.
-        """
-        drawn = draw(self, pictures, shared_scale=shared_scale, mark_peaks=mark_peaks, columns=columns, dpi=SCREEN)
-        show_png(png_of(drawn, SCREEN))
-
-    def _repr_png_(self) -> bytes | None:
-        """The figure of `show` for a notebook; `None` for explanations that cannot be drawn or have many maps."""
-        if sum(map(len, self.targets)) > MOST_SHOWN:
-            return None
-        try:
-            drawn = draw(self, None, shared_scale=True, mark_peaks=True, columns=COLUMNS, dpi=SCREEN)
-        except ExcitationError:
-            return None
-        return png_of(drawn, SCREEN)
+    def _count(self) -> int:
+        return count_maps(self)
 
     def __repr__(self) -> str:
         """Summarise the method, the layers, the targets and the share of the mass."""

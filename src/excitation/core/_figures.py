@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from .._checks import check_instance
+from .._checks import check_instance, check_number
 from .._errors import ExcitationError
-from .._maps import EMPTY
-from ._pictures import list_pictures, read_pictures
+from .._maps import EMPTY, Box
+from ._pictures import Picture, list_pictures, read_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,68 +44,223 @@ WITHOUT_WINDOW = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 MOST_DRAWN = 1000
 """Maps of one figure."""
 
-LONGEST = 60_000
-"""Pixels of a side of a figure; matplotlib draws up to 65536."""
-
 NO_DISPLAY = "there is no display to show the figure on; write it to a file: result.save('maps.png')."
 
-KNOWN = {"mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP"}
+TITLES = {
+    "gradient": "Grad", "deconv": "Deconv", "deconvnet": "DeconvNet", "smoothgrad": "SmoothGrad", "lrp": "LRP",
+    "cam": "CAM", "grad-cam": "Grad-CAM", "grad-cam++": "Grad-CAM++", "layer-cam": "LayerCAM",
+    "score-cam": "Score-CAM", "rise": "RISE", "mwp": "MWP", "c-mwp": "c-MWP", "r-mwp": "r-MWP", "c-lrp": "c-LRP",
+    "clrp": "CLRP", "sglrp": "SGLRP", "c-gradient": "c-Grad", "c-deconv": "c-Deconv",
+    "c-cam": "c-CAM", "feedback": "Feedback", "selective-tuning": "Selective Tuning", "centre": "Centre",
+}  # fmt: skip
+"""Names of methods in the paper and by their authors; other methods are shown by their own names."""
 
 
-def draw(
-    explanation: Explanation, pictures: Any, *, shared_scale: bool, mark_peaks: bool, columns: int, dpi: float | int
-) -> Figure:
+class Drawable:
+    """Something that draws itself as one figure: in a notebook, in a window, or as a file."""
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pictures: Picture | Sequence[Picture] | None = None,
+        shared_scale: bool | None = None,
+        peaks: bool = True,
+        boxes: float | int | None = None,
+        columns: int | None = None,
+        colour_map: str | None = None,
+        title: str | None = None,
+        dpi: float | int = 200,
+    ) -> None:
+        """Write a figure of all maps on their pictures.
+
+        An `Explanation` draws each picture, followed by one panel for each target; with several layers, a line for each
+        target, followed by one panel for each layer. A `Comparison` draws one row per method and one column per target.
+
+        Maps are carried back through the preprocessing, so that a panel shows the full picture in its own aspect ratio.
+        The caption of a panel has the score and, for methods with mass, the mass of the map. Empty maps leave the
+        picture grey, with the word "empty".
+
+        Args:
+            path: a file name that ends in .png, .pdf or .svg. The file appears whole or not at all.
+            pictures: one picture per image (PIL pictures, paths, or arrays `(height, width, 3)` of integers from 0 to
+                255), for images that were given as tensors. A map is stretched over its picture; if a tensor shows a
+                crop of the picture, give the crop. If not given: the pictures that were explained; for tensors, the
+                maps are drawn alone.
+            shared_scale: whether maps have the same colour scale, with a colour bar, so that weak maps look weak.
+                Otherwise the strongest colour of each map is its own maximum. If not given: shared for the maps of one
+                method at one layer; own for several layers or methods, whose values cannot be compared. In a
+                `Comparison`, the maps of each method share a scale.
+            peaks: whether to draw a ring around the maximum of each map, at the pixel of `Explanation.peaks`.
+            boxes: draw the box around all values above this multiple of the mean of the map, as `Explanation.boxes`.
+            columns: the largest number of pictures side by side, at least 1; by default, as many as fit on a page.
+            colour_map: a matplotlib name; by default inferno, or RdBu_r for signed maps.
+            title: title of the figure; by default, the method and the layer. `""` for none.
+            dpi: pixels per inch of a PNG file, and of the pictures in the other formats.
+
+        Raises:
+            ExcitationError: another ending; maps that are not two-dimensional; another number of pictures than images,
+                or a picture that cannot be read or has changed its size; an invalid option; or too many maps for one
+                figure.
+            OSError: the file cannot be written.
+        """
+        from ..views import figure_ending, save_figure
+
+        figure_ending(path)
+        check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
+        options = Options(shared_scale, peaks, boxes, columns, colour_map, title, dpi)
+        save_figure(self._draw(pictures, options), path, dpi=dpi)
+
+    def show(
+        self,
+        *,
+        pictures: Picture | Sequence[Picture] | None = None,
+        shared_scale: bool | None = None,
+        peaks: bool = True,
+        boxes: float | int | None = None,
+        columns: int | None = None,
+        colour_map: str | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Show the figure of `save` in a notebook, or in a window of matplotlib. The arguments are those of `save`.
+
+        Raises:
+            ExcitationError: there is no display, or an error of `save`.
+        """
+        from ..views import png_of_figure
+
+        drawn = self._draw(pictures, Options(shared_scale, peaks, boxes, columns, colour_map, title, SCREEN))
+        show_png(png_of_figure(drawn, SCREEN))
+
+    def _repr_png_(self) -> bytes | None:
+        """The figure of `show` for a notebook; `None` if it cannot be drawn or has many maps."""
+        from ..views import png_of_figure
+
+        if self._count() > MOST_SHOWN:
+            return None
+        try:
+            drawn = self._draw(None, Options(dpi=SCREEN))
+        except ExcitationError:
+            return None
+        return png_of_figure(drawn, SCREEN)
+
+    def _draw(self, pictures: Any, options: Options) -> Figure:
+        """Draw the figure."""
+        raise NotImplementedError
+
+    def _count(self) -> int:
+        """The number of maps in the figure."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a figure, as described at `Drawable.save`.
+
+    Raises:
+        ExcitationError: an invalid option.
+    """
+
+    shared_scale: bool | None = None
+    peaks: bool = True
+    boxes: float | int | None = None
+    columns: int | None = None
+    colour_map: str | None = None
+    title: str | None = None
+    dpi: float | int = 200
+
+    def __post_init__(self) -> None:
+        if self.shared_scale is not None:
+            check_instance("shared_scale", self.shared_scale, bool)
+        check_instance("peaks", self.peaks, bool)
+        if self.title is not None:
+            check_instance("title", self.title, str)
+        if self.boxes is not None:
+            if isinstance(self.boxes, bool):
+                raise ExcitationError(f"boxes is {self.boxes}; a multiple of the map's mean is expected, such as 2.0.")
+            check_number("boxes", self.boxes, "a multiple of the map's mean")
+
+
+def draw(explanation: Explanation, pictures: Any, options: Options, *, reduced: Image.Image | None = None) -> Figure:
     """Draw all maps of an explanation.
 
     Args:
-        explanation: an explanation of one layer with two-dimensional maps.
+        explanation: an explanation with two-dimensional maps.
         pictures: one picture per image; `None` for the pictures that the explanation keeps.
-        shared_scale: whether all maps have one colour scale; else each has its own.
-        mark_peaks: whether to draw a ring around each maximum.
-        columns: the largest number of pictures side by side.
-        dpi: pixels per inch of the result.
+        options: options of the figure.
+        reduced: a copy of the picture of the only image, of any size, which is drawn instead of it.
 
     Returns:
         A matplotlib figure without a window.
 
     Raises:
-        ExcitationError: several layers, other maps, another number of pictures, or too many maps for one figure.
+        ExcitationError: other maps, another number of pictures, or too many maps for one figure.
     """
     from ..views import FigureRow, figure
 
-    for name, flag in (("shared_scale", shared_scale), ("mark_peaks", mark_peaks)):
-        check_instance(name, flag, bool)
-    check_maps_are_flat(explanation)
-    count = sum(map(len, explanation.targets))
-    too_many = f"{count} maps are too many for one figure; explain fewer pictures or targets at a time."
-    if count > MOST_DRAWN:
-        raise ExcitationError(too_many)
-    shown = pictures_of(explanation, pictures)
-    panels = _panels(explanation)
-    captions = _captions(explanation, pictures)
+    several = len(explanation.layers) > 1
+    for layer in explanation.layers:
+        check_maps_are_flat(explanation.at(layer))
+    check_count(count_maps(explanation))
+    shown = pictures_of(explanation, pictures) if reduced is None else [reduced]
+    captions = captions_of(explanation, pictures)
+    panels = [_panels(explanation.at(layer), options, several) for layer in explanation.layers]
     rows: list[FigureRow] = []
-    for picture, frame, items, caption in zip(shown, explanation.frames, panels, captions, strict=True):
+    for i, (picture, frame, caption) in enumerate(zip(shown, explanation.frames, captions, strict=True)):
         height, width = frame.size
-        rows.append(FigureRow(picture, items, caption, frame.box, (height, width)))
-    title = f"{KNOWN.get(explanation.method, explanation.method)} at {explanation.layer}"
-    drawn = figure(
+        size = (height, width) if picture is None or reduced is not None else None
+        if not several:
+            rows.append(FigureRow(picture, panels[0][i], caption, frame.box, size))
+            continue
+        for k, name in enumerate(explanation.targets[i]):
+            score = panel_score(explanation, i, k)
+            text = "\n".join(filter(None, (caption, name, score)))
+            rows.append(FigureRow(picture, [of[i][k] for of in panels], text, frame.box, size))
+    name = title_of(explanation.method)
+    where = f"{len(explanation.layers)} layers" if several else explanation.layer
+    return figure(
         rows,
-        title=title,
-        signed=is_signed(explanation),
-        shared_scale=shared_scale,
-        mark_peaks=mark_peaks,
-        columns=columns,
+        title=f"{name} at {where}" if options.title is None else options.title,
+        signed=any(is_signed(explanation.at(layer)) for layer in explanation.layers),
+        shared_scale=not several if options.shared_scale is None else options.shared_scale,
+        scale_label=_unit(explanation),
+        peaks=options.peaks,
+        colour_map=options.colour_map,
+        columns=COLUMNS if options.columns is None else options.columns,
+        dpi=options.dpi,
     )
-    if max(drawn.get_size_inches()) * dpi > LONGEST:
-        raise ExcitationError(too_many)
-    return drawn
 
 
-def png_of(drawn: Figure, dpi: float | int) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    file = io.BytesIO()
-    drawn.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return file.getvalue()
+def count_maps(explanation: Explanation) -> int:
+    """The number of maps in the figure of an explanation."""
+    return sum(map(len, explanation.targets)) * len(explanation.layers)
+
+
+def check_count(count: int) -> None:
+    """Raise an error if there are too many maps for one figure.
+
+    Raises:
+        ExcitationError: there are too many maps.
+    """
+    if count > MOST_DRAWN:
+        raise ExcitationError(f"{count} maps are too many for one figure; explain fewer pictures or targets at a time.")
+
+
+def title_of(method: str) -> str:
+    """The name of a method in figures: as in the paper or by its authors."""
+    return TITLES.get(method, method)
+
+
+def panel_score(explanation: Explanation, i: int, k: int) -> str:
+    """The score of a target, for captions."""
+    return f"score {float(explanation.scores[i, k]):.4g}".replace("-", "−")
+
+
+def _unit(explanation: Explanation) -> str:
+    """The text at the colour bar."""
+    if explanation.top is not None and explanation.origin is None:
+        return "mass per position"
+    return "value of the map"
 
 
 def show_png(png: bytes) -> None:
@@ -231,27 +387,39 @@ def _raw(explanation: Explanation) -> Explanation:
     return explanation if explanation.origin is None else explanation.origin
 
 
-def _panels(explanation: Explanation) -> list[list[Panel]]:
+def _panels(explanation: Explanation, options: Options, by_layer: bool) -> list[list[Panel]]:
+    """One panel for each target of each image. In a strip through layers, the title is the layer."""
     from ..views import Panel, panel_caption
 
-    raw = _raw(explanation)
-    panels = []
-    each = zip(drawable(explanation), empty_maps(explanation), raw.per_image(), strict=True)
-    for i, (maps, empty, arrived) in enumerate(each):
-        masses = arrived.double().flatten(1).sum(1).tolist() if raw.top is not None else [None] * len(maps)
-        scores = explanation.scores[i].tolist()[: len(maps)]
-        panels.append(
-            [
-                Panel(one, name, panel_caption(score, mass), none)
-                for one, name, score, mass, none in zip(
-                    maps, explanation.targets[i], scores, masses, empty, strict=True
-                )
-            ]
-        )
+    masses, empty = masses_of(explanation), empty_maps(explanation)
+    boxes = None if options.boxes is None else explanation.boxes(options.boxes)
+    panels: list[list[Panel]] = []
+    for i, maps in enumerate(drawable(explanation)):
+        row = []
+        for k, (one, name) in enumerate(zip(maps, explanation.targets[i], strict=True)):
+            mass = masses[i][k]
+            caption = panel_caption(None if by_layer else float(explanation.scores[i, k]), mass)
+            box = None if boxes is None else box_or_none(boxes[i, k])
+            row.append(Panel(one, explanation.layer if by_layer else name, caption, empty[i][k], box))
+        panels.append(row)
     return panels
 
 
-def _captions(explanation: Explanation, pictures: Any) -> list[str]:
+def box_or_none(box: Float[torch.Tensor, " 4"]) -> Box | None:
+    """A box of `Explanation.boxes`; `None` if there is none."""
+    x0, y0, x1, y1 = box.tolist()
+    return None if x0 != x0 else (x0, y0, x1, y1)
+
+
+def masses_of(explanation: Explanation) -> list[list[float | None]]:
+    """The mass of the map of each target of each image; `None` for methods without mass."""
+    raw = _raw(explanation)
+    if raw.top is None:
+        return [[None] * len(names) for names in raw.targets]
+    return [maps.double().flatten(1).sum(1).tolist() for maps in raw.per_image()]
+
+
+def captions_of(explanation: Explanation, pictures: Any) -> list[str]:
     """File names of pictures given by path; numbers of the others, if there are several."""
     count = len(explanation.targets)
     kept = explanation.pictures if pictures is None else pictures

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 
 from .._errors import ExcitationError
-from .._maps import Box
+from .._maps import Box, boxes_of_map, find_peak
 from ._explanation import Explanation
+from ._figures import Options as FigureOptions
 from ._figures import check_is_of_image, check_maps_are_flat, drawable, empty_maps, is_signed
 from ._pictures import Picture, read_pictures
 
@@ -27,6 +26,8 @@ def overlay(
     colour_map: str | None = None,
     limit: float | None = None,
     box: Box | None = None,
+    peaks: bool = False,
+    boxes: float | int | None = None,
 ) -> Image.Image:
     """Draw one map on its picture: the colour depends on the value, and small values are transparent.
 
@@ -47,6 +48,8 @@ def overlay(
         limit: the absolute value with the strongest colour; by default the maximum of the map. Use the same limit for
             maps that are compared.
         box: the crop that a map covers, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
+        peaks: whether to draw a ring around the maximum.
+        boxes: draw the box around all values above this multiple of the mean of the map, as `Explanation.boxes`.
 
     Returns:
         A new picture of the same size, mode `"RGB"`.
@@ -57,33 +60,40 @@ def overlay(
             none is selected; `alpha` or `limit` is out of range; the box is not in the picture; or the colour map is
             unknown.
     """
+    from ..views import marked
     from ..views import overlay as laid
 
     if isinstance(picture, (list, tuple)):
         raise ExcitationError("several pictures were given; overlay draws one map on one picture.")
     (shown,) = read_pictures([picture])
+    FigureOptions(peaks=peaks, boxes=boxes)  # validates them
     if isinstance(attention, Explanation):
         if box is not None:
             raise ExcitationError("box is given, but the explanation has its own; leave it out.")
-        return _of_explanation(
-            shown, attention, image, target, signed=signed, alpha=alpha, colour_map=colour_map, limit=limit
-        )
-    if image is not None or target is not None:
+        attention, box, negative = _map_of(shown, attention, image, target)
+        if signed is False and negative:
+            attention = attention.clamp(min=0)
+        signed = negative if signed is None else signed
+    elif image is not None or target is not None:
         raise ExcitationError("image and target select a map of an explanation, but a single map was given.")
-    return laid(shown, attention, signed=bool(signed), alpha=alpha, colour_map=colour_map, limit=limit, box=box)
+    drawn = laid(shown, attention, signed=bool(signed), alpha=alpha, colour_map=colour_map, limit=limit, box=box)
+    values = torch.as_tensor(attention)
+    if not values.any():
+        return drawn
+    peak = find_peak(values, (shown.height, shown.width), box=box) if peaks else None
+    return marked(drawn, peak=peak, box=None if boxes is None else _box_of(values, shown, box, boxes))
 
 
-def _of_explanation(
-    picture: Image.Image,
-    explanation: Explanation,
-    image: int | None,
-    target: int | str | None,
-    *,
-    signed: bool | None,
-    **options: Any,
-) -> Image.Image:
-    from ..views import overlay as laid
+def _box_of(attention: torch.Tensor, picture: Image.Image, crop: Box | None, alpha: float | int) -> Box | None:
+    x0, y0, x1, y1 = crop or (0, 0, picture.width, picture.height)
+    (found,) = boxes_of_map(attention, (y1 - y0, x1 - x0), [alpha])
+    return found and (x0 + found[0], y0 + found[1], x0 + found[2], y0 + found[3])
 
+
+def _map_of(
+    picture: Image.Image, explanation: Explanation, image: int | None, target: int | str | None
+) -> tuple[torch.Tensor, Box | None, bool]:
+    """The selected map of an explanation, its crop, and whether the explanation has negative values."""
     check_maps_are_flat(explanation)
     i = _position("image", image, [str(i) for i in range(len(explanation.targets))])
     names = explanation.targets[i]
@@ -92,11 +102,7 @@ def _of_explanation(
     attention = list(drawable(explanation))[i][k]
     if empty_maps(explanation)[i][k]:
         attention = torch.zeros(1, 1)
-    negative = is_signed(explanation)
-    if signed is False and negative:
-        attention = attention.clamp(min=0)
-    box = explanation.frames[i].box
-    return laid(picture, attention, signed=negative if signed is None else signed, box=box, **options)
+    return attention, explanation.frames[i].box, is_signed(explanation)
 
 
 def _position(what: str, value: object, names: tuple[str, ...] | list[str]) -> int:

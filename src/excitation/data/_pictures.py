@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .._errors import ExcitationError
 from .._files import write_whole
@@ -79,6 +79,27 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         raise PictureError(f"{place}: is truncated or damaged: {_sentence(error)}") from error
 
 
+ROTATED = {5, 6, 7, 8}
+"""EXIF orientations that exchange width and height."""
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """`(height, width)` of a picture as `read_picture` returns it, from the head of the file.
+
+    Returns:
+        `None` if it cannot be read; `read_picture` reports the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_known_formats()) as stored:
+                width, height = stored.size
+                rotated = stored.getexif().get(ExifTags.Base.Orientation) in ROTATED
+    except Exception:  # noqa: BLE001
+        return None
+    return (width, height) if rotated else (height, width)
+
+
 @dataclass(frozen=True)
 class FoundPictures:
     """The result of a search for pictures.
@@ -94,7 +115,7 @@ class FoundPictures:
 
 
 def find_pictures(
-    places: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None
+    places: Sequence[str | os.PathLike[str]], *, out: str | os.PathLike[str] | None = None, recursive: bool = True
 ) -> FoundPictures:
     """Find pictures among files and folders.
 
@@ -108,6 +129,7 @@ def find_pictures(
     Args:
         places: files and folders.
         out: output folder; it is not searched, so that figures of an earlier run are not read as pictures.
+        recursive: whether to search subfolders.
 
     Returns:
         Unique pictures with their names, and the other files in the folders.
@@ -130,12 +152,11 @@ def find_pictures(
                 f"{place}: is the folder of the results too, where figures would lie among the pictures; choose"
                 " another one for the results."
             )
-        files = sorted(_visible_files(place, set() if results is None else {results}))
+        files = sorted(_visible_files(place, set() if results is None else {results}, recursive))
         inside = [file for file in files if file.suffix.lower() in SUFFIXES]
         if not inside:
-            raise PictureError(
-                f"{place}: neither this folder nor its subfolders hold a picture (names ending in .jpg, .png, ...)."
-            )
+            where = "neither this folder nor its subfolders contain" if recursive else "this folder does not contain"
+            raise PictureError(f"{place}: {where} a picture (names ending in .jpg, .png, ...).")
         above = Path(place.resolve().name if several else "")
         for file in inside:
             pictures.setdefault(file, above / file.relative_to(place))
@@ -150,16 +171,16 @@ def _named(pictures: dict[Path, Path]) -> dict[Path, Path]:
     return {picture: name if uses[str(name).casefold()] == 1 else pictures[picture] for picture, name in plain.items()}
 
 
-def _visible_files(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Files of a folder and its subfolders; each folder is visited once, even if links lead to it again."""
+def _visible_files(folder: Path, seen: set[Path], recursive: bool) -> Iterator[Path]:
+    """Files of a folder and, if requested, its subfolders. Each folder is visited once, even if links lead to it."""
     seen.add(folder.resolve())
     for item in folder.iterdir():
         if item.name.startswith("."):
             continue
         if item.is_file():
             yield item
-        elif item.is_dir() and item.resolve() not in seen:
-            yield from _visible_files(item, seen)
+        elif recursive and item.is_dir() and item.resolve() not in seen:
+            yield from _visible_files(item, seen, recursive)
 
 
 def _known_formats() -> list[str]:

@@ -209,7 +209,7 @@ def run_deletion(
         shortest: shortest side of the network's input, aspect ratio kept; `None` for the model's own preprocessing.
         limit: number of images, from the first; all images if `None`.
         shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
-        network: name of the model in tables; by default, its spec.
+        network: name of the model in tables; by default, its label.
         progress: function that is called after each image.
 
     Returns:

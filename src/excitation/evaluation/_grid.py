@@ -271,7 +271,7 @@ def run_grid(
         seed: seed of the random selection.
         limit: number of pictures of the data set, from the first; all pictures if `None`.
         shard: `(index, count)`: use every `count`-th mosaic, starting at `index` (from 0).
-        network: name of the model in tables; by default, its spec.
+        network: name of the model in tables; by default, its label.
         progress: function that is called after each classified picture, and then after each mosaic.
 
     Returns:

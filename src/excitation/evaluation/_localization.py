@@ -181,7 +181,7 @@ def run_localization(
         held_out: K: every K-th image is held out for the selection of the threshold.
         limit: number of images, from the first; all images if `None`.
         shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
-        network: name of the model in tables; by default, its spec.
+        network: name of the model in tables; by default, its label.
         progress: function that is called after each image.
 
     Returns:

@@ -213,7 +213,7 @@ def run_pointing(
         shortest: shortest side of the network's input, aspect ratio kept; `None` for the model's own preprocessing.
         limit: number of images, from the first; all images if `None`.
         shard: `(index, count)`: use every `count`-th image, starting at `index` (from 0).
-        network: name of the model in tables; by default, its spec.
+        network: name of the model in tables; by default, its label.
         name: name of the game, which determines its reports: `"pointing"`, `"layers"` or `"contrast"`.
         extra: further entries of the configuration, compatible with JSON.
         progress: function that is called after each image.

@@ -28,7 +28,7 @@ def layers_of(
     """Return the layers of each method, without duplicates. The centre has no layers.
 
     Raises:
-        ExcitationError: unknown method, or a method has no layer.
+        ExcitationError: there is no method, or a method has no layer.
     """
     if not methods:
         raise ExcitationError("no method was given; name at least one.")

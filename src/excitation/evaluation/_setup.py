@@ -72,7 +72,7 @@ class Setup:
 
         Args:
             game: name of the game.
-            network: name of the model in tables; by default, its spec.
+            network: name of the model in tables; by default, its label.
             limit: number of images, from the first; all images if `None`.
         """
         if limit is not None:
@@ -92,7 +92,7 @@ class Setup:
             "classes": hash_content({name: list(self.classes(name)) for name in self.data.categories}),
             "mixture": self.mixture,
             **({"classes_note": self.classes.note} if self.classes.note else {}),
-            "network": network or self.model.spec,
+            "network": network or self.model.label,
             "limit": limit,
             **smoothed,
         }
@@ -160,7 +160,7 @@ def set_up(
         mixture: weights of a category's classes in its target.
 
     Raises:
-        ExcitationError: unknown method, a method has no layer, layers are given for an unknown method, or no
+        ExcitationError: there is no method, a method has no layer, layers are given for an unknown method, or no
             category has a class.
     """
     check_instance("data", data, AnnotatedImages)

@@ -2,13 +2,16 @@
 
 from ._all_classes import Strategy
 from ._class_maps import ClassMaps
+from ._comparison import Comparison, compare, none_applies, processed
 from ._cuda_graph import CudaGraph
 from ._explainer import Explainer, all_classes, balance, cuda_graph, explain
 from ._mass_balance import MassBalance
+from ._pictures import one_batch
 from ._verify import Verification, verify
 
 __all__ = [
     "ClassMaps",
+    "Comparison",
     "CudaGraph",
     "Explainer",
     "MassBalance",
@@ -16,7 +19,11 @@ __all__ = [
     "Verification",
     "all_classes",
     "balance",
+    "compare",
     "cuda_graph",
     "explain",
+    "none_applies",
+    "one_batch",
+    "processed",
     "verify",
 ]

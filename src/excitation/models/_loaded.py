@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Literal, get_args
 
 import numpy as np
@@ -138,6 +139,22 @@ class Preprocessing:
         x0, y0, x1, y1 = self._centre(tall, wide)
         return x0 * width / wide, y0 * height / tall, x1 * width / wide, y1 * height / tall
 
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of the network input for a picture.
+
+        Args:
+            size: `(height, width)` of the picture.
+
+        Returns:
+            `(height, width)` in pixels.
+
+        Raises:
+            ExcitationError: too large an aspect ratio for `resize="shortest"`.
+        """
+        height, width = check_size("size", size)
+        resized = self._resized(height, width)
+        return self.size if self.resize == "crop" else resized
+
     @property
     def _shortest(self) -> int:
         return min(self.size) if self.resize_to is None else self.resize_to
@@ -160,6 +177,26 @@ class Preprocessing:
         tall, wide = self.size
         x0, y0 = round((width - wide) / 2), round((height - tall) / 2)
         return x0, y0, x0 + wide, y0 + tall
+
+
+LONGEST_NAME = 32
+"""Letters of a short name."""
+
+
+def short_name(spec: str) -> str:
+    """A short name for a model's spec: the name or the file of the network, without its source and weights."""
+    head, colon, rest = spec.partition(":")
+    if head in {"convolutional", "pool-first"}:
+        return f"{short_name(rest)} ({head})"
+    name = spec
+    if colon and head in {"caffe", "onnx", "trained", "hf"}:
+        files = [file for file in rest.split(",") if not file.endswith(".binaryproto")]
+        place = PurePath(files[-1].strip())
+        in_folder = place.stem == "model" and place.parent.name  # RUN/model.safetensors, of `excitation train`
+        name = place.parent.name if in_folder else place.name if head == "hf" else place.stem
+    elif colon and head != "symbols":
+        name = rest.partition("@")[0]
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}…{name[1 - LONGEST_NAME // 2 :]}"
 
 
 @dataclass(frozen=True)
@@ -196,6 +233,11 @@ class LoadedModel:
 
         if are_imagenet_names(names):
             object.__setattr__(self, "class_names", ClassNames(names, GROUPS))
+
+    @property
+    def label(self) -> str:
+        """A short name of the network for figures and tables, such as `"vgg16"` for `"torchvision:vgg16@DEFAULT"`."""
+        return short_name(self.spec) or type(self.model).__name__
 
     def inside(self, wrapper: torch.nn.Module) -> LoadedModel:
         """Replace the network by a wrapper that holds it as `model`; layer names get the prefix `model.`."""

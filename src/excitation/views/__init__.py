@@ -3,8 +3,8 @@
 from .._maps import enlarge_map, find_peak, is_empty, points_nowhere
 from ._chart import Line, LinePanel, line_chart
 from ._comparison import Compared, comparison
-from ._figure import FigureRow, Panel, figure, figure_ending, panel_caption, save_figure
-from ._overlay import overlay
+from ._figure import FigureRow, Panel, figure, figure_ending, panel_caption, png_of_figure, save_figure
+from ._overlay import marked, overlay
 
 __all__ = [
     "Compared",
@@ -19,8 +19,10 @@ __all__ = [
     "find_peak",
     "is_empty",
     "line_chart",
+    "marked",
     "overlay",
     "panel_caption",
+    "png_of_figure",
     "points_nowhere",
     "save_figure",
 ]

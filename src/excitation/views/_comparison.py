@@ -5,29 +5,47 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import matplotlib
 import matplotlib.style
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from .._checks import check_instances, check_names
+from .._checks import check_instances, check_names, check_number
 from .._errors import ExcitationError
 from .._maps import AttentionMap, Box, find_peak
-from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
+from ._drawing import (
+    DPI,
+    GAP,
+    check_pixels,
+    fitted,
+    line_height,
+    mark_empty,
+    outline,
+    put_picture,
+    ring,
+    scaled_box,
+    wrapped,
+    write,
+)
 from ._overlay import COLOUR_MAP, DARKEST, check_picture, overlay
 
+_Item = TypeVar("_Item")
+
 # Units are inches and points.
-PANEL = 1.55  # longer side of a picture
-LABEL = 1.25  # maximum width of the method names
+PANEL = 1.5  # longer side of a picture
+LABEL = 1.2  # maximum width of the method names
 EMPTY = 0.62  # height of a row without maps
-TITLE, NAME, CAPTION = 11.0, 11.0, 8.5
-GREY = "0.4"
+PAGE = 9.4  # width of a page: at 600 pixels, the smallest text has 8 pixels
+SHAPE = 1.35  # height of a page divided by its width
+NARROW = 5.6  # narrower comparisons may be as high as if they had this width
+TITLE, NAME, CAPTION = 11.0, 11.0, 9.0
+GREY = "0.35"
 
 
 def _two_sided() -> ListedColormap:
@@ -48,6 +66,9 @@ class Compared:
         maps: one map per column, of any size; empty if the method does not apply.
         captions: text below each map.
         reason: why there are no maps; shown instead of the maps.
+        empty: whether each map has almost no mass; not given: whether it is zero. The picture is then grey with the
+            word "empty".
+        boxes: a box to draw on each map, `(x0, y0, x1, y1)` in pixels of the picture, or `None`.
     """
 
     name: str
@@ -55,6 +76,8 @@ class Compared:
     maps: Sequence[AttentionMap] = ()
     captions: Sequence[str] = ()
     reason: str = ""
+    empty: Sequence[bool] = ()
+    boxes: Sequence[Box | None] = ()
 
 
 def comparison(
@@ -63,21 +86,37 @@ def comparison(
     rows: Sequence[Compared],
     *,
     notes: Sequence[str] = (),
+    title: str = "",
     box: Box | None = None,
-    mark_peaks: bool = True,
+    size: tuple[int, int] | None = None,
+    peaks: bool = True,
+    shared_scale: bool = False,
+    alpha: float = 0.85,
+    colour_map: str | None = None,
+    columns: int | None = None,
+    dpi: float | int = DPI,
 ) -> Figure:
     """Show methods in rows and targets in columns, like the comparisons in the paper.
 
-    Each map has its own colour scale, from zero to its maximum. Negative values are shown in blue. The sums of maps
-    differ between methods by orders of magnitude, so a common scale would show only one method.
+    Long comparisons wrap to a page: targets that do not fit side by side continue in a second block below, and if there
+    are many methods for few targets, the methods continue in a second block to the right.
 
     Args:
         picture: mode `"RGB"`; shown at the top of each column.
         titles: the targets, one per column.
         rows: one per method.
         notes: text below the picture in each column, such as the score; optional.
+        title: title of the figure.
         box: the crop that the maps cover, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
-        mark_peaks: whether to mark the maximum of each map with a ring.
+        size: `(height, width)` of the full picture in pixels, if `picture` is a reduced copy.
+        peaks: whether to mark the maximum of each map with a ring.
+        shared_scale: whether the maps of a method have one colour scale, so that weak maps look weak. Otherwise each
+            map has its own, from zero to its maximum. Methods never share a scale: their units differ. Negative values
+            are shown in blue.
+        alpha: opacity of the strongest colours, in [0, 1].
+        colour_map: a matplotlib name; see `overlay`.
+        columns: the largest number of targets side by side; by default as many as fit on a page.
+        dpi: pixels per inch at which the pictures are prepared.
 
     Returns:
         A matplotlib figure without a window or pyplot state; see `save_figure`.
@@ -87,40 +126,68 @@ def comparison(
     """
     check_picture(picture)
     _check(titles, rows, notes)
-    grid = _Grid.of(picture, titles, rows, notes)
-    shown = fitted(picture)
-    shown_box = scaled_box(box, picture.size, shown.size)
+    if columns is not None:
+        check_number("columns", columns, "a whole number from 1 on", least=1, whole=True)
+    pixels = (picture.height, picture.width) if size is None else size
+    cell = _Cell.of(pixels, titles, rows, notes)
+    page = _Page.of(cell, len(titles), rows, columns)
+    height, width = pixels
+    inches = cell.tall * width / height, cell.tall
+    shown = fitted(picture, inches, dpi)
+    shown_box = scaled_box(box, (width, height), shown.size)
+    heading = wrapped(title, TITLE, page.width - 2 * GAP) if title else []
+    above = len(heading) * line_height(TITLE) + GAP if heading else 0.0
+    check_pixels(page.width, page.height + above, dpi)
     with matplotlib.style.context("default"):
-        drawn = Figure(figsize=(grid.width, grid.height), dpi=DPI, facecolor="white")
+        drawn = Figure(figsize=(page.width, page.height + above), dpi=dpi, facecolor="white")
         FigureCanvasAgg(drawn)
-        top = GAP
-        for i, title in enumerate(titles):
-            lines = wrapped(title, TITLE, grid.wide)
-            write(drawn, lines, grid.middle(i), top + grid.title - len(lines) * line_height(TITLE), TITLE)
-        top += grid.title + GAP / 2
-        for i in range(len(titles)):
-            _show(drawn, grid, i, top, picture, shown)
-            if notes:
-                write(drawn, [notes[i]], grid.middle(i), top + grid.tall, CAPTION, colour=GREY)
-        top += grid.tall + (line_height(CAPTION) if notes else 0.0) + GAP
-        for row in rows:
-            height = grid.row(row)
-            _label(drawn, grid, row, top)
-            if not row.maps:
-                _empty(drawn, grid, top, row.reason)
-            for i, attention in enumerate(row.maps):
-                signed = bool(np.asarray(attention).min() < 0)
-                colours = _two_sided() if signed else None
-                laid = overlay(shown, attention, signed=signed, colour_map=colours, box=shown_box)
-                axes = _show(drawn, grid, i, top, picture, laid)
-                if not np.asarray(attention).any():
-                    mark_empty(axes)
-                elif mark_peaks:
-                    ring(axes, find_peak(attention, (picture.height, picture.width), box=box), 6.5)
-                if row.captions:
-                    write(drawn, [row.captions[i]], grid.middle(i), top + grid.tall, CAPTION, colour=GREY)
-            top += height + GAP
+        write(drawn, heading, page.width / 2, GAP, TITLE, colour=GREY)
+        for block in page.blocks:
+            top = above + block.top + GAP
+            for place, i in enumerate(block.targets):
+                lines = wrapped(titles[i], TITLE, cell.wide)
+                at = top + cell.title - len(lines) * line_height(TITLE)
+                write(drawn, lines, block.middle(cell, place), at, TITLE)
+            top += cell.title + GAP / 2
+            for place, i in enumerate(block.targets):
+                put_picture(drawn, shown, block.place(cell, place, top, inches), (width, height))
+                if notes:
+                    at = top + cell.tall
+                    write(drawn, wrapped(notes[i], CAPTION, cell.wide), block.middle(cell, place), at, CAPTION,
+                          colour=GREY)  # fmt: skip
+            top += cell.tall + cell.note + GAP
+            for row in block.rows:
+                _label(drawn, cell, block, row, top)
+                if not row.maps:
+                    _empty(drawn, cell, block, top, row.reason)
+                limit = _largest(row) if shared_scale else None
+                for place, i in enumerate(block.targets if row.maps else ()):
+                    attention = row.maps[i]
+                    empty = row.empty[i] if row.empty else not np.asarray(attention).any()
+                    signed = bool(np.asarray(attention).min() < 0)
+                    colours = _two_sided() if signed and colour_map is None else colour_map
+                    laid = overlay(
+                        shown, np.zeros((1, 1)) if empty else attention, signed=signed, alpha=alpha,
+                        colour_map=colours, limit=None if empty else limit, box=shown_box,
+                    )  # fmt: skip
+                    axes = put_picture(drawn, laid, block.place(cell, place, top, inches), (width, height))
+                    marked = row.boxes[i] if row.boxes else None
+                    if empty:
+                        mark_empty(axes, 10.0)
+                    elif marked is not None:
+                        outline(axes, marked, 1.2)
+                    if peaks and not empty:
+                        ring(axes, find_peak(attention, pixels, box=box), 6.5)
+                    if row.captions:
+                        at = block.middle(cell, place)
+                        write(drawn, [row.captions[i]], at, top + cell.tall, CAPTION, colour=GREY)
+                top += cell.row(row) + GAP
     return drawn
+
+
+def _largest(row: Compared) -> float | None:
+    values = [float(np.abs(np.asarray(item)).max()) for item in row.maps]
+    return max(values, default=0.0) or None
 
 
 def _check(titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]) -> None:
@@ -133,65 +200,123 @@ def _check(titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]
     for row in rows:
         if (row.maps or not row.reason) and len(row.maps) != len(titles):
             raise ExcitationError(f"{row.name} has {len(row.maps)} maps for {len(titles)} titles; give one per title.")
-        if row.captions and len(row.captions) != len(titles):
-            raise ExcitationError(f"{row.name} has {len(row.captions)} captions for {len(titles)} titles.")
+        for what in ("captions", "empty", "boxes"):
+            if (given := getattr(row, what)) and len(given) != len(titles):
+                raise ExcitationError(f"{row.name} has {len(given)} {what} for {len(titles)} titles.")
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """Sizes in inches: of labels, of a picture, of the titles above the columns, and of the figure."""
+class _Cell:
+    """Sizes in inches: width of the labels and of a column, heights of a picture and of the texts around it."""
 
     label: float
     wide: float
     tall: float
     title: float
-    columns: int
-    width: float
-    height: float
+    note: float
     caption: float
 
     @classmethod
-    def of(cls, picture: Image.Image, titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]) -> _Grid:
-        share = PANEL / max(picture.size)
-        wide, tall = max(picture.width * share, PANEL / 2), picture.height * share
+    def of(
+        cls, pixels: tuple[int, int], titles: Sequence[str], rows: Sequence[Compared], notes: Sequence[str]
+    ) -> _Cell:
+        share = PANEL / max(pixels)
+        wide, tall = max(pixels[1] * share, 0.62 * PANEL), pixels[0] * share
         title = max(len(wrapped(text, TITLE, wide)) for text in titles) * line_height(TITLE)
+        note = max((len(wrapped(text, CAPTION, wide)) for text in notes), default=0) * line_height(CAPTION)
         caption = line_height(CAPTION) if any(row.captions for row in rows) else 0.0
-        above = GAP + title + GAP / 2 + tall + (line_height(CAPTION) if notes else 0.0) + GAP
-        below = sum(GAP + (tall + caption if row.maps else EMPTY) for row in rows)
         label = max(len(line) for row in rows for line in wrapped(row.name, NAME, LABEL)) * 0.62 * NAME / 72
-        width = label + len(titles) * (wide + GAP) + 3 * GAP
-        return cls(label, wide, tall, title, len(titles), width, above + below, caption)
-
-    def middle(self, column: int) -> float:
-        return self.label + 3 * GAP + column * (self.wide + GAP) + self.wide / 2
+        return cls(label, wide, tall, title, note, caption)
 
     def row(self, row: Compared) -> float:
-        return self.tall + self.caption if row.maps else EMPTY
+        """Height of a row."""
+        return (self.tall + (self.caption if row.captions else 0.0)) if row.maps else EMPTY
+
+    def width(self, columns: int) -> float:
+        """Width of a block."""
+        return self.label + columns * (self.wide + GAP) + 3 * GAP
+
+    def height(self, rows: Sequence[Compared]) -> float:
+        """Height of a block."""
+        return 2.5 * GAP + self.title + self.tall + self.note + sum(self.row(row) + GAP for row in rows)
 
 
-def _show(drawn: Figure, grid: _Grid, column: int, top: float, picture: Image.Image, content: Image.Image) -> Axes:
-    """Draw a picture in its cell, with axes in pixels of the original picture."""
-    wide = grid.tall * picture.width / picture.height
-    return put_picture(drawn, content, (grid.middle(column) - wide / 2, top, wide, grid.tall), picture.size)
+@dataclass(frozen=True)
+class _Block:
+    """Some targets and some methods; `left` and `top` are in inches from the upper left corner of the figure."""
+
+    targets: Sequence[int]
+    rows: Sequence[Compared]
+    left: float
+    top: float
+
+    def middle(self, cell: _Cell, column: int) -> float:
+        return self.left + cell.label + 3 * GAP + column * (cell.wide + GAP) + cell.wide / 2
+
+    def place(
+        self, cell: _Cell, column: int, top: float, inches: tuple[float, float]
+    ) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a picture."""
+        return self.middle(cell, column) - inches[0] / 2, top, *inches
 
 
-def _label(drawn: Figure, grid: _Grid, row: Compared, top: float) -> None:
+@dataclass(frozen=True)
+class _Page:
+    """The arrangement of all blocks; sizes in inches."""
+
+    blocks: Sequence[_Block]
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, cell: _Cell, targets: int, rows: Sequence[Compared], columns: int | None) -> _Page:
+        fit = max(1, int((PAGE - cell.width(0)) / (cell.wide + GAP))) if columns is None else columns
+        best: _Page | None = None
+        for parts in range(1, len(rows) + 1):
+            page = cls._arranged(cell, _chunks(range(targets), -(-targets // fit)), _chunks(rows, parts))
+            if page.width > max(PAGE, cell.width(min(fit, targets))) + 1e-6:
+                break
+            if best is None or page.height < best.height - 0.5:
+                best = page
+            if best.height <= SHAPE * max(best.width, NARROW):
+                break
+        assert best is not None  # one part is never too wide
+        return best
+
+    @classmethod
+    def _arranged(cls, cell: _Cell, targets: Sequence[Sequence[int]], rows: Sequence[Sequence[Compared]]) -> _Page:
+        blocks, top, width = [], 0.0, 0.0
+        for some in targets:
+            for place, part in enumerate(rows):
+                blocks.append(_Block(some, part, place * cell.width(len(some)), top))
+            width = max(width, len(rows) * cell.width(len(some)))
+            top += max(map(cell.height, rows)) + GAP
+        return cls(blocks, width, top - GAP)
+
+
+def _chunks(items: Sequence[_Item], parts: int) -> list[Sequence[_Item]]:
+    """Split into parts of nearly equal length, in order."""
+    size = -(-len(items) // parts)
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _label(drawn: Figure, cell: _Cell, block: _Block, row: Compared, top: float) -> None:
     """Write the name and note of a method on the left of its row, vertically centred."""
     names, notes = wrapped(row.name, NAME, LABEL), wrapped(row.note, CAPTION, LABEL)
-    height = grid.tall if row.maps else EMPTY
+    height = cell.tall if row.maps else EMPTY
     start = top + (height - len(names) * line_height(NAME) - len(notes) * line_height(CAPTION)) / 2
-    write(drawn, names, 2 * GAP + grid.label, start, NAME, align="right")
-    write(
-        drawn, notes, 2 * GAP + grid.label, start + len(names) * line_height(NAME), CAPTION, colour=GREY, align="right"
-    )
+    right = block.left + 2 * GAP + cell.label
+    write(drawn, names, right, start, NAME, align="right")
+    write(drawn, notes, right, start + len(names) * line_height(NAME), CAPTION, colour=GREY, align="right")
 
 
-def _empty(drawn: Figure, grid: _Grid, top: float, reason: str) -> None:
+def _empty(drawn: Figure, cell: _Cell, block: _Block, top: float, reason: str) -> None:
     """Draw a light field with the reason instead of a row of maps."""
-    left = grid.middle(0) - grid.wide / 2
-    wide = grid.columns * (grid.wide + GAP) - GAP
+    left = block.middle(cell, 0) - cell.wide / 2
+    wide = len(block.targets) * (cell.wide + GAP) - GAP
+    width, height = drawn.get_size_inches()
     drawn.add_artist(
-        Rectangle((left / grid.width, 1 - (top + EMPTY) / grid.height), wide / grid.width, EMPTY / grid.height,
+        Rectangle((left / width, 1 - (top + EMPTY) / height), wide / width, EMPTY / height,
                   facecolor="0.955", edgecolor="none", transform=drawn.transFigure)
     )  # fmt: skip
     letters = max(8, int((wide - 2 * GAP) * 72 / (0.56 * CAPTION)))

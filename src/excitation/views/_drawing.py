@@ -9,15 +9,18 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .._errors import ExcitationError
 from .._maps import Box
 
 # Sizes are in inches, text sizes in points.
 GAP = 0.09
 LEADING = 1.3
-DPI = 200
-PIXELS = 480, 1000  # longest side of a picture in a figure: smaller ones are enlarged, larger ones reduced
+DPI = 200.0
+FINEST = 400  # pixels per inch of the pictures in a figure
+LONGEST = 60_000  # pixels of a side of a figure; matplotlib draws up to 65536
 
 
 def line_height(points: float) -> float:
@@ -62,13 +65,33 @@ def write(
         )  # fmt: skip
 
 
-def fitted(picture: Image.Image) -> Image.Image:
-    """Resize a picture that is too small to draw on or larger than a figure shows."""
-    longest = max(picture.size)
-    if longest < PIXELS[0]:
-        return picture.resize([side * -(-PIXELS[0] // longest) for side in picture.size], Image.Resampling.BICUBIC)
-    share = min(1.0, PIXELS[1] / longest)
-    return picture.resize([max(1, round(side * share)) for side in picture.size], Image.Resampling.LANCZOS)
+def fitted(picture: Image.Image, inches: tuple[float, float], dpi: float | int) -> Image.Image:
+    """Resize a picture to the pixels on which a figure draws it, so that a figure contains no pixels that nobody sees.
+
+    Args:
+        picture: the picture.
+        inches: `(width, height)` in the figure.
+        dpi: pixels per inch of the figure.
+    """
+    fine = min(dpi, FINEST)
+    size = max(1, round(inches[0] * fine)), max(1, round(inches[1] * fine))
+    if size == picture.size:
+        return picture
+    return picture.resize(size, Image.Resampling.LANCZOS if size < picture.size else Image.Resampling.BICUBIC)
+
+
+def check_pixels(width: float, height: float, dpi: float | int) -> None:
+    """Raise an error if a figure has more pixels than matplotlib draws; sizes in inches.
+
+    Raises:
+        ExcitationError: the figure is too large.
+    """
+    if max(width, height) * dpi > LONGEST:
+        raise ExcitationError(
+            f"the figure would have {round(width * dpi)} x {round(height * dpi)} pixels, and {LONGEST} is the most;"
+            f" draw"
+            " fewer maps at a time, or use a smaller dpi."
+        )
 
 
 def scaled_box(box: Box | None, size: tuple[int, int], shown: tuple[int, int]) -> Box | None:
@@ -101,10 +124,19 @@ def put_picture(
     return axes
 
 
-def mark_empty(axes: Axes) -> None:
+def mark_empty(axes: Axes, points: float = 13.0) -> None:
     """Write "empty" in the centre of a picture whose map has no mass."""
-    axes.text(0.5, 0.5, "empty", transform=axes.transAxes, ha="center", va="center", fontsize=13, color="black",
+    axes.text(0.5, 0.5, "empty", transform=axes.transAxes, ha="center", va="center", fontsize=points, color="black",
               bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 3})  # fmt: skip
+
+
+def outline(axes: Axes, box: Box, points: float = 1.6) -> None:
+    """Draw a box in pixels of the picture, visible on dark and light, with lines of this width."""
+    x0, y0, x1, y1 = box
+    for colour, line in (("black", 2 * points), ("white", points)):
+        axes.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=line, clip_on=False)
+        )
 
 
 def ring(axes: Axes, peak: tuple[int, int] | None, points: float = 9.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,20 @@ from .._checks import check_instances, check_number, check_path, check_size
 from .._errors import ExcitationError
 from .._files import whole_file
 from .._maps import AttentionMap, Box, find_peak
-from ._drawing import DPI, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
+from ._drawing import (
+    DPI,
+    GAP,
+    check_pixels,
+    fitted,
+    line_height,
+    mark_empty,
+    outline,
+    put_picture,
+    ring,
+    scaled_box,
+    wrapped,
+    write,
+)
 from ._overlay import DARKEST, check_picture, coloured, find_colour_map, overlay
 
 # Units are inches and points. The text is large relative to the panels, for small screens.
@@ -31,8 +45,11 @@ NARROWEST = 1.5  # minimum width of a column, for titles and captions
 BAR = 0.03, 0.13  # distance and width of the colour bar
 TITLE, CAPTION = 13.0, 10.5
 SEPARATOR = " · "
+COMPRESSION = 1
+"""Level of zlib. Level 6 doubles the time of a figure for files that are 7 % smaller."""
+
 METADATA: dict[str, dict[str, None]] = {
-    ".png": {"Software": None},
+    ".png": {},
     ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     ".svg": {"Date": None, "Creator": None},
 }
@@ -48,19 +65,22 @@ class Panel:
         caption: text below the map, with one or several lines.
         empty: whether the map has almost no mass. The picture is then grey with the word "empty". A map of zeros always
             counts as empty.
+        box: a box to draw, `(x0, y0, x1, y1)` in pixels of the picture.
     """
 
     attention: AttentionMap
     title: str
     caption: str = ""
     empty: bool = False
+    box: Box | None = None
 
 
-def panel_caption(score: float, mass: float | None) -> str:
-    """Return the caption of a map: its score, and its mass if it has one."""
+def panel_caption(score: float | None, mass: float | None) -> str:
+    """Return the caption of a map: the score and the mass that are known."""
     # Adding zero turns -0.0 into 0.0.
-    text = f"score {score:.4g}" if mass is None else f"score {score:.4g} · mass {round(mass, 3) + 0.0:.3f}"
-    return text.replace("-", "−")
+    parts = [] if score is None else [f"score {score:.4g}"]
+    parts += [] if mass is None else [f"mass {round(mass, 3) + 0.0:.3f}"]
+    return SEPARATOR.join(parts).replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -72,7 +92,8 @@ class FigureRow:
         panels: one per target.
         caption: text below the picture, usually its name; below the first map if the picture is not known.
         box: the crop that the maps cover, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
-        size: `(height, width)` in pixels of a picture that is not known.
+        size: `(height, width)` in pixels of a picture that is not known, or that is given in a reduced size. Boxes and
+            peaks are in these pixels.
     """
 
     picture: Image.Image | None
@@ -84,7 +105,7 @@ class FigureRow:
     @property
     def pixels(self) -> tuple[int, int]:
         """`(height, width)` of the picture in pixels."""
-        if self.picture is not None:
+        if self.picture is not None and self.size is None:
             return self.picture.height, self.picture.width
         height, width = check_size("size", self.size)
         return height, width
@@ -96,10 +117,12 @@ def figure(
     title: str = "",
     signed: bool = False,
     shared_scale: bool = False,
-    mark_peaks: bool = False,
+    peaks: bool = False,
     alpha: float = 0.85,
     colour_map: str | None = None,
     columns: int | None = None,
+    scale_label: str = "",
+    dpi: float | int = DPI,
 ) -> Figure:
     """Arrange pictures and maps in rows and columns.
 
@@ -111,11 +134,13 @@ def figure(
         signed: whether to show negative values, with a diverging colour map.
         shared_scale: whether to use one colour scale with a colour bar for all maps. Otherwise each map has its own,
             from zero to its maximum.
-        mark_peaks: whether to mark the maximum of each map with a ring.
+        peaks: whether to mark the maximum of each map with a ring.
         alpha: opacity of the strongest colours, in [0, 1].
         colour_map: a matplotlib name; see `overlay`.
         columns: the largest number of pictures side by side, at least 1; a row with more goes on below, in lines of
             nearly equal length. If not given, each row is one line.
+        scale_label: text next to the colour bar: the quantity and its unit.
+        dpi: pixels per inch at which the pictures are prepared. `save_figure` has the same argument.
 
     Returns:
         A matplotlib figure without a window or pyplot state; see `save_figure`.
@@ -138,20 +163,21 @@ def figure(
     cell = max(map(_cell, rows))
     blocks = [_Block.of(line, cell) for line in lines]
     limit = _largest(rows) if shared_scale else 0.0
-    bar = _bar_width(limit, signed) if limit > 0 else 0.0
+    bar = _bar_width(limit, signed, scale_label) if limit > 0 else 0.0
     widest = max(len(line.cells) for line in lines)
     width = widest * cell + (widest + 1) * GAP + bar
     titles = wrapped(title, TITLE, width - bar)
     heading = len(titles) * line_height(TITLE) + GAP if titles else 0.0
     height = heading + sum(block.height for block in blocks) + GAP
+    check_pixels(width, height, dpi)
     with matplotlib.style.context("default"):
-        drawn = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        drawn = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(drawn)
         write(drawn, titles, (width - bar) / 2, GAP, TITLE, colour="0.35")
         top = heading
         for line, block in zip(lines, blocks, strict=True):
             row = line.row
-            shown = _background(row)
+            shown = _background(row, block, dpi)
             for i, panel in enumerate(line.cells):
                 if panel is None:
                     _place(drawn, row, shown, i, top, block, "", row.caption)
@@ -161,16 +187,19 @@ def figure(
                 axes = _place(drawn, row, content, i, top, block, line.title(i), line.caption(i))
                 if empty:
                     mark_empty(axes)
-                elif mark_peaks:
+                    continue
+                if panel.box is not None:
+                    outline(axes, panel.box)
+                if peaks:
                     ring(axes, find_peak(panel.attention, row.pixels, box=row.box))
             top += block.height
         if limit > 0:
             place = width - bar + BAR[0], heading + blocks[0].title + GAP, BAR[1], blocks[0].picture
-            _colour_bar(drawn, limit, signed, colour_map, place)
+            _colour_bar(drawn, limit, signed, colour_map, place, scale_label)
     return drawn
 
 
-def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) -> None:
+def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float | int = DPI) -> None:
     """Write a figure to a file, atomically and reproducibly: the file contains no dates or names.
 
     Args:
@@ -187,7 +216,21 @@ def save_figure(fig: Figure, path: str | os.PathLike[str], *, dpi: float = DPI) 
     suffix = figure_ending(path)
     check_number("dpi", dpi, "a number of pixels per inch from 1 on", least=1)
     with matplotlib.style.context(["default", {"svg.hashsalt": "excitation"}]), whole_file(path) as file:
-        fig.savefig(file, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
+        if suffix == ".png":
+            file.write(png_of_figure(fig, dpi))
+        else:
+            fig.savefig(file, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
+
+
+def png_of_figure(fig: Figure, dpi: float | int) -> bytes:
+    """Return a figure as PNG, without transparency and with fast compression."""
+    fig.set_dpi(dpi)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
+    file = io.BytesIO()
+    picture.save(file, format="PNG", compress_level=COMPRESSION, dpi=(dpi, dpi))
+    return file.getvalue()
 
 
 def figure_ending(path: str | os.PathLike[str]) -> str:
@@ -256,6 +299,12 @@ class _Block:
         caption = max(len(_caption(line.caption(i), cell)) for i in places) * line_height(CAPTION)
         return cls(cell, title, picture, GAP + title + picture + caption + GAP / 2)
 
+    def shown(self, row: FigureRow) -> tuple[float, float]:
+        """`(width, height)` of the drawn picture of a row."""
+        tall, wide = row.pixels
+        width = min(self.cell, self.picture * wide / tall)
+        return width, width * tall / wide
+
 
 def _is_empty(panel: Panel) -> bool:
     return panel.empty or not bool(torch.as_tensor(panel.attention).any())
@@ -282,12 +331,12 @@ def _cell(row: FigureRow) -> float:
     return max(min(PANEL, PANEL * TALLEST * wide / tall), NARROWEST)
 
 
-def _background(row: FigureRow) -> Image.Image:
+def _background(row: FigureRow, block: _Block, dpi: float | int) -> Image.Image:
     """The picture in the size in which it is drawn; light grey if it is not known."""
+    inches = block.shown(row)
     if row.picture is not None:
-        return fitted(row.picture)
-    height, width = row.pixels
-    return fitted(Image.new("RGB", (width, height), (225, 225, 225)))
+        return fitted(row.picture, inches, dpi)
+    return fitted(Image.new("RGB", (1, 1), (225, 225, 225)), inches, dpi)
 
 
 def _content(
@@ -325,8 +374,7 @@ def _place(
     """Draw one cell: axes in pixels of the original picture, with title and caption."""
     middle = GAP + column * (block.cell + GAP) + block.cell / 2
     upper = top + GAP + block.title
-    wide = min(block.cell, block.picture * content.width / content.height)
-    tall = wide * content.height / content.width
+    wide, tall = block.shown(row)
     place = middle - wide / 2, upper + (block.picture - tall) / 2, wide, tall
     height, width = row.pixels
     axes = put_picture(drawn, content, place, (width, height))
@@ -342,13 +390,19 @@ def _ticks(limit: float, signed: bool) -> dict[float, str]:
     return {value: f"{value:.2g}".replace("-", "−") for value in ticks}
 
 
-def _bar_width(limit: float, signed: bool) -> float:
+def _bar_width(limit: float, signed: bool, label: str) -> float:
     """Width of the colour bar with its labels, in inches."""
-    return BAR[0] + BAR[1] + 2 * GAP + max(map(len, _ticks(limit, signed).values())) * 0.62 * CAPTION / 72
+    ticks = max(map(len, _ticks(limit, signed).values())) * 0.62 * CAPTION / 72
+    return BAR[0] + BAR[1] + (GAP if label else 2 * GAP) + ticks + (line_height(CAPTION) if label else 0.0)
 
 
 def _colour_bar(
-    drawn: Figure, limit: float, signed: bool, colour_map: str | None, place: tuple[float, float, float, float]
+    drawn: Figure,
+    limit: float,
+    signed: bool,
+    colour_map: str | None,
+    place: tuple[float, float, float, float],
+    label: str,
 ) -> None:
     """Draw the colour bar; `place` is left, top, width and height in inches."""
     width, height = drawn.get_size_inches()
@@ -363,3 +417,7 @@ def _colour_bar(
     bar.ax.set_yticklabels(list(ticks.values()))
     bar.ax.tick_params(labelsize=CAPTION, length=2, pad=2)
     bar.outline.set_visible(False)
+    if label:
+        x = (_bar_width(limit, signed, label) - BAR[0] - GAP / 2) / wide
+        axes.text(x, 0.5, label, rotation=90, transform=axes.transAxes, ha="right", va="center", fontsize=CAPTION,
+                  family="DejaVu Sans", parse_math=False)  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.colors import Colormap
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from .._checks import check_number
 from .._errors import ExcitationError
@@ -60,6 +60,32 @@ def overlay(
     beneath = beneath * (1 - WASH) + WASH
     mixed = beneath * (1 - opacity) + ink * opacity
     return _picture_of(mixed)
+
+
+def marked(picture: Image.Image, *, peak: tuple[int, int] | None = None, box: Box | None = None) -> Image.Image:
+    """Draw a ring around a pixel and the outline of a box, in black and white so that they are visible everywhere.
+
+    Args:
+        picture: mode `"RGB"`.
+        peak: `(x, y)`; no ring if not given.
+        box: `(x0, y0, x1, y1)` in pixels; no outline if not given.
+
+    Returns:
+        A new picture of the same size.
+    """
+    drawn = picture.copy()
+    pen = ImageDraw.Draw(drawn)
+    line = max(1, round(max(picture.size) / 250))
+    if box is not None:
+        x0, y0, x1, y1 = whole_pixels(box, (picture.height, picture.width))
+        pen.rectangle((x0 - line, y0 - line, x1 - 1 + line, y1 - 1 + line), outline="black", width=3 * line)
+        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline="white", width=line)
+    if peak is not None:
+        x, y, radius = *peak, 4 * line
+        for colour, more, width in (("black", line, 3 * line), ("white", 0, line)):
+            wide = radius + more
+            pen.ellipse((x - wide, y - wide, x + wide, y + wide), outline=colour, width=width)
+    return drawn
 
 
 def coloured(
