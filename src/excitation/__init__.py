@@ -5,8 +5,13 @@ of probability mass, the maps of `all_classes`, and a `cuda_graph`. `verify` tes
 explained. `list_layers` lists the layers at which maps can be computed, and `list_methods` the available methods.
 `load_model` loads networks by name, and `load_caffe` loads Caffe networks. `to_fully_convolutional` adapts a network to
 images of any size, and `pool_first` makes a network classify after pooling. `overlay` draws one map on its picture; the
-result of `explain` draws all its maps by itself: `result.show()`, `result.save("maps.png")`.
+result of `explain` draws all its maps by itself: `result.show()`, `result.save("maps.png")`. `ground` finds phrases in
+a picture with a classifier whose classes are words.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ._errors import (
     BalanceError,
@@ -48,6 +53,9 @@ from .models import (
     to_fully_convolutional,
 )
 
+if TYPE_CHECKING:
+    from .grounding import Grounder, Grounding, ground
+
 __version__ = "1.0.0rc1"
 
 __all__ = [
@@ -62,6 +70,8 @@ __all__ = [
     "ExcitationError",
     "Explainer",
     "Explanation",
+    "Grounder",
+    "Grounding",
     "LayerError",
     "LayerInfo",
     "LoadedModel",
@@ -82,6 +92,7 @@ __all__ = [
     "cuda_graph",
     "explain",
     "find_method",
+    "ground",
     "list_layers",
     "list_methods",
     "list_models",
@@ -92,3 +103,12 @@ __all__ = [
     "to_fully_convolutional",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The import of `grounding` is slow, since it includes the evaluation; most programs do not need it.
+    if name in ("Grounder", "Grounding", "ground"):
+        from . import grounding
+
+        return getattr(grounding, name)
+    raise AttributeError(f"module 'excitation' has no attribute {name!r}")

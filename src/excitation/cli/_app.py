@@ -16,8 +16,10 @@ from ._bench_games import bench
 from ._compare_command import compare_command
 from ._demo_command import demo_command
 from ._explain_command import explain_command
+from ._ground_command import ground_command
 from ._layers_command import layers_command
 from ._methods_command import methods_command
+from ._phrases_command import phrases
 from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
 from ._symbols_command import symbols_command
@@ -34,10 +36,12 @@ app = typer.Typer(
 )
 app.command("explain")(explain_command)
 app.command("compare")(compare_command)
+app.command("ground")(ground_command)
 app.command("layers")(layers_command)
 app.command("methods")(methods_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")
+app.add_typer(phrases, name="phrases")
 app.command("report")(report_command)
 app.command("merge")(merge_command)
 app.add_typer(sanity, name="sanity")
