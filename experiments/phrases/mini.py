@@ -36,10 +36,10 @@ from .page import page, tables_json, tables_of
 EXCITATION = [sys.executable, "-c", "from excitation.cli import main; main()"]
 
 OWN = "mwp@inception_3b,c-mwp@inception_3b,r-mwp@inception_3b"
-RUNS = {
+RUNS: dict[str, list[object]] = {
     "methods": ["--methods", f"{OWN},gradient,deconv,lrp-epsilon-plus,cam,grad-cam,layer-cam"],
-    "fusions": ["--methods", OWN, "--fusion", "mean", "--fusion", "product", "--fusion", "minimum",
-                "--fusion", "noun-weighted"],
+    "fusions": ["--methods", "c-mwp@inception_3b", "--fusion", "mean", "--fusion", "product", "--fusion", "minimum",
+                "--fusion", "noun-weighted", "--limit", 100],
 }  # fmt: skip
 """What follows `excitation phrases run`, beside the data, the model and the file of results."""
 
@@ -111,7 +111,7 @@ before their maps were seen.*
 """
 
 
-def words_of(folder: Path, options: list[str]) -> list[object]:
+def words_of(folder: Path, options: list[object]) -> list[object]:
     """The command of one run, without its file of results."""
     parts: list[object] = ["phrases", "run", "--model", "symbols:tags", "--shortest", 160]
     for option, split in (("data", "test"), ("validation", "val")):

@@ -341,3 +341,17 @@ def test_the_command(tmp_path, capsys, scene):
     assert code == 0, err
     assert "boxes" not in json.loads((tmp_path / "out" / "scene.json").read_text())["phrases"][0]
     assert (tmp_path / "out" / "scene.svg").exists()
+
+
+def test_the_fuzzing_experiment_reads_every_kind_of_file(tmp_path):
+    pytest.importorskip("scipy", reason="SciPy writes the .mat files")
+    pytest.importorskip("h5py", reason="h5py (extra 'grounding') is not installed")
+    from experiments.phrases.fuzz import fuzz, samples
+
+    kinds = samples(tmp_path)
+    assert len(kinds) == 6
+    for kind, (content, reader) in kinds.items():
+        told = fuzz(content, reader, tmp_path, 300, seed=1)
+        read, refused = (int(part.split()[0]) for part in told.partition(";")[0].split(", "))
+        assert read + refused == 300, kind
+        assert read and refused, kind

@@ -35,6 +35,9 @@ PAPER_ROWS = {
 }
 """The row beside which each row of the paper's tables stands; the others are last."""
 
+LINES = 10
+"""Lines of one panel that can be told apart."""
+
 FIRST = (OWN, "gradient", "deconv", "lrp-epsilon-plus", "cam")
 LAST = ("mwp", "c-mwp", "r-mwp")
 """Methods that tables begin and end with, in the order of the paper; those that the paper has not stand between."""
@@ -146,7 +149,8 @@ def gamma_figure(run: Results, rank: int = 1) -> Figure:
         raise ExcitationError(f"{run.path}: has no validation split, so there is no curve of gamma.")
     names = _short(list(hits))
     lines = []
-    for name, of_gamma in hits.items():
+    for name in _ordered(run, list(hits)):
+        of_gamma = hits[name]
         shares, lows, highs = [], [], []
         for gamma in GAMMAS:
             ends = interval(Outcomes.from_pairs([(image, "all", hit) for image, hit in of_gamma[gamma]]), "pooled")
@@ -154,7 +158,7 @@ def gamma_figure(run: Results, rank: int = 1) -> Figure:
             lows.append(100 * ends.low)
             highs.append(100 * ends.high)
         lines.append(Line(names[name], np.array(shares), np.array(lows), np.array(highs)))
-    panels = [LinePanel("", lines[at : at + 8]) for at in range(0, len(lines), 8)]
+    panels = [LinePanel("", lines[at : at + LINES]) for at in range(0, len(lines), LINES)]
     top = 5 * (1 + max(float(line.values.max()) for line in lines) // 5) + 5
     return line_chart(panels, [f"{gamma:g}" for gamma in GAMMAS], ylabel=f"recall at {rank}, %", xlabel="gamma",
                       limits=(0.0, top))  # fmt: skip
@@ -166,16 +170,21 @@ def _test_rows(run: Results) -> dict[str, list[Row]]:
         if row.image.startswith(f"{TEST}/"):
             found.setdefault(f"{row.method} @ {row.layer}", []).append(row)
     names = _short(list(found))
+    return {names[name]: found[name] for name in _ordered(run, list(found))}
+
+
+def _ordered(run: Results, names: Sequence[str]) -> list[str]:
+    """Names (`"METHOD @ LAYER"`) in the order of tables."""
     detections = run.configuration.get("detections", [])
     assert isinstance(detections, list)
-    others = sorted({name.partition(" @ ")[0].partition(", ")[0] for name in found} - {*FIRST, *LAST, *detections})
+    others = sorted({name.partition(" @ ")[0].partition(", ")[0] for name in names} - {*FIRST, *LAST, *detections})
     order = [*FIRST, *others, *LAST, *detections]
 
     def place(name: str) -> tuple[int, int]:
         method, _, fusion = name.partition(" @ ")[0].partition(", ")
         return order.index(method), list(FUSIONS).index(fusion or "mean")
 
-    return {names[name]: found[name] for name in sorted(found, key=place)}
+    return sorted(names, key=place)
 
 
 def _short(names: Sequence[str]) -> dict[str, str]:
