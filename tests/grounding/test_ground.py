@@ -354,4 +354,4 @@ def test_the_fuzzing_experiment_reads_every_kind_of_file(tmp_path):
         told = fuzz(content, reader, tmp_path, 300, seed=1)
         read, refused = (int(part.split()[0]) for part in told.partition(";")[0].split(", "))
         assert read + refused == 300, kind
-        assert read and refused, kind
+        assert min(read, refused) > 0, kind
