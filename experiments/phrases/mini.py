@@ -61,6 +61,7 @@ SHOWN = (7, 31, 44, 58)
 def main() -> None:
     """Draw scenes, run what is not run yet, and write tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="NAME")
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--validation", type=int, default=100)
     parser.add_argument("--runs", type=Path, default=Path("runs/phrases_mini"))
@@ -71,21 +72,20 @@ def main() -> None:
     for split, count in (("test", given.test), ("val", given.validation)):
         run("symbols", "--count", count, "--split", split, "--out", folder / split)
         set_types(folder / split / "entities" / "Sentences")
-    files = {}
-    for name, options in RUNS.items():
-        files[name] = folder / f"{name}.sqlite"
-        run(*words_of(folder, options), "--out", files[name])
-    results = {name: read_results(file) for name, file in files.items()}
-    tables = {
-        "methods": tables_of(results["methods"], paper=True, against=("c-mwp",)),
-        "fusions": tables_of(results["fusions"], against=("c-mwp",), only=(0, -1)),
-    }
-    commands = [" ".join(map(str, ["excitation", *words_of(folder, RUNS[name])])) for name in RUNS]
+    tables, commands = {}, []
+    for name in given.only:
+        file = folder / f"{name}.sqlite"
+        run(*words_of(folder, RUNS[name]), "--out", file)
+        results = read_results(file)
+        shown = None if name == "methods" else (0, -1)
+        tables[name] = tables_of(results, paper=name == "methods", against=("c-mwp",), only=shown)
+        commands.append(" ".join(map(str, ["excitation", *words_of(folder, RUNS[name])])))
     write_whole(given.results / "phrases_mini.json", tables_json(tables))
     write_whole(given.results / "phrases_mini.md", page(TITLE, INTRODUCTION, commands, tables))
     given.figures.mkdir(parents=True, exist_ok=True)
-    save_figure(gamma_figure(results["methods"]), given.figures / "phrases_gamma.png")
-    gamma = chosen_gammas(results["methods"])["c-mwp @ inception_3b"]
+    methods = read_results(folder / "methods.sqlite")
+    save_figure(gamma_figure(methods), given.figures / "phrases_gamma.png")
+    gamma = chosen_gammas(methods)["c-mwp @ inception_3b"]
     draw_captions(folder / "test", gamma, given.figures / "phrases_captions.png")
     for name in ("phrases_gamma.png", "phrases_captions.png"):
         compress(given.figures / name)

@@ -3,7 +3,7 @@
 `python -m experiments.phrases.real` (`make phrases-real`; needs ../shared and the extra lite). No data set of phrases
 with boxes drawn by people is at hand, so two derived ones are used: words of captions that name a category, with the
 boxes of all its instances; and phrases made from annotations, such as "two zebras". Stopped at any moment, the same
-command goes on. It writes `docs/results/phrases_real.json` and `docs/results/phrases_real.md`.
+command goes on; `--only NAME` takes one of them. It writes `docs/results/phrases_real.json` and `docs/results/phrases_real.md`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SETS = {
 INTRODUCTION = """
 `make phrases-real` (`python -m experiments.phrases.real`): EfficientNet-Lite0 with ImageNet's 1000 classes (`--model
 lite`), the model's layer `blocks.6.0.bn1.act`, shortest side 300, up to 500 merged superpixels, gamma chosen on every
-third image. The photos and annotations are COCO's (30 captioned photos and 30 of COCO-128, beside the project).
+third image. The photos and annotations are COCO's, beside the project.
 
 **What this is not.** It is not Table 4: Flickr30k Entities and MCG's proposals are not at hand, the network knows 1000
 ImageNet classes and groups of them, not 18,157 tags, and no person drew the boxes for these phrases. A word has the
@@ -56,17 +56,18 @@ boxes of all instances of its category, so the target of "man" would be the box 
 def main() -> None:
     """Write the derived phrases, run what is not run yet, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS), metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/phrases_real"))
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     given = parser.parse_args()
     if not SHARED.is_dir():
         sys.exit(f"{SHARED}: the photos are absent; this experiment needs them.")
-    files = {"words": caption_words(), "categories": category_phrases()}
+    makers = {"words": caption_words, "categories": category_phrases}
     tables: dict[str, list[Table]] = {}
     commands, told = [], []
-    for name, entries in files.items():
+    for name in given.only:
         place = given.runs / f"{name}.json"
-        write_whole(place, json.dumps(split(entries)))
+        write_whole(place, json.dumps(split(makers[name]())))
         out = given.runs / f"{name}.sqlite"
         words: list[object] = ["phrases", "run", "--model", "lite", "--methods", METHODS, "--images", SHARED]
         words += ["--data", f"json:{place}@test", "--validation", f"json:{place}@validation"]
