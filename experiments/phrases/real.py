@@ -3,7 +3,8 @@
 `python -m experiments.phrases.real` (`make phrases-real`; needs ../shared and the extra lite). No data set of phrases
 with boxes drawn by people is at hand, so two derived ones are used: words of captions that name a category, with the
 boxes of all its instances; and phrases made from annotations, such as "two zebras". Stopped at any moment, the same
-command goes on; `--only NAME` takes one of them. It writes `docs/results/phrases_real.json` and `docs/results/phrases_real.md`.
+command goes on; `--only NAME` takes one of them. It writes `docs/results/phrases_real.json` and
+`docs/results/phrases_real.md`.
 """
 
 from __future__ import annotations
