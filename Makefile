@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format docs dist train figures photos real paper-mini games-mini sanity sanity-resnet sanity-photos support bench bench-gpu clean
+.PHONY: help venv demo test lint types pytest test-fast test-oldest coverage slow format docs dist train figures photos real paper-mini games-mini phrases-mini phrases-real sanity sanity-resnet sanity-photos support bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -103,6 +103,12 @@ paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (resu
 
 games-mini: $(INSTALLED)  ## the grid game, deletion and insertion on symbol scenes (resumable)
 	$(BIN)/python -m experiments.paper_mini --only grid-2 grid-3 deletion
+
+phrases-mini: $(INSTALLED)  ## Tables 4 and 5 and Fig. 7 on symbol scenes (resumable)
+	$(BIN)/python -m experiments.phrases.mini
+
+phrases-real: $(INSTALLED)  ## phrases on real photos (needs ../shared; resumable)
+	$(BIN)/python -m experiments.phrases.real
 
 photos: $(INSTALLED)  ## top-1 and top-5 of a Caffe network on photos, a cat and a dog (needs ../shared)
 	$(BIN)/python -m experiments.photos

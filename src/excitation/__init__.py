@@ -6,7 +6,12 @@ explained. `list_layers` lists the layers at which maps can be computed, and `li
 `load_model` loads networks by name, and `load_caffe` loads Caffe networks. `to_fully_convolutional` adapts a network to
 images of any size, and `pool_first` makes a network classify after pooling. `compare` explains one picture by several
 methods. Results draw themselves: `result.show()`, `result.save("maps.png")`. `overlay` draws one map on its picture.
+`ground` finds phrases in a picture with a classifier whose classes are words.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ._errors import (
     BalanceError,
@@ -50,6 +55,9 @@ from .models import (
     to_fully_convolutional,
 )
 
+if TYPE_CHECKING:
+    from .grounding import Grounder, Grounding, ground
+
 __version__ = "1.0.0rc1"
 
 __all__ = [
@@ -65,6 +73,8 @@ __all__ = [
     "ExcitationError",
     "Explainer",
     "Explanation",
+    "Grounder",
+    "Grounding",
     "LayerError",
     "LayerInfo",
     "LoadedModel",
@@ -86,6 +96,7 @@ __all__ = [
     "cuda_graph",
     "explain",
     "find_method",
+    "ground",
     "list_layers",
     "list_methods",
     "list_models",
@@ -96,3 +107,12 @@ __all__ = [
     "to_fully_convolutional",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The import of `grounding` is slow, since it includes the evaluation; most programs do not need it.
+    if name in ("Grounder", "Grounding", "ground"):
+        from . import grounding
+
+        return getattr(grounding, name)
+    raise AttributeError(f"module 'excitation' has no attribute {name!r}")

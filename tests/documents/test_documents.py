@@ -66,6 +66,7 @@ RUN = {
     },
     **{f"docs/how-to/from-{name}.md": {None: dict} for name in ("captum", "pytorch-grad-cam", "zennit")},
     "docs/how-to/from-torch-cam.md": {"cells": dict},
+    "docs/how-to/grounding.md": {0: dict},
     "docs/reference/methods.md": {0: lite},
     "docs/explanation/recording.md": {0: lambda: {"eb": eb, **lite()}, 1: two},
 }

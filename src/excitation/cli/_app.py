@@ -17,7 +17,9 @@ from ._compare_command import compare_command
 from ._data_commands import symbols_command, tags
 from ._demo_command import demo_command
 from ._explain_command import explain_command
+from ._ground_command import ground_command
 from ._list_commands import layers_command, methods_command
+from ._phrases_command import phrases
 from ._report_command import merge_command, report_command
 from ._sanity_command import sanity
 from ._train_command import train
@@ -32,10 +34,12 @@ app = typer.Typer(
 )
 app.command("explain")(explain_command)
 app.command("compare")(compare_command)
+app.command("ground")(ground_command)
 app.command("layers")(layers_command)
 app.command("methods")(methods_command)
 app.command("demo")(demo_command)
 app.add_typer(bench, name="bench")
+app.add_typer(phrases, name="phrases")
 app.command("report")(report_command)
 app.command("merge")(merge_command)
 app.add_typer(sanity, name="sanity")

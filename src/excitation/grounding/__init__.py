@@ -1,6 +1,7 @@
 """Phrase grounding: phrase datasets, region proposals, their scores by attention maps, and the evaluation."""
 
 from ._boxes import box_areas, box_overlaps, suppress
+from ._chunks import Caption, find_phrases
 from ._detections import read_detections
 from ._entities import read_flickr30k
 from ._evaluation import (
@@ -16,12 +17,14 @@ from ._evaluation import (
     small_only,
 )
 from ._generators import edge_boxes, selective_search, superpixel_proposals
+from ._ground import GroundedPhrase, Grounder, Grounding, draw_caption, ground
 from ._json_phrases import read_phrases_json, read_refcoco
 from ._judging import PROTOCOLS, Judgement, Protocol, judge_phrase, judge_phrases
 from ._phrases import GROUPS, NOT_VISUAL, CaptionedImage, Phrase, PhraseDataset, is_small, merge_boxes
 from ._pointing import POINTING, Pointed, PointingProtocol, point_phrases
 from ._proposal_files import read_coco_results, read_edge_boxes, read_mcg, read_npz_proposals, write_npz_proposals
 from ._proposals import ProposalError, Proposals, Segments
+from ._report import choose_phrase_rows, gamma_figure, judgements, phrase_tables
 from ._rescoring import (
     GAMMAS,
     Detections,
@@ -33,10 +36,12 @@ from ._rescoring import (
     region_sums,
     rescore,
 )
+from ._run import chosen_gammas, gamma_recalls, run_phrases
 from ._sentences import MarkedPhrase, MarkedSentence, SentenceError, parse_sentence
+from ._sources import open_phrases, open_proposals
 from ._symbol_phrases import symbol_phrases
 from ._tables import association_table, group_table
-from ._words import FUSIONS, Coverage, Dictionary, Fusion, Lookup, coverage, fuse_maps
+from ._words import FUSIONS, Coverage, Dictionary, Fusion, KnownWord, Lookup, coverage, fuse_maps
 
 __all__ = [
     "AP_DEFINITION",
@@ -47,13 +52,18 @@ __all__ = [
     "POINTING",
     "PROTOCOLS",
     "RANKS",
+    "Caption",
     "CaptionedImage",
     "Coverage",
     "Detections",
     "Dictionary",
     "Fusion",
     "GammaSearch",
+    "GroundedPhrase",
+    "Grounder",
+    "Grounding",
     "Judgement",
+    "KnownWord",
     "Lookup",
     "MarkedPhrase",
     "MarkedSentence",
@@ -74,18 +84,29 @@ __all__ = [
     "box_areas",
     "box_overlaps",
     "choose_gamma",
+    "choose_phrase_rows",
+    "chosen_gammas",
     "compare_recall",
     "coverage",
+    "draw_caption",
     "edge_boxes",
     "evaluate",
+    "find_phrases",
     "fuse_maps",
+    "gamma_figure",
+    "gamma_recalls",
+    "ground",
     "group_table",
     "is_small",
     "judge_phrase",
     "judge_phrases",
+    "judgements",
     "merge_boxes",
+    "open_phrases",
+    "open_proposals",
     "own_ranking",
     "parse_sentence",
+    "phrase_tables",
     "point_phrases",
     "rank_regions",
     "read_coco_results",
@@ -100,6 +121,7 @@ __all__ = [
     "recall_interval",
     "region_sums",
     "rescore",
+    "run_phrases",
     "selective_search",
     "small_only",
     "superpixel_proposals",

@@ -113,6 +113,15 @@ class PhraseDataset:
             raise DataError(f"{self.name} has no image {image_id!r}.")
         return self._load(image_id)
 
+    def first(self, count: int) -> PhraseDataset:
+        """The first images of this data set.
+
+        Raises:
+            ExcitationError: `count` is not a positive integer.
+        """
+        check_number("count", count, "a number of images from 1 on", least=1, whole=True)
+        return PhraseDataset(self.name, self.ids[:count], self._load, self.problems)
+
     def phrases(self) -> Iterator[Phrase]:
         """All phrases of all readable images, in order."""
         for image in self:

@@ -78,8 +78,17 @@ class RegionSums:
         Raises:
             ExcitationError: gamma is not in [0, 1].
         """
-        check_number("gamma", gamma, "a number from 0 to 1", least=0, most=1)
+        check_gamma(gamma)
         return self.sums / self.areas.pow(gamma)
+
+
+def check_gamma(gamma: float | int) -> None:
+    """Raise an error if gamma is not a number in [0, 1].
+
+    Raises:
+        ExcitationError: it is not.
+    """
+    check_number("gamma", gamma, "a number from 0 to 1", least=0, most=1)
 
 
 def region_sums(

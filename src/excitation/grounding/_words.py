@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from .._checks import check_choice, check_names, check_number
 from .._errors import ExcitationError
+from ..models import ClassNames
 
 Lookup = Literal["exact", "case", "lemma"]
 """Allowed difference between word and entry: none; case, surrounding punctuation and a possessive 's; inflection."""
@@ -29,39 +30,92 @@ FUSIONS: dict[str, str] = {
 PUNCTUATION = ".,;:!?\"'()[]"
 
 
+@dataclass(frozen=True)
+class KnownWord:
+    """A word of a phrase, or several adjacent words, that names a class.
+
+    Attributes:
+        span: index of the first word, and index after the last word, in the phrase.
+        entry: index of the dictionary's entry.
+    """
+
+    span: tuple[int, int]
+    entry: int
+
+
 class Dictionary:
     """The words that a classifier knows.
 
     Attributes:
-        entries: class names, in order.
+        entries: class names, in order, followed by the names of class groups.
         lookup: allowed difference between word and entry.
+        classes: number of class names among the entries.
     """
 
     def __init__(self, entries: Sequence[str], lookup: Lookup = "lemma") -> None:
         """Prepare the lookup tables.
 
         Args:
-            entries: single words; an entry of several words never matches. Of equal entries, the first is used.
+            entries: class names of one or more words, each possibly with synonyms after commas, as in ImageNet. The
+                groups of `ClassNames` become entries too. Of equal entries, the first is used.
             lookup: `"lemma"` requires simplemma (extra `grounding`).
 
         Raises:
             ExcitationError: entries that are not names, an unknown lookup, or simplemma is missing.
         """
-        self.entries = check_names("entries", entries)
+        names = check_names("entries", entries)
+        groups = tuple(entries.groups) if isinstance(entries, ClassNames) else ()
         check_choice("lookup", lookup, ("exact", "case", "lemma"))
+        self.entries = (*names, *groups)
+        self.classes = len(names)
         self.lookup = lookup
         self._lemma = _lemmatizer() if lookup == "lemma" else None
         self._levels: list[dict[str, int]] = [{} for _ in self._forms("")]
+        self._longest = 1
         for index, entry in enumerate(self.entries):
-            for level, form in zip(self._levels, self._forms(entry), strict=True):
-                level.setdefault(form, index)
+            for synonym in entry.split(","):
+                words = synonym.split()
+                self._longest = max(self._longest, len(words))
+                for level, form in zip(self._levels, self._phrase_forms(words), strict=True):
+                    level.setdefault(form, index)
 
     def find(self, word: str) -> int | None:
-        """The index of a word's entry: as written, else in lower case, else by lemma; `None` if there is none."""
-        for level, form in zip(self._levels, self._forms(word), strict=True):
+        """The index of the entry of a word: as written, else in lower case, else by lemma; `None` if there is none.
+
+        Several words, separated by spaces, are compared word by word.
+        """
+        return self._find(word.split())
+
+    def match(self, words: Sequence[str]) -> list[KnownWord]:
+        """All known words of a phrase, from left to right: of overlapping entries the first, of these the longest."""
+        found: list[KnownWord] = []
+        place = 0
+        while place < len(words):
+            for end in range(min(place + self._longest, len(words)), place, -1):
+                entry = self._find(words[place:end])
+                if entry is not None:
+                    found.append(KnownWord((place, end), entry))
+                    place = end
+                    break
+            else:
+                place += 1
+        return found
+
+    def target(self, entry: int) -> int | str:
+        """An entry as a target of `explain`: the index of a class, or the name of a group."""
+        return entry if entry < self.classes else self.entries[entry]
+
+    def _find(self, words: Sequence[str]) -> int | None:
+        for level, form in zip(self._levels, self._phrase_forms(words), strict=True):
             if form and form in level:
                 return level[form]
         return None
+
+    def _phrase_forms(self, words: Sequence[str]) -> list[str]:
+        """Each form of all words; empty if one of the words has none."""
+        if not words:
+            return [""] * len(self._forms(""))
+        return [" ".join(forms) if all(forms) else "" for forms in zip(*map(self._forms, words), strict=True)]
 
     def _forms(self, word: str) -> list[str]:
         forms = [word]
@@ -111,13 +165,19 @@ def coverage(dictionary: Dictionary, phrases: Iterable[Sequence[str]]) -> Covera
     skipped: Counter[str] = Counter()
     words = count = silent = 0
     for phrase in phrases:
-        missing = [word for word in phrase if dictionary.find(word) is None]
-        skipped.update(word.casefold() for word in missing)
-        words += len(phrase)
+        known = dictionary.match(phrase)
+        skipped.update(word.casefold() for word in unknown_words(phrase, known))
+        words += len(unknown_words(phrase, ()))
         count += 1
-        silent += len(missing) == len(phrase)
+        silent += not known
     ordered = dict(sorted(skipped.items(), key=lambda item: (-item[1], item[0])))
     return Coverage(words, words - sum(skipped.values()), count, silent, ordered)
+
+
+def unknown_words(words: Sequence[str], known: Iterable[KnownWord]) -> list[str]:
+    """The words outside the known ones, in order; signs of punctuation are no words."""
+    inside = {place for item in known for place in range(*item.span)}
+    return [word for place, word in enumerate(words) if place not in inside and word.strip(PUNCTUATION)]
 
 
 def fuse_maps(

@@ -1,0 +1,1 @@
+"""Experiments with phrases and regions (Sec. 4.3 of the paper)."""
