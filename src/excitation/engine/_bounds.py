@@ -21,35 +21,63 @@ class _Interval(NamedTuple):
     upper: Limit
 
 
-Side = bool | torch.Tensor
-"""A truth, or one for each of several neurons."""
-
-
 class Bounds(_Interval):
     """An interval that contains the activations.
 
     Attributes:
         lower: largest known lower limit.
         upper: smallest known upper limit.
-        above: for neurons with both limits, true if they are silent at the upper limit instead of the lower limit. This
-            is the case after a multiplication by a negative factor. The result of a function is a new neuron, which is
-            silent at its smallest activation.
+        silent: for neurons with both limits, the silent value: the activation that Eq. 5 counts from. `None` for the
+            lower limit. The result of a function is a new neuron, which is silent at its smallest activation. All
+            linear operations apply to the silent value as they apply to the activation, so that a neuron times -1 is
+            silent at its upper limit, and a difference of two neurons is silent between its limits.
     """
 
-    above: Side = False
+    silent: Limit | None = None
 
-    def silent_above(self, above: Side) -> Bounds:
-        """Return the same interval with another `above`: true where the neurons are silent at the upper limit."""
-        if above is self.above:
+    def silent_at(self, silent: Limit | None) -> Bounds:
+        """Return the same interval with another silent value. Intervals with an infinite limit have no other one."""
+        if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in self):
             return self
-        turned = Bounds(*self)
-        turned.above = above
-        return turned
+        if not isinstance(silent, torch.Tensor) and not isinstance(self.lower, torch.Tensor) and silent == self.lower:
+            silent = None
+        if silent is self.silent:
+            return self
+        changed = Bounds(*self)
+        changed.silent = silent
+        return changed
+
+    @property
+    def origin(self) -> Limit:
+        """The activation that each neuron counts from: the silent value, or the only limit, or zero without limits."""
+        lower, upper = self
+        silent = lower if self.silent is None else self.silent
+        if self.uniform:
+            assert not isinstance(lower, torch.Tensor)
+            assert not isinstance(upper, torch.Tensor)
+            if math.isinf(lower):
+                return 0.0 if math.isinf(upper) else upper
+            return lower if math.isinf(upper) else silent
+        lower, upper = _alike(lower, upper)
+        silent, lower = _alike(silent, lower)
+        silent, upper = _alike(silent, upper)
+        one = torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, 0.0))
+        return torch.where(lower.isfinite() & upper.isfinite(), silent, one)
 
     @property
     def uniform(self) -> bool:
-        """Whether limits and `above` are the same for all neurons, and so need no shape."""
-        return not any(isinstance(side, torch.Tensor) for side in (*self, self.above))
+        """Whether limits and silent values are the same for all neurons, and so need no shape."""
+        return not any(isinstance(side, torch.Tensor) for side in (*self, self.silent))
+
+    @property
+    def plain(self) -> bool:
+        """Whether all neurons count from their lower limit, or have no limits: the common case, without comparisons."""
+        if self.silent is not None:
+            return False
+        lower, upper = self
+        if isinstance(lower, torch.Tensor):
+            return bool(lower.isfinite().all())
+        return math.isfinite(lower) or (not isinstance(upper, torch.Tensor) and math.isinf(upper))
 
     @property
     def nonnegative(self) -> bool:
@@ -140,21 +168,12 @@ def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
         lower, upper = _product(lower, factor), _product(upper, factor)
     if isinstance(shift, torch.Tensor) or shift != 0:
         lower, upper = _sum(lower, shift), _sum(upper, shift)
-    return Bounds(lower, upper).silent_above(_turned(bounds, factor))
-
-
-def _turned(bounds: Bounds, factor: Limit) -> Side:
-    """Return where neurons are silent at their upper limit after a multiplication by a factor."""
+    moved = Bounds(lower, upper)
+    if bounds.silent is None and not isinstance(factor, torch.Tensor) and factor > 0:
+        return moved
     if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in bounds):
-        return False  # at most one limit is finite
-    if not isinstance(factor, torch.Tensor):
-        return _not(bounds.above) if factor < 0 else bounds.above
-    negative = factor < 0
-    return negative ^ (bounds.above.to(negative.device) if isinstance(bounds.above, torch.Tensor) else bounds.above)
-
-
-def _not(side: Side) -> Side:
-    return ~side if isinstance(side, torch.Tensor) else not side
+        return moved  # at most one limit is finite
+    return moved.silent_at(_sum(_product(bounds.origin, factor), shift))
 
 
 def _sum(a: Limit, b: Limit) -> Limit:
@@ -165,34 +184,104 @@ def _sum(a: Limit, b: Limit) -> Limit:
 
 def negated(bounds: Bounds) -> Bounds:
     """Bounds of `-a`."""
-    return Bounds(-bounds.upper, -bounds.lower).silent_above(_turned(bounds, -1.0))
-
-
-def _all_above(terms: Sequence[Bounds]) -> Side:
-    """Return where a combination of neurons is silent at its upper limit: where this holds for all of the neurons."""
-    above = terms[0].above
-    for term in terms[1:]:
-        above = above & term.above if above is not False and term.above is not False else False
-    return above
+    turned = Bounds(-bounds.upper, -bounds.lower)
+    return turned if bounds is UNBOUNDED else turned.silent_at(-bounds.origin)
 
 
 def added(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of a sum."""
+    """Bounds of a sum. Its silent value is the sum of the silent values."""
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _sum(lower, other_lower), _sum(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
+    whole = Bounds(lower, upper)
+    if all(term.silent is None for term in terms):
+        return whole
+    silent = terms[0].origin
+    for term in terms[1:]:
+        silent = _sum(silent, term.origin)
+    return whole.silent_at(silent)
+
+
+def positions(bounds: Bounds) -> tuple[Limit, Limit]:
+    """Return where in its interval each neuron is silent, twice: 0 for the lower limit, 1 for the upper limit.
+
+    A constant is no neuron. It has the positions plus and minus infinity, which no minimum and maximum selects.
+    """
+    lower, upper = bounds
+    if bounds.uniform:
+        assert not isinstance(lower, torch.Tensor)
+        assert not isinstance(upper, torch.Tensor)
+        assert not isinstance(bounds.silent, torch.Tensor)
+        if math.isinf(lower) or math.isinf(upper):
+            place = 0.5 if lower == -upper else float(math.isinf(lower))
+            return place, place
+        if lower == upper:
+            return math.inf, -math.inf
+        place = 0.0 if bounds.silent is None else (bounds.silent - lower) / (upper - lower)
+        return place, place
+    low, high = _alike(lower, upper)
+    silent, low = _alike(bounds.origin, low)
+    places = ((silent - low) / (high - low)).nan_to_num(0.0)
+    places = torch.where(low.isinf(), torch.where(high.isinf(), 0.5, 1.0), torch.where(high.isinf(), 0.0, places))
+    constant = low == high
+    return torch.where(constant, math.inf, places), torch.where(constant, -math.inf, places)
+
+
+SAME = 1e-9
+"""Positions in an interval that differ by less are the same."""
+
+
+def selected(bounds: Bounds, first: Limit, last: Limit) -> Bounds:
+    """Return the bounds of a neuron that equals one of several neurons, with its silent value.
+
+    If all candidates are silent at the same position of their intervals, so is the result. Otherwise, it is silent in
+    the middle of its interval. This commutes with factors, shifts and negation, and with nested selections.
+
+    Args:
+        bounds: limits of the result.
+        first: smallest position of the candidates (see `positions`).
+        last: largest position of the candidates.
+    """
+    lower, upper = bounds
+    if not any(isinstance(number, torch.Tensor) for number in (lower, upper, first, last)):
+        place = (first if last - first <= SAME else 0.5) if first <= last else 0.0
+        if place == 0:
+            return bounds
+        return bounds.silent_at(upper if place == 1 else lower + place * (upper - lower))
+    first, last = _alike(first, last)
+    place = torch.where(first > last, 0.0, torch.where(last - first <= SAME, first, 0.5))
+    if not bool(place.any()):
+        return bounds
+    lower, upper = _alike(lower, upper)
+    place, lower = _alike(place, lower)
+    between = torch.where(place == 1, upper, lower + place * (upper - lower).nan_to_num(0.0, 0.0, 0.0))
+    return bounds.silent_at(compact(torch.where(place == 0, lower, between)))
+
+
+def selection_of(bounds: Bounds, terms: Sequence[Bounds]) -> Bounds:
+    """Return bounds with the silent value of a selection from several numbers."""
+    if all(term.plain for term in terms):
+        return bounds
+    first, last = positions(terms[0])
+    for term in terms[1:]:
+        low, high = positions(term)
+        first, last = _least(first, low), _most(last, high)
+    return selected(bounds, first, last)
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
-    """Bounds of a product of two numbers. Each number can have any value in its interval."""
+    """Bounds of a product of two numbers. Each number can have any value in its interval.
+
+    The product is silent if one number is zero, or as near to zero as possible.
+    """
     if a is UNBOUNDED or b is UNBOUNDED:
         return UNBOUNDED
     corners = [_product(x, y) for x in a for y in b]
     lower, upper = corners[0], corners[0]
     for corner in corners[1:]:
         lower, upper = _least(lower, corner), _most(upper, corner)
-    return Bounds(lower, upper)
+    product = Bounds(lower, upper)
+    return product if product.nonnegative else product.silent_at(_least(_most(lower, 0.0), upper))
 
 
 def inverse(bounds: Bounds) -> Bounds:
@@ -208,7 +297,11 @@ def _inverse(limit: Limit) -> Limit:
 
 def magnitude(bounds: Bounds) -> Bounds:
     """Bounds of `|a|`."""
+    if bounds.nonnegative:
+        return bounds
     flipped = negated(bounds)
+    if flipped.nonnegative:
+        return flipped
     return Bounds(_most(0.0, _most(bounds.lower, flipped.lower)), _most(bounds.upper, flipped.upper))
 
 
@@ -217,7 +310,7 @@ def maximum(terms: Sequence[Bounds]) -> Bounds:
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _most(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
+    return selection_of(Bounds(lower, upper), terms)
 
 
 def minimum(terms: Sequence[Bounds]) -> Bounds:
@@ -230,17 +323,18 @@ def hull(terms: Sequence[Bounds]) -> Bounds:
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _least(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
+    return selection_of(Bounds(lower, upper), terms)
 
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
     """Bounds of `torch.where(where, a, b)`."""
 
-    def picked(x: Limit | Side, y: Limit | Side) -> torch.Tensor:
+    def picked(x: Limit, y: Limit) -> torch.Tensor:
         one, other = (torch.as_tensor(side, device=where.device) for side in (x, y))
         return torch.where(where, one, other)
 
-    return Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper)).silent_above(picked(a.above, b.above))
+    bounds = Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper))
+    return bounds if a.silent is None and b.silent is None else bounds.silent_at(picked(a.origin, b.origin))
 
 
 def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
@@ -250,8 +344,14 @@ def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
         lower, upper = _least(_most(lower, least), most), _least(_most(upper, least), most)
     else:
         lower, upper = min(max(lower, least), most), min(max(upper, least), most)
-    same = math.isinf(least) and math.isinf(most)
-    return Bounds(lower, upper).silent_above(bounds.above if same else False)
+    made = Bounds(lower, upper)
+    if bounds.silent is None:
+        return made
+    # Where nothing is clipped, the neuron is unchanged.
+    if bounds.uniform:
+        return bounds if made == bounds else made
+    unclipped = (_tensor(bounds.lower) >= least) & (_tensor(bounds.upper) <= most)
+    return either(unclipped, bounds, made)
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
@@ -261,7 +361,16 @@ def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> 
         bounds: bounds of the argument.
         function: an element-wise function of a tensor.
     """
+    if bounds.silent is not None and _identical(bounds, function):
+        return bounds
     return Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
+
+
+def _identical(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether an increasing function changes no activation of an interval."""
+    lower, upper = (_tensor(limit).double() for limit in bounds)
+    steps = [lower + part * (upper - lower) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return all(bool((function(step) == step).all()) for step in steps)
 
 
 HUGE = 1e300
@@ -326,13 +435,3 @@ def compact(limit: torch.Tensor) -> Limit:
             if bool((limit == first).all()):
                 limit = first
     return float(limit) if limit.numel() == 1 else limit.clone()
-
-
-def mapped(bounds: Bounds, apply: Callable[[Limit], Limit]) -> Bounds:
-    """Apply an operation that preserves order to both limits."""
-    lower, upper = bounds
-    above = bounds.above
-    if isinstance(above, torch.Tensor):
-        moved = apply(above.double())
-        above = moved > 0.5
-    return Bounds(apply(lower), apply(upper)).silent_above(above)

@@ -79,7 +79,7 @@ def mark(record: Record) -> bool:
                 every[value.serial] = Composition(entry, place, tuple(inner), scores=False)
         if sums and present:
             entry.fold = Fold(tuple(parts), any(part.scores for part in present))
-        if (sums and not entry.outputs[0].nonnegative) or (present and not sums):
+        if (sums and not _counts_alone(entry.outputs[0])) or (present and not sums):
             scores = any(part.scores for part in present)
             for place, value in enumerate(entry.outputs):
                 known[value.serial] = Composition(entry, place, tuple(parts), scores)
@@ -143,9 +143,14 @@ def _linear(operation: Operation) -> bool:
     return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
 
 
+def _counts_alone(value: Value) -> bool:
+    """Whether the value of a sum is the sum of what its terms count: whether it only has raised neurons."""
+    return value.nonnegative and value.bounds.silent is None
+
+
 def _may_be_one(value: Value, *, counted: bool = False) -> bool:
     """Whether a value without a recorded operation can be a composition. One weighted operation counts only on top."""
-    if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
+    if value.kind is Kind.CONSTANT or _counts_alone(value) or (counted and value.maker is Affine):
         return False
     return value.maker in LINEAR
 

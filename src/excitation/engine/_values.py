@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -135,13 +134,13 @@ def _sign(sign: int | torch.Tensor) -> int:
 
 
 def counted_from_a_bound(value: Value) -> bool:
-    """Whether activations can be counted from a bound other than zero (Eq. 5)."""
+    """Whether activations can be counted from a value other than zero (Eq. 5)."""
     bounds = value.bounds
     if bounds is UNBOUNDED or bounds is NONNEGATIVE:
         return False
-    if not isinstance(bounds.lower, torch.Tensor) and bounds.lower == 0 and bounds.above is False:
-        return False
-    return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)
+    if bounds.uniform:
+        return bool(bounds.origin != 0)
+    return isinstance(bounds.lower, torch.Tensor) or bounds.lower != 0 or bounds.silent is not None
 
 
 class ValueBook:

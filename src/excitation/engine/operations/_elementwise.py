@@ -215,7 +215,7 @@ class Gated(Operation):
             return times(kept, inverse(other))
         if shared_source(*inputs) is None:
             return times(kept, other)
-        return sign_kept(kept, lambda bounds: times(bounds, other))
+        return times(kept, other) if kept.nonpositive else sign_kept(kept, lambda bounds: times(bounds, other))
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
         """What both are functions of."""

@@ -25,9 +25,10 @@ from .._bounds import (
     compact,
     either,
     hull,
-    mapped,
     negated,
+    positions,
     rising,
+    selected,
     spread,
     times,
 )
@@ -216,7 +217,9 @@ class Affine(Operation):
             wide = wide if self.apart else wide.expand(inputs[0].shape)
             return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
 
-        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(bounds.above)
+        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        if bounds.silent is not None:
+            size = size.silent_at(combined(bounds.origin, 0.0))
         up, down = affine(size, 1.0, shift), affine(size, -1.0, shift)
         return either(positive, up, either(negative, down, UNBOUNDED))
 
@@ -274,10 +277,8 @@ class Average(Operation):
             # A weight of zero times infinity is NaN.
             return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
 
-        above = bounds.above
-        if isinstance(above, torch.Tensor):  # true where it is true for the whole window
-            above = torch.as_tensor(combined((~above).double(), 0.0)) == 0
-        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(above)
+        sums = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        return sums if bounds.silent is None else sums.silent_at(combined(bounds.origin, 0.0))
 
 
 @dataclass(eq=False)
@@ -371,8 +372,16 @@ class Winner(Operation):
 
 def _maximum_of(value: Value, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
     bounds = value.bounds
+
+    def over_windows(limit: Limit) -> torch.Tensor:
+        return function(spread(limit, value.shape))
+
     if not bounds.uniform:
-        bounds = mapped(bounds, lambda limit: compact(function(spread(limit, value.shape))))
+        largest = Bounds(*(compact(over_windows(limit)) for limit in bounds))
+        if not bounds.plain:
+            first, last = positions(bounds)
+            largest = selected(largest, -over_windows(-first), over_windows(last))
+        bounds = largest
     # Zero padding can be the winner, or the only input in its window.
     return bounds if value.valid is None else hull([bounds, ZERO])
 
