@@ -93,7 +93,10 @@ class Results:
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
         parent, sign = operation.source(inputs)
-        over = operation.centres if isinstance(operation, Average) else ()
+        origin, averaged = None, False
+        if len(inputs) == 1 and operation.proportional:
+            origin = inputs[0].proportional or inputs[0]
+            averaged = inputs[0].averaged or isinstance(operation, Average)
         outputs = []
         for place, tensor in enumerate(results):
             bounds, lost = intervals[place], problem
@@ -107,7 +110,7 @@ class Results:
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign,
                     problem=lost, maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
-                    centre=inputs[0] if over else None, over=over,
+                    proportional=origin, averaged=averaged,
                 )
             )  # fmt: skip
         return outputs

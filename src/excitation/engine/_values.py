@@ -50,8 +50,9 @@ class Value:
             sign, 0 if neither is known. A tensor of constants gives the sign by its signs.
         multiplied: axes along which its operation multiplied by a constant with more than one position. A sum over
             such an axis has learned weights.
-        centre: the value that this value is the mean of, over whole axes that are kept with size one; else `None`.
-        over: the axes of this mean.
+        proportional: the value that this value is a linear function of, through factors, arrangements and averages, if
+            it is such a function of one value; else `None`.
+        averaged: whether this function averages or sums over neurons.
         problem: the error for an operation without a rule below it, which no signal can pass. Gates can have a problem,
             because signals never reach them.
     """
@@ -70,8 +71,8 @@ class Value:
     multiplied: frozenset[int] = frozenset()
     parent: Value | None = None
     sign: int | torch.Tensor = 0
-    centre: Value | None = None
-    over: tuple[int, ...] = ()
+    proportional: Value | None = None
+    averaged: bool = False
     problem: UnsupportedOperationError | None = None
 
     @property

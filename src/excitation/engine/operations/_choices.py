@@ -85,6 +85,11 @@ class Written(Arrangement):
     steered: bool = False
     known: Taken = field(kw_only=True)
 
+    @property
+    def proportional(self) -> bool:
+        """Written constants do not depend on the neurons."""
+        return False
+
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
         """Return the bounds at each position: those of the written neuron, or of all candidates if `steered`."""
         if not self.steered:

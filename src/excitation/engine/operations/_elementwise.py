@@ -49,6 +49,11 @@ class Activation(Operation):
     linear: bool = False
     rectifies: bool = False
 
+    @property
+    def proportional(self) -> bool:
+        """The identity is linear."""
+        return self.linear and self.alone
+
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The results of a sigmoid or softmax, and of functions of a gate, are gates."""
         return self.gates or inputs[0].gate
@@ -102,6 +107,11 @@ class Scaled(Operation):
         exact = self.exact
         return None if exact is None or self.statistic else lambda: exact()[0]
 
+    @property
+    def proportional(self) -> bool:
+        """A constant factor is linear."""
+        return self.gain is not None and not self.shifts
+
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A gate times a constant is a gate."""
         return inputs[0].gate
@@ -138,6 +148,11 @@ class Inverse(Scaled):
     def of(self, bounds: Bounds) -> Bounds:
         """Return the bounds of the results for nonnegative bounds of the inputs."""
         return affine(inverse(rising(bounds, torch.sqrt) if self.root else bounds), -self.factor, 0.0)
+
+    @property
+    def proportional(self) -> bool:
+        """An inverse is not linear."""
+        return False
 
     @property
     def learned(self) -> bool:

@@ -95,6 +95,11 @@ class Operation:
         return frozenset()
 
     @property
+    def proportional(self) -> bool:
+        """Whether it is a linear function of one tensor without a constant: factors, averages, arrangements."""
+        return False
+
+    @property
     def silent(self) -> frozenset[int]:
         """Return the indices of the operands that never receive a signal: gates."""
         return NONE
@@ -239,7 +244,6 @@ class Average(Operation):
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
         learned: whether the input was multiplied by a constant that varies along the summed axes.
-        centres: axes of a mean that keeps them with size one. The input minus the result is centred along them.
     """
 
     input: torch.Tensor
@@ -251,7 +255,11 @@ class Average(Operation):
     overall: bool = False
     apart: bool = field(default=True, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
-    centres: tuple[int, ...] = field(default=(), kw_only=True)
+
+    @property
+    def proportional(self) -> bool:
+        """An average is linear."""
+        return True
 
     @property
     def weighted(self) -> bool:
@@ -293,6 +301,11 @@ class GatedAverage(Average):
     factor: Bounds = field(kw_only=True)
     count: int = field(kw_only=True)
 
+    @property
+    def proportional(self) -> bool:
+        """Its weights depend on the images."""
+        return False
+
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """A sum is not a gate."""
         return False
@@ -314,6 +327,11 @@ class PowerAverage(Average):
 
     root: float = field(kw_only=True)
     count: int = field(kw_only=True)
+
+    @property
+    def proportional(self) -> bool:
+        """A norm is not linear."""
+        return False
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """A norm is not a gate."""

@@ -30,6 +30,11 @@ class Arrangement(Operation):
     pointwise: bool = False
     factor: Bounds | None = None
 
+    @property
+    def proportional(self) -> bool:
+        """The same neurons at other places, unless a gate multiplies them."""
+        return self.factor is None and not self.made
+
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A rearranged gate is a gate."""
         return all(value.gate for value in inputs)
