@@ -58,11 +58,18 @@ class Bounds(_Interval):
             if math.isinf(lower):
                 return 0.0 if math.isinf(upper) else upper
             return lower if math.isinf(upper) else silent
-        lower, upper = _alike(lower, upper)
-        silent, lower = _alike(silent, lower)
-        silent, upper = _alike(silent, upper)
+        lower, upper = alike(lower, upper)
+        silent, lower = alike(silent, lower)
+        silent, upper = alike(silent, upper)
         one = torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, 0.0))
         return torch.where(lower.isfinite() & upper.isfinite(), silent, one)
+
+    @property
+    def limited(self) -> bool:
+        """Whether all neurons have both limits."""
+        return all(
+            bool(limit.isfinite().all()) if isinstance(limit, torch.Tensor) else math.isfinite(limit) for limit in self
+        )
 
     @property
     def uniform(self) -> bool:
@@ -125,19 +132,21 @@ def _tensor(limit: Limit) -> torch.Tensor:
     return limit if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)
 
 
-def _least(a: Limit, b: Limit) -> Limit:
+def least_of(a: Limit, b: Limit) -> Limit:
+    """Return the smaller limit of each neuron."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return torch.minimum(*_alike(a, b))
+        return torch.minimum(*alike(a, b))
     return min(a, b)
 
 
-def _most(a: Limit, b: Limit) -> Limit:
+def most_of(a: Limit, b: Limit) -> Limit:
+    """Return the larger limit of each neuron."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return torch.maximum(*_alike(a, b))
+        return torch.maximum(*alike(a, b))
     return max(a, b)
 
 
-def _alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
+def alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
     """Return two limits as tensors with the same dtype and device."""
     a, b = _tensor(a).double(), _tensor(b).double()
     return (a.to(b.device) if a.dim() == 0 else a), (b.to(a.device) if b.dim() == 0 else b)
@@ -146,7 +155,7 @@ def _alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
 def _product(a: Limit, b: Limit) -> Limit:
     """Return `a * b`. Zero times infinity is zero, because activations are finite."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        a, b = _alike(a, b)
+        a, b = alike(a, b)
         return torch.where((a == 0) | (b == 0), 0.0, a * b)
     return 0.0 if a == 0 or b == 0 else a * b
 
@@ -178,7 +187,7 @@ def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
 
 def _sum(a: Limit, b: Limit) -> Limit:
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        a, b = _alike(a, b)
+        a, b = alike(a, b)
     return a + b
 
 
@@ -202,71 +211,16 @@ def added(terms: Sequence[Bounds]) -> Bounds:
     return whole.silent_at(silent)
 
 
-def positions(bounds: Bounds) -> tuple[Limit, Limit]:
-    """Return where in its interval each neuron is silent, twice: 0 for the lower limit, 1 for the upper limit.
-
-    A constant is no neuron. It has the positions plus and minus infinity, which no minimum and maximum selects.
-    """
+def silent_within(bounds: Bounds, silent: Limit) -> Bounds:
+    """Return bounds with a silent value, or the nearest limit. Differences by rounding do not count."""
     lower, upper = bounds
-    if bounds.uniform:
+    if bounds.uniform and not isinstance(silent, torch.Tensor):
         assert not isinstance(lower, torch.Tensor)
         assert not isinstance(upper, torch.Tensor)
-        assert not isinstance(bounds.silent, torch.Tensor)
-        if math.isinf(lower) or math.isinf(upper):
-            place = 0.5 if lower == -upper else float(math.isinf(lower))
-            return place, place
-        if lower == upper:
-            return math.inf, -math.inf
-        place = 0.0 if bounds.silent is None else (bounds.silent - lower) / (upper - lower)
-        return place, place
-    low, high = _alike(lower, upper)
-    silent, low = _alike(bounds.origin, low)
-    places = ((silent - low) / (high - low)).nan_to_num(0.0)
-    places = torch.where(low.isinf(), torch.where(high.isinf(), 0.5, 1.0), torch.where(high.isinf(), 0.0, places))
-    constant = low == high
-    return torch.where(constant, math.inf, places), torch.where(constant, -math.inf, places)
-
-
-SAME = 1e-9
-"""Positions in an interval that differ by less are the same."""
-
-
-def selected(bounds: Bounds, first: Limit, last: Limit) -> Bounds:
-    """Return the bounds of a neuron that equals one of several neurons, with its silent value.
-
-    If all candidates are silent at the same position of their intervals, so is the result. Otherwise, it is silent in
-    the middle of its interval. This commutes with factors, shifts and negation, and with nested selections.
-
-    Args:
-        bounds: limits of the result.
-        first: smallest position of the candidates (see `positions`).
-        last: largest position of the candidates.
-    """
-    lower, upper = bounds
-    if not any(isinstance(number, torch.Tensor) for number in (lower, upper, first, last)):
-        place = (first if last - first <= SAME else 0.5) if first <= last else 0.0
-        if place == 0:
-            return bounds
-        return bounds.silent_at(upper if place == 1 else lower + place * (upper - lower))
-    first, last = _alike(first, last)
-    place = torch.where(first > last, 0.0, torch.where(last - first <= SAME, first, 0.5))
-    if not bool(place.any()):
-        return bounds
-    lower, upper = _alike(lower, upper)
-    place, lower = _alike(place, lower)
-    between = torch.where(place == 1, upper, lower + place * (upper - lower).nan_to_num(0.0, 0.0, 0.0))
-    return bounds.silent_at(compact(torch.where(place == 0, lower, between)))
-
-
-def selection_of(bounds: Bounds, terms: Sequence[Bounds]) -> Bounds:
-    """Return bounds with the silent value of a selection from several numbers."""
-    if all(term.plain for term in terms):
-        return bounds
-    first, last = positions(terms[0])
-    for term in terms[1:]:
-        low, high = positions(term)
-        first, last = _least(first, low), _most(last, high)
-    return selected(bounds, first, last)
+        return bounds.silent_at(lower if silent <= lower + SAME else upper if silent >= upper - SAME else silent)
+    silent, low = alike(silent, lower)
+    silent, high = alike(silent, upper)
+    return bounds.silent_at(torch.where(silent <= low + SAME, low, torch.where(silent >= high - SAME, high, silent)))
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
@@ -279,9 +233,9 @@ def times(a: Bounds, b: Bounds) -> Bounds:
     corners = [_product(x, y) for x in a for y in b]
     lower, upper = corners[0], corners[0]
     for corner in corners[1:]:
-        lower, upper = _least(lower, corner), _most(upper, corner)
+        lower, upper = least_of(lower, corner), most_of(upper, corner)
     product = Bounds(lower, upper)
-    return product if product.nonnegative else product.silent_at(_least(_most(lower, 0.0), upper))
+    return product if product.nonnegative else product.silent_at(least_of(most_of(lower, 0.0), upper))
 
 
 def inverse(bounds: Bounds) -> Bounds:
@@ -302,28 +256,7 @@ def magnitude(bounds: Bounds) -> Bounds:
     flipped = negated(bounds)
     if flipped.nonnegative:
         return flipped
-    return Bounds(_most(0.0, _most(bounds.lower, flipped.lower)), _most(bounds.upper, flipped.upper))
-
-
-def maximum(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of the largest of several numbers."""
-    lower, upper = terms[0]
-    for other_lower, other_upper in terms[1:]:
-        lower, upper = _most(lower, other_lower), _most(upper, other_upper)
-    return selection_of(Bounds(lower, upper), terms)
-
-
-def minimum(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of the smallest of several numbers."""
-    return negated(maximum([negated(term) for term in terms]))
-
-
-def hull(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of a number that equals one of several numbers: the union of their intervals."""
-    lower, upper = terms[0]
-    for other_lower, other_upper in terms[1:]:
-        lower, upper = _least(lower, other_lower), _most(upper, other_upper)
-    return selection_of(Bounds(lower, upper), terms)
+    return Bounds(most_of(0.0, most_of(bounds.lower, flipped.lower)), most_of(bounds.upper, flipped.upper))
 
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
@@ -337,41 +270,56 @@ def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
     return bounds if a.silent is None and b.silent is None else bounds.silent_at(picked(a.origin, b.origin))
 
 
+def on_device(bounds: Bounds, device: torch.device | str) -> Bounds:
+    """Return bounds whose tensors are on a device."""
+    if bounds.uniform:
+        return bounds
+    lower, upper = (limit.to(device) if isinstance(limit, torch.Tensor) else limit for limit in bounds)
+    silent = bounds.silent
+    return Bounds(lower, upper).silent_at(silent.to(device) if isinstance(silent, torch.Tensor) else silent)
+
+
+def one_sided(bounds: Bounds) -> Bounds:
+    """Return no bounds for neurons that are silent between their limits: weights of both signs add up there."""
+    lower, upper = alike(*bounds)
+    silent, lower = alike(bounds.origin, lower)
+    beside = (silent <= lower + SAME) | (silent >= upper - SAME)
+    return either(beside, bounds, UNBOUNDED)
+
+
 def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
     """Bounds of `min(max(a, least), most)`."""
+    if bounds.silent is not None:
+        return rising(bounds, lambda x: x.clamp(least, most))
     lower, upper = bounds
     if isinstance(lower, torch.Tensor) or isinstance(upper, torch.Tensor):
-        lower, upper = _least(_most(lower, least), most), _least(_most(upper, least), most)
-    else:
-        lower, upper = min(max(lower, least), most), min(max(upper, least), most)
-    made = Bounds(lower, upper)
-    if bounds.silent is None:
-        return made
-    # Where nothing is clipped, the neuron is unchanged.
-    if bounds.uniform:
-        return bounds if made == bounds else made
-    unclipped = (_tensor(bounds.lower) >= least) & (_tensor(bounds.upper) <= most)
-    return either(unclipped, bounds, made)
+        return Bounds(least_of(most_of(lower, least), most), least_of(most_of(upper, least), most))
+    return Bounds(min(max(lower, least), most), min(max(upper, least), most))
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
     """Bounds of a monotonically increasing function: its values at the limits of its argument.
 
+    The result is a new neuron, which is silent at its lower limit, unless the function is linear between the limits.
+
     Args:
         bounds: bounds of the argument.
         function: an element-wise function of a tensor.
     """
-    if bounds.silent is not None and _identical(bounds, function):
-        return bounds
-    return Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
+    made = Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
+    if bounds.silent is None:
+        return made
+    lower, upper = alike(*bounds)
+    silent, lower = alike(bounds.silent, lower)
+    first, last = function(lower), function(upper)
+    steps = [(part, function(lower + part * (upper - lower))) for part in (0.25, 0.5, 0.75)]
+    straight = [(step - first - part * (last - first)).abs() <= SAME * (last - first) for part, step in steps]
+    linear = straight[0] & straight[1] & straight[2]
+    return made.silent_at(compact(torch.where(linear, function(silent), first)))
 
 
-def _identical(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> bool:
-    """Whether an increasing function changes no activation of an interval."""
-    lower, upper = (_tensor(limit).double() for limit in bounds)
-    steps = [lower + part * (upper - lower) for part in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return all(bool((function(step) == step).all()) for step in steps)
-
+SAME = 1e-9
+"""Limits, or positions in an interval, that differ by less are the same."""
 
 HUGE = 1e300
 """Stands for infinity where a function's formula has no value there (`x / (1 + |x|)`)."""
@@ -380,7 +328,7 @@ HUGE = 1e300
 def _at(limit: Limit, function: Callable[[torch.Tensor], torch.Tensor], unknown: float) -> Limit:
     x = _tensor(limit).double()
     y = function(x)
-    if not isinstance(limit, torch.Tensor):
+    if not isinstance(limit, torch.Tensor) and y.numel() == 1:
         found = float(y)
         if found != found:
             found = float(function(x.clamp(-HUGE, HUGE)))

@@ -8,6 +8,9 @@ results of other weighted operations where the sum is silent, because nothing el
 
 from __future__ import annotations
 
+import torch
+
+from ._bounds import alike
 from ._record import Composition, Entry, Fold, Record
 from ._values import Kind, Value, counted_from_a_bound
 from .operations import (
@@ -52,7 +55,7 @@ def mark(record: Record) -> bool:
             continue
         if not _linear(operation):
             continue
-        sums = isinstance(operation, (Sum, Average))
+        sums = isinstance(operation, (Sum, Average)) and not _chooses(entry)
         # A sum can be above zero even if all its terms have their smallest activations.
         entry.wakes = entry.wakes or (sums and any(map(counted_from_a_bound, entry.inputs)))
         parts: list[Composition | None] = []
@@ -140,7 +143,17 @@ def _linear(operation: Operation) -> bool:
         return operation.gain is not None
     if isinstance(operation, Activation):
         return operation.linear
-    return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
+    if isinstance(operation, Arrangement):
+        return operation.factor is None  # a gate does not multiply the evidence
+    return isinstance(operation, (Sum, Average)) and not isinstance(operation, PowerAverage)
+
+
+def _chooses(entry: Entry) -> bool:
+    """Whether each result of a sum is one of its terms plus a constant: `torch.where` written with masks."""
+    if not isinstance(entry.operation, Sum) or all(value.bounds.uniform for value in entry.inputs):
+        return False
+    constant = [torch.eq(*alike(*value.bounds)) for value in entry.inputs]
+    return bool((constant[0] | constant[1].to(constant[0].device)).all())
 
 
 def _counts_alone(value: Value) -> bool:

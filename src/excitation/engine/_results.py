@@ -97,6 +97,7 @@ class Results:
         if len(inputs) == 1 and operation.proportional:
             origin = inputs[0].proportional or inputs[0]
             averaged = inputs[0].averaged or isinstance(operation, Average)
+        over = operation.centres if isinstance(operation, Average) else ()
         outputs = []
         for place, tensor in enumerate(results):
             bounds, lost = intervals[place], problem
@@ -110,7 +111,7 @@ class Results:
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign,
                     problem=lost, maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
-                    proportional=origin, averaged=averaged,
+                    proportional=origin, averaged=averaged, centre=inputs[0] if over else None, over=over,
                 )
             )  # fmt: skip
         return outputs

@@ -27,6 +27,25 @@ class Kind(IntEnum):
     """Descends from a chosen layer."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Formula:
+    """An element-wise call, with values in place of the tensors that depend on the images.
+
+    Attributes:
+        call: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        inputs: the values among the arguments.
+        source: the latest value that all of them are functions of.
+    """
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[Value, ...]
+    source: Value
+
+
 @dataclass(slots=True, eq=False)
 class Value:
     """A tensor of the forward pass, without its numbers.
@@ -53,6 +72,9 @@ class Value:
         proportional: the value that this value is a linear function of, through factors, arrangements and averages, if
             it is such a function of one value; else `None`.
         averaged: whether this function averages or sums over neurons.
+        centre: the value that one call took the mean of, over whole axes that are kept with size one; else `None`.
+        over: the axes of this mean.
+        formula: how to compute this value from the one that it is an element-wise function of; `None` if unknown.
         problem: the error for an operation without a rule below it, which no signal can pass. Gates can have a problem,
             because signals never reach them.
     """
@@ -73,6 +95,9 @@ class Value:
     sign: int | torch.Tensor = 0
     proportional: Value | None = None
     averaged: bool = False
+    centre: Value | None = None
+    over: tuple[int, ...] = ()
+    formula: Formula | None = None
     problem: UnsupportedOperationError | None = None
 
     @property

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .._bounds import Bounds, Limit, compact, hull, positions, selected, spread
+from .._bounds import Bounds, Limit, compact, spread
 from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
+from .._selected_bounds import hull, positions, selected
 from .._values import Value
 from ._families import LEAD, Operation
 from ._moving import Arrangement

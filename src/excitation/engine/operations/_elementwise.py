@@ -15,13 +15,12 @@ from .._bounds import (
     affine,
     inverse,
     magnitude,
-    maximum,
-    minimum,
     rising,
     scaled_by_statistic,
     sign_kept,
     times,
 )
+from .._selected_bounds import maximum, minimum
 from .._values import Value, shared_source
 from ._families import Operation
 
@@ -119,8 +118,12 @@ class Scaled(Operation):
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
         """`factor * bounds + constant`."""
         bounds = inputs[0].bounds
-        if bounds is UNBOUNDED or self.exact is None:
+        if self.exact is None:
             return UNBOUNDED
+        if bounds is UNBOUNDED:
+            if not isinstance(self.factor, torch.Tensor) or self.factor.dtype != torch.bool:
+                return UNBOUNDED
+            bounds = Bounds(*bounds)  # zero where a mask is false
         factor, shift = self.exact()
         bounds = affine(bounds, factor, shift)
         return scaled_by_statistic(bounds) if self.statistic else bounds
@@ -177,6 +180,27 @@ class Inverse(Scaled):
 
 
 @dataclass(eq=False)
+class Falling(Scaled):
+    """A function that falls, without a rule of its own. A raised result means a lowered neuron.
+
+    Attributes:
+        limits: bounds of the results.
+        sign: -1 if the results have the opposite sign of the input, else 0.
+    """
+
+    limits: Bounds = UNBOUNDED
+    sign: int = 0
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:  # noqa: ARG002
+        """Return the bounds of the results."""
+        return self.limits
+
+    def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
+        """Its argument."""
+        return inputs[0], self.sign
+
+
+@dataclass(eq=False)
 class Magnitude(Operation):
     """`|x|`. For neurons below zero, a raised result means a lowered neuron.
 
@@ -227,7 +251,7 @@ class Gated(Operation):
         """Return the bounds of the product. For functions of one neuron, use the bounds of a smooth rectifier."""
         kept, other = inputs[self.place].bounds, inputs[1 - self.place].bounds
         if self.divides:
-            return times(kept, inverse(other))
+            other = inverse(other)
         if shared_source(*inputs) is None:
             return times(kept, other)
         return times(kept, other) if kept.nonpositive else sign_kept(kept, lambda bounds: times(bounds, other))

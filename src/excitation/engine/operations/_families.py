@@ -24,15 +24,14 @@ from .._bounds import (
     affine,
     compact,
     either,
-    hull,
     negated,
-    positions,
+    one_sided,
     rising,
-    selected,
     spread,
     times,
 )
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
+from .._selected_bounds import hull, positions, selected
 from .._values import Value, shared_source
 from ._signs import Rows, one_signed
 
@@ -244,6 +243,7 @@ class Average(Operation):
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
         learned: whether the input was multiplied by a constant that varies along the summed axes.
+        centres: axes of a mean that keeps them with size one.
     """
 
     input: torch.Tensor
@@ -255,6 +255,7 @@ class Average(Operation):
     overall: bool = False
     apart: bool = field(default=True, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
+    centres: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def proportional(self) -> bool:
@@ -283,10 +284,15 @@ class Average(Operation):
             if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
                 return limit
             # A weight of zero times infinity is NaN.
-            return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
+            wide = spread(limit, value.shape, valid)
+            wide = wide if self.apart else wide.expand(value.shape)
+            return compact(self.forward(wide).nan_to_num(unknown, math.inf, -math.inf))
 
         sums = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
-        return sums if bounds.silent is None else sums.silent_at(combined(bounds.origin, 0.0))
+        if bounds.silent is None:
+            return sums
+        sums = sums.silent_at(combined(bounds.origin, 0.0))
+        return one_sided(sums) if self.learned else sums
 
 
 @dataclass(eq=False)

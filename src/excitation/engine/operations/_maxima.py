@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from .._axes import AxisSource, Kept, Made, Resampled
-from .._bounds import Bounds, maximum, minimum
+from .._bounds import Bounds
+from .._selected_bounds import maximum, minimum
 from ._choices import Selection, Taken
 from ._elementwise import Activation
 from ._families import LEAD

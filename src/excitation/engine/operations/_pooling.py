@@ -189,6 +189,7 @@ def mean_or_sum(
     learned = not context.value(input).multiplied.isdisjoint(dims)
     average = Average(
         None, input, forward, adjoint, weights, weights <= 1, None, overall, apart=apart, axes=axes, learned=learned,
+        centres=dims if mean and keepdim and apart else (),
     )  # fmt: skip
     return average, (input,)
 

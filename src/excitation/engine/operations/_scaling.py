@@ -113,14 +113,18 @@ def _centred(
     """A tensor minus its mean, as in a manual normalisation. The mean receives no signal, as in `layer_norm`.
 
     The mean is recognised by its values. Both terms are linear functions of one tensor, so that they agree with the
-    mean on these activations only if they do so on all.
+    mean on these activations only if they do so on all. The mean of one call is known without this comparison, which
+    would make the host wait for an accelerator.
     """
     a, b = context.value(input), context.value(other)
     if not (a.averaged or b.averaged) or (a.proportional or a) is not (b.proportional or b):
         return None
-    sign = signs[0] * signs[1]
-    for x, mean, value, factor in ((input, other, a, signs[0]), (other, input, b, signs[1])):
-        over = _axes_of_mean(x, mean if sign < 0 else -mean, value)
+    opposite = signs[0] != signs[1]
+    for x, value, mean, known, factor in ((input, a, other, b, signs[0]), (other, b, input, a, signs[1])):
+        if known.centre is value and opposite and x.dim() == mean.dim():
+            over = known.over
+        else:
+            over = _axes_of_mean(x, mean if opposite else -mean, value)
         if over:
             return _normalised(x, float(factor), centred=True, over=over)
     return None
