@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,10 +75,11 @@ _Sides = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass
 class _Node:
-    """Activations of one operation, with the bounds and flags that its transitions need.
+    """Activations of one operation, with the bounds and masks that its transitions need.
 
     `lower` and `upper` bound each activation. `valid` is false for constants such as padding.
-    `above` states, for neurons with both bounds, whether they are silent at the upper bound.
+    `silent` is the activation that each neuron is measured from: for neurons with one bound this bound, for neurons
+    without bounds zero.
     `made` holds the positive and negative terms of a neuron that is a linear form of others. It is `None` for results
     of functions and maxima, and for neurons that several operations take as input.
     """
@@ -88,29 +90,19 @@ class _Node:
     valid: torch.Tensor
     weighted: frozenset[str]
     name: str
-    above: torch.Tensor
+    silent: torch.Tensor
     made: _Sides | None = None
 
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which neurons are measured from their lower bound, and which from their upper bound.
-
-        A neuron with both bounds is measured from the upper bound if a negative scale reversed its direction.
-        """
-        bounded, topped = torch.isfinite(self.lower), torch.isfinite(self.upper)
-        return bounded & ~(topped & self.above), topped & ~(bounded & ~self.above)
+        """Which neurons are never below their silent value, and which are never above it."""
+        low = self.silent == self.lower
+        return low, (self.silent == self.upper) & ~low
 
     def sides(self) -> _Sides:
-        """The raised and lowered parts of each neuron, computed from its own activation.
-
-        A neuron with a lower bound is raised by its distance to that bound. A neuron with only an upper bound is
-        lowered by its distance to that bound.
-        """
-        bounded, topped = self.ends()
-        x, zero = self.value, torch.zeros_like(self.value)
-        up = torch.where(bounded, x - torch.where(bounded, self.lower, 0), torch.where(topped, zero, x.clamp(min=0)))
-        down = torch.where(
-            topped, torch.where(topped, self.upper, 0) - x, torch.where(bounded, zero, (-x).clamp(min=0))
-        )
+        """The raised and lowered parts of each neuron, computed from its own activation: its distance to `silent`."""
+        low, high = self.ends()
+        x = self.value - self.silent
+        up, down = torch.where(high, 0, x), torch.where(low, 0, -x)
         return up.clamp(min=0) * self.valid, down.clamp(min=0) * self.valid
 
     def parts(self) -> _Sides:
@@ -209,13 +201,15 @@ class _Builder(fx.Interpreter):
         valid: torch.Tensor,
         sources: Sequence[_Node],
         made: _Sides | None = None,
-        above: torch.Tensor | None = None,
+        silent: torch.Tensor | None = None,
     ) -> _Node:
         weighted = frozenset[str]().union(*(source.weighted for source in sources))
         own = {name} if name in self.weighted else set()
         made = made if self.readers.get(name) == 1 else None
-        above = torch.zeros_like(value, dtype=torch.bool) if above is None else above
-        node = _Node(value, lower, upper, valid, weighted | own, name, above, made)
+        bounded, topped = torch.isfinite(lower), torch.isfinite(upper)
+        one = torch.where(bounded, lower, torch.where(topped, upper, 0))
+        silent = one if silent is None else torch.where(bounded & topped, silent, one)
+        node = _Node(value, lower, upper, valid, weighted | own, name, silent, made)
         self.nodes.append(node)
         return node
 
@@ -239,9 +233,8 @@ class _Builder(fx.Interpreter):
         lower, upper = (
             torch.where(rises, ends[side], torch.where(falls, ends[1 - side], nothing[side])) for side in (0, 1)
         )
-        all_above = _all_seen(weights, source.above).reshape(value.shape)
-        above = torch.where(rises, all_above, falls & ~all_above)
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, sides, above)
+        silent = (_weighted_sum(weights, torch.where(source.valid, source.silent, 0)) + bias).reshape(value.shape)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, sides, silent)
 
     def _average(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         (source,) = sources
@@ -250,12 +243,11 @@ class _Builder(fx.Interpreter):
         silent = torch.cat([torch.cat([weights * up, 0 * weights], 1), torch.cat([0 * weights, weights * down], 1)])
         self._transitions(name, weights, source, silent)
         made = (weights @ up).reshape(value.shape), (weights @ down).reshape(value.shape)
-        lower, upper = (
+        lower, upper, start = (
             _weighted_sum(weights, torch.where(source.valid, limit, 0)).reshape(value.shape)
-            for limit in (source.lower, source.upper)
+            for limit in (source.lower, source.upper, source.silent)
         )
-        above = _all_seen(weights, source.above).reshape(value.shape)
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, start)
 
     def _maximum(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """Transitions to the first maximum among the inputs of each output; large probe values identify the inputs."""
@@ -271,8 +263,26 @@ class _Builder(fx.Interpreter):
             torch.where(seen, limit.flatten(), -torch.inf).amax(1).reshape(value.shape)
             for limit in (source.lower, source.upper)
         )
-        above = (seen & source.above.flatten()).any(1).reshape(value.shape)
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, above=above)
+        start = self._selected(source, seen, lower.flatten(), upper.flatten()).reshape(value.shape)
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, silent=start)
+
+    def _selected(self, source: _Node, seen: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor) -> torch.Tensor:
+        """The silent values of maxima: at the candidates' common position in their intervals, else in the middle."""
+        found = []
+        own_lower, own_upper, own = (x.flatten() for x in (source.lower, source.upper, source.silent))
+        for mask, low, high in zip(seen, lower, upper, strict=True):
+            places = set()
+            for k in mask.nonzero().flatten().tolist():
+                if own[k] == own_lower[k]:
+                    places.add(0.0)
+                elif own[k] == own_upper[k]:
+                    places.add(1.0)
+                else:
+                    place = float((own[k] - own_lower[k]) / (own_upper[k] - own_lower[k]))
+                    places.add(round(place, 9) if math.isfinite(place) else 0.5)
+            place = places.pop() if len(places) == 1 else 0.5
+            found.append(high if place == 1 else low if place == 0 else low + place * (high - low))
+        return torch.stack(found)
 
     def _norm(self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any) -> _Node:
         """One input per output. A channel with a negative scale swaps polarity; a zero scale counts as positive."""
@@ -288,8 +298,8 @@ class _Builder(fx.Interpreter):
         if source.made is not None:
             up, down = (slope.abs() * side for side in source.made)
             made = torch.where(slope < 0, down, up), torch.where(slope < 0, up, down)
-        above = source.above ^ (slope < 0)
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
+        silent = slope * source.silent + shift
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, silent)
 
     def _activation(
         self, name: str, module: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], _: Any
@@ -315,7 +325,7 @@ class _Builder(fx.Interpreter):
             nothing = torch.zeros_like(lower)
             lower = nothing if bool((lower >= 0).all()) else torch.full_like(lower, -torch.inf)
             upper = nothing if bool((upper <= 0).all()) else torch.full_like(upper, torch.inf)
-        return self._enter(name, value, lower, upper, source.valid, sources, above=source.above)
+        return self._enter(name, value, lower, upper, source.valid, sources, silent=source.silent)
 
     def _arrangement(
         self, name: str, _: Any, evaluate: Any, value: torch.Tensor, sources: list[_Node], __: Any
@@ -343,8 +353,8 @@ class _Builder(fx.Interpreter):
             ups, downs = zip(*(source.parts() for source in sources), strict=True)
             up, down = (torch.cat([zero, *(x.flatten() for x in side)])[places].reshape(shape) for side in (ups, downs))
             made = up, down
-        above = torch.cat([torch.zeros(1).bool(), *(source.above.flatten() for source in sources)])[places]
-        return self._enter(name, value, lower, upper, valid[places].reshape(shape), sources, made, above.reshape(shape))
+        silent = torch.cat([zero, *(source.silent.flatten() for source in sources)])[places].reshape(shape)
+        return self._enter(name, value, lower, upper, valid[places].reshape(shape), sources, made, silent)
 
     def _sum(self, name: str, _: Any, __: Any, value: torch.Tensor, sources: list[_Node], ___: Any) -> _Node:
         if len(sources) != 2:
@@ -375,8 +385,8 @@ class _Builder(fx.Interpreter):
         lower, upper = sources[0].lower + sources[1].lower, sources[0].upper + sources[1].upper
         (first_up, first_down), (up, down) = (source.parts() for source in sources)
         made = first_up + up, first_down + down
-        above = sources[0].above & sources[1].above
-        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, above)
+        start = sources[0].silent + sources[1].silent
+        return self._enter(name, value, lower, upper, torch.ones_like(value).bool(), sources, made, start)
 
     # Transitions -------------------------------------------------------------------------------------------------
 
@@ -400,7 +410,7 @@ class _Builder(fx.Interpreter):
             The normalisers of raised and of lowered winners.
         """
         x, valid = source.value.flatten(), source.valid.flatten()
-        bounded, topped = (side.flatten() for side in source.ends())
+        low, high = (side.flatten() for side in source.ends())
         up, down = (side.flatten() for side in source.sides())
         excite, inhibit = weights.clamp(min=0), (-weights).clamp(min=0)
         raised = torch.cat([excite * up, inhibit * down], 1)
@@ -412,9 +422,10 @@ class _Builder(fx.Interpreter):
         p = torch.where(z > 0, block / torch.where(z > 0, z, 1), 0)
         if self.normaliser == "spread":
             ones = valid.double()
-            # Neurons with only an upper bound are lowered. All other neurons that can be negative are both.
-            alone = bool(bounded.all()) or (not bool(topped.any()) and bool((x >= 0).all()))
-            one, other = ones * ~topped, torch.zeros_like(ones) if alone else ones * ~bounded
+            # Neurons that are silent at their upper bound are lowered. All other neurons that can be below their
+            # silent value are both.
+            alone = bool(low.all()) or (not bool(high.any()) and bool((x >= 0).all()))
+            one, other = ones * ~high, torch.zeros_like(ones) if alone else ones * ~low
             even = torch.cat(
                 [torch.cat([excite * one, inhibit * other], 1), torch.cat([inhibit * one, excite * other], 1)]
             )
@@ -430,11 +441,6 @@ class _Builder(fx.Interpreter):
 def _anything(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Infinite bounds, for neurons with any activation."""
     return torch.full_like(like, -torch.inf), torch.full_like(like, torch.inf)
-
-
-def _all_seen(weights: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
-    """For each output, whether a condition holds for all inputs with a non-zero weight."""
-    return ((weights == 0) | truths.flatten()).all(1)
 
 
 def _weighted_sum(weights: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:

@@ -44,10 +44,11 @@ RECTIFIER: list[Spelled] = [
     lambda x: F.hardtanh(x, 0.0, math.inf),
     lambda x: torch.maximum(x, torch.zeros_like(x)),
     lambda x: F.leaky_relu(x, 0.0),
+    lambda x: x * (x > 0),
+    lambda x: torch.where(x > 0, x, 0.0),
+    lambda x: x.masked_fill(x < 0, 0.0),
+    lambda x: (x + x.abs()) / 2,
 ]
-
-MASKED: list[Spelled] = [F.relu, lambda x: x * (x > 0), lambda x: torch.where(x > 0, x, 0.0)]
-"""With masks, which tell the recording no bound: so they stand apart from the other rectifiers."""
 
 SMOOTH: dict[str, list[Spelled]] = {
     "silu": [F.silu, lambda x: x * x.sigmoid(), lambda x: x / (1 + (-x).exp()), lambda x: torch.sigmoid(x).mul(x)],
@@ -73,9 +74,9 @@ SMOOTH: dict[str, list[Spelled]] = {
         lambda x: x.tanh().neg().neg(),
         lambda x: 1 - (1 - x.tanh()),
     ],
-    "elu": [F.elu, F.celu, lambda x: F.elu(2 * x / 2)],
+    "elu": [F.elu, F.celu, lambda x: F.elu(2 * x / 2), lambda x: torch.where(x > 0, x, x.exp() - 1)],
     "square": [lambda x: F.relu(x) ** 2, lambda x: (lambda y: y * y)(F.relu(x)), lambda x: F.relu(x).square()],
-    "cube": [lambda x: F.relu(x) ** 3, lambda x: (lambda y: y * y * y)(F.relu(x))],
+    "cube": [lambda x: x**3, lambda x: x * x * x],
 }
 
 SIGMOID: list[Spelled] = [

@@ -15,14 +15,17 @@ from excitation.engine import Recorder
 from excitation.engine._bounds import (
     UNBOUNDED,
     Bounds,
+    added,
     affine,
     compact,
     inverse,
     magnitude,
-    minimum,
+    negated,
     rising,
     times,
 )
+from excitation.engine._monotone import course
+from excitation.engine._selected_bounds import hull, maximum, minimum
 from excitation.engine.rules._products import rectified
 
 
@@ -186,6 +189,52 @@ def test_arithmetic_of_intervals():
     by_channel = affine(Bounds(0.0, inf), torch.tensor([1.0, -1.0, 0.0]), torch.tensor([1.0, 2.0, 3.0]))
     assert by_channel.lower.tolist() == [1.0, -inf, 3.0]
     assert by_channel.upper.tolist() == [inf, 2.0, 3.0]
+
+
+def test_silent_values():
+    """Eq. 5 counts from the silent value, which linear operations move as they move the activation."""
+    tanh, six = Bounds(-1.0, 1.0), Bounds(0.0, 6.0)
+    assert negated(tanh).silent == 1.0
+    assert negated(negated(tanh)).silent is None
+    assert affine(tanh, -2.0, 1.0).silent == 3.0
+    assert added([tanh, negated(tanh)]).silent == 0.0
+    assert added([six, negated(tanh)]).silent == 1.0
+    assert maximum([negated(tanh), negated(six)]).silent == 1.0
+    assert maximum([tanh, negated(tanh)]).silent == 0.0
+    assert minimum([negated(six), tanh]).silent == negated(maximum([six, negated(tanh)])).silent
+    assert hull([negated(tanh), Bounds(0.3, 0.3)]).silent == 1.0
+    assert times(negated(six), Bounds(0.0, 1.0)).silent == 0.0
+    assert times(tanh, Bounds(0.0, 1.0)).silent == 0.0
+    assert rising(negated(tanh), torch.sigmoid).silent is None
+    assert rising(negated(tanh), F.softplus).silent is None
+    assert rising(negated(six), lambda x: x + 7).silent == 7.0
+    assert negated(UNBOUNDED).origin == 0.0
+    by_channel = affine(six, torch.tensor([1.0, -1.0]), 0.0)
+    assert by_channel.silent.tolist() == [0.0, 0.0]
+    assert maximum([by_channel, by_channel]).silent == 0.0
+
+
+COURSES = {
+    "softsign": (lambda x: x / (1 + x.abs()), UNBOUNDED, True, (-1.0, 1.0)),
+    "softplus": (lambda x: x + torch.log1p((-x).exp()), UNBOUNDED, True, (0.0, math.inf)),
+    "sigmoid": (lambda x: x.exp() / (1 + x.exp()), Bounds(0.0, math.inf), True, (0.5, 1.0)),
+    "falls": (lambda x: torch.where(x > 0, -x, 1 - x.exp()), UNBOUNDED, False, (-math.inf, 1.0)),
+    "cube": (lambda x: x * x * x, Bounds(-2.0, 1.0), True, (-8.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_course_of_a_function(name):
+    function, argument, rises, limits = COURSES[name]
+    found = course(function, argument)
+    assert found.rises is rises
+    assert found.bounds == pytest.approx(limits, abs=1e-9)
+
+
+def test_functions_that_neither_rise_nor_fall():
+    for function in (F.silu, torch.abs, torch.sin, lambda x: x * 0 + 1, lambda x: 1 / x, lambda x: x * x):
+        assert course(function, UNBOUNDED) is None
+    assert course(F.silu, Bounds(-1.0, math.inf)).rises
 
 
 def test_limits_stay_small():

@@ -16,8 +16,8 @@ def images():
 
 
 MASKS = {
-    "mask added": lambda x: x + (x > 0.1),
-    "mask as numbers": lambda x: x + (x > 0.1) * 1.0,
+    "mask added": lambda x: x + (x.roll(1, 1) > 0.1),
+    "mask as numbers": lambda x: x + (x.roll(1, 1) > 0.1) * 1.0,
     "winner's place": lambda x: x + x.argmax(1, keepdim=True) * 0.1,
     "place beside its maximum": lambda x: x + x.max(1, keepdim=True).indices * 0.1,
     "rounded": lambda x: x + (x * 10).int() / 10,

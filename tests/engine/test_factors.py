@@ -304,7 +304,7 @@ REFUSED = {
     "a statistic of several neurons": lambda m, x: x + torch.linalg.vector_norm(x, dim=1, keepdim=True),
     "complex numbers": lambda m, x: torch.fft.rfft2(x).abs(),
     "its inputs can be negative": lambda m, x: F.lp_pool2d(x, 2, 2),
-    "computes integers or a mask": lambda m, x: x + (x > 0),
+    "computes integers or a mask": lambda m, x: x + (x.roll(1, 1) > 0),
     "compares two activations": lambda m, x: (
         x * F.cosine_similarity(x, R(x))[:, None] + F.cosine_similarity(x, R(x))[:, None]
     ),

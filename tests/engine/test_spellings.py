@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from expressions import FUNCTIONS, MEANS, Expression
 from spellings import (
     CONVOLUTION,
     GATE,
     HEAD,
-    MASKED,
     POINTWISE,
     POOLING,
     RECTIFIER,
@@ -23,7 +23,7 @@ from torch import nn
 import excitation as eb
 
 EVERY = {
-    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "masked": MASKED, "gate": GATE,
+    "convolution": CONVOLUTION, "pointwise": POINTWISE, "rectifier": RECTIFIER, "gate": GATE,
     "head": HEAD, "sum": SUM, "sigmoid": SIGMOID, **SMOOTH, **POOLING, **SCALING,
 }  # fmt: skip
 SHAPES = {
@@ -53,7 +53,7 @@ class One(nn.Module):
 
     def forward(self, x):
         x = nn.functional.conv2d(x, self.below, padding=1)
-        if self.kind not in {"rectifier", "masked", *SMOOTH}:
+        if self.kind not in {"rectifier", *SMOOTH}:
             x = x.relu()
         if self.kind == "head":
             return self.way(x, *self.own)
@@ -93,3 +93,108 @@ def test_random_networks(seed):
         assert torch.allclose(first(x), other(x), atol=1e-10)
         found = eb.explain(other, x, [0, 3], layer="input").maps
         assert float((found - reference).abs().max()) < 1e-10 * max(1.0, float(reference.abs().max()))
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_expressions(seed, depth):
+    """Bounded neurons, negations, sums, selections, writes, means and gates, each written in several ways."""
+    x = pictures()[..., :6, :7]
+    reference = None
+    for spelling in range(3):
+        model = Expression(seed, spelling, depth).eval()
+        scores = model(x).detach()
+        found = [eb.explain(model, x, [0, 3], layer="input", method=m).maps for m in ("mwp", "c-mwp")]
+        assert float(found[0].min()) >= -1e-12
+        if reference is None:
+            reference = scores, found
+        assert torch.allclose(scores, reference[0], atol=1e-9)
+        scale = float(reference[1][0].abs().max())
+        for own, other in zip(found, reference[1], strict=True):
+            assert float((own - other).abs().max()) < 1e-9 * max(scale, 1e-6)
+
+
+class Between(nn.Module):
+    """A function between a convolution and the rest of a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(1)
+        self.below, self.above, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 4)
+        self.function = function
+        self.register_buffer("sign", torch.tensor([1.0, -1, 1, 1, -1, -1]).reshape(6, 1, 1))
+
+    def forward(self, x):
+        y = self.function(self.below(x))
+        return self.head(self.above(y).relu().mean((2, 3)))
+
+
+def maps_of(function, normaliser="lose", method="mwp"):
+    model = Between(function).double().eval()
+    policies = eb.Policies(normaliser=normaliser)
+    return eb.explain(model, pictures(), [0, 3], layer="input", method=method, policies=policies).maps
+
+
+WAYS = [(name, way) for name, ways in FUNCTIONS.items() for way in range(1, len(ways))]
+
+
+@pytest.mark.parametrize("normaliser", ["lose", "spread"])
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_a_function_written_out(name, way, normaliser):
+    first, other = (maps_of(FUNCTIONS[name][place], normaliser) for place in (0, way))
+    assert float(first.sum()) > 0.1
+    assert float((first - other).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("way", range(1, len(MEANS)))
+@pytest.mark.parametrize("term", [lambda y, m: y - m, lambda y, m: -(m - y), lambda y, m: torch.add(y, m, alpha=-1)])
+def test_a_mean_is_recognised_however_it_is_written(way, term):
+    first = maps_of(lambda y: y - y.mean((2, 3), keepdim=True))
+    other = maps_of(lambda y: term(y, MEANS[way](y)))
+    assert float((first - other).abs().max()) < 1e-10
+
+
+def test_what_is_no_mean_is_none():
+    """Half the mean, or the mean of another tensor, is a branch."""
+    first = maps_of(lambda y: y - y.mean((2, 3), keepdim=True))
+    for mean in (lambda y: y.mean((2, 3), keepdim=True) / 2, lambda y: y.flip(1).mean((2, 3), keepdim=True)):
+        other = maps_of(lambda y, mean=mean: y - mean(y))
+        assert float((first - other).abs().max()) > 1e-4
+
+
+MOVES = {
+    "pooled": lambda y: nn.functional.avg_pool2d(y, 2, 1).flatten(2).mT.mT.unflatten(2, (5, 7)),
+    "across": lambda y: y.amax(1, keepdim=True).expand_as(y),
+    "sorted": lambda y: y.sort(1).values,
+    "halves": lambda y: torch.cat([y[:, :3], -y[:, 3:]], 1),
+    "mask": lambda y: y.masked_fill(torch.arange(6).reshape(6, 1, 1) > 3, 0.0),
+}
+
+
+@pytest.mark.parametrize("normaliser", ["lose", "spread"])
+@pytest.mark.parametrize("move", MOVES)
+def test_silent_values_of_channels_with_both_signs(move, normaliser):
+    """Channels that were multiplied by -1 count from their upper limit, wherever they go."""
+    signs = torch.tensor([1.0, -1, 1, 1, -1, -1]).reshape(6, 1, 1).double()
+    first = maps_of(lambda y: MOVES[move](torch.tanh(y) * signs), normaliser)
+    other = maps_of(lambda y: MOVES[move](torch.where(signs > 0, y.tanh(), -y.tanh())).neg().neg(), normaliser)
+    assert float(first.sum()) > 0.1
+    assert float((first - other).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("normaliser", ["lose", "spread"])
+def test_a_mixture_and_its_negation(normaliser):
+    tanh = torch.tanh
+
+    def both(function, negated):
+        first, other = (maps_of(way, normaliser) for way in (function, negated))
+        assert float(first.sum()) > 0.1
+        assert float((first - other).abs().max()) < 1e-10
+
+    both(lambda y: tanh(y) - tanh(y.roll(1, 1)), lambda y: -(tanh(y.roll(1, 1)) - tanh(y)))
+    both(
+        lambda y: torch.minimum(tanh(y), -tanh(y.roll(1, 1))),
+        lambda y: -torch.maximum(-tanh(y), tanh(y.roll(1, 1))),
+    )
+    both(lambda y: -nn.functional.relu6(y) * torch.sigmoid(y.roll(1, 1)),
+         lambda y: -(nn.functional.relu6(y) * torch.sigmoid(y.roll(1, 1))))  # fmt: skip

@@ -21,35 +21,70 @@ class _Interval(NamedTuple):
     upper: Limit
 
 
-Side = bool | torch.Tensor
-"""A truth, or one for each of several neurons."""
-
-
 class Bounds(_Interval):
     """An interval that contains the activations.
 
     Attributes:
         lower: largest known lower limit.
         upper: smallest known upper limit.
-        above: for neurons with both limits, true if they are silent at the upper limit instead of the lower limit. This
-            is the case after a multiplication by a negative factor. The result of a function is a new neuron, which is
-            silent at its smallest activation.
+        silent: for neurons with both limits, the silent value: the activation that Eq. 5 counts from. `None` for the
+            lower limit. The result of a function is a new neuron, which is silent at its smallest activation. All
+            linear operations apply to the silent value as they apply to the activation, so that a neuron times -1 is
+            silent at its upper limit, and a difference of two neurons is silent between its limits.
     """
 
-    above: Side = False
+    silent: Limit | None = None
 
-    def silent_above(self, above: Side) -> Bounds:
-        """Return the same interval with another `above`: true where the neurons are silent at the upper limit."""
-        if above is self.above:
+    def silent_at(self, silent: Limit | None) -> Bounds:
+        """Return the same interval with another silent value. Intervals with an infinite limit have no other one."""
+        if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in self):
             return self
-        turned = Bounds(*self)
-        turned.above = above
-        return turned
+        if not isinstance(silent, torch.Tensor) and not isinstance(self.lower, torch.Tensor) and silent == self.lower:
+            silent = None
+        if silent is self.silent:
+            return self
+        changed = Bounds(*self)
+        changed.silent = silent
+        return changed
+
+    @property
+    def origin(self) -> Limit:
+        """The activation that each neuron counts from: the silent value, or the only limit, or zero without limits."""
+        lower, upper = self
+        silent = lower if self.silent is None else self.silent
+        if self.uniform:
+            assert not isinstance(lower, torch.Tensor)
+            assert not isinstance(upper, torch.Tensor)
+            if math.isinf(lower):
+                return 0.0 if math.isinf(upper) else upper
+            return lower if math.isinf(upper) else silent
+        lower, upper = alike(lower, upper)
+        silent, lower = alike(silent, lower)
+        silent, upper = alike(silent, upper)
+        one = torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, 0.0))
+        return torch.where(lower.isfinite() & upper.isfinite(), silent, one)
+
+    @property
+    def limited(self) -> bool:
+        """Whether all neurons have both limits."""
+        return all(
+            bool(limit.isfinite().all()) if isinstance(limit, torch.Tensor) else math.isfinite(limit) for limit in self
+        )
 
     @property
     def uniform(self) -> bool:
-        """Whether limits and `above` are the same for all neurons, and so need no shape."""
-        return not any(isinstance(side, torch.Tensor) for side in (*self, self.above))
+        """Whether limits and silent values are the same for all neurons, and so need no shape."""
+        return not any(isinstance(side, torch.Tensor) for side in (*self, self.silent))
+
+    @property
+    def plain(self) -> bool:
+        """Whether all neurons count from their lower limit, or have no limits: the common case, without comparisons."""
+        if self.silent is not None:
+            return False
+        lower, upper = self
+        if isinstance(lower, torch.Tensor):
+            return bool(lower.isfinite().all())
+        return math.isfinite(lower) or (not isinstance(upper, torch.Tensor) and math.isinf(upper))
 
     @property
     def nonnegative(self) -> bool:
@@ -97,19 +132,21 @@ def _tensor(limit: Limit) -> torch.Tensor:
     return limit if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)
 
 
-def _least(a: Limit, b: Limit) -> Limit:
+def least_of(a: Limit, b: Limit) -> Limit:
+    """Return the smaller limit of each neuron."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return torch.minimum(*_alike(a, b))
+        return torch.minimum(*alike(a, b))
     return min(a, b)
 
 
-def _most(a: Limit, b: Limit) -> Limit:
+def most_of(a: Limit, b: Limit) -> Limit:
+    """Return the larger limit of each neuron."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        return torch.maximum(*_alike(a, b))
+        return torch.maximum(*alike(a, b))
     return max(a, b)
 
 
-def _alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
+def alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
     """Return two limits as tensors with the same dtype and device."""
     a, b = _tensor(a).double(), _tensor(b).double()
     return (a.to(b.device) if a.dim() == 0 else a), (b.to(a.device) if b.dim() == 0 else b)
@@ -118,7 +155,7 @@ def _alike(a: Limit, b: Limit) -> tuple[torch.Tensor, torch.Tensor]:
 def _product(a: Limit, b: Limit) -> Limit:
     """Return `a * b`. Zero times infinity is zero, because activations are finite."""
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        a, b = _alike(a, b)
+        a, b = alike(a, b)
         return torch.where((a == 0) | (b == 0), 0.0, a * b)
     return 0.0 if a == 0 or b == 0 else a * b
 
@@ -140,59 +177,65 @@ def affine(bounds: Bounds, factor: Limit, shift: Limit) -> Bounds:
         lower, upper = _product(lower, factor), _product(upper, factor)
     if isinstance(shift, torch.Tensor) or shift != 0:
         lower, upper = _sum(lower, shift), _sum(upper, shift)
-    return Bounds(lower, upper).silent_above(_turned(bounds, factor))
-
-
-def _turned(bounds: Bounds, factor: Limit) -> Side:
-    """Return where neurons are silent at their upper limit after a multiplication by a factor."""
+    moved = Bounds(lower, upper)
+    if bounds.silent is None and not isinstance(factor, torch.Tensor) and factor > 0:
+        return moved
     if any(not isinstance(limit, torch.Tensor) and math.isinf(limit) for limit in bounds):
-        return False  # at most one limit is finite
-    if not isinstance(factor, torch.Tensor):
-        return _not(bounds.above) if factor < 0 else bounds.above
-    negative = factor < 0
-    return negative ^ (bounds.above.to(negative.device) if isinstance(bounds.above, torch.Tensor) else bounds.above)
-
-
-def _not(side: Side) -> Side:
-    return ~side if isinstance(side, torch.Tensor) else not side
+        return moved  # at most one limit is finite
+    return moved.silent_at(_sum(_product(bounds.origin, factor), shift))
 
 
 def _sum(a: Limit, b: Limit) -> Limit:
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        a, b = _alike(a, b)
+        a, b = alike(a, b)
     return a + b
 
 
 def negated(bounds: Bounds) -> Bounds:
     """Bounds of `-a`."""
-    return Bounds(-bounds.upper, -bounds.lower).silent_above(_turned(bounds, -1.0))
-
-
-def _all_above(terms: Sequence[Bounds]) -> Side:
-    """Return where a combination of neurons is silent at its upper limit: where this holds for all of the neurons."""
-    above = terms[0].above
-    for term in terms[1:]:
-        above = above & term.above if above is not False and term.above is not False else False
-    return above
+    turned = Bounds(-bounds.upper, -bounds.lower)
+    return turned if bounds is UNBOUNDED else turned.silent_at(-bounds.origin)
 
 
 def added(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of a sum."""
+    """Bounds of a sum. Its silent value is the sum of the silent values."""
     lower, upper = terms[0]
     for other_lower, other_upper in terms[1:]:
         lower, upper = _sum(lower, other_lower), _sum(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
+    whole = Bounds(lower, upper)
+    if all(term.silent is None for term in terms):
+        return whole
+    silent = terms[0].origin
+    for term in terms[1:]:
+        silent = _sum(silent, term.origin)
+    return whole.silent_at(silent)
+
+
+def silent_within(bounds: Bounds, silent: Limit) -> Bounds:
+    """Return bounds with a silent value, or the nearest limit. Differences by rounding do not count."""
+    lower, upper = bounds
+    if bounds.uniform and not isinstance(silent, torch.Tensor):
+        assert not isinstance(lower, torch.Tensor)
+        assert not isinstance(upper, torch.Tensor)
+        return bounds.silent_at(lower if silent <= lower + SAME else upper if silent >= upper - SAME else silent)
+    silent, low = alike(silent, lower)
+    silent, high = alike(silent, upper)
+    return bounds.silent_at(torch.where(silent <= low + SAME, low, torch.where(silent >= high - SAME, high, silent)))
 
 
 def times(a: Bounds, b: Bounds) -> Bounds:
-    """Bounds of a product of two numbers. Each number can have any value in its interval."""
+    """Bounds of a product of two numbers. Each number can have any value in its interval.
+
+    The product is silent if one number is zero, or as near to zero as possible.
+    """
     if a is UNBOUNDED or b is UNBOUNDED:
         return UNBOUNDED
     corners = [_product(x, y) for x in a for y in b]
     lower, upper = corners[0], corners[0]
     for corner in corners[1:]:
-        lower, upper = _least(lower, corner), _most(upper, corner)
-    return Bounds(lower, upper)
+        lower, upper = least_of(lower, corner), most_of(upper, corner)
+    product = Bounds(lower, upper)
+    return product if product.nonnegative else product.silent_at(least_of(most_of(lower, 0.0), upper))
 
 
 def inverse(bounds: Bounds) -> Bounds:
@@ -208,61 +251,75 @@ def _inverse(limit: Limit) -> Limit:
 
 def magnitude(bounds: Bounds) -> Bounds:
     """Bounds of `|a|`."""
+    if bounds.nonnegative:
+        return bounds
     flipped = negated(bounds)
-    return Bounds(_most(0.0, _most(bounds.lower, flipped.lower)), _most(bounds.upper, flipped.upper))
-
-
-def maximum(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of the largest of several numbers."""
-    lower, upper = terms[0]
-    for other_lower, other_upper in terms[1:]:
-        lower, upper = _most(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
-
-
-def minimum(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of the smallest of several numbers."""
-    return negated(maximum([negated(term) for term in terms]))
-
-
-def hull(terms: Sequence[Bounds]) -> Bounds:
-    """Bounds of a number that equals one of several numbers: the union of their intervals."""
-    lower, upper = terms[0]
-    for other_lower, other_upper in terms[1:]:
-        lower, upper = _least(lower, other_lower), _most(upper, other_upper)
-    return Bounds(lower, upper).silent_above(_all_above(terms))
+    if flipped.nonnegative:
+        return flipped
+    return Bounds(most_of(0.0, most_of(bounds.lower, flipped.lower)), most_of(bounds.upper, flipped.upper))
 
 
 def either(where: torch.Tensor, a: Bounds, b: Bounds) -> Bounds:
     """Bounds of `torch.where(where, a, b)`."""
 
-    def picked(x: Limit | Side, y: Limit | Side) -> torch.Tensor:
+    def picked(x: Limit, y: Limit) -> torch.Tensor:
         one, other = (torch.as_tensor(side, device=where.device) for side in (x, y))
         return torch.where(where, one, other)
 
-    return Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper)).silent_above(picked(a.above, b.above))
+    bounds = Bounds(picked(a.lower, b.lower), picked(a.upper, b.upper))
+    return bounds if a.silent is None and b.silent is None else bounds.silent_at(picked(a.origin, b.origin))
+
+
+def on_device(bounds: Bounds, device: torch.device | str) -> Bounds:
+    """Return bounds whose tensors are on a device."""
+    if bounds.uniform:
+        return bounds
+    lower, upper = (limit.to(device) if isinstance(limit, torch.Tensor) else limit for limit in bounds)
+    silent = bounds.silent
+    return Bounds(lower, upper).silent_at(silent.to(device) if isinstance(silent, torch.Tensor) else silent)
+
+
+def one_sided(bounds: Bounds) -> Bounds:
+    """Return no bounds for neurons that are silent between their limits: weights of both signs add up there."""
+    lower, upper = alike(*bounds)
+    silent, lower = alike(bounds.origin, lower)
+    beside = (silent <= lower + SAME) | (silent >= upper - SAME)
+    return either(beside, bounds, UNBOUNDED)
 
 
 def clipped(bounds: Bounds, least: float, most: float) -> Bounds:
     """Bounds of `min(max(a, least), most)`."""
+    if bounds.silent is not None:
+        return rising(bounds, lambda x: x.clamp(least, most))
     lower, upper = bounds
     if isinstance(lower, torch.Tensor) or isinstance(upper, torch.Tensor):
-        lower, upper = _least(_most(lower, least), most), _least(_most(upper, least), most)
-    else:
-        lower, upper = min(max(lower, least), most), min(max(upper, least), most)
-    same = math.isinf(least) and math.isinf(most)
-    return Bounds(lower, upper).silent_above(bounds.above if same else False)
+        return Bounds(least_of(most_of(lower, least), most), least_of(most_of(upper, least), most))
+    return Bounds(min(max(lower, least), most), min(max(upper, least), most))
 
 
 def rising(bounds: Bounds, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
     """Bounds of a monotonically increasing function: its values at the limits of its argument.
 
+    The result is a new neuron, which is silent at its lower limit, unless the function is linear between the limits.
+
     Args:
         bounds: bounds of the argument.
         function: an element-wise function of a tensor.
     """
-    return Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
+    made = Bounds(_at(bounds.lower, function, -math.inf), _at(bounds.upper, function, math.inf))
+    if bounds.silent is None:
+        return made
+    lower, upper = alike(*bounds)
+    silent, lower = alike(bounds.silent, lower)
+    first, last = function(lower), function(upper)
+    steps = [(part, function(lower + part * (upper - lower))) for part in (0.25, 0.5, 0.75)]
+    straight = [(step - first - part * (last - first)).abs() <= SAME * (last - first) for part, step in steps]
+    linear = straight[0] & straight[1] & straight[2]
+    return made.silent_at(compact(torch.where(linear, function(silent), first)))
 
+
+SAME = 1e-9
+"""Limits, or positions in an interval, that differ by less are the same."""
 
 HUGE = 1e300
 """Stands for infinity where a function's formula has no value there (`x / (1 + |x|)`)."""
@@ -271,7 +328,7 @@ HUGE = 1e300
 def _at(limit: Limit, function: Callable[[torch.Tensor], torch.Tensor], unknown: float) -> Limit:
     x = _tensor(limit).double()
     y = function(x)
-    if not isinstance(limit, torch.Tensor):
+    if not isinstance(limit, torch.Tensor) and y.numel() == 1:
         found = float(y)
         if found != found:
             found = float(function(x.clamp(-HUGE, HUGE)))
@@ -326,13 +383,3 @@ def compact(limit: torch.Tensor) -> Limit:
             if bool((limit == first).all()):
                 limit = first
     return float(limit) if limit.numel() == 1 else limit.clone()
-
-
-def mapped(bounds: Bounds, apply: Callable[[Limit], Limit]) -> Bounds:
-    """Apply an operation that preserves order to both limits."""
-    lower, upper = bounds
-    above = bounds.above
-    if isinstance(above, torch.Tensor):
-        moved = apply(above.double())
-        above = moved > 0.5
-    return Bounds(apply(lower), apply(upper)).silent_above(above)

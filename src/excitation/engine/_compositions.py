@@ -8,6 +8,9 @@ results of other weighted operations where the sum is silent, because nothing el
 
 from __future__ import annotations
 
+import torch
+
+from ._bounds import alike
 from ._record import Composition, Entry, Fold, Record
 from ._values import Kind, Value, counted_from_a_bound
 from .operations import (
@@ -52,7 +55,7 @@ def mark(record: Record) -> bool:
             continue
         if not _linear(operation):
             continue
-        sums = isinstance(operation, (Sum, Average))
+        sums = isinstance(operation, (Sum, Average)) and not _chooses(entry)
         # A sum can be above zero even if all its terms have their smallest activations.
         entry.wakes = entry.wakes or (sums and any(map(counted_from_a_bound, entry.inputs)))
         parts: list[Composition | None] = []
@@ -79,7 +82,7 @@ def mark(record: Record) -> bool:
                 every[value.serial] = Composition(entry, place, tuple(inner), scores=False)
         if sums and present:
             entry.fold = Fold(tuple(parts), any(part.scores for part in present))
-        if (sums and not entry.outputs[0].nonnegative) or (present and not sums):
+        if (sums and not _counts_alone(entry.outputs[0])) or (present and not sums):
             scores = any(part.scores for part in present)
             for place, value in enumerate(entry.outputs):
                 known[value.serial] = Composition(entry, place, tuple(parts), scores)
@@ -140,12 +143,27 @@ def _linear(operation: Operation) -> bool:
         return operation.gain is not None
     if isinstance(operation, Activation):
         return operation.linear
-    return isinstance(operation, (Sum, Average, Arrangement)) and not isinstance(operation, PowerAverage)
+    if isinstance(operation, Arrangement):
+        return operation.factor is None  # a gate does not multiply the evidence
+    return isinstance(operation, (Sum, Average)) and not isinstance(operation, PowerAverage)
+
+
+def _chooses(entry: Entry) -> bool:
+    """Whether each result of a sum is one of its terms plus a constant: `torch.where` written with masks."""
+    if not isinstance(entry.operation, Sum) or all(value.bounds.uniform for value in entry.inputs):
+        return False
+    constant = [torch.eq(*alike(*value.bounds)) for value in entry.inputs]
+    return bool((constant[0] | constant[1].to(constant[0].device)).all())
+
+
+def _counts_alone(value: Value) -> bool:
+    """Whether the value of a sum is the sum of what its terms count: whether it only has raised neurons."""
+    return value.nonnegative and value.bounds.silent is None
 
 
 def _may_be_one(value: Value, *, counted: bool = False) -> bool:
     """Whether a value without a recorded operation can be a composition. One weighted operation counts only on top."""
-    if value.kind is Kind.CONSTANT or value.nonnegative or (counted and value.maker is Affine):
+    if value.kind is Kind.CONSTANT or _counts_alone(value) or (counted and value.maker is Affine):
         return False
     return value.maker in LINEAR
 

@@ -27,12 +27,13 @@ from ._layout import Layout, MixedImagesError, Origin, Role, input_layout, refus
 from ._modes import refuse_dispatch_modes, refuse_modes
 from ._names import is_input, nth
 from ._network_state import NetworkState
+from ._pointwise import POINTWISE, as_one_function, formula, note
 from ._record import Entry, Opaque, Place, Record
 from ._refusals import no_neurons, no_rule, not_while_recorded, other_view, several_in_place, unread
 from ._results import Results
 from ._running import as_written, hook, runs_by_itself
 from ._values import Kind, Value, ValueBook, tensor_list
-from .operations import Arrangement, CallContext, Parts, Read, Winner, place_of
+from .operations import Arrangement, CallContext, Parts, Read, Sum, Winner, place_of
 
 
 class LateRootError(Exception):
@@ -250,6 +251,15 @@ class Recorder(TorchFunctionMode):
             self._book.add(result, Kind.CONSTANT)
             return result
         read, problem = self._read(how, context, args, kwargs)
+        made = formula(self._book, how, args, kwargs) if how.name in POINTWISE and not how.foreign else None
+        one = None
+        if made is not None and (len(made.inputs) > 1 or how.reader is None):
+            whole = None
+            if isinstance(read, tuple) and isinstance(read[0], Sum):
+                whole = read[0].bounds(made.inputs)
+            one = as_one_function(made, whole)
+            if one is not None and made.source.kind is kind:
+                read, one = (one, (made.source,)), None
         if isinstance(read, Parts):
             result = how.twin(*args, **kwargs)
             if kind is Kind.TRACKED:
@@ -278,6 +288,8 @@ class Recorder(TorchFunctionMode):
         elif read is None and kind is Kind.TRACKED:
             problem = self._earlier_problem(tensors) or problem or no_rule(context.where, how.foreign)
         self._write(context, read, results, kind, problem if kind is Kind.TRACKED else None, tensors)
+        if made is not None and len(results) == 1:
+            note(self._book.get(results[0]), made, one)
         return result
 
     def _earlier_problem(self, tensors: list[torch.Tensor]) -> UnsupportedOperationError | None:
@@ -368,7 +380,9 @@ class Recorder(TorchFunctionMode):
             several = f"it returns {len(outputs)} tensors"
             self._record.places[address] = Place(address, None, "operation", several)
 
-    def _operand(self, tensor: torch.Tensor) -> Value:
+    def _operand(self, tensor: torch.Tensor | Value) -> Value:
+        if isinstance(tensor, Value):
+            return tensor
         value = self._found(tensor)
         assert value is not None
         if value.kind is Kind.CONSTANT and value.bounds is UNBOUNDED and bool((tensor >= 0).all()):

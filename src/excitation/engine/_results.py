@@ -93,6 +93,10 @@ class Results:
             valids = [operation.valid(inputs)] + [None] * (count - 1)
         gate = operation.gate(inputs)
         parent, sign = operation.source(inputs)
+        origin, averaged = None, False
+        if len(inputs) == 1 and operation.proportional:
+            origin = inputs[0].proportional or inputs[0]
+            averaged = inputs[0].averaged or isinstance(operation, Average)
         over = operation.centres if isinstance(operation, Average) else ()
         outputs = []
         for place, tensor in enumerate(results):
@@ -107,7 +111,7 @@ class Results:
                     tensor, kind, bounds=bounds, valid=valids[place], layout=layouts[place], weighted=weighted,
                     address=address, gate=(gate and bounds.one_sign) or bounds.gate, parent=parent, sign=sign,
                     problem=lost, maker=type(operation), multiplied=operation.multiplied(tensor.dim()),
-                    centre=inputs[0] if over else None, over=over,
+                    proportional=origin, averaged=averaged, centre=inputs[0] if over else None, over=over,
                 )
             )  # fmt: skip
         return outputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,25 @@ class Kind(IntEnum):
     """Descends from a chosen layer."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Formula:
+    """An element-wise call, with values in place of the tensors that depend on the images.
+
+    Attributes:
+        call: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        inputs: the values among the arguments.
+        source: the latest value that all of them are functions of.
+    """
+
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[Value, ...]
+    source: Value
+
+
 @dataclass(slots=True, eq=False)
 class Value:
     """A tensor of the forward pass, without its numbers.
@@ -51,8 +69,12 @@ class Value:
             sign, 0 if neither is known. A tensor of constants gives the sign by its signs.
         multiplied: axes along which its operation multiplied by a constant with more than one position. A sum over
             such an axis has learned weights.
-        centre: the value that this value is the mean of, over whole axes that are kept with size one; else `None`.
+        proportional: the value that this value is a linear function of, through factors, arrangements and averages, if
+            it is such a function of one value; else `None`.
+        averaged: whether this function averages or sums over neurons.
+        centre: the value that one call took the mean of, over whole axes that are kept with size one; else `None`.
         over: the axes of this mean.
+        formula: how to compute this value from the one that it is an element-wise function of; `None` if unknown.
         problem: the error for an operation without a rule below it, which no signal can pass. Gates can have a problem,
             because signals never reach them.
     """
@@ -71,8 +93,11 @@ class Value:
     multiplied: frozenset[int] = frozenset()
     parent: Value | None = None
     sign: int | torch.Tensor = 0
+    proportional: Value | None = None
+    averaged: bool = False
     centre: Value | None = None
     over: tuple[int, ...] = ()
+    formula: Formula | None = None
     problem: UnsupportedOperationError | None = None
 
     @property
@@ -135,13 +160,13 @@ def _sign(sign: int | torch.Tensor) -> int:
 
 
 def counted_from_a_bound(value: Value) -> bool:
-    """Whether activations can be counted from a bound other than zero (Eq. 5)."""
+    """Whether activations can be counted from a value other than zero (Eq. 5)."""
     bounds = value.bounds
     if bounds is UNBOUNDED or bounds is NONNEGATIVE:
         return False
-    if not isinstance(bounds.lower, torch.Tensor) and bounds.lower == 0 and bounds.above is False:
-        return False
-    return any(isinstance(limit, torch.Tensor) or (math.isfinite(limit) and limit != 0) for limit in bounds)
+    if bounds.uniform:
+        return bool(bounds.origin != 0)
+    return isinstance(bounds.lower, torch.Tensor) or bounds.lower != 0 or bounds.silent is not None
 
 
 class ValueBook:

@@ -16,7 +16,7 @@ from . import (
     _writing,
 )
 from ._choices import Selection, Written
-from ._elementwise import Activation, Gated, Magnitude, Product, Scaled
+from ._elementwise import Activation, Falling, Gated, Magnitude, Product, Scaled
 from ._families import Affine, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
 from ._moving import Arrangement
 from ._readers import READERS, CallContext, Parts, Read, Reader, place_of
@@ -28,6 +28,7 @@ __all__ = [
     "Arrangement",
     "Average",
     "CallContext",
+    "Falling",
     "Gated",
     "GatedAverage",
     "Magnitude",

@@ -26,6 +26,7 @@ from .._bounds import (
     scaled_by_statistic,
     sign_kept,
 )
+from .._monotone import course
 from ._elementwise import Activation, Interval, Inverse, Magnitude
 from ._readers import CallContext, Number, Read, reads
 
@@ -175,10 +176,18 @@ def smooth_rectifier(context: CallContext, input: torch.Tensor, *args: Any, **kw
 
     Beyond the paper: their negative values act as lowered neurons (see `sign_kept`).
     """
-    function: Function = getattr(F, context.name)
-    return _activation(
-        input, lambda bounds: sign_kept(bounds, lambda b: rising(b, lambda x: function(x, *args, **kwargs))), sign=1
-    )
+    named: Function = getattr(F, context.name)
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return named(x, *args, **kwargs)
+
+    def interval(bounds: Bounds) -> Bounds:
+        if bounds is UNBOUNDED or bounds.one_sign:
+            return sign_kept(bounds, lambda b: rising(b, function))
+        found = course(function, bounds)  # a function that rises where the minimum is out of reach
+        return found.bounds if found is not None and found.rises else UNBOUNDED
+
+    return _activation(input, interval, sign=1)
 
 
 @reads("prelu")
@@ -261,7 +270,7 @@ def power(context: CallContext, input: Any, exponent: Any = 2) -> Read:
         )
     value = context.value(input)
     if number % 2 == 1:
-        return _activation(input, lambda b: sign_kept(b, lambda c: rising(c, lambda x: x.pow(number))), sign=1)
+        return _activation(input, _rising(lambda x: x.pow(number), -math.inf, math.inf), sign=1)
     if not value.nonnegative:
         context.refuse(
             f"its exponent is {number:g} and its input can be negative, where it does not rise.",

@@ -14,6 +14,7 @@ import torch
 
 from .._bounds import Bounds, Limit, compact, spread
 from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
+from .._selected_bounds import hull, positions, selected
 from .._values import Value
 from ._families import LEAD, Operation
 from ._moving import Arrangement
@@ -32,14 +33,20 @@ class Selection(Operation):
         adjoint: maps the signals of the outputs (`None` for no signal) to the signals of the operands.
         bound: maps the limits of the operands to the limit of the first output, with one entry per output neuron. All
             members of this family increase with each input, so that this is the operation itself.
-        shares: whether the signal of an output can go to several neurons.
+        largest: maps numbers for the operands to the largest number of the candidates of each output. `None` for a soft
+            selection, which is a function of all its inputs and no candidate.
         operands: the neurons to select from.
     """
 
     adjoint: Callable[[Sequence[torch.Tensor | None]], Tensors]
     bound: Callable[[Tensors], torch.Tensor]
-    shares: bool = False
+    largest: Callable[[Tensors], torch.Tensor] | None = None
     operands: Tensors = ()
+
+    @property
+    def shares(self) -> bool:
+        """Whether the signal of an output can go to several neurons."""
+        return self.largest is None
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A selection from gates is a gate. The result of a soft selection can be outside the range of its inputs."""
@@ -58,14 +65,13 @@ class Selection(Operation):
 
         lowers, uppers = ([value.bounds[side] for value in inputs] for side in (0, 1))
         bounds = Bounds(combined(lowers, -math.inf), combined(uppers, math.inf))
-        if self.shares or any(value.bounds.above is False for value in inputs):
+        if self.largest is None or all(value.bounds.plain for value in inputs):
             return bounds
-        # The result is silent at its upper limit if all candidate neurons are: then both results agree.
-        above = [torch.as_tensor(value.bounds.above).double() for value in inputs]
-        every = torch.as_tensor(combined([compact(side) for side in above], math.nan)) == 1
-        none = torch.as_tensor(combined([compact(1 - side) for side in above], math.nan)) == 0
-        both = compact((every & none).double())
-        return bounds.silent_above(both == 1)
+        places = [positions(value.bounds) for value in inputs]
+        wide = [
+            [spread(pair[side], value.shape) for pair, value in zip(places, inputs, strict=True)] for side in (0, 1)
+        ]
+        return selected(bounds, -self.largest([-place for place in wide[0]]), self.largest(wide[1]))
 
 
 @dataclass(eq=False)
@@ -80,19 +86,30 @@ class Written(Arrangement):
     steered: bool = False
     known: Taken = field(kw_only=True)
 
+    @property
+    def proportional(self) -> bool:
+        """Written constants do not depend on the neurons."""
+        return False
+
     def intervals(self, inputs: Sequence[Value], count: int) -> Sequence[Bounds]:
         """Return the bounds at each position: those of the written neuron, or of all candidates if `steered`."""
-        sides: list[list[Limit]] = []
-        for side, outermost in ((0, min), (1, max)):
-            given = [spread(value.bounds[side], value.shape).expand(value.shape) for value in inputs]
-            made = self.apply(given)
-            if self.steered:
-                pick = torch.amin if side == 0 else torch.amax
-                every = [float(pick(limit)) for limit in (*given, *made) if limit.numel()]
-                sides.append([outermost(every)] * count)
-            else:
-                sides.append([compact(limit) for limit in made])
-        return [Bounds(lower, upper) for lower, upper in zip(*sides, strict=True)]
+        if not self.steered:
+            limits = [self._placed([value.bounds[side] for value in inputs], inputs) for side in (0, 1)]
+            found = [Bounds(lower, upper) for lower, upper in zip(*limits, strict=True)]
+            if all(value.bounds.silent is None for value in inputs):
+                return found
+            silent = self._placed([value.bounds.origin for value in inputs], inputs)
+            return [bounds.silent_at(limit) for bounds, limit in zip(found, silent, strict=True)]
+        made = self.apply([torch.full((), math.nan).expand(value.shape) for value in inputs])
+        written = torch.cat([part[~part.isnan()] for part in made])
+        constants = [float(written.min()), float(written.max())] if written.numel() else []
+        terms = [_whole(value.bounds, value.shape) for value in inputs]
+        return [hull([*terms, *(Bounds(number, number) for number in constants)])] * count
+
+    def _placed(self, limits: Sequence[Limit], inputs: Sequence[Value]) -> list[Limit]:
+        """Return limits at the positions of their neurons. At a written constant, it is the constant."""
+        wide = [spread(limit, value.shape).expand(value.shape) for limit, value in zip(limits, inputs, strict=True)]
+        return [compact(limit) for limit in self.apply(wide)]
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The result is a gate if all operands are gates and all written constants lie between zero and one."""
@@ -100,6 +117,16 @@ class Written(Arrangement):
             return False
         low, high = (self.apply([torch.full((), b).expand(v.shape) for v in inputs])[0] for b in (0.0, 1.0))
         return bool((low >= 0).all()) and bool((high <= 1).all())
+
+
+def _whole(bounds: Bounds, shape: torch.Size) -> Bounds:
+    """Return bounds that hold for every neuron of a tensor, each a number."""
+    if bounds.uniform:
+        return bounds
+    limits = [spread(limit, shape) for limit in bounds]
+    first, last = (spread(place, shape) for place in positions(bounds))
+    whole = Bounds(float(limits[0].min()), float(limits[1].max()))
+    return selected(whole, float(first.min()), float(last.max()))
 
 
 def numbered(operands: Tensors) -> list[torch.Tensor]:

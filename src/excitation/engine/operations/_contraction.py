@@ -96,6 +96,8 @@ def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: st
     gates = [context.carries(tensor) and context.value(tensor).gate for tensor in (a, b)]
     if both and all(letter in y for letter in left + right):  # an element-wise product
         return Parts(lambda: _laid_out(a, left, y) * _laid_out(b, right, y))
+    if both and gates[0] == gates[1] and set(left) == set(right) and left:  # the rule of the product decides
+        return Parts(lambda: _laid_out(_laid_out(a, left, left) * _laid_out(b, right, left), left, y))
     if both and gates[0] == gates[1]:
         context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
     x, w, xs, ws = (b, a, right, left) if (gates[0] if both else context.carries(b)) else (a, b, left, right)

@@ -15,13 +15,12 @@ from .._bounds import (
     affine,
     inverse,
     magnitude,
-    maximum,
-    minimum,
     rising,
     scaled_by_statistic,
     sign_kept,
     times,
 )
+from .._selected_bounds import maximum, minimum
 from .._values import Value, shared_source
 from ._families import Operation
 
@@ -48,6 +47,11 @@ class Activation(Operation):
     sign: int = 0
     linear: bool = False
     rectifies: bool = False
+
+    @property
+    def proportional(self) -> bool:
+        """The identity is linear."""
+        return self.linear and self.alone
 
     def gate(self, inputs: Sequence[Value]) -> bool:
         """The results of a sigmoid or softmax, and of functions of a gate, are gates."""
@@ -102,6 +106,11 @@ class Scaled(Operation):
         exact = self.exact
         return None if exact is None or self.statistic else lambda: exact()[0]
 
+    @property
+    def proportional(self) -> bool:
+        """A constant factor is linear."""
+        return self.gain is not None and not self.shifts
+
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A gate times a constant is a gate."""
         return inputs[0].gate
@@ -109,8 +118,12 @@ class Scaled(Operation):
     def bounds(self, inputs: Sequence[Value]) -> Bounds:
         """`factor * bounds + constant`."""
         bounds = inputs[0].bounds
-        if bounds is UNBOUNDED or self.exact is None:
+        if self.exact is None:
             return UNBOUNDED
+        if bounds is UNBOUNDED:
+            if not isinstance(self.factor, torch.Tensor) or self.factor.dtype != torch.bool:
+                return UNBOUNDED
+            bounds = Bounds(*bounds)  # zero where a mask is false
         factor, shift = self.exact()
         bounds = affine(bounds, factor, shift)
         return scaled_by_statistic(bounds) if self.statistic else bounds
@@ -140,6 +153,11 @@ class Inverse(Scaled):
         return affine(inverse(rising(bounds, torch.sqrt) if self.root else bounds), -self.factor, 0.0)
 
     @property
+    def proportional(self) -> bool:
+        """An inverse is not linear."""
+        return False
+
+    @property
     def learned(self) -> bool:
         """The sign says that it falls, whatever its numerator is."""
         return False
@@ -159,6 +177,27 @@ class Inverse(Scaled):
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
         """The input, with the sign of the numerator."""
         return inputs[0], -self.factor if isinstance(self.factor, torch.Tensor) else 1 if self.factor < 0 else -1
+
+
+@dataclass(eq=False)
+class Falling(Scaled):
+    """A function that falls, without a rule of its own. A raised result means a lowered neuron.
+
+    Attributes:
+        limits: bounds of the results.
+        sign: -1 if the results have the opposite sign of the input, else 0.
+    """
+
+    limits: Bounds = UNBOUNDED
+    sign: int = 0
+
+    def bounds(self, inputs: Sequence[Value]) -> Bounds:  # noqa: ARG002
+        """Return the bounds of the results."""
+        return self.limits
+
+    def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
+        """Its argument."""
+        return inputs[0], self.sign
 
 
 @dataclass(eq=False)
@@ -212,10 +251,10 @@ class Gated(Operation):
         """Return the bounds of the product. For functions of one neuron, use the bounds of a smooth rectifier."""
         kept, other = inputs[self.place].bounds, inputs[1 - self.place].bounds
         if self.divides:
-            return times(kept, inverse(other))
+            other = inverse(other)
         if shared_source(*inputs) is None:
             return times(kept, other)
-        return sign_kept(kept, lambda bounds: times(bounds, other))
+        return times(kept, other) if kept.nonpositive else sign_kept(kept, lambda bounds: times(bounds, other))
 
     def source(self, inputs: Sequence[Value]) -> tuple[Value | None, int | torch.Tensor]:
         """What both are functions of."""

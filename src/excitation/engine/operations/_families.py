@@ -24,14 +24,14 @@ from .._bounds import (
     affine,
     compact,
     either,
-    hull,
-    mapped,
     negated,
+    one_sided,
     rising,
     spread,
     times,
 )
 from .._layout import Layout, MixedImagesError, broadcast, by_axes, holds_images
+from .._selected_bounds import hull, positions, selected
 from .._values import Value, shared_source
 from ._signs import Rows, one_signed
 
@@ -92,6 +92,11 @@ class Operation:
     def multiplied(self, dims: int) -> frozenset[int]:  # noqa: ARG002
         """Return the axes of a `dims`-dimensional output along which it multiplies by a constant of size above one."""
         return frozenset()
+
+    @property
+    def proportional(self) -> bool:
+        """Whether it is a linear function of one tensor without a constant: factors, averages, arrangements."""
+        return False
 
     @property
     def silent(self) -> frozenset[int]:
@@ -216,7 +221,9 @@ class Affine(Operation):
             wide = wide if self.apart else wide.expand(inputs[0].shape)
             return compact(self.forward(wide, weight.abs()).nan_to_num(unknown, math.inf, -math.inf))
 
-        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(bounds.above)
+        size = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        if bounds.silent is not None:
+            size = size.silent_at(combined(bounds.origin, 0.0))
         up, down = affine(size, 1.0, shift), affine(size, -1.0, shift)
         return either(positive, up, either(negative, down, UNBOUNDED))
 
@@ -236,7 +243,7 @@ class Average(Operation):
         overall: whether each output is the mean of all positions of its channel.
         apart: as for `Affine`.
         learned: whether the input was multiplied by a constant that varies along the summed axes.
-        centres: axes of a mean that keeps them with size one. The input minus the result is centred along them.
+        centres: axes of a mean that keeps them with size one.
     """
 
     input: torch.Tensor
@@ -249,6 +256,11 @@ class Average(Operation):
     apart: bool = field(default=True, kw_only=True)
     learned: bool = field(default=False, kw_only=True)
     centres: tuple[int, ...] = field(default=(), kw_only=True)
+
+    @property
+    def proportional(self) -> bool:
+        """An average is linear."""
+        return True
 
     @property
     def weighted(self) -> bool:
@@ -272,12 +284,15 @@ class Average(Operation):
             if not isinstance(limit, torch.Tensor) and limit in (0.0, unknown):
                 return limit
             # A weight of zero times infinity is NaN.
-            return compact(self.forward(spread(limit, value.shape, valid)).nan_to_num(unknown, math.inf, -math.inf))
+            wide = spread(limit, value.shape, valid)
+            wide = wide if self.apart else wide.expand(value.shape)
+            return compact(self.forward(wide).nan_to_num(unknown, math.inf, -math.inf))
 
-        above = bounds.above
-        if isinstance(above, torch.Tensor):  # true where it is true for the whole window
-            above = torch.as_tensor(combined((~above).double(), 0.0)) == 0
-        return Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf)).silent_above(above)
+        sums = Bounds(combined(bounds.lower, -math.inf), combined(bounds.upper, math.inf))
+        if bounds.silent is None:
+            return sums
+        sums = sums.silent_at(combined(bounds.origin, 0.0))
+        return one_sided(sums) if self.learned else sums
 
 
 @dataclass(eq=False)
@@ -291,6 +306,11 @@ class GatedAverage(Average):
 
     factor: Bounds = field(kw_only=True)
     count: int = field(kw_only=True)
+
+    @property
+    def proportional(self) -> bool:
+        """Its weights depend on the images."""
+        return False
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """A sum is not a gate."""
@@ -313,6 +333,11 @@ class PowerAverage(Average):
 
     root: float = field(kw_only=True)
     count: int = field(kw_only=True)
+
+    @property
+    def proportional(self) -> bool:
+        """A norm is not linear."""
+        return False
 
     def gate(self, inputs: Sequence[Value]) -> bool:  # noqa: ARG002
         """A norm is not a gate."""
@@ -371,8 +396,16 @@ class Winner(Operation):
 
 def _maximum_of(value: Value, function: Callable[[torch.Tensor], torch.Tensor]) -> Bounds:
     bounds = value.bounds
+
+    def over_windows(limit: Limit) -> torch.Tensor:
+        return function(spread(limit, value.shape))
+
     if not bounds.uniform:
-        bounds = mapped(bounds, lambda limit: compact(function(spread(limit, value.shape))))
+        largest = Bounds(*(compact(over_windows(limit)) for limit in bounds))
+        if not bounds.plain:
+            first, last = positions(bounds)
+            largest = selected(largest, -over_windows(-first), over_windows(last))
+        bounds = largest
     # Zero padding can be the winner, or the only input in its window.
     return bounds if value.valid is None else hull([bounds, ZERO])
 

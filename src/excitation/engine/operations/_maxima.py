@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from .._axes import AxisSource, Kept, Made, Resampled
-from .._bounds import Bounds, maximum, minimum
+from .._bounds import Bounds
+from .._selected_bounds import maximum, minimum
 from ._choices import Selection, Taken
 from ._elementwise import Activation
 from ._families import LEAD
@@ -43,6 +44,7 @@ def _over(
         adjoint=Taken([input], take).adjoint,
         operands=(input,),
         bound=lambda lowers: kinds[0][1](lowers[0], dims, keepdim=keepdim),
+        largest=lambda numbers: numbers[0].amax(tuple(dims), keepdim=keepdim),
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
     return operation, (input,)
@@ -107,6 +109,7 @@ def larger(context: CallContext, input: torch.Tensor, other: torch.Tensor) -> Re
         adjoint=Taken([input, other], take).adjoint,
         operands=(input, other),
         bound=lambda lowers: (torch.maximum if most else torch.minimum)(lowers[0], lowers[1]),
+        largest=lambda numbers: torch.maximum(numbers[0], numbers[1]),
     )
     return operation, (input, other)
 
@@ -120,7 +123,7 @@ def _limited(x: torch.Tensor, limit: torch.Tensor, *, most: bool) -> Read | Part
         limit = limit.to(x.dtype)
     constant = Bounds(limit.detach(), limit.detach())
     joined = maximum if most else minimum
-    return Activation((1.0,), lambda bounds: joined([bounds, constant])), (x,)
+    return Activation((1.0,), lambda bounds: Bounds(*joined([bounds, constant]))), (x,)
 
 
 def _ordered(
@@ -139,6 +142,7 @@ def _ordered(
         adjoint=Taken([input], take).adjoint,
         operands=(input,),
         bound=lambda lowers: values(lowers[0]),
+        largest=lambda numbers: torch.ones_like(values(numbers[0])) * numbers[0].amax(d, keepdim=True),
         axes=axes,  # type: ignore[arg-type]
     )
     return operation, (input,)
@@ -231,7 +235,6 @@ def soft_maximum(context: CallContext, input: torch.Tensor, dim: Any = None, kee
         None,
         adjoint=adjoint,
         bound=lambda lowers: lowers[0].logsumexp(dims, keepdim),
-        shares=True,
         axes=reduced_axes(input.dim(), dims, keepdim=keepdim),
     )
     return operation, (input,)

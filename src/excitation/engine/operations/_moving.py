@@ -30,6 +30,11 @@ class Arrangement(Operation):
     pointwise: bool = False
     factor: Bounds | None = None
 
+    @property
+    def proportional(self) -> bool:
+        """The same neurons at other places, unless a gate multiplies them."""
+        return self.factor is None and not self.made
+
     def gate(self, inputs: Sequence[Value]) -> bool:
         """A rearranged gate is a gate."""
         return all(value.gate for value in inputs)
@@ -44,13 +49,9 @@ class Arrangement(Operation):
                 self._moved([value.bounds[place] for value in inputs], inputs, count) for place in (0, 1)
             )  # fmt: skip
             found = [Bounds(lower, upper) for lower, upper in zip(lowers, uppers, strict=True)]
-            sides = [value.bounds.above for value in inputs]
-            if any(side is not False for side in sides):
-                numbers = [side.double() if isinstance(side, torch.Tensor) else float(side) for side in sides]
-                found = [
-                    bounds.silent_above(above > 0.5)
-                    for bounds, above in zip(found, self._moved(numbers, inputs, count), strict=True)
-                ]
+            if any(value.bounds.silent is not None for value in inputs):
+                silent = self._moved([value.bounds.origin for value in inputs], inputs, count)
+                found = [bounds.silent_at(limit) for bounds, limit in zip(found, silent, strict=True)]
         return found if self.factor is None else [times(bounds, self.factor) for bounds in found]
 
     def _moved(self, limits: Sequence[Limit], inputs: Sequence[Value], count: int) -> Sequence[Limit]:

@@ -80,8 +80,8 @@ def place_of(name: str, path: str) -> str:
 
 Number = int | float
 
-Read = tuple[Operation, tuple[torch.Tensor, ...]]
-"""An operation and the tensors whose neurons it takes in, in the order of its signals."""
+Read = tuple[Operation, tuple[torch.Tensor | Value, ...]]
+"""An operation and the tensors, or their values, whose neurons it takes in, in the order of its signals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,15 @@ import torch
 
 from ..._errors import TrainingModeError
 from .._bounds import Limit
-from .._layout import claim_channels, suggest_channels
+from .._layout import claim_channels, holds_images, suggest_channels
 from .._values import Value, shared_source
 from ._activations import inverted
 from ._elementwise import Gated, Product, Scaled
 from ._families import Sum
 from ._readers import CallContext, Number, Parts, Read, reads
+
+ROUNDING = 8
+"""Units of rounding, of the largest activation, by which a mean can differ between two ways to compute it."""
 
 
 @reads("batch_norm")
@@ -82,12 +85,14 @@ def negation(context: CallContext, input: torch.Tensor) -> Read:
 
 
 @reads("add", "sub", "subtract", "rsub")
-def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1) -> Read:
+def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1) -> Read | Parts:
     """A sum of branches, or a shift by a constant."""
     signs = {"add": (1, 1), "rsub": (-1, 1)}.get(context.name, (1, -1))
     if context.carries(input) and context.carries(other):
         if alpha != 1:
-            context.refuse(f"a sum of two branches with alpha = {alpha} has no rule.", "Scale the branch first.")
+            first, second = (other, input) if context.name == "rsub" else (input, other)
+            factor = alpha if context.name == "add" else -alpha
+            return Parts(lambda: first + second * factor)
         centred = _centred(context, input, other, signs)
         if centred is not None:
             return centred
@@ -105,12 +110,41 @@ def addition(context: CallContext, input: Any, other: Any, *, alpha: Number = 1)
 def _centred(
     context: CallContext, input: torch.Tensor, other: torch.Tensor, signs: tuple[int, int]
 ) -> Read | None:  # fmt: skip
-    """A tensor minus its mean, as in a manual normalisation. The mean receives no signal, as in `layer_norm`."""
-    values = context.value(input), context.value(other)
-    for (x, value), mean, factor in zip(((input, values[0]), (other, values[1])), values[::-1], signs, strict=True):
-        if signs[0] != signs[1] and mean.centre is value and len(mean.shape) == len(value.shape):
-            return _normalised(x, float(factor), centred=True, over=mean.over)
+    """A tensor minus its mean, as in a manual normalisation. The mean receives no signal, as in `layer_norm`.
+
+    The mean is recognised by its values. Both terms are linear functions of one tensor, so that they agree with the
+    mean on these activations only if they do so on all. The mean of one call is known without this comparison, which
+    would make the host wait for an accelerator.
+    """
+    a, b = context.value(input), context.value(other)
+    if not (a.averaged or b.averaged) or (a.proportional or a) is not (b.proportional or b):
+        return None
+    opposite = signs[0] != signs[1]
+    for x, value, mean, known, factor in ((input, a, other, b, signs[0]), (other, b, input, a, signs[1])):
+        if known.centre is value and opposite and x.dim() == mean.dim():
+            over = known.over
+        else:
+            over = _axes_of_mean(x, mean if opposite else -mean, value)
+        if over:
+            return _normalised(x, float(factor), centred=True, over=over)
     return None
+
+
+def _axes_of_mean(x: torch.Tensor, mean: torch.Tensor, value: Value) -> tuple[int, ...]:
+    """Return the axes over which a tensor is the mean of `x`; none if it is not a mean over whole axes."""
+    if torch.broadcast_shapes(x.shape, mean.shape) != x.shape:  # type: ignore[no-untyped-call]
+        return ()
+    wide = mean.detach().expand(x.shape)
+    over = []
+    for axis, size in enumerate(x.shape):
+        images = axis == 0 if value.layout is None else holds_images(value.layout[axis])
+        if size > 1 and not images and (wide.stride(axis) == 0 or bool((wide == wide.narrow(axis, 0, 1)).all())):
+            over.append(axis)
+    if not over:
+        return ()
+    rounding = ROUNDING * torch.finfo(x.dtype).eps * float(x.detach().abs().amax())
+    difference = (wide.double() - x.detach().double().mean(over, keepdim=True)).abs().amax()
+    return tuple(over) if float(difference) <= rounding else ()
 
 
 @reads("var_mean", "std_mean")

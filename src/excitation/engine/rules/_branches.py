@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..._errors import UnsupportedOperationError
+from .._bounds import alike
 from .._values import Value
 from ..operations import Sum
 from ..policies import Policies
@@ -45,6 +46,7 @@ def residual_sum(
     """
     if policies.residual == "proportional":
         parts = _parts(operation, p) if evidence is None else _by_polarity(evidence)
+        parts = _beside_constants(parts, inputs)
         shares = _proportional(p, parts, policies, lose)
     else:
         shares = _other(p, operation, inputs, policies, address, lose)
@@ -67,6 +69,23 @@ def _parts(operation: Sum, p: Signal) -> list[list[torch.Tensor]]:
     terms = _signed(operation, p.dtype)
     raised = [term.clamp(min=0) for term in terms]
     return [raised] if p.shape[0] == 1 else [raised, [term.neg().clamp_(min=0) for term in terms]]
+
+
+def _beside_constants(parts: list[list[torch.Tensor]], inputs: Sequence[Value]) -> list[list[torch.Tensor]]:
+    """Give all signal to a neuron where the other term is a constant: the sum is this neuron (`x * m + y * ~m`)."""
+    first, second = (
+        value.bounds.lower == value.bounds.upper
+        if value.bounds.uniform
+        else torch.eq(*alike(*value.bounds)).to(part.device)
+        for value, part in zip(inputs, parts[0], strict=True)
+    )
+    if first is False and second is False:
+        return parts
+    first, second = (torch.as_tensor(constant, device=parts[0][0].device) for constant in (first, second))
+    one, other = second & ~first, first & ~second
+    return [
+        [torch.where(one, 1, torch.where(other, 0, a)), torch.where(other, 1, torch.where(one, 0, b))] for a, b in parts
+    ]
 
 
 def _by_polarity(pairs: Sequence[Pair]) -> list[list[torch.Tensor]]:

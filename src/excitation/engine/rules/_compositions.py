@@ -10,7 +10,7 @@ import torch
 from .._bounds import negated
 from .._record import Composition
 from .._values import Value
-from ..operations import Activation, Affine, Arrangement, Average, Scaled, Sum
+from ..operations import Activation, Affine, Arrangement, Average, Scaled, Sum, Written
 from ..policies import Policies
 from ._products import Half, rectified
 
@@ -171,6 +171,9 @@ class Evidence:
             downs.append(down)
             masks.append(torch.ones_like(up, dtype=torch.bool) if opened is None else opened)
         up, down, mask = (operation.apply(tensors)[part.output] for tensors in (ups, downs, masks))
+        if isinstance(operation, Written):  # a written constant contributes nothing
+            neurons = (operation.known.numbers()[part.output] != 0).to(device)
+            up, down, mask = torch.where(neurons, up, 0), torch.where(neurons, down, 0), mask.bool() | ~neurons
         valid = entry.outputs[part.output].valid
         if valid is not None:
             # Padding contributes nothing, independent of its value.

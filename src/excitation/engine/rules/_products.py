@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from .._bounds import UNBOUNDED, Limit, Side
+from .._bounds import NONNEGATIVE, UNBOUNDED, Bounds
 from .._values import Value
 from ..operations import Affine, Average
 from ..operations._families import Noise
@@ -163,55 +163,57 @@ def divided(p: torch.Tensor, z: torch.Tensor, few: torch.Tensor | None) -> torch
 
 
 def rectified(a: torch.Tensor, value: Value, policies: Policies) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the raised and, if there are any, the lowered neurons of an input.
+    """Return the raised and, if there are any, the lowered neurons of an input: how far it is from its silent value.
 
-    A neuron with a lower bound is a raised neuron and counts from this bound (Eq. 5). A neuron with only an upper bound
-    is a lowered neuron and counts down from this bound. A neuron without bounds is two rectified neurons.
+    A neuron that is silent at its lower bound is a raised neuron and counts from this bound (Eq. 5). A neuron that is
+    silent at its upper bound, or has no other bound, is a lowered neuron and counts down from this bound. All other
+    neurons are two rectified neurons each.
     """
-    lower, upper = value.bounds
+    bounds = value.bounds
     if policies.bounded == "original":
-        lower, upper = (0.0, upper) if value.nonnegative else UNBOUNDED
-    above = value.bounds.above
-    if isinstance(above, torch.Tensor) or isinstance(lower, torch.Tensor):
-        return _by_neuron(a, lower, upper, above, value.valid, policies)
-    if isinstance(upper, torch.Tensor) and (above or lower == -math.inf):
-        return _by_neuron(a, lower, upper, above, value.valid, policies)
-    if above and not isinstance(upper, torch.Tensor) and math.isfinite(upper):
-        lower = -math.inf
-    if lower == 0:
+        bounds = NONNEGATIVE if value.nonnegative else UNBOUNDED
+    lower, upper = bounds
+    if not bounds.uniform:
+        return _by_neuron(a, bounds, value.valid, policies)
+    if lower == 0 and bounds.silent is None:
         return a, None
-    if math.isfinite(lower):
+    silent = bounds.origin
+    if silent == lower:
         # Due to rounding, a neuron can be below its own bound.
         return _neurons((a - lower).clamp_(min=0), value.valid), None
     if policies.signed == "original":
         return a, None
-    if not isinstance(upper, torch.Tensor) and math.isfinite(upper):
+    if silent == upper:
         return torch.zeros_like(a), _neurons((upper - a).clamp_(min=0), value.valid)
+    if silent != 0:
+        a = _neurons(a - silent, value.valid)
     if a.device.type == "cpu" and bool((a >= 0).all()):
         return a, None
     return a.clamp(min=0), (-a).clamp(min=0)
 
 
 def _by_neuron(
-    a: torch.Tensor, lower: Limit, upper: Limit, side: Side, valid: torch.Tensor | None, policies: Policies
+    a: torch.Tensor, bounds: Bounds, valid: torch.Tensor | None, policies: Policies
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Like `rectified`, for neurons with different bounds."""
-    below, above = _limited(lower, upper, side, a.device)
-    lower, upper = (torch.as_tensor(limit).to(a) for limit in (lower, upper))
-    up = a - torch.where(below, lower, 0)
+    at_lower, at_upper = _ends(bounds, a.device)
+    up = a - torch.as_tensor(bounds.origin).to(a)
     if policies.signed == "original":
-        return _neurons(torch.where(below, up.clamp(min=0), a), valid), None
-    up = torch.where(~below & above, 0, up).clamp_(min=0)
-    if a.device.type == "cpu" and bool(below.all()):
+        return _neurons(torch.where(at_lower, up.clamp(min=0), a), valid), None
+    down = -up
+    up = torch.where(at_upper, 0, up).clamp_(min=0)
+    if a.device.type == "cpu" and bool(at_lower.all()):
         return _neurons(up, valid), None
-    down = torch.where(above, upper, 0) - a
-    return _neurons(up, valid), _neurons(torch.where(below, 0, down).clamp_(min=0), valid)
+    return _neurons(up, valid), _neurons(torch.where(at_lower, 0, down).clamp_(min=0), valid)
 
 
-def _limited(lower: Limit, upper: Limit, side: Side, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return masks of the neurons that count from their lower bound, and of the neurons that have an upper bound."""
-    below, above = (torch.isfinite(torch.as_tensor(limit)).to(device) for limit in (lower, upper))
-    return below & ~(above & torch.as_tensor(side, device=device)), above
+def _ends(bounds: Bounds, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return masks of the neurons that are silent at their lower bound, and of those silent at their upper bound."""
+    silent, lower, upper = (
+        torch.as_tensor(limit, dtype=torch.float64).to(device) for limit in (bounds.origin, *bounds)
+    )  # fmt: skip
+    at_lower = silent == lower
+    return at_lower, (silent == upper) & ~at_lower
 
 
 def _neurons(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
@@ -233,5 +235,5 @@ def present(
     ones = _neurons(torch.ones_like(like), value.valid)
     if not both or policies.bounded == "original":
         return ones, ones if both else None
-    below, above = _limited(*value.bounds, value.bounds.above, ones.device)
-    return ones * (below | ~above), ones * ~below
+    at_lower, at_upper = _ends(value.bounds, ones.device)
+    return ones * ~at_upper, ones * ~at_lower
