@@ -25,6 +25,7 @@ from excitation.engine.operations import (
     Gated,
     GatedAverage,
     Magnitude,
+    MixedAttention,
     PowerAverage,
     Product,
     Scaled,
@@ -192,7 +193,7 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
     operation = entry.operation
     if isinstance(operation, Gated):
         return "gates"
-    if isinstance(operation, GatedAverage):
+    if isinstance(operation, (GatedAverage, MixedAttention)):
         return "attention"
     if isinstance(operation, PowerAverage):
         return "power averages"

@@ -59,6 +59,7 @@ class Recorder(TorchFunctionMode):
         self._versions = self._state.versions
         self._book = ValueBook()
         self._record = Record()
+        self._book.made = self._record.entries
         self._thread = threading.get_ident()
         self._path: list[str] = []
         self._calls: dict[str, int] = {}
