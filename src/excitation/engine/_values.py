@@ -93,6 +93,12 @@ class Value:
         return grid_of(self.layout, self.shape)
 
     @property
+    def has_other_tokens(self) -> bool:
+        """Whether some tokens are no patches of the image, such as class and register tokens."""
+        grid = self.grid()
+        return isinstance(grid, Grid) and grid.patches is not None
+
+    @property
     def stride(self) -> tuple[float, ...] | None:
         """Number of image pixels per position of each spatial axis; `None` without spatial axes of known scale."""
         grid = self.grid()
