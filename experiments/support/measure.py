@@ -25,6 +25,7 @@ from excitation.engine.operations import (
     Gated,
     GatedAverage,
     Magnitude,
+    MixedAttention,
     PowerAverage,
     Product,
     Scaled,
@@ -58,6 +59,7 @@ class Row:
         bottom: mass on the pixels.
         lost: mass that ended above the pixels, at winners without a normaliser.
         spread: mass on the pixels under `Policies(normaliser="spread")`, which loses none.
+        constants: the part of the mass under this policy that ended in parameters, such as class tokens.
         seconds: for one map at the pixels, forward pass and account included.
         replay: whether the record, replayed on other pictures, gives the network's own answers: `"agrees"`, or why not.
     """
@@ -71,6 +73,7 @@ class Row:
     bottom: float | None = None
     lost: float | None = None
     spread: float | None = None
+    constants: float | None = None
     seconds: float | None = None
     replay: str = ""
 
@@ -121,6 +124,7 @@ def measure(model: nn.Module, images: Any, output: OutputChoice = None) -> Row:
         bottom.arrived,
         bottom.lost,
         spread.arrived,
+        spread.constants,
         round(seconds, 3),
         replay,
     )
@@ -128,11 +132,12 @@ def measure(model: nn.Module, images: Any, output: OutputChoice = None) -> Row:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Mass on top, on the pixels of all inputs together, and lost on the way; and whether they add up."""
+    """Mass on top, on the pixels of all inputs together, lost on the way and in constants; whether they add up."""
 
     top: float
     arrived: float
     lost: float
+    constants: float
     closed: bool
 
 
@@ -149,7 +154,8 @@ def _at_pixels(model: nn.Module, images: Any, output: OutputChoice, policies: eb
     top, lost = (float(mass.mean()) for mass in (accounts[0].top, accounts[0].lost))
     arrived = sum(float(account.arrived.mean()) for account in accounts)
     whole = len(layers) > 1 or _closed(accounts[0])
-    return Pixels(top, arrived, lost, whole and abs(top - arrived - lost) < CLOSED)
+    constants = sum(float(mass.mean()) for mass in accounts[0].constants.values())
+    return Pixels(top, arrived, lost, constants, whole and abs(top - arrived - lost) < CLOSED)
 
 
 def _closed(account: eb.MassBalance) -> bool:
@@ -192,7 +198,7 @@ def _beyond(entry: Entry, below: Entry | None) -> str:
     operation = entry.operation
     if isinstance(operation, Gated):
         return "gates"
-    if isinstance(operation, GatedAverage):
+    if isinstance(operation, (GatedAverage, MixedAttention)):
         return "attention"
     if isinstance(operation, PowerAverage):
         return "power averages"

@@ -62,11 +62,22 @@ TIMM = {
     "vovnet": ("ese_vovnet19b_slim",),
     "xception": ("legacy_xception",),
     "xception_aligned": ("xception41",),
+    "beit": ("beit_base_patch16_224",),
+    "cait": ("cait_xxs24_224",),
+    "deit": ("deit_tiny_distilled_patch16_224",),
+    "eva": ("eva02_tiny_patch14_224", "vit_small_patch16_dinov3"),
+    "swin_transformer": ("swin_tiny_patch4_window7_224",),
+    "swin_transformer_v2": ("swinv2_tiny_window8_256",),
+    "vision_transformer": ("vit_tiny_patch16_224",),
+    "xcit": ("xcit_nano_12_p16_224",),
 }  # fmt: skip
-"""By timm's module: one network of every convolutional family, more where a family changes its operations. Families
-that are built around attention or state spaces are left out."""
+"""By timm's module: one network of every convolutional family, more where a family changes its operations, and of some
+families built around attention. Those built around state spaces are left out."""
 
 SIZES = {"inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96,
+         "beit_base_patch16_224": 224, "cait_xxs24_224": 224, "deit_tiny_distilled_patch16_224": 224,
+         "eva02_tiny_patch14_224": 224, "swin_tiny_patch4_window7_224": 224, "swinv2_tiny_window8_256": 256,
+         "vit_tiny_patch16_224": 224, "vit_small_patch16_dinov3": 256, "xcit_nano_12_p16_224": 224,
          "bat_resnext26ts": 256, "legacy_xception": 96, "maxvit_t": 224, "levit_128s": 224, "vit_h_14": 56}  # fmt: skip
 """Height and width in pixels where `SIZE` is too small for a network or not a multiple of its patches."""
 

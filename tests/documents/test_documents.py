@@ -62,7 +62,7 @@ RUN = {
     "docs/tutorials/reading-a-balance.md": {None: dict},
     **{
         f"docs/how-to/{name}.md": {None: dict}
-        for name in ("a-data-set", "choose-a-layer", "draw-maps", "many-classes", "other-networks")
+        for name in ("a-data-set", "choose-a-layer", "draw-maps", "many-classes", "other-networks", "transformers")
     },
     **{f"docs/how-to/from-{name}.md": {None: dict} for name in ("captum", "pytorch-grad-cam", "zennit")},
     "docs/how-to/from-torch-cam.md": {"cells": dict},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 
 import pytest
 import torch
@@ -243,32 +244,83 @@ def test_images_behind_another_axis():
 
 
 class Tokens(nn.Module):
-    """Patches as tokens with a class token in front, mixed without attention."""
+    """Patches as tokens with other tokens before and behind them, mixed without attention.
 
-    def __init__(self):
+    Written with `apart`, the patches are a grid of their own at the layer `grid`.
+    """
+
+    def __init__(self, *, apart=False):
         super().__init__()
         self.embed = nn.Conv2d(3, 8, 4, 4)
-        self.first = nn.Parameter(torch.rand(1, 1, 8))
+        self.first, self.register = nn.Parameter(torch.rand(1, 1, 8)), nn.Parameter(torch.rand(1, 2, 8))
         self.norm = nn.LayerNorm(8)
-        self.mix = nn.Linear(7, 7)
-        self.last = nn.LayerNorm(8)
+        self.mix = nn.Linear(9, 9)
+        self.last, self.grid = nn.LayerNorm(8), nn.Identity()
         self.fc = nn.Linear(8, 4)
+        self.apart = apart
 
     def forward(self, x):
         y = self.embed(x).relu().flatten(2).transpose(1, 2)
         y = torch.cat([self.first.expand(len(x), -1, -1), y], 1)
+        y = torch.cat([y, self.register.expand(len(x), -1, -1)], 1)
         y = self.norm(y)
         y = y + self.mix(y.transpose(1, 2)).transpose(1, 2)
-        return self.fc(self.last(y)[:, 0])
+        if self.apart:
+            grid = self.grid(y[:, 1:7].mT.unflatten(2, (2, 3)))
+            y = torch.cat([y[:, :1], grid.flatten(2).mT, y[:, 7:]], 1)
+        return self.fc(self.last(y)[:, 0] + self.last(y)[:, 2:].relu().mean(1))
 
 
-@pytest.mark.parametrize("method", ["mwp", "grad-cam", "gradient", "layer-cam", "lrp"])
-@pytest.mark.parametrize("layer", ["norm", "last"])
-def test_tokens_are_no_pixels(layer, method):
+def tokens(**options):
     torch.manual_seed(0)
-    model = Tokens().double().eval()
-    with pytest.raises(eb.LayerError, match="token"):
-        eb.explain(model, pictures(2, 3, 8, 12), [1], layer=layer, method=method)
+    return Tokens(**options).double().eval()
+
+
+@pytest.mark.parametrize("method", ["mwp", "c-mwp", "grad-cam", "gradient", "layer-cam", "lrp"])
+def test_tokens_that_are_patches_are_places(method):
+    """The map of a layer of tokens is that of its patches, put into rows and columns."""
+    x = pictures(2, 3, 8, 12)
+    left = eb.explain(tokens(), x, [1, 3], layer=":add", method=method).maps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eb.BypassWarning)  # the other tokens go round the layer
+        right = eb.explain(tokens(apart=True), x, [1, 3], layer="grid", method=method).maps
+    assert left.shape == (2, 2, 2, 3)
+    assert torch.allclose(left, right, atol=1e-12)
+
+
+def test_the_balance_tells_the_mass_of_other_tokens():
+    x = pictures(2, 3, 8, 12)
+    found = eb.balance(tokens(), x, [1, 3], layer=":add")
+    assert torch.allclose(found.arrived + found.tokens + found.lost, torch.ones(2, 2).double(), atol=1e-12)
+    assert float(found.tokens.min()) > 0.01
+    assert "on other tokens" in str(found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eb.BypassWarning)
+        apart = eb.balance(tokens(apart=True), x, [1, 3], layer="grid")
+    assert torch.allclose(found.arrived, apart.arrived, atol=1e-12)
+    assert torch.allclose(found.tokens, apart.bypassed, atol=1e-12)
+    below = eb.balance(tokens(), x, [1, 3], layer="embed")
+    assert float(below.tokens.abs().max()) == 0
+    assert sorted(below.constants) == ["first", "register"]
+    assert torch.allclose(sum(below.constants.values()), below.lost, atol=1e-12)
+    assert "ended in first" in str(below)
+
+
+def test_the_default_layer_holds_all_the_mass():
+    """Not a layer of tokens, whose map leaves out what other tokens keep."""
+    assert eb.explain(tokens(), pictures(2, 3, 8, 12), [1]).layer == "embed"
+
+
+def test_tokens_of_unknown_order_are_no_places():
+    class Mixed(Tokens):
+        def forward(self, x):
+            y = self.embed(x).relu().flatten(2).transpose(1, 2)
+            y = torch.cat([y, y.flip(1)], 1)
+            return self.fc(self.norm(y).mean(1))
+
+    torch.manual_seed(0)
+    with pytest.raises(eb.LayerError, match="which tokens are patches of the picture is unknown"):
+        eb.explain(Mixed().double().eval(), pictures(2, 3, 8, 12), [1], layer="norm")
 
 
 def test_patches_in_a_row_are_places():

@@ -188,7 +188,9 @@ def whole_places(record: Record) -> Iterator[tuple[Place, Grid]]:
         if place.kind == "input" or value is None or value.serial not in cuts or len(value.shape) < 3:
             continue
         grid = value.grid()
-        if isinstance(grid, Grid) and math.prod(grid.space) > 1 and record.top.weighted & ~value.weighted:
+        # At layers with class or register tokens, the map holds only the patches' share of the mass.
+        complete = isinstance(grid, Grid) and grid.patches is None
+        if isinstance(grid, Grid) and complete and math.prod(grid.space) > 1 and record.top.weighted & ~value.weighted:
             yield place, grid
 
 

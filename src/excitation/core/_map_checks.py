@@ -40,6 +40,7 @@ class MapCheck:
         is_cut: whether every path passes through the layer.
         conserves: whether no active rule creates mass.
         counts: number of targets of each image, if images have different numbers of targets.
+        tokens: whether the layer has tokens that are no patches of the image. The map leaves out their mass.
     """
 
     layer: str
@@ -51,6 +52,7 @@ class MapCheck:
     is_cut: bool
     conserves: bool
     counts: tuple[int, ...] | None
+    tokens: bool = False
 
     def amount(self) -> Float[torch.Tensor, "image target"]:
         """Absolute mass of the returned maps."""
@@ -75,7 +77,7 @@ class MapCheck:
 
     def lossy(self) -> Pairs:
         """Which maps lost most of their mass, although every path passes through the layer."""
-        if self.contrast or not self.is_cut:
+        if self.contrast or not self.is_cut or self.tokens:
             return torch.zeros_like(self.top, dtype=torch.bool)
         return self.positive & ~self.empty() & (self.share() < MOST)
 
@@ -134,6 +136,11 @@ def _of_empty(check: MapCheck) -> str:
             " another target or signal."
         )
     if not check.contrast:
+        if check.tokens:
+            return text + (
+                "all its mass is on tokens that are no patches of the image, such as the class token, or is lost."
+                " Choose a lower layer; excitation.balance says more."
+            )
         if not check.is_cut:
             return (
                 text + "all its mass bypasses the layer or is lost. Choose another layer; excitation.balance says more."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from ._layout import Layout, Role, first_image, images_axis
+from ._concatenation import parts_of
+from ._layout import Axis, Layout, Role, first_image, images_axis, size_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Grid:
         space: sizes of the spatial axes.
         strides: number of image pixels per position of each spatial axis; `None` if unknown.
         plain: whether the tensor already has the shape `(image, channel, *space)`.
+        patches: for tokens of which only some are patches of the image: the token axis, the first patch and the number
+            of patches; else `None`.
     """
 
     shape: tuple[int, ...]
@@ -32,9 +35,16 @@ class Grid:
     space: tuple[int, ...]
     strides: tuple[float | None, ...]
     plain: bool
+    patches: tuple[int, int, int] | None = None
 
     def arranged(self, x: torch.Tensor, lead: int = 0) -> torch.Tensor:
-        """Reshape a tensor with `lead` leading dimensions to `(*lead, image, channel, *views, *space)`."""
+        """Reshape a tensor with `lead` leading dimensions to `(*lead, image, channel, *views, *space)`.
+
+        Tokens that are no patches of the image are left out.
+        """
+        if self.patches is not None:
+            axis, start, length = self.patches
+            x = x.narrow(lead + axis, start, length)
         before = tuple(x.shape[:lead])
         count = x[(0,) * lead].numel() // max(1, math.prod(self.shape)) if self.images == 1 else 1
         shape = list(self.shape)
@@ -67,7 +77,7 @@ def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
     for place, factor in enumerate(factors):
         places[factor.origin.role].append(place)
     if places[Role.TOKEN]:
-        return f"its axes are {describe(layout)}: tokens are not positions in the picture"
+        return _grid_of_tokens(layout, shape)
     if places[Role.OPEN]:
         return f"its axes are {describe(layout)}: it is unknown whether they are spatial"
     if not places[Role.SPACE]:
@@ -96,6 +106,36 @@ def grid_of(layout: Layout | None, shape: Sequence[int]) -> Grid | str:
     every = (*head, *order)
     plain = not views and sizes == tuple(shape) and every == tuple(range(len(sizes)))
     return Grid(sizes, every, sizes[images[0]], views, tuple(space), tuple(strides), plain)
+
+
+def _grid_of_tokens(layout: Layout, shape: Sequence[int]) -> Grid | str:
+    """Return the grid of those tokens that are patches of the image, or the reason why there is none."""
+    places = [place for place, axis in enumerate(layout) if any(f.origin.role is Role.TOKEN for f in axis)]
+    found = _patches(layout[places[0]]) if len(places) == 1 else None
+    if found is None:
+        return f"its axes are {describe(layout)}: which tokens are patches of the picture is unknown"
+    start, patches = found
+    place, length = places[0], size_of(patches)
+    inner = grid_of(
+        (*layout[:place], patches, *layout[place + 1 :]), (*shape[:place], length, *shape[place + 1 :])
+    )  # fmt: skip
+    return inner if isinstance(inner, str) else replace(inner, plain=False, patches=(place, start, length))
+
+
+def _patches(axis: Axis) -> tuple[int, Axis] | None:
+    """Return the first patch and the axis of the patches among concatenated tokens.
+
+    The other tokens must be constants or single summaries, such as class tokens; else the result is `None`.
+    """
+    found: list[tuple[int, Axis]] = []
+    start = 0
+    for part, size in parts_of(axis):
+        if part is not None and {factor.origin.role for factor in part} == {Role.SPACE}:
+            found.append((start, part))
+        elif part:
+            return None
+        start += size
+    return found[0] if len(found) == 1 else None
 
 
 def per_image(layout: Layout | None, x: torch.Tensor, lead: int) -> torch.Tensor:

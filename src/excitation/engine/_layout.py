@@ -228,7 +228,7 @@ def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
         axes = [layout[-back] for layout in layouts if len(layout) >= back and size_of(layout[-back]) == size]
         axes = [axis for axis in axes if axis]
         # If only constants have more than one position, the axis is new.
-        result.append(_merged(axes) if axes or size == 1 else whole(Origin(size)))
+        result.append(merged(axes) if axes or size == 1 else whole(Origin(size)))
     check_images(result, layouts)
     return tuple(result)
 
@@ -253,7 +253,7 @@ RANK = {Role.IMAGE: 0, Role.TOKEN: 1, Role.SPACE: 2, Role.VIEW: 3, Role.CHANNEL:
 """Which of several axes that meet says what their positions are: the smallest."""
 
 
-def _merged(axes: Sequence[Axis]) -> Axis:
+def merged(axes: Sequence[Axis]) -> Axis:
     """Merge axes that are combined position by position."""
     if not axes:
         return ()
@@ -261,7 +261,7 @@ def _merged(axes: Sequence[Axis]) -> Axis:
     if len(axes) == 1 or all(axis is first for axis in axes):
         return first
     if any(holds_images(axis) for axis in axes):
-        images = [_images_of(axis) for axis in axes]
+        images = [images_of(axis) for axis in axes]
         if any(found != images[0] for found in images):
             raise MixedImagesError
     best = min(axes, key=lambda axis: min([RANK[f.origin.role] for f in axis], default=9))
@@ -273,7 +273,7 @@ def _merged(axes: Sequence[Axis]) -> Axis:
     return best
 
 
-def _images_of(axis: Axis) -> tuple[tuple[int, int, int], ...]:
+def images_of(axis: Axis) -> tuple[tuple[int, int, int], ...]:
     """Return the image factors of an axis: the number of positions after each factor, its step and its size."""
     found, behind = [], 1
     for factor in reversed(axis):
@@ -349,88 +349,6 @@ def _joined(axis: Sequence[Factor]) -> Axis:
             result.append(factor)
     many = [factor for factor in result if factor.size > 1 or factor.origin.own is Role.IMAGE]
     return tuple(many or result)
-
-
-def concatenated(layouts: Sequence[Layout | None], dim: int, sizes: Sequence[int], shape: Sequence[int]) -> Layout:
-    """Return the layout of a concatenation along `dim`. Layouts of constants are `None`.
-
-    Raises:
-        MixedImagesError: the concatenation mixes images.
-    """
-    known = [layout for layout in layouts if layout is not None]
-    result: list[Axis] = []
-    for place in range(len(shape)):
-        if place != dim:
-            result.append(_merged([layout[place] for layout in known]))
-            continue
-        axes = [None if layout is None else layout[place] for layout in layouts]
-        if any(axis is not None and holds_images(axis) for axis in axes):
-            result.append(_more_views(axes, sizes))
-        else:
-            result.append(_in_a_row(axes, sizes))
-    check_images(result, known)
-    return tuple(result)
-
-
-def _more_views(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
-    """Concatenate batches: they become views of the same images."""
-    first = axes[0]
-    if first is None or any(axis is None or _images_of(axis) != _images_of(first) for axis in axes):
-        raise MixedImagesError
-    if len(set(sizes)) != 1:
-        raise MixedImagesError
-    return (*whole(Origin(len(axes), fallback=Role.VIEW)), *first)
-
-
-def _in_a_row(axes: Sequence[Axis | None], sizes: Sequence[int]) -> Axis:
-    """Concatenate axes. Concatenated channels are channels; concatenated positions are tokens."""
-    roles = {factor.origin.role for axis in axes if axis is not None for factor in axis}
-    origin = Origin(sum(sizes))
-    if roles == {Role.CHANNEL}:
-        origin.own = Role.CHANNEL
-    elif roles & {Role.SPACE, Role.TOKEN}:
-        origin.own = Role.TOKEN
-        origin.parts = tuple(zip(axes, sizes, strict=True))
-    else:
-        origin.fallback = Role.CHANNEL if roles and roles <= {Role.CHANNEL, Role.OPEN} else Role.OPEN
-    return whole(origin)
-
-
-def sliced(axis: Axis, positions: range) -> Axis:
-    """Return the axis for a slice of its positions.
-
-    Raises:
-        MixedImagesError: the slice omits images or changes their order.
-    """
-    if positions == range(size_of(axis)):
-        return axis
-    if holds_images(axis):
-        return _sliced_views(axis, positions)
-    if len(axis) == 1 and axis[0].step == 1 and axis[0].size == axis[0].origin.size:
-        below = axis[0].origin
-        if below.parts is not None:
-            start = 0
-            for part, size in below.parts:
-                if part is not None and positions == range(start, start + size):
-                    return part
-                start += size
-        if len(positions) == 1:
-            return ()
-        stride = None if below.stride is None else below.stride * abs(positions.step)
-        if below.parts is not None:
-            return whole(Origin(len(positions)))
-        return whole(Origin(len(positions), below=below, stride=stride))
-    return () if len(positions) == 1 else whole(Origin(len(positions)))
-
-
-def _sliced_views(axis: Axis, positions: range) -> Axis:
-    """Return the axis for a slice of the views that precede the images."""
-    rest = axis[first_image(axis) :]
-    inner = size_of(rest)
-    if positions.step != 1 or positions.start % inner or len(positions) % inner:
-        raise MixedImagesError
-    views = len(positions) // inner
-    return rest if views == 1 else (*whole(Origin(views, fallback=Role.VIEW)), *rest)
 
 
 def first_image(axis: Axis) -> int:

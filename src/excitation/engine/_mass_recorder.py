@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +34,7 @@ class BalanceRow:
         residue: rounding error, `entered - passed - lost - bypassed`.
         size: the larger of the absolute mass that entered and the absolute mass that left. Compare `residue` with it.
         pending: whether the sweep forms a contrast further down.
+        constants: the part of `lost` that ends in parameters and other constants, by name.
     """
 
     address: str
@@ -46,6 +47,7 @@ class BalanceRow:
     residue: Mass
     size: Mass
     pending: bool
+    constants: Mapping[str, Mass]
 
 
 @dataclass
@@ -56,11 +58,13 @@ class MassRecorder:
         rows: one row for each operation; two if both active and pending signals pass it.
         nonnegative: whether all mass must be zero or more: the signal is nonnegative and the rules conserve mass.
         tolerance: allowed rounding error as a fraction of a row's `size`. It depends on the precision.
+        tokens: mass on tokens of the chosen layer that are no patches of the image; `None` before the sweep has ended.
     """
 
     rows: list[BalanceRow] = field(default_factory=list)
     nonnegative: bool = False
     tolerance: float = 0.0
+    tokens: Mass | None = None
     _lost: list[Float[torch.Tensor, "target ..."]] = field(default_factory=list)
 
     def lose(self, part: Float[torch.Tensor, "target ..."]) -> None:
@@ -91,6 +95,7 @@ class MassRecorder:
             sum((_total(p.abs(), value, entry) for p, value in side if p is not None), torch.zeros_like(entered))
             for side in (zip(arrived, entry.outputs, strict=True), zip(passed, entry.inputs, strict=True))
         )
+        constants: dict[str, Mass] = {}
         for value, p in zip(entry.inputs, passed, strict=True):
             if p is None:
                 continue
@@ -100,7 +105,10 @@ class MassRecorder:
             elif value.kind is not Kind.CONSTANT:
                 bypass += total(p, value.layout)
             else:
-                lost += _total(p, value, entry)
+                ended = _total(p, value, entry)
+                name = value.address or "unnamed constants"
+                constants[name] = constants[name] + ended if name in constants else ended
+                lost += ended
         row = BalanceRow(
             address=entry.address,
             rule=type(entry.operation).__name__.lower(),
@@ -112,6 +120,7 @@ class MassRecorder:
             residue=entered - left - lost - bypass,
             size=torch.maximum(size, away),
             pending=pending,
+            constants=constants,
         )
         self.rows.append(row)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -144,6 +146,12 @@ class NetworkState:
             f" attribute, such as"
             f" 'backbone.grid', or 'backbone.grids.0' for the first of a list.{hint}"
         )
+
+    @cached_property
+    def parameters(self) -> dict[int, str]:
+        """The names of parameters and buffers, by `id`."""
+        every = chain(self._model.named_buffers(), self._model.named_parameters())
+        return {id(tensor): name for name, tensor in every}
 
     def rewritten(self) -> str:
         """Return the name of a constant that was written to since the beginning; empty if there is none."""

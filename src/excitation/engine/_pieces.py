@@ -13,7 +13,7 @@ from ._record import Record
 from ._sweep import sweep
 from ._values import Value
 from .policies import Policies
-from .rules import ExcitationRules, Signal, attention_map
+from .rules import ExcitationRules, Signal, attention_map, total
 
 PIECE = 16 << 20
 """Bytes a signal may have at the largest activation on its way, for each polarity, on a CPU. Beyond that memory is no
@@ -57,4 +57,7 @@ def attention_maps(
     for piece in signal.tensor_split(count, 1):
         swept = sweep(record, piece, layers, rules, contrast=contrast and rules.begins_contrast, balance=balance)
         found.append([attention_map(p, value) for p, value in zip(swept, layers, strict=True)])
+        if balance is not None and len(layers) == 1:
+            whole, arrived = total(swept[0], layers[0].layout), found[0][0].double().flatten(2).sum(2)
+            balance.tokens = whole - arrived if layers[0].has_other_tokens else torch.zeros_like(whole)
     return found[0] if count == 1 else [torch.cat(maps, 1) for maps in zip(*found, strict=True)]

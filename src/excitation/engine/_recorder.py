@@ -60,6 +60,7 @@ class Recorder(TorchFunctionMode):
         self._versions = self._state.versions
         self._book = ValueBook()
         self._record = Record()
+        self._book.made = self._record.entries
         self._thread = threading.get_ident()
         self._path: list[str] = []
         self._calls: dict[str, int] = {}
@@ -228,7 +229,7 @@ class Recorder(TorchFunctionMode):
             result = how.twin(*args, **kwargs)
             for tensor in tensor_list(result):
                 if self._book.get(tensor) is None and id(tensor) not in self._versions:
-                    self._book.add(tensor, Kind.CONSTANT)
+                    self._book.add(tensor, Kind.CONSTANT, address=self._origin(tensors))
         else:
             result = self._information(how, args, kwargs, tensors, kind)
         if in_place and isinstance(result, torch.Tensor):
@@ -395,8 +396,17 @@ class Recorder(TorchFunctionMode):
         """Return the value of a constant or of a recorded result; `None` for a tensor of unknown origin."""
         value = self._book.get(tensor)
         if value is None and id(tensor) in self._versions:
-            value = self._book.add(tensor, Kind.CONSTANT)
+            value = self._book.add(tensor, Kind.CONSTANT, address=self._origin([tensor]))
         return value
+
+    def _origin(self, tensors: Sequence[torch.Tensor]) -> str:
+        """Return the name of the first parameter or buffer that a constant was made from; empty if there is none."""
+        for tensor in tensors:
+            value = self._book.get(tensor)
+            name = self._state.parameters.get(id(tensor), "") if value is None else value.address
+            if name:
+                return name
+        return ""
 
     def _value(self, tensor: torch.Tensor, how: Function) -> Value:
         """Enter a tensor that is neither a recorded result nor a constant of the network."""

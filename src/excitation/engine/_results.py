@@ -136,7 +136,7 @@ class Results:
         return [
             self._book.add(
                 tensor, kind, address=address, problem=problem, weighted=weighted, bounds=context.bounds,
-                gate=context.gate or context.bounds.gate, layout=self._alike(tensors, tensor.shape),
+                gate=context.gate or context.bounds.gate, layout=context.layout or self._alike(tensors, tensor.shape),
             )
             for tensor in results
         ]  # fmt: skip

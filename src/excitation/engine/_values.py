@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,9 @@ from .._errors import UnsupportedOperationError
 from ._bounds import NONNEGATIVE, UNBOUNDED, Bounds, Limit
 from ._grid import Grid, grid_of
 from ._layout import Layout
+
+if TYPE_CHECKING:
+    from ._record import Entry
 
 
 class Kind(IntEnum):
@@ -115,6 +118,12 @@ class Value:
         return grid_of(self.layout, self.shape)
 
     @property
+    def has_other_tokens(self) -> bool:
+        """Whether some tokens are no patches of the image, such as class and register tokens."""
+        grid = self.grid()
+        return isinstance(grid, Grid) and grid.patches is not None
+
+    @property
     def stride(self) -> tuple[float, ...] | None:
         """Number of image pixels per position of each spatial axis; `None` without spatial axes of known scale."""
         grid = self.grid()
@@ -172,12 +181,16 @@ def counted_from_a_bound(value: Value) -> bool:
 class ValueBook:
     """Maps tensors to values by identity, without keeping the tensors alive.
 
+    Attributes:
+        made: the recorded operations, in the order of execution.
+
     A weak reference to each tensor detects a new tensor with the `id` of a deleted one. A plain dictionary with this
     check takes a tenth of the time of `WeakIdKeyDictionary`.
     """
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[weakref.ref[torch.Tensor], Value, int]] = {}
+        self.made: Sequence[Entry] = ()
         self._count = 0
 
     def get(self, tensor: torch.Tensor) -> Value | None:

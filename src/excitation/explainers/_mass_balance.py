@@ -23,14 +23,16 @@ Mass = Float64[torch.Tensor, "image target"]
 class MassBalance:
     """The balance of the mass of each image and target.
 
-    `top = arrived + lost + bypassed` within rounding: at any cut of the network, the mass at the cut and the mass lost
-    above it sum to the mass on top.
+    `top = arrived + tokens + lost + bypassed` within rounding: at any cut of the network, the mass at the cut and the
+    mass lost above it sum to the mass on top.
 
     Attributes:
         layer: name of the layer of the map.
         rows: operations from the top down, each with `entered = passed + lost + bypassed + residue`.
         top: mass of the top-down signal, `(image, target)`; zero for contrasts.
-        arrived: mass at the layer.
+        arrived: mass at the layer, on the places of its map.
+        tokens: mass on tokens of the layer that are no patches of the image, such as class and register tokens. The map
+            does not contain it.
         lost: mass that ended above the layer, at winners without a normaliser, in padding or in constants.
         bypassed: mass on branches that bypass the layer.
         negative: the negative part of the mass at the layer.
@@ -41,6 +43,7 @@ class MassBalance:
     rows: tuple[BalanceRow, ...]
     top: Mass
     arrived: Mass
+    tokens: Mass
     lost: Mass
     bypassed: Mass
     negative: Mass
@@ -54,7 +57,16 @@ class MassBalance:
     @property
     def residue(self) -> Mass:
         """Difference between the two sides of the balance, caused by rounding."""
-        return self.top - self.arrived - self.lost - self.bypassed
+        return self.top - self.arrived - self.tokens - self.lost - self.bypassed
+
+    @property
+    def constants(self) -> dict[str, Mass]:
+        """The part of `lost` that ended in parameters and other constants, by name: class tokens, register tokens."""
+        found: dict[str, Mass] = {}
+        for row in self.rows:
+            for name, mass in () if row.pending else row.constants.items():
+                found[name] = found[name] + mass if name in found else mass
+        return found
 
     def __str__(self) -> str:
         """The balance as a table, averaged over images and targets."""
@@ -69,10 +81,14 @@ class MassBalance:
         console = Console(file=text, width=160, color_system=None, highlight=False, markup=False)
         console.print(table)
         kind = "all evidence passes it" if self.is_cut else "one branch of the network"
+        tokens = f" + on other tokens {_number(self.tokens)}" if bool(self.tokens.any()) else ""
         console.print(
             f"layer {self.layer} ({kind}): mass on top {_number(self.top)} = arrived {_number(self.arrived)}"
-            f" + lost {_number(self.lost)} + bypassed {_number(self.bypassed)}"
+            f"{tokens} + lost {_number(self.lost)} + bypassed {_number(self.bypassed)}"
         )
+        for name, mass in self.constants.items():
+            if bool(mass.any()):
+                console.print(f"of the lost mass {_number(mass)} ended in {name}")
         return text.getvalue().rstrip()
 
 
@@ -109,6 +125,7 @@ def measure_balance(
         rows=rows,
         top=zero if contrast else result.top,
         arrived=arrived,
+        tokens=zero if recorder.tokens is None else recorder.tokens,
         lost=sum((row.lost for row in counted), zero),
         bypassed=sum((row.bypassed for row in counted), zero),
         negative=result.maps.double().clamp(max=0).flatten(2).sum(2),
@@ -118,9 +135,9 @@ def measure_balance(
     if contrast != "target" and float(made.residue.abs().max()) > len(rows) * recorder.tolerance * size:
         raise BalanceError(
             f"the mass at layer {made.layer!r} does not balance: {_number(made.top)} on top, but"
-            f" {_number(made.arrived)} arrived, {_number(made.lost)} lost and {_number(made.bypassed)}"
-            f" bypassed: mass disappeared between operations. This is a bug in the engine; please report it"
-            f" with the network."
+            f" {_number(made.arrived)} arrived, {_number(made.tokens)} is on other tokens, {_number(made.lost)} lost"
+            f" and {_number(made.bypassed)} bypassed: mass disappeared between operations. This is a bug in the"
+            " engine; please report it with the network."
         )
     return made
 

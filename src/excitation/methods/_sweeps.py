@@ -142,7 +142,11 @@ def unchecked(
         if join is not None:
             joins[place.name] = join
         is_cut = join is None and len(record.inputs) == 1
-        checks.append(MapCheck(place.name, mass, top, positive, kind, cut, is_cut, policies.conserves, request.ragged))
+        assert place.value is not None
+        tokens = place.value.has_other_tokens
+        checks.append(
+            MapCheck(place.name, mass, top, positive, kind, cut, is_cut, policies.conserves, request.ragged, tokens)
+        )
         maps[place.name] = mass.clamp(min=0) if cut else mass
     images = request.images
     explanation = Explanation(

@@ -17,7 +17,7 @@ from . import (
 )
 from ._choices import Selection, Written
 from ._elementwise import Activation, Falling, Gated, Magnitude, Product, Scaled
-from ._families import Affine, Average, GatedAverage, Operation, PowerAverage, Reach, Sum, Winner
+from ._families import Affine, Average, GatedAverage, MixedAttention, Operation, PowerAverage, Reach, Sum, Winner
 from ._moving import Arrangement
 from ._readers import READERS, CallContext, Parts, Read, Reader, place_of
 
@@ -32,6 +32,7 @@ __all__ = [
     "Gated",
     "GatedAverage",
     "Magnitude",
+    "MixedAttention",
     "Operation",
     "Parts",
     "PowerAverage",

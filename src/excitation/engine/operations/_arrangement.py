@@ -14,17 +14,16 @@ import torch.nn.functional as F
 
 from .._axes import Axes, Kept, Made, Resampled
 from .._bounds import UNIT, Bounds
+from .._concatenation import concatenated, sliced
 from .._layout import (
     Axis,
     Layout,
     MixedImagesError,
     Origin,
     Role,
-    concatenated,
     holds_images,
     reshaped,
     size_of,
-    sliced,
     whole,
 )
 from ._choices import Taken

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from ..._errors import TrainingModeError
+from .._axes import Axes, Kept, Made
 from .._bounds import UNIT
-from ._contraction import Letters, products
+from ._attention_weights import along_queries
 from ._families import GatedAverage
 from ._readers import CallContext, Parts, Read, common_shape, reads
 
@@ -31,61 +32,99 @@ def attention(
         context.refuse(
             "its values are constants, so a signal would have to pass its weights.", "Choose a layer above it."
         )
-    found: list[torch.Tensor] = []
-
-    def weights(dtype: torch.dtype) -> torch.Tensor:
-        """Return the attention weights of the recorded tensors. The result is cached."""
-        if not found:
-            found.append(_weights(query, key, value, attn_mask, is_causal, scale, enable_gqa))
-        return found[0].to(dtype)
-
-    batch = "abcdefgh"[: value.dim() - 2]
-    axis = -3 if enable_gqa else -2
-    if value.shape[:axis] != common_shape(*(tensor.shape[:axis] for tensor in (query, key, value))):
+    tokens = -3 if enable_gqa else -2
+    if value.shape[:tokens] != common_shape(*(tensor.shape[:tokens] for tensor in (query, key, value))):
         context.refuse("its values are repeated for several batches of queries.", "Expand them before the call.")
-    return _average(value, weights, batch, query.shape[-3] if enable_gqa else None)
 
+    def weighted(x: torch.Tensor) -> torch.Tensor:
+        mask = attn_mask
+        if mask is not None and mask.dtype != torch.bool:
+            mask = mask.to(x.dtype)
+        # Older releases of PyTorch do not have the argument.
+        grouped = {"enable_gqa": True} if enable_gqa else {}
+        return F.scaled_dot_product_attention(
+            query.to(x.dtype), key.to(x.dtype), x, mask, 0.0, is_causal, scale=scale, **grouped
+        )  # fmt: skip
 
-def _average(
-    value: torch.Tensor, weights: Callable[[torch.dtype], torch.Tensor], batch: str, heads: int | None
-) -> Read:  # fmt: skip
-    """Return the weighted average of the values. `heads` query heads share the value heads if these are fewer."""
-    grouped = heads is not None and heads != value.shape[-3]
-    letters = Letters(batch + "JD", batch + ("GIJ" if grouped else "IJ"), batch + ("GID" if grouped else "ID"))
-    forward, adjoint, _ = products(letters, value.shape)
-    at = len(batch) - 1
-
-    def shared(w: torch.Tensor) -> torch.Tensor:
-        return torch.unflatten(w, at, (value.shape[at], -1)) if grouped else w
-
-    def up(x: torch.Tensor) -> torch.Tensor:
-        y = forward(x, shared(weights(x.dtype)))
-        return y.flatten(at, at + 1) if grouped else y
-
-    def down(q: torch.Tensor) -> torch.Tensor:
-        return adjoint(torch.unflatten(q, at, (value.shape[at], -1)) if grouped else q, shared(weights(q.dtype)))
-
-    axes = Letters(batch + "JD", "", batch + "ID").axes()
+    linear = _Weighted(weighted, value.shape, _output_shape(query, value))
+    last = value.dim() - 1
+    heads: Axes = (Made(),) if enable_gqa and query.shape[-3] != value.shape[-3] else (Kept(last - 2),)
+    axes = (*map(Kept, range(last - 2)), *heads[: last - 1], Made(), Kept(last))
+    asked = context.value(query).layout if context.carries(query) else None
+    laid = None if asked is None else along_queries(axes, {last - 1: asked[-2]})
     return GatedAverage(
-        None, value, up, down, None, False, factor=UNIT, count=value.shape[-2], axes=axes, apart=False
-    ), (value,)
+        None, value, linear.forward, linear.adjoint, None, False, factor=UNIT, count=value.shape[-2], axes=axes,
+        laid=laid, apart=False,
+    ), (value,)  # fmt: skip
 
 
-def _weights(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, is_causal: bool,
-    scale: float | None, enable_gqa: bool,
-) -> torch.Tensor:  # fmt: skip
-    if enable_gqa:
-        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
-    logits = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
-        later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril().logical_not()
-        logits = logits.masked_fill(later, -torch.inf)
-    if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
-    # A query without any allowed key has weights of zero.
-    found = logits.softmax(-1).nan_to_num(0.0)
-    return found.expand(*value.shape[:-3], found.shape[-3], *found.shape[-2:]) if value.dim() > 2 else found
+def _output_shape(query: torch.Tensor, value: torch.Tensor) -> torch.Size:
+    """Return the shape of the weighted values. There can be more query heads than value heads."""
+    heads = query.shape[-3:-2] if value.dim() > 3 else value.shape[-3:-2]
+    return torch.Size((*value.shape[:-3], *heads, query.shape[-2], value.shape[-1]))
+
+
+class _Weighted:
+    """A linear map of attention values and its transpose, without a matrix of weights.
+
+    The transpose is the vector-Jacobian product of the map. Fused kernels compute it without storing the weights of all
+    queries and keys. Both functions take several values or results, concatenated along the first axis.
+
+    Args:
+        weighted: the map, for one tensor of values.
+        values: shape of the values.
+        results: shape of the results.
+    """
+
+    def __init__(
+        self, weighted: Callable[[torch.Tensor], torch.Tensor], values: torch.Size, results: torch.Size
+    ) -> None:  # fmt: skip
+        self._weighted = weighted
+        self._values = values
+        self._results = results
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the weighted sums of values."""
+        return _apply(self._up, self._down, x)
+
+    def adjoint(self, q: torch.Tensor) -> torch.Tensor:
+        """Return the transposed product of signals on the results."""
+        return _apply(self._down, self._up, q)
+
+    def _up(self, x: torch.Tensor) -> torch.Tensor:
+        found = [self._weighted(part) for part in x.reshape(-1, *self._values)]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _down(self, q: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            values = torch.zeros(self._values, dtype=q.dtype, device=q.device, requires_grad=True)
+            results = self._weighted(values)
+        parts = q.reshape(-1, *self._results)
+        found = [torch.autograd.grad(results, values, part, retain_graph=True)[0] for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear function with a known transpose. Fused kernels have no second derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, run: Callable[[torch.Tensor], torch.Tensor],
+        transposed: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:  # fmt: skip
+        ctx.run, ctx.transposed = run, transposed
+        return run(x)
+
+    @staticmethod
+    def backward(ctx: Any, q: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _apply(ctx.transposed, ctx.run, q.contiguous()), None, None
+
+
+def _apply(
+    run: Callable[[torch.Tensor], torch.Tensor], transposed: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
+    found: torch.Tensor = _Linear.apply(x, run, transposed)  # type: ignore[no-untyped-call]
+    return found
 
 
 @reads("multi_head_attention_forward")
@@ -104,8 +143,8 @@ def multi_head_attention(
     del embed_dim_to_check, is_causal  # the mask contains the same information
     if training and dropout_p > 0:
         raise TrainingModeError(f"{context.where} drops weights at random; call model.eval() first.")
-    if bias_k is not None or bias_v is not None or add_zero_attn or static_k is not None or static_v is not None:
-        context.refuse("tokens added to keys and values have no rule.", "Leave out bias_k, bias_v and add_zero_attn.")
+    if static_k is not None or static_v is not None:
+        context.refuse("its keys or values are given already projected.", "Leave out static_k and static_v.")
 
     def run() -> Any:
         projections = [q_proj_weight, k_proj_weight, v_proj_weight]
@@ -115,18 +154,25 @@ def multi_head_attention(
         biases = [None] * 3 if in_proj_bias is None else list(in_proj_bias.chunk(3))
         alone = query.dim() == 2
         tokens = [x.unsqueeze(1) if alone else x for x in (query, key, value)]
-        heads = []
-        for x, w, b in zip(tokens, projections, biases, strict=True):
+        heads: list[torch.Tensor] = []
+        for x, w, b, more in zip(tokens, projections, biases, (None, bias_k, bias_v), strict=True):
             assert w is not None
             made = F.linear(x, w, b)
-            heads.append(torch.unflatten(made, -1, (num_heads, -1)).permute(1, 2, 0, 3))
+            if more is not None:
+                made = torch.cat([made, more.expand(1, made.shape[1], -1)])
+            split = torch.unflatten(made, -1, (num_heads, -1)).permute(1, 2, 0, 3)
+            if add_zero_attn and heads:
+                split = F.pad(split, (0, 0, 0, 1))
+            heads.append(split)
         q, k, v = heads
-        logits = (q * q.shape[-1] ** -0.5) @ k.mT
-        for mask, shape in _masks(attn_mask, key_padding_mask, logits.shape):
-            spread = mask.reshape(shape)
-            logits = logits.masked_fill(spread, -torch.inf) if mask.dtype == torch.bool else logits + spread
-        weights = logits.softmax(-1)
-        found = F.linear((weights @ v).permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
+        mask = _mask(attn_mask, key_padding_mask, torch.Size((*q.shape[:-1], k.shape[-2])), q)
+        if need_weights:
+            logits = (q * q.shape[-1] ** -0.5) @ k.mT
+            weights = (logits if mask is None else logits + mask).softmax(-1)
+            summed = weights @ v
+        else:
+            summed = F.scaled_dot_product_attention(q, k, v, mask)
+        found = F.linear(summed.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias)
         found = found.squeeze(1) if alone else found
         if not need_weights:
             return found
@@ -136,15 +182,23 @@ def multi_head_attention(
     return Parts(run)
 
 
-def _masks(
-    attention: torch.Tensor | None, padding: torch.Tensor | None, shape: torch.Size
-) -> list[tuple[torch.Tensor, tuple[int, ...]]]:
-    """Return the masks and the shapes in which they broadcast to the logits `(image, head, query, key)`."""
+def _mask(
+    attention: torch.Tensor | None, padding: torch.Tensor | None, shape: torch.Size, like: torch.Tensor
+) -> torch.Tensor | None:
+    """Return what the masks add to logits `(image, head, query, key)`; `None` without masks.
+
+    The keys that `bias_k` and `add_zero_attn` append are never masked.
+    """
     images, heads, queries, keys = shape
-    found: list[tuple[torch.Tensor, tuple[int, ...]]] = []
-    if attention is not None:
-        both = (1, 1) if attention.dim() == 2 else (images, heads)
-        found.append((attention, (*both, queries, keys)))
-    if padding is not None:
-        found.append((padding, (images, 1, 1, keys)))
+    found: torch.Tensor | None = None
+    for mask, before in ((attention, None), (padding, (images, 1, 1))):
+        if mask is None:
+            continue
+        if before is None:
+            before = (1, 1, queries) if mask.dim() == 2 else (images, heads, queries)
+        added = mask.to(like.dtype)
+        if mask.dtype == torch.bool:
+            added = torch.zeros_like(added).masked_fill(mask, -torch.inf)
+        added = F.pad(added.reshape(*before, -1), (0, keys - mask.shape[-1]))
+        found = added if found is None else found + added
     return found

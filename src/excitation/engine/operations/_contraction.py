@@ -17,9 +17,11 @@ from typing import Any
 import torch
 
 from .._axes import Axes, Kept, Made
+from .._layout import Axis, Layout
 from .._values import Value
 from ._affine import mixing
-from ._families import Affine, GatedAverage
+from ._attention_weights import Laid, along_queries, layout_of_product, mixes_softmax
+from ._families import Affine, GatedAverage, MixedAttention
 from ._readers import CallContext, Number, Parts, Read, reads
 
 TWO_ACTIVATIONS = "it multiplies two activations, neither of them a gate, so which one a winner chose is open."
@@ -36,6 +38,14 @@ class Letters:
     def axes(self) -> Axes:
         """Return the relation of the output's axes to the activation's axes."""
         return tuple(Kept(self.x.index(letter)) if letter in self.x else Made() for letter in self.y)
+
+    def of_weights(self, layout: Layout) -> dict[int, Axis]:
+        """Return the output axes that only the partner has, given the layout of the partner."""
+        return {
+            place: layout[self.w.index(letter)]
+            for place, letter in enumerate(self.y)
+            if letter in self.w and letter not in self.x
+        }
 
 
 @reads("einsum")
@@ -98,8 +108,13 @@ def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: st
         return Parts(lambda: _laid_out(a, left, y) * _laid_out(b, right, y))
     if both and gates[0] == gates[1] and set(left) == set(right) and left:  # the rule of the product decides
         return Parts(lambda: _laid_out(_laid_out(a, left, left) * _laid_out(b, right, left), left, y))
+    mixed = False
     if both and gates[0] == gates[1]:
-        context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+        weights = [] if gates[0] else _mixed_weights(context, (a, b), (left, right), y)
+        if len(weights) != 1:
+            context.layout = layout_of_product(context, (a, b), (left, right), y)
+            context.refuse(TWO_ACTIVATIONS, "Choose a layer above it.")
+        gates[weights[0]] = mixed = True
     x, w, xs, ws = (b, a, right, left) if (gates[0] if both else context.carries(b)) else (a, b, left, right)
     if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
         context.refuse("it takes a diagonal.", "Use torch.diagonal before it.")
@@ -108,9 +123,26 @@ def contraction(context: CallContext, a: torch.Tensor, b: torch.Tensor, left: st
     if all(letter in y for letter in xs):
         return Parts(lambda: _laid_out(x, xs, y) * _laid_out(w, ws, y))
     gate = context.value(w) if both else None
+    given = Letters(xs, ws, y)
     xs, ws, w = _matched(x, w, xs, ws)
     letters = Letters(xs, ws, y)
-    return _gated(x, w, letters, gate) if gate is not None else _weighted(context, x, w, letters)
+    if gate is None:
+        return _weighted(context, x, w, letters)
+    axes = letters.axes()
+    laid = None if gate.layout is None else along_queries(axes, given.of_weights(gate.layout))
+    return (_mixed if mixed else _gated)(x, w, letters, gate, laid)
+
+
+def _mixed_weights(
+    context: CallContext, tensors: Sequence[torch.Tensor], terms: Sequence[str], y: str
+) -> list[int]:  # fmt: skip
+    """Return which of two activations are attention weights that were mixed between heads."""
+    found = []
+    for place, (tensor, term) in enumerate(zip(tensors, terms, strict=True)):
+        summed = [axis for axis, letter in enumerate(term) if letter not in y]
+        if mixes_softmax(context, context.value(tensor), summed):
+            found.append(place)
+    return found
 
 
 def _matched(x: torch.Tensor, w: torch.Tensor, xs: str, ws: str) -> tuple[str, str, torch.Tensor]:
@@ -163,7 +195,14 @@ def _weighted(context: CallContext, x: torch.Tensor, w: torch.Tensor, letters: L
     return Affine(None, x, w, forward, adjoint, axes=letters.axes(), apart=apart, rows=rows), (x,)
 
 
-def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) -> Read:
+def _mixed(x: torch.Tensor, weights: torch.Tensor, letters: Letters, known: Value, laid: Laid | None) -> Read:
+    """A sum with attention weights that were mixed between heads, so that some are negative."""
+    del known
+    forward, adjoint, _ = products(letters, x.shape)
+    return MixedAttention(None, x, weights, forward, adjoint, axes=letters.axes(), laid=laid, apart=False), (x,)
+
+
+def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value, laid: Laid | None) -> Read:
     """A sum weighted by gates: an average with nonnegative weights that depend on the image.
 
     The gate is not an operand, because signals never reach it.
@@ -180,6 +219,7 @@ def _gated(x: torch.Tensor, gate: torch.Tensor, letters: Letters, known: Value) 
         factor=known.bounds,
         count=math.prod(summed),
         axes=letters.axes(),
+        laid=laid,
         apart=False,
     )
     return average, (x,)

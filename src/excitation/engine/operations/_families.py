@@ -229,6 +229,20 @@ class Affine(Operation):
 
 
 @dataclass(eq=False)
+class MixedAttention(Affine):
+    """A sum of values with weights of both signs that the image determines: attention weights mixed between heads.
+
+    `weight` contains the mixed weights. Queries and keys determine them and receive no signal, so that the operation is
+    linear in the values. It has no learned weights of its own.
+    """
+
+    @property
+    def weighted(self) -> bool:
+        """The weights are not learned."""
+        return False
+
+
+@dataclass(eq=False)
 class Average(Operation):
     """A linear operation with fixed nonnegative weights: average pooling, mean, sum.
 

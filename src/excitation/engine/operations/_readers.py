@@ -11,6 +11,7 @@ import torch
 from ..._errors import UnsupportedOperationError
 from .._axes import Axes, Kept, Made
 from .._bounds import UNBOUNDED, Bounds
+from .._layout import Layout
 from .._values import Kind, Value, ValueBook
 from ._families import Operation
 
@@ -26,6 +27,7 @@ class CallContext:
         training: returns whether this module is in training mode.
         bounds: bounds of the result of a refused call, which can still be used as a gate.
         gate: whether the result of a refused call is a gate.
+        layout: layout of the result of a refused call; `None` if the reader cannot tell.
     """
 
     name: str
@@ -34,6 +36,7 @@ class CallContext:
     training: Callable[[], bool] = lambda: False
     bounds: Bounds = UNBOUNDED
     gate: bool = False
+    layout: Layout | None = None
 
     @property
     def where(self) -> str:
