@@ -238,14 +238,14 @@ def _kept_in_sum(layout: Layout, source: torch.Tensor, add: Callable[[torch.Tens
     Raises:
         MixedImagesError: a sum has neurons of several images, or of another image than its own.
     """
-    own, like = source.shape, {"dtype": torch.float64, "device": source.device}
-    counts = add(torch.ones(own, **like))
+    own = source.shape
+    counts = add(torch.ones(own, dtype=torch.float64, device=source.device))
     filled = counts.nonzero(as_tuple=True)
     count = counts[filled]
     result: list[Axis] = [()] * counts.dim()
     for place, (axis, length) in enumerate(zip(layout, own, strict=True)):
         ends = (1,) * (len(own) - place - 1)
-        positions = torch.arange(length, **like).reshape(-1, *ends).expand(own)
+        positions = torch.arange(length, dtype=torch.float64, device=source.device).reshape(-1, *ends).expand(own)
         total, squares = (add(item)[filled] for item in (positions, positions**2))
         kept = None
         if torch.equal(count * squares, total**2):
