@@ -23,6 +23,8 @@ def read_at_most(path: Path, most: int, fail: Callable[[str], Exception], too_la
         Exception: what `fail` makes, for a file that cannot be read or is too long.
     """
     try:
+        if not path.is_file() and path.exists():
+            raise fail("is not a plain file.")  # a named pipe would block
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:

@@ -190,6 +190,10 @@ MIXING = {
     "padded batch": lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0))[:2],
     "gate from another image": lambda x: x * x.sigmoid().flip(0),
     "index_select": lambda x: x + x.index_select(0, torch.tensor([1, 0])),
+    "index_add": lambda x: torch.zeros_like(x).index_add(0, torch.tensor([0, 0]), x),
+    "index_add to the other image": lambda x: x.index_add(0, torch.tensor([1, 0]), x),
+    "scatter_add": lambda x: torch.zeros_like(x).scatter_add(0, torch.zeros(x.shape).long(), x),
+    "index_put that adds": lambda x: x.index_put((torch.tensor([0, 0]),), x, accumulate=True),
 }
 
 

@@ -356,3 +356,17 @@ def test_what_the_code_refers_to_is_constant(images):
     plain = eb.explain(model_of(lambda x: x.flip(1)), images, [0], layer="relu").maps
     for function in (lambda x: reordered(x), lambda x: x[:, order]):
         assert torch.equal(eb.explain(model_of(function), images, [0], layer="relu").maps, plain)
+
+
+def test_one_detection_is_no_class_scores():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+        def forward(self, x):
+            boxes = self.net(x)
+            return [{"boxes": boxes, "labels": boxes.argmax(1), "scores": boxes[:, 0]}]
+
+    with pytest.raises(eb.ExcitationError, match="which part of the network's output holds the class scores"):
+        eb.explain(Detector().eval(), torch.rand(1, 3, 8, 8), [0], layer="input")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import socket
 import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 import excitation as eb
@@ -15,6 +18,7 @@ from excitation.cli import _results
 from excitation.cli._results import ResultError, read_configuration
 from excitation.data import read_coco, read_voc
 from excitation.models import ModelError
+from excitation.models._trained import KIND
 from excitation.models.caffe import load_caffe
 from excitation.models.sources import fit_weights, read_weights
 
@@ -27,6 +31,37 @@ class Runs:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+# Trained networks ---------------------------------------------------------------------------------------------------
+
+
+def trained(folder, **said):
+    usual = {"kind": KIND, "model": "symbols", "classes": '["a"]', "preprocessing": "{}", "classifier_layer": "fc"}
+    safetensors.torch.save_file({"fc.weight": torch.zeros(1, 4)}, folder / "t.safetensors", usual | said)
+    return f"trained:{folder}/t.safetensors"
+
+
+@pytest.mark.parametrize("around", ["", "pool-first:", "convolutional:pool-first:"])
+def test_a_trained_file_cannot_name_code_or_a_download(tmp_path, monkeypatch, around):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("asks the network"))
+    for model, risk in (("os:getcwd", "code would be run"), ("hf:someone/else", "would be downloaded")):
+        with pytest.raises(ModelError, match=f"{risk}; if you trust it, give it yourself"):
+            eb.load_model(trained(tmp_path, model=around + model))
+
+
+def test_a_trained_file_cannot_write_to_the_terminal(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        eb.load_model(trained(tmp_path, model="os:\n\x1b[31m" + "x" * 10_000))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[1]", "7", '{"resize": "x"}', "{"])
+def test_damaged_metadata_are_a_sentence(tmp_path, content):
+    for name in ("classes", "preprocessing"):
+        with pytest.raises(ModelError, match="the metadata of the file is damaged"):
+            eb.load_model(trained(tmp_path, **{name: content}))
 
 
 # Weights ------------------------------------------------------------------------------------------------------------
@@ -200,3 +235,12 @@ def test_a_result_that_unpacks_to_much_more_is_refused(tmp_path, monkeypatch):
     assert (tmp_path / "r.npz").stat().st_size < 5000
     with pytest.raises(ResultError, match="unpacks to more than 1048576 bytes"):
         read_configuration(tmp_path / "r.npz")
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match=r"prototxt .*pipe is not a plain file"):
+        load_caffe(tmp_path / "pipe")

@@ -216,7 +216,9 @@ def _only_scores(result: object, images: int) -> torch.Tensor:
             return part
     inside = vars(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else result
     candidates = [t for t in tensors_in(inside) if t.is_floating_point() and t.dim() >= 2 and t.shape[0] == images]
-    if len(candidates) == 1:
+    # Detectors return a list of dictionaries, one per image; a single detection has boxes of shape (1, 4).
+    by_image = isinstance(result, (tuple, list)) and any(isinstance(item, Mapping) for item in result)
+    if len(candidates) == 1 and not by_image:
         return candidates[0]
     raise ExcitationError(
         f"it is not known which part of the network's output holds the class scores: {_parts(result)}."

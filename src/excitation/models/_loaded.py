@@ -40,6 +40,12 @@ class ModelError(ExcitationError):
     """A model cannot be loaded."""
 
 
+def shown(name: str) -> str:
+    """A name from a file for messages: quoted, without control characters, and truncated."""
+    text = ascii(name)
+    return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Conversion of a picture to the network input.

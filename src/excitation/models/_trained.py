@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 
 from .._files import whole_file
-from ._loaded import LoadedModel, ModelError, Preprocessing
+from ._loaded import LoadedModel, ModelError, Preprocessing, shown
 from .sources import fit_weights, read_weights
 
 FORM = "trained:FILE.safetensors[,SPEC]"
 KIND = "excitation.trained.1"
 SAFE = ("symbols", "lite", "lite1", "lite2", "caffe", "paper", "torchvision", "timm", "hf", "onnx")
-"""Sources of networks that a file can name: all except those that run code chosen by the file."""
+"""Sources of networks that a file can name: all except those that run code chosen by the file. `hf` needs a folder."""
 
 AROUND = ("pool-first:", "convolutional:")
 
@@ -77,7 +77,8 @@ def load_trained(rest: str) -> LoadedModel:
 
     Args:
         rest: `FILE`, or `FILE,SPEC` with the spec of the original network. `SPEC` is required if that network was
-            moved, or if a Python factory creates it, because a file must not choose code to run.
+            moved, if a Python factory creates it, or if it is a repository of the hub, because a file must not choose
+            code to run or what to download.
 
     Raises:
         ModelError: the file does not exist or has another format, or the network does not match.
@@ -86,20 +87,29 @@ def load_trained(rest: str) -> LoadedModel:
 
     path, given = split_spec(rest)
     said = read_about(path)
-    spec = given or said["model"]
+    spec = given or said.get("model", "")
     bare = spec
     while bare.startswith(AROUND):
         bare = bare.partition(":")[2]
-    if given is None and bare.partition(":")[0] not in SAFE:
+    scheme, _, name = bare.partition(":")
+    risk = "whose code would be run" if scheme not in SAFE else ""
+    if scheme == "hf" and not Path(name).is_dir():
+        risk = "which would be downloaded"
+    if given is None and risk:
         raise ModelError(
-            f"{path} was made from {spec!r}, whose code would be run; if you trust it, give it yourself:"
-            f" trained:{path},{spec}."
+            f"{path} was made from {shown(spec)}, {risk}; if you trust it, give it yourself: trained:{path},SPEC."
         )
     try:
-        names: Sequence[str] = json.loads(said["classes"])
-        preprocessing = Preprocessing(**_with_tuples(json.loads(said["preprocessing"])))
+        names, prepared = json.loads(said["classes"]), json.loads(said["preprocessing"])
+        named = isinstance(names, list) and all(isinstance(item, str) for item in names)
+        if not named or not isinstance(prepared, dict):
+            damage = (
+                f"weights {path}: the metadata of the file is damaged: no list of class names, or no preprocessing."
+            )
+            raise ModelError(damage)
+        preprocessing = Preprocessing(**_with_tuples(prepared))
         layer = said["classifier_layer"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelError(f"weights {path}: the metadata of the file is damaged: {error}.") from error
     base = load_model(spec)
     state = read_weights(path)

@@ -7,10 +7,12 @@ or masks and indices that were computed in the forward pass. They receive no sig
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from .._layout import Axis, Layout, MixedImagesError, broadcast, holds_images
 from .._values import tensor_list
 from ._choices import Taken, Written
 from ._linear_maps import linear_map
@@ -218,4 +220,39 @@ def _added(
         made: torch.Tensor = add(torch.zeros(base.shape, dtype=x.dtype, device=x.device), x)
         return made
 
-    return linear_map(source, forward, axes=None, apart=False)
+    def laid(layouts: Sequence[Layout | None], shapes: Sequence[torch.Size]) -> list[Layout]:
+        layout = layouts[0]
+        assert layout is not None
+        return [broadcast([_kept_in_sum(layout, source, forward)], shapes[0])]
+
+    operation, operands = linear_map(source, forward, axes=None, apart=False)
+    return replace(operation, laid=laid), operands
+
+
+def _kept_in_sum(layout: Layout, source: torch.Tensor, add: Callable[[torch.Tensor], torch.Tensor]) -> Layout:
+    """Return the axes of neurons that are added at positions of another tensor. Other axes are empty.
+
+    An axis is kept if all neurons of a sum come from its position. The positions of these neurons have a variance of
+    zero and a mean equal to the position of the sum.
+
+    Raises:
+        MixedImagesError: a sum has neurons of several images, or of another image than its own.
+    """
+    own = source.shape
+    counts = add(torch.ones(own, dtype=torch.float64, device=source.device))
+    filled = counts.nonzero(as_tuple=True)
+    count = counts[filled]
+    result: list[Axis] = [()] * counts.dim()
+    for place, (axis, length) in enumerate(zip(layout, own, strict=True)):
+        ends = (1,) * (len(own) - place - 1)
+        positions = torch.arange(length, dtype=torch.float64, device=source.device).reshape(-1, *ends).expand(own)
+        total, squares = (add(item)[filled] for item in (positions, positions**2))
+        kept = None
+        if torch.equal(count * squares, total**2):
+            open_ = [a for a in range(counts.dim()) if not result[a] and counts.shape[a] == length]
+            kept = next((a for a in open_ if torch.equal(count * filled[a], total)), None)
+        if kept is not None:
+            result[kept] = axis
+        elif holds_images(axis) and len(count):
+            raise MixedImagesError
+    return tuple(result)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._call import Call, axis_of, computes, shown
+from .._loaded import shown
+from ._call import Call, axis_of, computes
 
 SELU = (1.6732632423543772, 1.0507009873554805)
 """alpha and gamma of Klambauer et al. 2017, the constants of PyTorch's SELU."""

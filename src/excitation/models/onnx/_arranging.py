@@ -9,8 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .._loaded import shown
 from ._activations import number
-from ._call import Call, axes_of, axis_of, computes, shown, sides
+from ._call import Call, axes_of, axis_of, computes, sides
 
 
 @computes("Identity")

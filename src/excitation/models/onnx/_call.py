@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 
 from ..._errors import ExcitationError
-from .._loaded import ModelError
+from .._loaded import ModelError, shown
 
 MAX_COUNT = 1 << 27
 """Maximum number of elements of one tensor per image: half a gigabyte in single precision."""
@@ -77,12 +77,6 @@ class Call:
         if any(size < 0 for size in sizes) or math.prod(sizes[1:]) > most or math.prod(sizes) > 1 << 40:
             self.fail(f"it asks for a tensor of shape {sizes[:16]}; at most {most} numbers an image are made.")
         return sizes
-
-
-def shown(name: str) -> str:
-    """A name from a file for messages: quoted, without control characters, and truncated."""
-    text = ascii(name)
-    return text if len(text) <= 100 else f"{text[:60]}...{text[-30:]}"
 
 
 @dataclass(frozen=True)

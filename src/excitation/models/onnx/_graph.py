@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from .._loaded import ModelError
+from .._loaded import ModelError, shown
 from ..sources._requirements import needed
-from ._call import OPERATORS, Call, shown
+from ._call import OPERATORS, Call
 from ._external import ExternalData
 from ._tensors import FLOATING, read_tensor
 

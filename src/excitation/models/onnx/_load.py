@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .._loaded import LoadedModel, ModelError, Preprocessing
+from .._loaded import LoadedModel, ModelError, Preprocessing, shown
 from ..sources._weights import last_weighted
 from . import _activations, _arithmetic, _arranging, _pooling, _resizing, _shaping, _weighted
 from ._build import build
-from ._call import shown
 from ._external import ExternalData
 from ._file import read_proto
 from ._folding import fold

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._call import Call, axes_of, computes, shown
+from .._loaded import shown
+from ._call import Call, axes_of, computes
 
 LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ._call import Call, axis_of, computes, padding, shown, sides, space_of, spatial
+from .._loaded import shown
+from ._call import Call, axis_of, computes, padding, sides, space_of, spatial
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
