@@ -24,7 +24,7 @@ def read_at_most(path: Path, most: int, fail: Callable[[str], Exception], too_la
     """
     try:
         if not path.is_file() and path.exists():
-            raise fail("is not a plain file.")  # a named pipe would block
+            raise fail("cannot be read: it is not a plain file.")  # a named pipe would block
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:

@@ -179,7 +179,7 @@ def test_the_classes_with_the_highest_scores(run, folder, tmp_path):
     assert {row["name"] for row in rows} < {"red thing", "green thing", "blue thing"}
     code, _, errors = run(*words[:-1], tmp_path / "p", "--target", "top4")
     assert code == 2
-    assert "'top4' needs as many classes" in errors
+    assert "'top4' needs at least as many classes" in errors
 
 
 def test_policies_and_options_of_methods(run, folder, tmp_path):

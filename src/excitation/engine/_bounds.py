@@ -129,7 +129,8 @@ def _all_at_least(limit: Limit, number: float) -> bool:
 
 
 def _tensor(limit: Limit) -> torch.Tensor:
-    return limit if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)
+    # Limits can come from weights that require gradients; no gradient passes through bounds.
+    return limit.detach() if isinstance(limit, torch.Tensor) else torch.tensor(limit, dtype=torch.float64)
 
 
 def least_of(a: Limit, b: Limit) -> Limit:
@@ -327,7 +328,7 @@ HUGE = 1e300
 
 def _at(limit: Limit, function: Callable[[torch.Tensor], torch.Tensor], unknown: float) -> Limit:
     x = _tensor(limit).double()
-    y = function(x)
+    y = function(x).detach()
     if not isinstance(limit, torch.Tensor) and y.numel() == 1:
         found = float(y)
         if found != found:
@@ -377,6 +378,7 @@ def spread(limit: Limit, shape: torch.Size, valid: torch.Tensor | None = None) -
 
 def compact(limit: torch.Tensor) -> Limit:
     """Reduce dimensions along which a limit is constant to size one. Return a number if it is constant everywhere."""
+    limit = limit.detach()
     for dim in range(limit.dim()):
         if limit.shape[dim] > 1:
             first = limit.narrow(dim, 0, 1)

@@ -75,7 +75,7 @@ class Computed(torch.nn.Module):
     def _taken(self) -> list[str]:
         return [slot.kind for slot in self.slots if slot.kind in {"given", "moved", "listed"}]
 
-    def forward(self, *given: Float[torch.Tensor, "*shape"]) -> Any:
+    def forward(self, *given: torch.Tensor) -> Any:
         """Compute the output, or a tuple of several, from the inputs that come from other nodes."""
         return compute(self.call, self.arguments(given))
 
