@@ -86,7 +86,8 @@ OTHERS = {
 @pytest.mark.filterwarnings("ignore::excitation.MassLossWarning", "ignore::excitation.EmptyMapWarning")
 @pytest.mark.filterwarnings("ignore::excitation.BypassWarning")
 @pytest.mark.parametrize("page", RUN)
-def test_python_runs(page):
+def test_python_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some pages save files
     try:
         eb.load_model("lite")
     except eb.ExcitationError as error:

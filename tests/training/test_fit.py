@@ -186,7 +186,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path, monkeypatch):
         real(*arguments)
 
     monkeypatch.setattr(run.torch, "save", full)
-    with pytest.raises(TrainingError, match=r"No space left on device.*goes on from there"):
+    with pytest.raises(TrainingError, match=r"No space left on device.*continues from them"):
         fit(network(), problem(32, 0), problem(8, 1), tmp_path, options)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
     assert not list(tmp_path.glob(".*.part"))

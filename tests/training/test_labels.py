@@ -131,7 +131,7 @@ def test_what_is_no_trained_file_is_refused(tmp_path):
     for name, said in (("gone", "no such file"), ("bad", "not a whole"), ("plain", "not written by")):
         with pytest.raises(ModelError, match=said):
             load_model(f"trained:{tmp_path}/{name}.safetensors")
-    with pytest.raises(ModelError, match="names no file"):
+    with pytest.raises(ModelError, match="does not name a file"):
         load_model("trained:")
 
 

@@ -67,7 +67,7 @@ def test_the_commands_go_from_uploads_to_a_network(uploads, colours, tmp_path, r
     code, out, err = run("tags", "clean", uploads, "--out", tmp_path / "clean", "--threshold", 10)
     assert code == 0
     assert [line.split() for line in out.splitlines()] == [
-        ["step", "left", "out"], ["unreadable", "0"], ["few", "0"], ["alphabetical", "0"], ["near-duplicate", "0"],
+        ["step", "removed"], ["unreadable", "0"], ["few", "0"], ["alphabetical", "0"], ["near-duplicate", "0"],
         ["unknown", "0"], ["kept", "60"],
     ]  # fmt: skip
     assert "60 uploads read; 4 of 244 tags" in err

@@ -195,7 +195,7 @@ def whole_places(record: Record) -> Iterator[tuple[Place, Grid]]:
 
 
 def default_place(record: Record) -> Place:
-    """The last layer at stride 16 that every path passes through; otherwise the one closest to stride 16.
+    """The last layer at stride 16 that every path passes through, without class or register tokens; else the nearest.
 
     At least one weighted operation lies above this layer: a map of the class scores themselves explains nothing.
 

@@ -288,8 +288,8 @@ def find_bypass(record: Record, place: Place) -> str | None:
     mixed = []
     for entry in record.entries:
         if len(entry.carriers) > 1:
-            arms = {value.serial in inside for value in entry.carriers if value.kind is not Kind.CONSTANT}
-            if len(arms) == 2:
+            branches = {value.serial in inside for value in entry.carriers if value.kind is not Kind.CONSTANT}
+            if len(branches) == 2:
                 mixed.append(entry)
     leads = record.ancestors(record.top) if mixed else set()
     return next((entry.address for entry in mixed if any(value.serial in leads for value in entry.outputs)), None)

@@ -121,7 +121,6 @@ NONNEGATIVE = Bounds(0.0, math.inf)
 NONPOSITIVE = Bounds(-math.inf, 0.0)
 ZERO = Bounds(0.0, 0.0)
 UNIT = Bounds(0.0, 1.0)
-SYMMETRIC = Bounds(-1.0, 1.0)
 
 
 def _all_at_least(limit: Limit, number: float) -> bool:

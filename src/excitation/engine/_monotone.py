@@ -140,7 +140,7 @@ def _far(function: Function, x: torch.Tensor, y: torch.Tensor, *, rises: bool, l
 
 
 def settled(function: Function, like: torch.Tensor) -> torch.Tensor:
-    """Return the limit of a function at infinity where its formula has no value there; NaN if it cannot be told.
+    """Return the limit of a function at infinity where its formula has no value there; NaN if it is unknown.
 
     Args:
         function: an element-wise function.

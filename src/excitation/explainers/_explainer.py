@@ -38,8 +38,8 @@ class Explainer:
     Args:
         model: the network in evaluation mode; no call changes it.
         layer: layer of the maps (a name or module, see `Layer`). Several layers get their maps from one sweep. The
-            default is the layer of the loaded model, else the last layer at stride 16 that every path passes through.
-            Methods other than Excitation Backprop can have other defaults.
+            default is the layer of the loaded model, else the last layer at stride 16 that every path passes through,
+            without class or register tokens. Methods other than Excitation Backprop can have other defaults.
         method: a name from `list_methods()`: `"mwp"` (Eq. 2); `"c-mwp"` (Sec. 3.3: unit minus dual unit, formed at the
             last weighted layer); `"r-mwp"` (beyond the paper: subtracts all other classes, weighted by their predicted
             probability); `"grad-cam"` and others.

@@ -30,9 +30,9 @@ class MassBalance:
         layer: name of the layer of the map.
         rows: operations from the top down, each with `entered = passed + lost + bypassed + residue`.
         top: mass of the top-down signal, `(image, target)`; zero for contrasts.
-        arrived: mass at the layer, on the places of its map.
-        tokens: mass on tokens of the layer that are no patches of the image, such as class and register tokens. The map
-            does not contain it.
+        arrived: mass at the layer, at the positions of its map.
+        tokens: mass on tokens of the layer that are not patches of the image, such as class and register tokens. The
+            map does not contain it.
         lost: mass that ended above the layer, at winners without a normaliser, in padding or in constants.
         bypassed: mass on branches that bypass the layer.
         negative: the negative part of the mass at the layer.

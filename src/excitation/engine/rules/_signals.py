@@ -20,7 +20,7 @@ Signal = Float[torch.Tensor, "_ target ..."]
 """A signal: `(polarity, target, *activation)`."""
 
 Lose = Callable[[Float[torch.Tensor, "target ..."]], None]
-"""Is told of mass that ends at an operation: `(target, *activation)`, one polarity at a time."""
+"""Receives mass that ends at an operation: `(target, *activation)`, one polarity at a time."""
 
 RAISED, LOWERED = 0, 1
 
