@@ -197,6 +197,29 @@ def test_the_papers_tables_stand_beside(results):
             choose_phrase_rows(results, wrong)
 
 
+def test_chosen_rows_keep_their_names_and_tables(worlds, tmp_path):
+    found = run(worlds, tmp_path / "run.sqlite", validation=None, gamma=0.5, detections={"CCA,a": {}},
+                methods={"c-mwp": METHODS["c-mwp"], "mwp": METHODS["mwp"]},
+                layers={"mwp": ("inception_3b", "inception_3a"), "c-mwp": ("inception_3b",)})  # fmt: skip
+    every = ["proposals", "mwp @ inception_3b", "mwp @ inception_3a", "mwp, minimum @ inception_3b",
+             "mwp, minimum @ inception_3a", "c-mwp", "c-mwp, minimum", "CCA,a"]  # fmt: skip
+    assert list(judgements(found)) == every
+    whole = dict(phrase_tables(found)[0].rows)
+    for name in every:
+        table = phrase_tables(choose_phrase_rows(found, [name]))[0]
+        assert table.rows == ((name, whole[name]),)
+        assert ("have no box by" in table.notes[0]) == (name not in ("proposals", "CCA,a"))
+    assert whole["mwp @ inception_3a"][0].text == "0.50"
+    assert not whole["CCA,a"][0].text
+
+
+def test_names_of_rows_that_cannot_be_told_from_others_are_refused(worlds, tmp_path):
+    for name in ("CCA, product", "CCA, other", "CCA @ home"):
+        for changed in ({"detections": {name: {}}}, {"methods": {name: METHODS["mwp"]}, "layers": ("inception_3b",)}):
+            with pytest.raises(ExcitationError, match="choose a name without"):
+                run(worlds, tmp_path / "run.sqlite", **changed)
+
+
 def test_wrong_settings_are_refused(worlds, tmp_path):
     for changed, said in (
         ({"gamma": 0.5}, "one of the two"), ({"validation": None}, "one of the two"),

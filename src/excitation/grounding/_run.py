@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,9 @@ NEVER = -1
 
 DIGITS = 7
 """Significant digits of stored scores."""
+
+SEPARATORS = (", ", " @ ")
+"""Stand in names of rows before a fusion and before a layer, so names of methods and detections are without them."""
 
 TEST, VALIDATION = "test", "validation"
 
@@ -98,7 +101,7 @@ class PhraseRun:
 
     def row_name(self, method: str, fusion: Fusion) -> str:
         """The name of a method's row. The paper's fusion is not named."""
-        return method if fusion == "mean" else f"{method}, {fusion}"
+        return method if fusion == "mean" else f"{method}{SEPARATORS[0]}{fusion}"
 
 
 def run_phrases(
@@ -169,6 +172,11 @@ def run_phrases(
     taken = {OWN, *asked} & set(found)
     if taken:
         raise ExcitationError(f"detections are named {min(taken)!r}, as another row is; choose another name.")
+    for name in (*asked, *found):
+        if any(separator in name for separator in SEPARATORS):
+            raise ExcitationError(
+                f"a row is named {name!r}; choose a name without ', ' and ' @ ', which precede a fusion and a layer."
+            )
     run = PhraseRun(
         model, data, validation, asked, layers_of(asked, layers), proposals, tuple(dict.fromkeys(fusions)),
         None if gamma is None else float(gamma), protocol, shortest, lookup, found,
@@ -414,6 +422,19 @@ def _firsts(phrase: Phrase, size: tuple[int, int], detections: Detections) -> li
 def query_of(phrase: Phrase) -> str:
     """What rows call a phrase: key, types and words, such as `0:0-3/people/clothing a man in red`."""
     return f"{'/'.join((phrase.key, *phrase.types))} {phrase.text}"
+
+
+def plain_rows(run: Results) -> tuple[str, ...]:
+    """Names of the rows without maps: the proposals' own scores, then detections."""
+    detections = run.configuration["detections"]
+    assert isinstance(detections, Collection)
+    return OWN, *detections
+
+
+def split_row(name: str) -> tuple[str, str]:
+    """The method and the fusion of `PhraseRun.row_name`."""
+    method, _, fusion = name.partition(SEPARATORS[0])
+    return method, fusion or "mean"
 
 
 def chosen_gammas(run: Results) -> dict[str, float]:
