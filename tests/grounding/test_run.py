@@ -244,6 +244,43 @@ def test_bad_pictures_are_listed_and_left_out(worlds, tmp_path):
     assert len(found.problems) == 3
 
 
+def test_phrases_of_a_method_that_fails_count_as_missed(worlds, tmp_path):
+    calls = []
+
+    def fails_second(model, image, targets, layer):
+        calls.append(None)
+        if len(calls) > 1:
+            raise ExcitationError("no map here.")
+        return torch.rand(1, len(targets), 8, 8)
+
+    found = run(worlds, tmp_path / "run.sqlite", validation=None, gamma=0.5, fusions=("product",),
+                methods={"half": fails_second}, layers=(None,))  # fmt: skip
+    judged = judgements(found)
+    assert len(judged["half, product"]) == len(judged["proposals"])
+    first = found.finished[0]
+    assert {item.image for item in judged["half, product"] if len(item.scores)} == {first}
+    assert sum("failed" in sentence for _, sentence in found.problems) == 3
+    silent = sum(not len(item.scores) for item in judged["half, product"])
+    assert f"{silent} have no box by half, product" in phrase_tables(found)[0].notes[0]
+
+
+def test_a_method_that_always_fails_stops_a_run_that_goes_on(worlds, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(progress):
+        raise StopError
+
+    def fails(model, image, targets, layer):
+        raise ExcitationError("no map here.")
+
+    given = {"validation": None, "gamma": 0.5, "methods": {"broken": fails}, "layers": (None,), "fusions": ("mean",)}
+    with pytest.raises(StopError):
+        run(worlds, tmp_path / "run.sqlite", **given, progress=stop)
+    with pytest.raises(ExcitationError, match="succeeded on none"):
+        run(worlds, tmp_path / "run.sqlite", **given)
+
+
 def test_proposals_by_name(worlds, tmp_path):
     data = opened(worlds, "test")
     image = data.image(data.ids[0])

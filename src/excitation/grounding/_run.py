@@ -23,7 +23,7 @@ from ..data._pictures import PictureError, read_picture
 from ..evaluation import Progress, Results, Row, open_store, read_results
 from ..evaluation._configuration import environment, hash_model
 from ..evaluation._method_runner import AnyMethod, MethodRunner
-from ..evaluation._methods import Centre, describe_method
+from ..evaluation._methods import DEFAULT_LAYER, Centre, describe_method
 from ..evaluation._running import Layers, LeftOut, device_of, layers_of
 from ..evaluation._setup import BLUR, gaussian_blur, shortest_side
 from ..models import LoadedModel
@@ -222,9 +222,11 @@ def _run(
     start = time.perf_counter()
     with open_store(out, configuration, planned=planned, environment=environment(device)) as store:
         earlier = len(store.finished)
+        # A method that failed has rows too, but without mass.
+        mapped = {split_row(row.method)[0] for row in read_results(out).rows if row.mass is not None}
         for part, data in parts:
             runner = MethodRunner(run.model, run.methods, run.layers, data.problems)
-            runner.mark_successful(store.methods())
+            runner.mark_successful(mapped)
             gammas: Mapping[str, float] | None = None
             if part == TEST:
                 gammas = chosen_gammas(read_results(out)) if run.gamma is None else {}
@@ -306,16 +308,17 @@ def _phrase_maps(
     """The map of each distinct phrase and the seconds, by the name of the row and the layer."""
     entries = dict.fromkeys(item.entry for words in known for item in words)
     pairs: dict[str, Target] = {str(entry): run.dictionary.target(entry) for entry in entries}
-    by_row: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+    # A method that fails, or has no known word, has rows too: its phrases count as missed.
+    by_row: dict[tuple[str, str], dict[str, torch.Tensor]] = {
+        (name, place or DEFAULT_LAYER): {} for name, places in run.layers.items() for place in places
+    }
     seconds: dict[tuple[str, str], float] = {}
     if pairs:
         assert image.path is not None
         for answer in runner.run(image.path, one, pairs):
             key = (answer.method, answer.layer)
-            by_row.setdefault(key, {})[answer.query] = answer.attention
+            by_row[key][answer.query] = answer.attention
             seconds[key] = seconds.get(key, 0.0) + answer.seconds
-    else:  # every phrase is missed, by every method
-        by_row = {(name, place or "default"): {} for name, places in run.layers.items() for place in places}
     found: dict[tuple[str, str], tuple[Found, float]] = {}
     for (method, layer), words in by_row.items():
         for fusion in run.fusions:
@@ -345,12 +348,7 @@ def _method_rows(
     """The rows of one method for all phrases: ranked boxes with the chosen gamma, or the first correct for each."""
     asked: Sequence[float] = GAMMAS
     if gammas is not None:
-        chosen = gammas.get(f"{name} @ {layer}") if run.gamma is None else run.gamma
-        if chosen is None:
-            raise ExcitationError(
-                f"method {name!r} has maps at layer {layer!r} on the test split only; name its layer."
-            )
-        asked = (chosen,)
+        asked = (gammas[f"{name} @ {layer}"] if run.gamma is None else run.gamma,)
     ranked: dict[tuple[KnownWord, ...], list[Detections]] = {}
     if maps:
         sums = region_sums(torch.stack(list(maps.values())), regions)
