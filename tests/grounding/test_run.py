@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ from excitation.grounding import (
     point_phrases,
     rescore,
     run_phrases,
+    symbol_phrases,
     write_npz_proposals,
 )
 
@@ -218,6 +221,56 @@ def test_names_of_rows_that_cannot_be_told_from_others_are_refused(worlds, tmp_p
         for changed in ({"detections": {name: {}}}, {"methods": {name: METHODS["mwp"]}, "layers": ("inception_3b",)}):
             with pytest.raises(ExcitationError, match="choose a name without"):
                 run(worlds, tmp_path / "run.sqlite", **changed)
+
+
+def test_changed_contents_refuse_to_continue(worlds, tmp_path):
+    """Each time only a content changes, never a name."""
+    data, model = opened(worlds, "test").first(1), eb.load_model("symbols:tags")
+    image = data.image(data.ids[0])
+    box = torch.tensor([[0.0, 0, 9, 9]], dtype=torch.float64)
+
+    def play(loaded=model, boxes=box):
+        return run_phrases(
+            loaded, data, {"mwp": METHODS["mwp"]}, tmp_path / "run.sqlite", gamma=0.5, shortest=None, lookup="case",
+            proposals=open_proposals(f"npz:{tmp_path}"), proposals_name="files", layers=("inception_3b",),
+            detections={"CCA": {(image.id, image.phrases[0].key): Detections.ranked(boxes, torch.ones(len(boxes)))}},
+        )  # fmt: skip
+
+    write_npz_proposals(tmp_path / f"{image.id}.npz", windows(image, None))
+    assert play().rows == play().rows
+    names = (*model.class_names[1:], model.class_names[0])
+    smaller = dataclasses.replace(model.preprocessing, size=(64, 64))
+    for changed, said in (
+        ({"boxes": box + 1}, "detections"),
+        ({"loaded": dataclasses.replace(model, class_names=names)}, "dictionary"),
+        ({"loaded": dataclasses.replace(model, preprocessing=smaller)}, "preprocessing"),
+    ):
+        with pytest.raises(ExcitationError, match=f"another configuration.*{said}"):
+            play(**changed)
+    play()
+    write_npz_proposals(tmp_path / f"{image.id}.npz", windows(image, None).best(9))
+    with pytest.raises(ExcitationError, match=r"another configuration.*proposals_hash"):
+        play()
+
+
+def test_data_without_picture_files_is_refused(tmp_path):
+    with pytest.raises(ExcitationError, match="symbols-test could be judged, since no image has a picture file"):
+        run_phrases(eb.load_model("symbols:tags"), symbol_phrases(3), {"mwp": METHODS["mwp"]}, tmp_path / "run.sqlite",
+                    proposals=windows, proposals_name="windows", gamma=1, lookup="case")  # fmt: skip
+
+
+def test_a_folder_with_an_at_sign_is_opened(worlds, tmp_path):
+    scenes = tmp_path / "a@b"
+    shutil.copytree(worlds / "val", scenes)
+    shutil.copytree(scenes / "entities", scenes / "c@d")
+    ids = opened(worlds, "val").ids
+    for folder in ("entities", "c@d"):
+        assert open_phrases(f"flickr30k:{scenes / folder}", scenes / "images").ids == ids
+        split = next((scenes / folder).glob("*.txt"), None)
+        if split is not None:
+            assert open_phrases(f"flickr30k:{scenes / folder}@{split.stem}", scenes / "images").ids == ids
+    with pytest.raises(ExcitationError, match="zebra"):
+        open_phrases(f"flickr30k:{scenes / 'c@d'}@zebra", scenes / "images")
 
 
 def test_wrong_settings_are_refused(worlds, tmp_path):

@@ -19,7 +19,7 @@ from ._evaluation import compare_recall, small_only
 from ._judging import PROTOCOLS, Judgement, Protocol
 from ._pointing import POINTING
 from ._rescoring import GAMMAS
-from ._run import OWN, TEST, chosen_gammas, gamma_hits, plain_rows, split_row
+from ._stored import OWN, TEST, chosen_gammas, gamma_hits, plain_rows, split_row
 from ._tables import association_table, group_table
 from ._words import FUSIONS
 

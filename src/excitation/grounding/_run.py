@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +21,30 @@ from .._maps import enlarge_map
 from ..core import Target
 from ..data._pictures import PictureError, read_picture
 from ..evaluation import Progress, Results, Row, open_store, read_results
-from ..evaluation._configuration import environment, hash_model
+from ..evaluation._configuration import environment, hash_content, hash_model
 from ..evaluation._method_runner import AnyMethod, MethodRunner
 from ..evaluation._methods import DEFAULT_LAYER, Centre, describe_method
 from ..evaluation._running import Layers, LeftOut, device_of, layers_of
 from ..evaluation._setup import BLUR, gaussian_blur, shortest_side
-from ..models import LoadedModel
+from ..models import ClassNames, LoadedModel
+from ._detections import hash_detections
 from ._judging import PROTOCOLS, Protocol, judge_phrase
 from ._phrases import CaptionedImage, Phrase, PhraseDataset, is_small
 from ._pointing import POINTING, point_phrases
 from ._proposals import ProposalError, Proposals
-from ._rescoring import GAMMAS, Detections, check_gamma, choose_gamma, own_ranking, rank_regions, region_sums
-from ._sources import ProposalSource
+from ._rescoring import GAMMAS, Detections, check_gamma, own_ranking, rank_regions, region_sums
+from ._sources import FileProposals, ProposalSource
+from ._stored import OWN, SEPARATORS, TEST, VALIDATION, chosen_gammas, split_row
 from ._words import FUSIONS, Dictionary, Fusion, KnownWord, Lookup, fuse_maps
 
 SHORTEST = 300
 """Shortest side of the network's input in pixels (Sec. 4.3)."""
-
-OWN = "proposals"
-"""Name of the row of the proposals' own scores (MCG_base in the paper)."""
 
 NEVER = -1
 """Stored instead of the rank of the first correct box if there is none, and instead of a point that is not judged."""
 
 DIGITS = 7
 """Significant digits of stored scores."""
-
-SEPARATORS = (", ", " @ ")
-"""Stand in names of rows before a fusion and before a layer, so names of methods and detections are without them."""
-
-TEST, VALIDATION = "test", "validation"
 
 Found = dict[tuple[KnownWord, ...], Float[torch.Tensor, "height width"]]
 """Maps at the size of the picture, by the known words of a phrase."""
@@ -133,7 +127,8 @@ def run_phrases(
         methods: methods by their names in tables.
         out: file of results.
         proposals: function that gives the proposals of an image, such as `open_proposals("superpixels")`.
-        proposals_name: describes the proposals in the configuration.
+        proposals_name: describes the proposals in the configuration, which also has the hash of their files if they are
+            from `open_proposals`.
         validation: the split on which gamma is chosen.
         gamma: one gamma for all methods instead.
         layers: layers for all methods, or by method name.
@@ -172,6 +167,12 @@ def run_phrases(
     taken = {OWN, *asked} & set(found)
     if taken:
         raise ExcitationError(f"detections are named {min(taken)!r}, as another row is; choose another name.")
+    for own in (data, validation):
+        if own is not None and not _has_pictures(own):
+            raise ExcitationError(
+                f"no phrase of {own.name} could be judged, since no image has a picture file; export the symbol world"
+                " with `excitation symbols` and open it with open_phrases, or give the folder of the pictures."
+            )
     for name in (*asked, *found):
         if any(separator in name for separator in SEPARATORS):
             raise ExcitationError(
@@ -184,23 +185,48 @@ def run_phrases(
     return _run(run, Path(out), _configuration(run, proposals_name, network), progress)
 
 
+def _has_pictures(data: PhraseDataset) -> bool:
+    """Whether an image has a picture file, or no image is readable, which `problems` then lists."""
+    missing = False
+    for image in data:
+        if image.path is not None:
+            return True
+        missing = True
+    return not missing
+
+
 def _configuration(run: PhraseRun, proposals: str, network: str | None) -> dict[str, object]:
+    output, names = run.model.output, run.model.class_names
+    ids = dict.fromkeys(item for data in (run.validation, run.data) if data is not None for item in data.ids)
     return {
         "game": "phrases",
         "data": {"name": run.data.name, "hash": _fingerprint(run.data)},
         "validation": run.validation and {"name": run.validation.name, "hash": _fingerprint(run.validation)},
-        "model": {"hash": hash_model(run.model.model)},
+        "model": {
+            "hash": hash_model(run.model.model),
+            "output": output if output is None or isinstance(output, (str, int)) else describe_method(output),
+        },
+        "dictionary": hash_content(
+            {
+                "names": list(names or ()),
+                "groups": {name: list(own) for name, own in names.groups.items()}
+                if isinstance(names, ClassNames)
+                else {},
+            }
+        ),
+        "preprocessing": dataclasses.asdict(shortest_side(run.model, run.shortest)),
         "network": network or run.model.spec,
         "methods": {name: describe_method(method) for name, method in run.methods.items()},
         "layers": {name: list(places) for name, places in run.layers.items()},
         "proposals": proposals,
+        "proposals_hash": run.proposals.fingerprint(ids) if isinstance(run.proposals, FileProposals) else None,
         "fusions": list(run.fusions),
         "gamma": run.gamma,
         "protocol": run.protocol,
         "shortest": run.shortest,
         "lookup": run.lookup,
         "blur": sorted(run.blurred),
-        "detections": sorted(run.detections),
+        "detections": {name: hash_detections(own) for name, own in sorted(run.detections.items())},
     }
 
 
@@ -420,42 +446,3 @@ def _firsts(phrase: Phrase, size: tuple[int, int], detections: Detections) -> li
 def query_of(phrase: Phrase) -> str:
     """What rows call a phrase: key, types and words, such as `0:0-3/people/clothing a man in red`."""
     return f"{'/'.join((phrase.key, *phrase.types))} {phrase.text}"
-
-
-def plain_rows(run: Results) -> tuple[str, ...]:
-    """Names of the rows without maps: the proposals' own scores, then detections."""
-    detections = run.configuration["detections"]
-    assert isinstance(detections, Collection)
-    return OWN, *detections
-
-
-def split_row(name: str) -> tuple[str, str]:
-    """The method and the fusion of `PhraseRun.row_name`."""
-    method, _, fusion = name.partition(SEPARATORS[0])
-    return method, fusion or "mean"
-
-
-def chosen_gammas(run: Results) -> dict[str, float]:
-    """The gamma of each method and layer with the highest recall at 1 on the validation split."""
-    return {name: choose_gamma(values).gamma for name, values in gamma_recalls(run).items()}
-
-
-def gamma_recalls(run: Results, rank: int = 1) -> dict[str, dict[float, float]]:
-    """Recall on the validation split by method and layer (`"METHOD @ LAYER"`) and gamma, by the run's protocol."""
-    return {
-        name: {gamma: float(np.mean([hit for _, hit in pairs])) for gamma, pairs in of_gamma.items()}
-        for name, of_gamma in gamma_hits(run, rank).items()
-    }
-
-
-def gamma_hits(run: Results, rank: int = 1) -> dict[str, dict[float, list[tuple[str, bool]]]]:
-    """As `gamma_recalls`, the image of each phrase and whether one of the first `rank` boxes is correct."""
-    place = list(PROTOCOLS).index(str(run.configuration["protocol"]))
-    found: dict[str, dict[float, list[tuple[str, bool]]]] = {}
-    for row in run.rows:
-        if not row.image.startswith(f"{VALIDATION}/"):
-            continue
-        own = found.setdefault(f"{row.method} @ {row.layer}", {gamma: [] for gamma in GAMMAS})
-        for gamma, first in zip(GAMMAS, row.series[place :: len(PROTOCOLS)], strict=True):
-            own[gamma].append((row.image, 0 <= first < rank))
-    return found
