@@ -16,6 +16,7 @@ from PIL import Image
 
 import excitation as eb
 from excitation import ExcitationError
+from excitation.core import _pictures
 from excitation.data.symbols import make_captions, make_scene
 from excitation.grounding import Caption, Dictionary, Proposals, draw_caption, find_phrases
 from excitation.methods import _sweeps
@@ -98,6 +99,30 @@ def test_merged_superpixels_are_the_usual_proposals(tagger, scene):
     left, top, right, bottom = found.boxes[0].tolist()
     shared = (min(right, x1) - max(left, x0)) * (min(bottom, y1) - max(top, y0))
     assert shared > 0.5 * ((right - left) * (bottom - top) + (x1 - x0) * (y1 - y0) - shared)
+
+
+def test_scores_and_not_maps_say_whether_a_phrase_is_present(tagger, scene):
+    """Scene 12 has a flower and no umbrella."""
+    found = grounded(tagger, scene, ["flower", "umbrella"], method="c-mwp")
+    present, absent = found.scores.tolist()
+    assert present > 0 > absent
+    assert (found.maps.amax((1, 2)) > 0).all()
+    assert not torch.isnan(found.boxes).any()
+
+
+def test_a_picture_is_read_once(tagger, scene, tmp_path, monkeypatch):
+    reads = []
+    real = _pictures.read_picture
+
+    def read(place):
+        reads.append(place)
+        return real(place)
+
+    monkeypatch.setattr(_pictures, "read_picture", read)
+    scene.save(tmp_path / "scene.png")
+    found = grounded(tagger, tmp_path / "scene.png")
+    assert reads == [tmp_path / "scene.png"]
+    assert torch.equal(found.maps, grounded(tagger, scene).maps)
 
 
 def test_all_words_take_one_forward_pass_and_one_sweep(scene, monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ from excitation.grounding import (
     point_phrases,
     rescore,
     run_phrases,
+    symbol_phrases,
     write_npz_proposals,
 )
 
@@ -197,6 +200,78 @@ def test_the_papers_tables_stand_beside(results):
             choose_phrase_rows(results, wrong)
 
 
+def test_chosen_rows_keep_their_names_and_tables(worlds, tmp_path):
+    found = run(worlds, tmp_path / "run.sqlite", validation=None, gamma=0.5, detections={"CCA,a": {}},
+                methods={"c-mwp": METHODS["c-mwp"], "mwp": METHODS["mwp"]},
+                layers={"mwp": ("inception_3b", "inception_3a"), "c-mwp": ("inception_3b",)})  # fmt: skip
+    every = ["proposals", "mwp @ inception_3b", "mwp @ inception_3a", "mwp, minimum @ inception_3b",
+             "mwp, minimum @ inception_3a", "c-mwp", "c-mwp, minimum", "CCA,a"]  # fmt: skip
+    assert list(judgements(found)) == every
+    whole = dict(phrase_tables(found)[0].rows)
+    for name in every:
+        table = phrase_tables(choose_phrase_rows(found, [name]))[0]
+        assert table.rows == ((name, whole[name]),)
+        assert ("have no box by" in table.notes[0]) == (name not in ("proposals", "CCA,a"))
+    assert whole["mwp @ inception_3a"][0].text == "0.50"
+    assert not whole["CCA,a"][0].text
+
+
+def test_names_of_rows_that_cannot_be_told_from_others_are_refused(worlds, tmp_path):
+    for name in ("CCA, product", "CCA, other", "CCA @ home"):
+        for changed in ({"detections": {name: {}}}, {"methods": {name: METHODS["mwp"]}, "layers": ("inception_3b",)}):
+            with pytest.raises(ExcitationError, match="choose a name without"):
+                run(worlds, tmp_path / "run.sqlite", **changed)
+
+
+def test_changed_contents_refuse_to_continue(worlds, tmp_path):
+    """Each time only a content changes, never a name."""
+    data, model = opened(worlds, "test").first(1), eb.load_model("symbols:tags")
+    image = data.image(data.ids[0])
+    box = torch.tensor([[0.0, 0, 9, 9]], dtype=torch.float64)
+
+    def play(loaded=model, boxes=box):
+        return run_phrases(
+            loaded, data, {"mwp": METHODS["mwp"]}, tmp_path / "run.sqlite", gamma=0.5, shortest=None, lookup="case",
+            proposals=open_proposals(f"npz:{tmp_path}"), proposals_name="files", layers=("inception_3b",),
+            detections={"CCA": {(image.id, image.phrases[0].key): Detections.ranked(boxes, torch.ones(len(boxes)))}},
+        )  # fmt: skip
+
+    write_npz_proposals(tmp_path / f"{image.id}.npz", windows(image, None))
+    assert play().rows == play().rows
+    names = (*model.class_names[1:], model.class_names[0])
+    smaller = dataclasses.replace(model.preprocessing, size=(64, 64))
+    for changed, said in (
+        ({"boxes": box + 1}, "detections"),
+        ({"loaded": dataclasses.replace(model, class_names=names)}, "dictionary"),
+        ({"loaded": dataclasses.replace(model, preprocessing=smaller)}, "preprocessing"),
+    ):
+        with pytest.raises(ExcitationError, match=f"another configuration.*{said}"):
+            play(**changed)
+    play()
+    write_npz_proposals(tmp_path / f"{image.id}.npz", windows(image, None).best(9))
+    with pytest.raises(ExcitationError, match=r"another configuration.*proposals_hash"):
+        play()
+
+
+def test_data_without_picture_files_is_refused(tmp_path):
+    with pytest.raises(ExcitationError, match="symbols-test could be judged, since no image has a picture file"):
+        run_phrases(eb.load_model("symbols:tags"), symbol_phrases(3), {"mwp": METHODS["mwp"]}, tmp_path / "run.sqlite",
+                    proposals=windows, proposals_name="windows", gamma=1, lookup="case")  # fmt: skip
+
+
+def test_a_folder_with_an_at_sign_is_opened(worlds, tmp_path):
+    scenes = tmp_path / "a@b"
+    shutil.copytree(worlds / "val", scenes)
+    shutil.copytree(scenes / "entities", scenes / "c@d")
+    ids = opened(worlds, "val").ids
+    for folder in ("entities", "c@d"):
+        assert open_phrases(f"flickr30k:{scenes / folder}", scenes / "images").ids == ids
+        (scenes / folder / "two.txt").write_text("\n".join(ids[:2]))
+        assert open_phrases(f"flickr30k:{scenes / folder}@two", scenes / "images").ids == ids[:2]
+    with pytest.raises(ExcitationError, match="zebra"):
+        open_phrases(f"flickr30k:{scenes / 'c@d'}@zebra", scenes / "images")
+
+
 def test_wrong_settings_are_refused(worlds, tmp_path):
     for changed, said in (
         ({"gamma": 0.5}, "one of the two"), ({"validation": None}, "one of the two"),
@@ -219,6 +294,43 @@ def test_bad_pictures_are_listed_and_left_out(worlds, tmp_path):
                         proposals=windows, proposals_name="windows", gamma=1, shortest=160, lookup="case")  # fmt: skip
     assert {row.image for row in found.rows} == {f"test/{names[2]}"}
     assert len(found.problems) == 3
+
+
+def test_phrases_of_a_method_that_fails_count_as_missed(worlds, tmp_path):
+    calls = []
+
+    def fails_second(model, image, targets, layer):
+        calls.append(None)
+        if len(calls) > 1:
+            raise ExcitationError("no map here.")
+        return torch.rand(1, len(targets), 8, 8)
+
+    found = run(worlds, tmp_path / "run.sqlite", validation=None, gamma=0.5, fusions=("product",),
+                methods={"half": fails_second}, layers=(None,))  # fmt: skip
+    judged = judgements(found)
+    assert len(judged["half, product"]) == len(judged["proposals"])
+    first = found.finished[0]
+    assert {item.image for item in judged["half, product"] if len(item.scores)} == {first}
+    assert sum("failed" in sentence for _, sentence in found.problems) == 3
+    silent = sum(not len(item.scores) for item in judged["half, product"])
+    assert f"{silent} have no box by half, product" in phrase_tables(found)[0].notes[0]
+
+
+def test_a_method_that_always_fails_stops_a_run_that_goes_on(worlds, tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(progress):
+        raise StopError
+
+    def fails(model, image, targets, layer):
+        raise ExcitationError("no map here.")
+
+    given = {"validation": None, "gamma": 0.5, "methods": {"broken": fails}, "layers": (None,), "fusions": ("mean",)}
+    with pytest.raises(StopError):
+        run(worlds, tmp_path / "run.sqlite", **given, progress=stop)
+    with pytest.raises(ExcitationError, match="succeeded on none"):
+        run(worlds, tmp_path / "run.sqlite", **given)
 
 
 def test_proposals_by_name(worlds, tmp_path):

@@ -9,7 +9,6 @@ from ._evaluation import (
     RANKS,
     Scores,
     average_precision,
-    bootstrap,
     compare_recall,
     evaluate,
     recall_at,
@@ -36,9 +35,10 @@ from ._rescoring import (
     region_sums,
     rescore,
 )
-from ._run import chosen_gammas, gamma_recalls, run_phrases
+from ._run import run_phrases
 from ._sentences import MarkedPhrase, MarkedSentence, SentenceError, parse_sentence
 from ._sources import open_phrases, open_proposals
+from ._stored import chosen_gammas, gamma_recalls
 from ._symbol_phrases import symbol_phrases
 from ._tables import association_table, group_table
 from ._words import FUSIONS, Coverage, Dictionary, Fusion, KnownWord, Lookup, coverage, fuse_maps
@@ -80,7 +80,6 @@ __all__ = [
     "SentenceError",
     "association_table",
     "average_precision",
-    "bootstrap",
     "box_areas",
     "box_overlaps",
     "choose_gamma",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -56,6 +58,16 @@ def read_detections(path: str | os.PathLike[str]) -> tuple[dict[tuple[str, str],
     except OSError as error:
         raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
     return detections, problems
+
+
+def hash_detections(detections: Mapping[tuple[str, str], Detections]) -> str:
+    """SHA-256 of all boxes and scores, independent of the order of phrases."""
+    whole = hashlib.sha256()
+    for key, own in sorted(detections.items(), key=lambda item: item[0]):
+        whole.update(repr((key, len(own.boxes))).encode())
+        for values in (own.boxes, own.scores):
+            whole.update(values.detach().cpu().double().contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def _line(line: bytes) -> tuple[tuple[str, str], Detections]:

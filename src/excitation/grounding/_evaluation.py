@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,45 +149,6 @@ def compare_recall(first: Sequence[Judgement], second: Sequence[Judgement], rank
             raise ExcitationError("a phrase was judged twice by one method; give each phrase once.")
         sides.append(Outcomes.from_pairs(rows))
     return compare(sides[0], sides[1], "pooled", seed=seed)
-
-
-def bootstrap(
-    judged: Sequence[Judgement],
-    figure: Callable[[Sequence[Judgement]], float],
-    *,
-    samples: int = 200,
-    level: float | int = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """A confidence interval of any statistic, such as mean average precision, by bootstrap over images.
-
-    The statistic is recomputed for each sample, which is slow. For recall, `recall_interval` is faster.
-
-    Args:
-        judged: judgements of one method.
-        figure: function from judgements to the statistic; an image drawn twice contributes its judgements twice.
-        samples: number of bootstrap samples.
-        level: coverage of the interval, in [0, 1].
-        seed: random seed.
-
-    Raises:
-        ExcitationError: no phrases, or a number out of range.
-    """
-    _check(judged)
-    check_number("samples", samples, "a number of draws from 1 on", least=1, whole=True)
-    check_number("level", level, "a share from 0 to 1", least=0, most=1)
-    by_image: dict[str, list[Judgement]] = {}
-    for item in judged:
-        by_image.setdefault(item.image, []).append(item)
-    images = list(by_image.values())
-    rng = np.random.default_rng(seed)
-    values = [
-        figure([item for i in rng.integers(len(images), size=len(images)) for item in images[i]])
-        for _ in range(samples)
-    ]
-    tail = 50 * (1 - level)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return Interval(float(low), float(high), level)
 
 
 def _hit(item: Judgement, rank: int) -> bool:

@@ -101,7 +101,12 @@ class Grounding:
 
     @property
     def scores(self) -> Float[torch.Tensor, " phrase"]:
-        """The mean class score of the known words of each phrase; NaN for a phrase without a known word."""
+        """The mean class score of the known words of each phrase; NaN for a phrase without a known word.
+
+        Scores, not maps, say whether a phrase is present. Of a tagger with a sigmoid per class, scores before the
+        sigmoid are above 0 for a probability above 0.5. Of a classifier with softmax, compare a score with that of the
+        same phrase in other pictures.
+        """
         found = self.explanation.scores[0]
         return self._for_all(found, found.new_full((), torch.nan))
 
@@ -260,7 +265,7 @@ class Grounder:
                 " of model.class_names."
             )
         (read,) = read_pictures([picture])
-        words = self.explainer([picture], [self.dictionary.target(entry) for entry in entries])
+        words = self.explainer([read], [self.dictionary.target(entry) for entry in entries])
         names = self.dictionary.entries
         grounded = tuple(
             GroundedPhrase(
@@ -294,6 +299,8 @@ def ground(
     **settings: Any,
 ) -> Grounding:
     """Find phrases in a picture: `Grounder(model, ...)(picture, phrases)`.
+
+    A phrase whose thing is not in the picture has a map and boxes too: `scores`, not maps, say whether it is present.
 
     Args:
         model: a loaded classifier whose class names are words.

@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 from .._checks import check_choice
 from .._errors import ExcitationError
 from ..evaluation import Cell, Outcomes, Results, Row, Table, interval, paper_figures
+from ..evaluation._methods import DEFAULT_LAYER
+from ..evaluation._rows import ordered, shown_with_layer
 from ..evaluation._tables import percent
 from ..views import Line, LinePanel, line_chart
 from ._evaluation import compare_recall, small_only
 from ._judging import PROTOCOLS, Judgement, Protocol
 from ._pointing import POINTING
 from ._rescoring import GAMMAS
-from ._run import OWN, TEST, chosen_gammas, gamma_hits
+from ._stored import OWN, TEST, chosen_gammas, gamma_hits, plain_rows, split_row
 from ._tables import association_table, group_table
 from ._words import FUSIONS
 
@@ -37,10 +39,6 @@ PAPER_ROWS = {
 
 LINES = 10
 """Lines of one panel that can be told apart."""
-
-FIRST = (OWN, "gradient", "deconv", "lrp-epsilon-plus", "cam")
-LAST = ("mwp", "c-mwp", "r-mwp")
-"""Methods that tables begin and end with, in the order of the paper; those that the paper has not stand between."""
 
 PAPER_NOTE = (
     "Rows marked (paper): Tables 4 and 5 of Zhang et al., ECCV 2016: Flickr30k Entities test, 18,157 tags, 500 segments"
@@ -92,20 +90,18 @@ def judgements(run: Results, protocol: Protocol = "merged-inclusive") -> dict[st
 
 
 def choose_phrase_rows(run: Results, names: Sequence[str]) -> Results:
-    """Results with only some rows of the tables, such as `["c-mwp", "mwp, product"]`.
+    """Results with only some rows of the tables, such as `["c-mwp", "mwp, product"]`. The rows keep their names.
 
     Raises:
         ExcitationError: another game, no name, or an unknown row.
     """
     check_phrases(run)
-    every = _short(list(dict.fromkeys(f"{row.method} @ {row.layer}" for row in run.rows)))
+    every = _names(run)
     if not names:
         raise ExcitationError("no row was named; leave the names out for all rows.")
     for name in names:
         check_choice("a row", name, tuple(every.values()))
-    return dataclasses.replace(
-        run, rows=tuple(row for row in run.rows if every[f"{row.method} @ {row.layer}"] in names)
-    )
+    return dataclasses.replace(run, rows=tuple(row for row in run.rows if every[row.method, row.layer] in names))
 
 
 def phrase_tables(
@@ -147,17 +143,18 @@ def gamma_figure(run: Results, rank: int = 1) -> Figure:
     hits = gamma_hits(run, rank)
     if not hits:
         raise ExcitationError(f"{run.path}: has no validation split, so there is no curve of gamma.")
-    names = _short(list(hits))
     lines = []
-    for name in _ordered(run, list(hits)):
-        of_gamma = hits[name]
+    for (method, layer), name in _names(run).items():
+        of_gamma = hits.get(f"{method} @ {layer}")
+        if of_gamma is None:  # the proposals' own scores and detections have no gamma
+            continue
         shares, lows, highs = [], [], []
         for gamma in GAMMAS:
             ends = interval(Outcomes.from_pairs([(image, "all", hit) for image, hit in of_gamma[gamma]]), "pooled")
             shares.append(100 * float(np.mean([hit for _, hit in of_gamma[gamma]])))
             lows.append(100 * ends.low)
             highs.append(100 * ends.high)
-        lines.append(Line(names[name], np.array(shares), np.array(lows), np.array(highs)))
+        lines.append(Line(name, np.array(shares), np.array(lows), np.array(highs)))
     panels = [LinePanel("", lines[at : at + LINES]) for at in range(0, len(lines), LINES)]
     top = 5 * (1 + max(float(line.values.max()) for line in lines) // 5) + 5
     return line_chart(panels, [f"{gamma:g}" for gamma in GAMMAS], ylabel=f"recall at {rank}, %", xlabel="gamma",
@@ -165,32 +162,38 @@ def gamma_figure(run: Results, rank: int = 1) -> Figure:
 
 
 def _test_rows(run: Results) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    found: dict[tuple[str, str], list[Row]] = {}
     for row in run.rows:
         if row.image.startswith(f"{TEST}/"):
-            found.setdefault(f"{row.method} @ {row.layer}", []).append(row)
-    names = _short(list(found))
-    return {names[name]: found[name] for name in _ordered(run, list(found))}
+            found.setdefault((row.method, row.layer), []).append(row)
+    return {name: found[key] for key, name in _names(run).items() if key in found}
 
 
-def _ordered(run: Results, names: Sequence[str]) -> list[str]:
-    """Names (`"METHOD @ LAYER"`) in the order of tables."""
-    detections = run.configuration.get("detections", [])
-    assert isinstance(detections, list)
-    others = sorted({name.partition(" @ ")[0].partition(", ")[0] for name in names} - {*FIRST, *LAST, *detections})
-    order = [*FIRST, *others, *LAST, *detections]
+def _names(run: Results) -> dict[tuple[str, str], str]:
+    """The names of rows in tables by method and layer, in the order of tables.
 
-    def place(name: str) -> tuple[int, int]:
-        method, _, fusion = name.partition(" @ ")[0].partition(", ")
-        return order.index(method), list(FUSIONS).index(fusion or "mean")
+    The layer is named if the run has several layers of the method, whichever rows were chosen.
+    """
+    keys = list(dict.fromkeys((row.method, row.layer) for row in run.rows))
+    plain = plain_rows(run)
+    split = {method: split_row(method) for method, _ in keys if method not in plain}
+    order = ordered({method for method, _ in split.values()})
+    layers = run.configuration["layers"]
+    assert isinstance(layers, Mapping)
 
-    return sorted(names, key=place)
+    def place(key: tuple[str, str]) -> tuple[int, ...]:
+        name, layer = key
+        if name in plain:
+            return (2 * (name != OWN), plain.index(name))
+        method, fusion = split[name]
+        asked = [item or DEFAULT_LAYER for item in layers[method]]
+        return 1, order.index(method), list(FUSIONS).index(fusion), asked.index(layer)
 
-
-def _short(names: Sequence[str]) -> dict[str, str]:
-    """Names without the layer where a method has only one."""
-    methods = [name.partition(" @ ")[0] for name in names]
-    return {name: method if methods.count(method) == 1 else name for name, method in zip(names, methods, strict=True)}
+    several = shown_with_layer(run)
+    return {
+        (name, layer): f"{name} @ {layer}" if name in split and split[name][0] in several else name
+        for name, layer in sorted(keys, key=place)
+    }
 
 
 def _parsed(query: str) -> tuple[str, tuple[str, ...], str]:
@@ -203,24 +206,27 @@ def _parsed(query: str) -> tuple[str, tuple[str, ...], str]:
 def _gammas(run: Results, judged: Mapping[str, object]) -> dict[str, float]:
     fixed = run.configuration.get("gamma")
     if isinstance(fixed, float):
-        plain = {OWN, *run.configuration.get("detections", [])}  # type: ignore[misc]
-        return {name: fixed for name in judged if name not in plain}
-    chosen = chosen_gammas(run)
-    names = _short(list(chosen))
-    return {names[name]: gamma for name, gamma in chosen.items()}
+        return {name: fixed for name in judged if name not in plain_rows(run)}
+    names = {f"{method} @ {layer}": name for (method, layer), name in _names(run).items()}
+    return {names[key]: gamma for key, gamma in chosen_gammas(run).items()}
 
 
 def _about(run: Results, judged: Mapping[str, Sequence[Judgement]]) -> str:
     """The data, the classifier, and how gamma was chosen, as a note."""
-    name, first = next((name, own) for name, own in judged.items() if name != OWN)
-    silent = sum(not len(item.scores) for item in first)
+    first = next(iter(judged.values()))
+    silent = ""
+    method = next((name for name in judged if name not in plain_rows(run)), None)
+    if method is not None:
+        silent = (
+            f" {sum(not len(item.scores) for item in judged[method])} have no box by {method}: the classifier knows"
+            " none of their words, or the method failed; they count as missed."
+        )
     data = run.configuration.get("data")
     gamma = run.configuration.get("gamma")
     how = "chosen by recall at 1 on the validation split" if gamma is None else f"{gamma:g} for all"
     return (
         f"{data.get('name') if isinstance(data, Mapping) else data}, {run.configuration.get('network')}:"
-        f" {len(first)} phrases with boxes on {len({item.image for item in first})} images. {silent} have no box by"
-        f" {name}: the classifier knows none of their words, or the method failed; they count as missed. Proposals:"
+        f" {len(first)} phrases with boxes on {len({item.image for item in first})} images.{silent} Proposals:"
         f" {run.configuration.get('proposals')}. Gamma: {how}. Shortest side of the input:"
         f" {run.configuration.get('shortest')} pixels. In brackets: 95 % intervals, bootstrap over images."
     )

@@ -21,33 +21,30 @@ from .._maps import enlarge_map
 from ..core import Target
 from ..data._pictures import PictureError, read_picture
 from ..evaluation import Progress, Results, Row, open_store, read_results
-from ..evaluation._configuration import environment, hash_model
+from ..evaluation._configuration import environment, hash_content, hash_model
 from ..evaluation._method_runner import AnyMethod, MethodRunner
-from ..evaluation._methods import Centre, describe_method
+from ..evaluation._methods import DEFAULT_LAYER, Centre, describe_method
 from ..evaluation._running import Layers, LeftOut, device_of, layers_of
 from ..evaluation._setup import BLUR, gaussian_blur, shortest_side
-from ..models import LoadedModel
+from ..models import ClassNames, LoadedModel
+from ._detections import hash_detections
 from ._judging import PROTOCOLS, Protocol, judge_phrase
 from ._phrases import CaptionedImage, Phrase, PhraseDataset, is_small
 from ._pointing import POINTING, point_phrases
 from ._proposals import ProposalError, Proposals
-from ._rescoring import GAMMAS, Detections, check_gamma, choose_gamma, own_ranking, rank_regions, region_sums
-from ._sources import ProposalSource
+from ._rescoring import GAMMAS, Detections, check_gamma, own_ranking, rank_regions, region_sums
+from ._sources import FileProposals, ProposalSource
+from ._stored import OWN, SEPARATORS, TEST, VALIDATION, chosen_gammas, split_row
 from ._words import FUSIONS, Dictionary, Fusion, KnownWord, Lookup, fuse_maps
 
 SHORTEST = 300
 """Shortest side of the network's input in pixels (Sec. 4.3)."""
-
-OWN = "proposals"
-"""Name of the row of the proposals' own scores (MCG_base in the paper)."""
 
 NEVER = -1
 """Stored instead of the rank of the first correct box if there is none, and instead of a point that is not judged."""
 
 DIGITS = 7
 """Significant digits of stored scores."""
-
-TEST, VALIDATION = "test", "validation"
 
 Found = dict[tuple[KnownWord, ...], Float[torch.Tensor, "height width"]]
 """Maps at the size of the picture, by the known words of a phrase."""
@@ -98,7 +95,7 @@ class PhraseRun:
 
     def row_name(self, method: str, fusion: Fusion) -> str:
         """The name of a method's row. The paper's fusion is not named."""
-        return method if fusion == "mean" else f"{method}, {fusion}"
+        return method if fusion == "mean" else f"{method}{SEPARATORS[0]}{fusion}"
 
 
 def run_phrases(
@@ -130,7 +127,8 @@ def run_phrases(
         methods: methods by their names in tables.
         out: file of results.
         proposals: function that gives the proposals of an image, such as `open_proposals("superpixels")`.
-        proposals_name: describes the proposals in the configuration.
+        proposals_name: describes the proposals in the configuration, which also has the hash of their files if they are
+            from `open_proposals`.
         validation: the split on which gamma is chosen.
         gamma: one gamma for all methods instead.
         layers: layers for all methods, or by method name.
@@ -169,6 +167,17 @@ def run_phrases(
     taken = {OWN, *asked} & set(found)
     if taken:
         raise ExcitationError(f"detections are named {min(taken)!r}, as another row is; choose another name.")
+    for own in (data, validation):
+        if own is not None and not _has_pictures(own):
+            raise ExcitationError(
+                f"no phrase of {own.name} could be judged, since no image has a picture file; export the symbol world"
+                " with `excitation symbols` and open it with open_phrases, or give the folder of the pictures."
+            )
+    for name in (*asked, *found):
+        if any(separator in name for separator in SEPARATORS):
+            raise ExcitationError(
+                f"a row is named {name!r}; choose a name without ', ' and ' @ ', which precede a fusion and a layer."
+            )
     run = PhraseRun(
         model, data, validation, asked, layers_of(asked, layers), proposals, tuple(dict.fromkeys(fusions)),
         None if gamma is None else float(gamma), protocol, shortest, lookup, found,
@@ -176,23 +185,48 @@ def run_phrases(
     return _run(run, Path(out), _configuration(run, proposals_name, network), progress)
 
 
+def _has_pictures(data: PhraseDataset) -> bool:
+    """Whether an image has a picture file, or no image is readable, which `problems` then lists."""
+    missing = False
+    for image in data:
+        if image.path is not None:
+            return True
+        missing = True
+    return not missing
+
+
 def _configuration(run: PhraseRun, proposals: str, network: str | None) -> dict[str, object]:
+    output, names = run.model.output, run.model.class_names
+    ids = dict.fromkeys(item for data in (run.validation, run.data) if data is not None for item in data.ids)
     return {
         "game": "phrases",
         "data": {"name": run.data.name, "hash": _fingerprint(run.data)},
         "validation": run.validation and {"name": run.validation.name, "hash": _fingerprint(run.validation)},
-        "model": {"hash": hash_model(run.model.model)},
+        "model": {
+            "hash": hash_model(run.model.model),
+            "output": output if output is None or isinstance(output, (str, int)) else describe_method(output),
+        },
+        "dictionary": hash_content(
+            {
+                "names": list(names or ()),
+                "groups": {name: list(own) for name, own in names.groups.items()}
+                if isinstance(names, ClassNames)
+                else {},
+            }
+        ),
+        "preprocessing": dataclasses.asdict(shortest_side(run.model, run.shortest)),
         "network": network or run.model.spec,
         "methods": {name: describe_method(method) for name, method in run.methods.items()},
         "layers": {name: list(places) for name, places in run.layers.items()},
         "proposals": proposals,
+        "proposals_hash": run.proposals.fingerprint(ids) if isinstance(run.proposals, FileProposals) else None,
         "fusions": list(run.fusions),
         "gamma": run.gamma,
         "protocol": run.protocol,
         "shortest": run.shortest,
         "lookup": run.lookup,
         "blur": sorted(run.blurred),
-        "detections": sorted(run.detections),
+        "detections": {name: hash_detections(own) for name, own in sorted(run.detections.items())},
     }
 
 
@@ -214,9 +248,11 @@ def _run(
     start = time.perf_counter()
     with open_store(out, configuration, planned=planned, environment=environment(device)) as store:
         earlier = len(store.finished)
+        # A method that failed has rows too, but without mass.
+        mapped = {split_row(row.method)[0] for row in read_results(out).rows if row.mass is not None}
         for part, data in parts:
             runner = MethodRunner(run.model, run.methods, run.layers, data.problems)
-            runner.mark_successful(store.methods())
+            runner.mark_successful(mapped)
             gammas: Mapping[str, float] | None = None
             if part == TEST:
                 gammas = chosen_gammas(read_results(out)) if run.gamma is None else {}
@@ -298,16 +334,17 @@ def _phrase_maps(
     """The map of each distinct phrase and the seconds, by the name of the row and the layer."""
     entries = dict.fromkeys(item.entry for words in known for item in words)
     pairs: dict[str, Target] = {str(entry): run.dictionary.target(entry) for entry in entries}
-    by_row: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
+    # A method that fails, or has no known word, has rows too: its phrases count as missed.
+    by_row: dict[tuple[str, str], dict[str, torch.Tensor]] = {
+        (name, place or DEFAULT_LAYER): {} for name, places in run.layers.items() for place in places
+    }
     seconds: dict[tuple[str, str], float] = {}
     if pairs:
         assert image.path is not None
         for answer in runner.run(image.path, one, pairs):
             key = (answer.method, answer.layer)
-            by_row.setdefault(key, {})[answer.query] = answer.attention
+            by_row[key][answer.query] = answer.attention
             seconds[key] = seconds.get(key, 0.0) + answer.seconds
-    else:  # every phrase is missed, by every method
-        by_row = {(name, place or "default"): {} for name, places in run.layers.items() for place in places}
     found: dict[tuple[str, str], tuple[Found, float]] = {}
     for (method, layer), words in by_row.items():
         for fusion in run.fusions:
@@ -337,12 +374,7 @@ def _method_rows(
     """The rows of one method for all phrases: ranked boxes with the chosen gamma, or the first correct for each."""
     asked: Sequence[float] = GAMMAS
     if gammas is not None:
-        chosen = gammas.get(f"{name} @ {layer}") if run.gamma is None else run.gamma
-        if chosen is None:
-            raise ExcitationError(
-                f"method {name!r} has maps at layer {layer!r} on the test split only; name its layer."
-            )
-        asked = (chosen,)
+        asked = (gammas[f"{name} @ {layer}"] if run.gamma is None else run.gamma,)
     ranked: dict[tuple[KnownWord, ...], list[Detections]] = {}
     if maps:
         sums = region_sums(torch.stack(list(maps.values())), regions)
@@ -414,29 +446,3 @@ def _firsts(phrase: Phrase, size: tuple[int, int], detections: Detections) -> li
 def query_of(phrase: Phrase) -> str:
     """What rows call a phrase: key, types and words, such as `0:0-3/people/clothing a man in red`."""
     return f"{'/'.join((phrase.key, *phrase.types))} {phrase.text}"
-
-
-def chosen_gammas(run: Results) -> dict[str, float]:
-    """The gamma of each method and layer with the highest recall at 1 on the validation split."""
-    return {name: choose_gamma(values).gamma for name, values in gamma_recalls(run).items()}
-
-
-def gamma_recalls(run: Results, rank: int = 1) -> dict[str, dict[float, float]]:
-    """Recall on the validation split by method and layer (`"METHOD @ LAYER"`) and gamma, by the run's protocol."""
-    return {
-        name: {gamma: float(np.mean([hit for _, hit in pairs])) for gamma, pairs in of_gamma.items()}
-        for name, of_gamma in gamma_hits(run, rank).items()
-    }
-
-
-def gamma_hits(run: Results, rank: int = 1) -> dict[str, dict[float, list[tuple[str, bool]]]]:
-    """As `gamma_recalls`, the image of each phrase and whether one of the first `rank` boxes is correct."""
-    place = list(PROTOCOLS).index(str(run.configuration["protocol"]))
-    found: dict[str, dict[float, list[tuple[str, bool]]]] = {}
-    for row in run.rows:
-        if not row.image.startswith(f"{VALIDATION}/"):
-            continue
-        own = found.setdefault(f"{row.method} @ {row.layer}", {gamma: [] for gamma in GAMMAS})
-        for gamma, first in zip(GAMMAS, row.series[place :: len(PROTOCOLS)], strict=True):
-            own[gamma].append((row.image, 0 <= first < rank))
-    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ from ._proposals import COUNT, ProposalError, Proposals
 
 ProposalSource = Callable[[CaptionedImage, UInt8[np.ndarray, "height width 3"]], Proposals]
 """Proposals of an image from its record and its RGB pixels."""
+
+ENDINGS = {"mcg": (".mat",), "edge-boxes-files": (".txt", ".csv", ".mat"), "npz": (".npz",)}
+"""Endings of the files in a folder of proposals, by the kind of folder."""
 
 DATA_FORM = "flickr30k:FOLDER, json:FILE or refcoco:REFS.json,INSTANCES.json, each with @SPLIT for one split"
 
@@ -45,7 +50,9 @@ def open_phrases(
     """
     check_text("data", spec, DATA_FORM)
     kind, _, rest = spec.partition(":")
-    place, _, split = rest.partition("@")
+    place, at, split = rest.rpartition("@")
+    if not at or "/" in split or Path(rest).exists():  # the name of a folder can contain the sign
+        place, split = rest, ""
     if kind == "flickr30k" and place:
         return read_flickr30k(place, split or None, images=images, offset=offset, unrelated=unrelated)
     files = place.split(",")
@@ -78,28 +85,70 @@ def open_proposals(spec: str = "superpixels", count: int = COUNT) -> ProposalSou
         make = superpixel_proposals if kind == "superpixels" else selective_search
         return lambda _, pixels: make(pixels, count)
     if kind == "edge-boxes" and rest:
-        return lambda _, pixels: edge_boxes(pixels, count, model=rest)
-    endings = {"mcg": (".mat",), "edge-boxes-files": (".txt", ".csv", ".mat"), "npz": (".npz",)}.get(kind)
-    if endings is None or not rest:
+        check_path("the model of EdgeBoxes", rest)
+    elif kind in ENDINGS and rest:
+        check_path("the folder of proposals", rest)
+        if not Path(rest).is_dir():
+            raise ExcitationError(f"{rest}: no such folder of proposals.")
+    else:
         raise ExcitationError(f"proposals {spec!r} are not understood; give {PROPOSALS_FORM}.")
-    check_path("the folder of proposals", rest)
-    folder = Path(rest)
-    if not folder.is_dir():
-        raise ExcitationError(f"{folder}: no such folder of proposals.")
+    return FileProposals(kind, Path(rest), count)
 
-    def read(image: CaptionedImage, pixels: UInt8[np.ndarray, "height width 3"]) -> Proposals:
-        height, width = pixels.shape[:2]
-        names = dict.fromkeys((image.id, Path(image.id).stem))
-        found = [folder / f"{name}{ending}" for name in names for ending in endings]
+
+@dataclass(frozen=True)
+class FileProposals:
+    """Proposals that depend on files.
+
+    Attributes:
+        kind: a name in `ENDINGS`, or `edge-boxes`.
+        place: folder of a file per image, or the model of EdgeBoxes.
+        count: maximum number of proposals per picture.
+    """
+
+    kind: str
+    place: Path
+    count: int
+
+    def __call__(self, image: CaptionedImage, pixels: UInt8[np.ndarray, "height width 3"]) -> Proposals:
+        """The proposals of an image.
+
+        Raises:
+            ProposalError: a file is missing, cannot be read, or is of another size.
+        """
+        if self.kind == "edge-boxes":
+            return edge_boxes(pixels, self.count, model=str(self.place))
+        size = (pixels.shape[0], pixels.shape[1])
+        found = self.files(image.id)
         file = next((place for place in found if place.is_file()), None)
         if file is None:
             raise ProposalError(f"{found[0]}: no such file of proposals.")
-        size = (height, width)
-        if kind == "npz":
-            return read_npz_proposals(file, size, count)
-        proposals = read_mcg(file, count) if kind == "mcg" else read_edge_boxes(file, size, count)
+        if self.kind == "npz":
+            return read_npz_proposals(file, size, self.count)
+        proposals = read_mcg(file, self.count) if self.kind == "mcg" else read_edge_boxes(file, size, self.count)
         if tuple(proposals.size) != size:
             raise ProposalError(f"{file}: is of {tuple(proposals.size)} pixels, the picture has {size}.")
         return proposals
 
-    return read
+    def files(self, image_id: str) -> list[Path]:
+        """The files that can have the proposals of an image; the first that exists is read."""
+        if self.kind == "edge-boxes":
+            return [self.place]
+        names = dict.fromkeys((image_id, Path(image_id).stem))
+        return [self.place / f"{name}{ending}" for name in names for ending in ENDINGS[self.kind]]
+
+    def fingerprint(self, ids: Iterable[str]) -> str:
+        """SHA-256 of the settings, and of the names and contents of the files of these images.
+
+        Raises:
+            ExcitationError: a file cannot be read.
+        """
+        whole = hashlib.sha256(repr((self.kind, self.count)).encode())
+        for file in dict.fromkeys(place for image_id in ids for place in self.files(image_id)):
+            if not file.is_file():
+                continue
+            try:
+                content = hashlib.sha256(file.read_bytes()).hexdigest()
+            except OSError as error:
+                raise ExcitationError(f"{file}: cannot be read: {error.strerror or error}.") from error
+            whole.update(repr((file.name, content)).encode())
+        return whole.hexdigest()
