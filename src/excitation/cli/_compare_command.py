@@ -84,11 +84,12 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Compare methods on one picture: one row per method, one column per target.
 
-    Writes a figure to the --out folder, and the raw maps (NPZ) of each method to a subfolder with the name of the
-    picture. Below each map is its mass, for methods with mass; below the name of each method is its run time for all
-    targets. Maps are shown as in the paper: Grad, Deconv and LRP are blurred, coarse maps are enlarged. Each map has
-    its own colour scale, or the maps of each method share one (--scale shared); blue is negative. If a method does not
-    apply to the network, the reason is shown. Results of an earlier run are not computed again.
+    Writes the figure NAME.compare.png to the --out folder, and the raw maps (NPZ) of each method to the subfolder NAME,
+    the name of the picture. Below each map is its mass, for methods with mass; below the name of each method is its
+    run time for all targets. Maps are shown as in the paper: Grad, Deconv and LRP are blurred, coarse maps are
+    enlarged. Each map has its own colour scale, or the maps of each method share one (--scale shared); blue is
+    negative. If a method does not apply to the network, the reason is shown. Results of an earlier run are not
+    computed again.
     """
     choices = _choices(methods, layer)
     policies = read_policies(policy)
@@ -97,7 +98,7 @@ def compare_command(
     picture = read_for(loaded, image)
     if isinstance(picture, PictureError):
         raise picture
-    (whole,) = make_jobs({image: Path(image.stem)}, out, configuration, figure_format.value)
+    (whole,) = make_jobs({image: Path(f"{image.stem}.compare")}, out, configuration, figure_format.value)
     todo = []
     for choice, place in choices:
         if place is not None:

@@ -77,8 +77,9 @@ def ground_command(
     """Show where in a picture the phrases of a sentence are.
 
     Finds the noun phrases and single words of an English sentence that are classes of the model, by rules and without
-    a model of the language. Writes to the --out folder, under the picture's name: the caption figure, the maps (NPZ,
-    at the layer and at the picture's size), and everything else (JSON); prints a line per phrase with its best box.
+    a model of the language. Writes NAME.ground.png (the caption figure), NAME.ground.npz (the maps, at the layer and at
+    the picture's size) and NAME.ground.json (everything else) to the --out folder; prints a line per phrase with its
+    best box.
     Words that are no class are reported and skipped. Files of another configuration are never overwritten.
     """
     from .. import __version__
@@ -99,7 +100,7 @@ def ground_command(
         "shortest": shortest,
         "boxes": boxes,
     }
-    figure, maps, details = (out / f"{image.stem}.{ending}" for ending in (form.value, "npz", "json"))
+    figure, maps, details = (out / f"{image.stem}.ground.{ending}" for ending in (form.value, "npz", "json"))
     if figure.resolve() == image.resolve():
         raise ExcitationError(f"the figure would be written over the picture, {figure}; use another --out.")
     before = _earlier(details, configuration)
