@@ -103,6 +103,14 @@ def test_a_method_that_does_not_apply_is_told_with_its_reason(run, folder, tmp_p
     assert "none of the methods applies. cam: CAM does not apply" in errors
 
 
+def test_an_invalid_option_of_a_method_is_an_error(run, folder, tmp_path):
+    words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--out", tmp_path)
+    code, lines, errors = run(*words, "--methods", "mwp:spatial=zzz,mwp")
+    assert (code, lines) == (2, "")
+    assert len(errors.splitlines()) == 1
+    assert "'zzz'" in errors
+
+
 def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     """c-Gradient is zero everywhere, and blurring does not change that."""
     words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--methods", "c-gradient,mwp", "--out", tmp_path)

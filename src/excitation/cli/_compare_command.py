@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from .._errors import ExcitationError, TargetError
+from .._errors import ExcitationError, NotApplicableError, UnsupportedOperationError
 from ..core import Explanation, layer_name
 from ..data._pictures import PictureError
 from ..explainers import Comparison, Explainer, none_applies
@@ -42,7 +42,7 @@ from ._options import (
     read_policies,
     split,
 )
-from ._results import Job, Result, ResultError, make_jobs, peak_in_words
+from ._results import Job, Result, make_jobs, peak_in_words
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,7 @@ def compare_command(
             try:
                 extra = {"policies": policies} if policies and one.choice.method.family == "excitation" else {}
                 found = Result.load(one.job.maps) if is_known else _result(loaded, picture, target, one, extra)
-            except (TargetError, ResultError, PictureError):
-                raise
-            except ExcitationError as error:
+            except (NotApplicableError, UnsupportedOperationError) as error:
                 reasons[name] = " ".join(str(error).split())
                 results.append(reasons[name])
             else:
