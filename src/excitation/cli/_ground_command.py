@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._errors import ExcitationError
+from ..data._pictures import read_picture
 from ._console import answer, report_line
-from ._options import AsJson, ClassNames, ModelSpec
+from ._options import AsJson, ClassNames, ModelSpec, read_class_names
 
 if TYPE_CHECKING:
     from ..grounding import Caption, Grounding
@@ -86,6 +87,9 @@ def ground_command(
     from ..models._catalogue import model_files
     from ._results import digest
 
+    read_picture(image)  # before anything else, so that the message is about the picture
+    if class_names is not None:
+        read_class_names(class_names)
     configuration = {
         "version": __version__,
         "picture": digest(image),
@@ -157,7 +161,7 @@ def _made(
 
     loaded = load_model(configuration["model"])
     if class_names is not None:
-        loaded = dataclasses.replace(loaded, class_names=class_names.read_text(encoding="utf-8").splitlines())
+        loaded = dataclasses.replace(loaded, class_names=read_class_names(class_names))
     grounder = Grounder(
         loaded, layer=configuration["layer"], method=configuration["method"], fusion=configuration["fusion"],
         gamma=configuration["gamma"], shortest=configuration["shortest"],

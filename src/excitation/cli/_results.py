@@ -301,8 +301,11 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal.
 
     Raises:
+        ResultError: it is not a plain file. A named pipe would block.
         OSError: the file cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise ResultError(f"{path} is not a plain file; give a file.")
     with path.open("rb") as file:
         state = hashlib.sha256()
         while block := file.read(1 << 20):
