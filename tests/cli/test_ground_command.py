@@ -56,3 +56,23 @@ def test_maps_with_other_class_names_are_not_used(run, folder, tmp_path):
     code, _, errors = run(*words)
     assert code == 2
     assert "was made with class_names" in errors
+
+
+def test_options_are_checked_as_in_explain(run, folder, tmp_path):
+    for more, expected in {
+        ("--device", "abacus"): "choose one of cpu",
+        ("--policy", "normalizer=spread"): "not of the form NAME=VALUE",
+        ("--policy", "residual=branch", "--method", "cam"): "no option 'policies'",
+        ("--method", "mwp@conv"): "give it as --layer conv",
+    }.items():
+        assert expected in refused(run, folder / "a.png", "--out", tmp_path / "o", *more)
+    assert not (tmp_path / "o").exists()
+
+
+def test_maps_with_a_policy_and_without_a_figure(run, folder, tmp_path):
+    pytest.importorskip("simplemma", reason="simplemma (extra 'grounding') is not installed")
+    words = ("ground", folder / "a.png", "--text", "A red thing.", *NAMED, "--no-boxes", "--format", "none", "--out")
+    code, _, errors = run(*words, tmp_path / "o", "--policy", "normaliser=spread")
+    assert code == 0, errors
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.ground.json", "a.ground.npz"]
+    assert "was made with policies" in run(*words, tmp_path / "o")[2]

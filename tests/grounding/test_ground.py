@@ -339,7 +339,7 @@ def test_the_command(tmp_path, capsys, scene):
     assert "is no result" in run(sentence)[2]
     (tmp_path / "out" / "scene.ground.json").unlink()
     assert "no word of" in run("A zebra.")[2]
-    code, _, err = run(sentence, "--no-boxes", "--figure-form", "svg", "--fusion", "minimum")
+    code, _, err = run(sentence, "--no-boxes", "--format", "svg", "--fusion", "minimum")
     assert code == 0, err
     assert "boxes" not in json.loads((tmp_path / "out" / "scene.ground.json").read_text())["phrases"][0]
     assert (tmp_path / "out" / "scene.ground.svg").exists()
