@@ -65,6 +65,7 @@ def test_lines_for_people(run, folder, tmp_path):
     assert first.startswith(f"{folder / 'a.png'}: mwp: blue thing: score ")
     assert ", mass 1, all in " in first
     assert second.startswith(f"{folder / 'a.png'}: cam: blue thing: ")
+    assert "mass" not in second  # it has no unit
     assert errors == f"excitation: figure {tmp_path / 'a.compare.png'}, raw maps in {tmp_path / 'a'}.\n"
     with Image.open(tmp_path / "a.compare.png") as drawn:
         assert drawn.height > 1.5 * drawn.width
@@ -120,7 +121,7 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     assert (empty["peak"], empty["mass"]) == (None, 0.0)
     assert near(full["peak"], 20, 20)
     first, second = run(*words)[1].splitlines()
-    assert ", no peak, mass 0, " in first
+    assert ", no peak, all in " in first
     assert ", peak (" in second
     empty, full = (Result.load(tmp_path / f"a/{name}.npz").empty.tolist() for name in ("c-gradient", "mwp"))
     assert (empty, full) == ([True], [False])

@@ -215,8 +215,9 @@ def _lines(todo: Sequence[Compared], results: Sequence[Result | str], whole: Job
                 more = {"mass": mass, "seconds": found.seconds, "maps": str(one.job.maps), "index": i}
                 lines.append(json.dumps({**common, **own, **more}))
             else:
+                amount = "" if found.top is None else f" mass {mass:.4g},"
                 lines.append(
-                    f"{image}: {name}: {found.names[i]}: score {score:.4g}, {peak_in_words(peak)}, mass {mass:.4g},"
+                    f"{image}: {name}: {found.names[i]}: score {score:.4g}, {peak_in_words(peak)},{amount}"
                     f" all in {found.seconds or 0.0:.3g} s"
                 )
     return lines
