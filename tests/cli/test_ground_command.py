@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 
 import pytest
+
+import excitation as eb
 
 NAMED = ("--model", "toy_models:named")
 
@@ -76,3 +80,5 @@ def test_maps_with_a_policy_and_without_a_figure(run, folder, tmp_path):
     assert code == 0, errors
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a.ground.json", "a.ground.npz"]
     assert "was made with policies" in run(*words, tmp_path / "o")[2]
+    details = json.loads((tmp_path / "o" / "a.ground.json").read_text())
+    assert details["configuration"]["method"] == inspect.signature(eb.ground).parameters["method"].default

@@ -59,8 +59,10 @@ def ground_command(
                      " last layer at stride 16.", show_default=False),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="One of `excitation methods`.")
-    ] = "c-mwp",
+        str | None,
+        typer.Option("--method", metavar="NAME", help="One of `excitation methods`. Default: c-mwp, as in the paper.",
+                     show_default=False),
+    ] = None,
     fusion: Annotated[
         FusionName, typer.Option("--fusion", help="How the maps of a phrase's words become one map.")
     ] = FusionName.mean,
@@ -92,10 +94,11 @@ def ground_command(
     """
     from .. import __version__
     from ..grounding import Grounder
+    from ..grounding._ground import METHOD
     from ..models._catalogue import model_files
     from ._results import digest
 
-    choice = read_method(method)
+    choice = read_method(METHOD if method is None else method)
     if choice.layers:
         raise ExcitationError(f"--method {method} contains a layer; give it as --layer {choice.layers[0]}.")
     policies = read_policies(policy)
