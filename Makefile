@@ -95,7 +95,7 @@ figures: $(INSTALLED)  ## redraw the figures of the documentation
 	$(BIN)/python -m experiments.figures.feedback
 	rm -rf out/compare && $(BIN)/excitation compare out/demo/picture.png --model symbols --target telephone \
 		--target clover --target crown --target "recycling sign" --out out/compare && \
-		cp out/compare/picture.png docs/figures/compare.png
+		cp out/compare/picture.compare.png docs/figures/compare.png
 	$(BIN)/python -m experiments.figures.compress
 
 paper-mini: $(INSTALLED)  ## Tables 1 to 3 and Fig. 6 on 500 symbol scenes (resumable)

@@ -39,7 +39,7 @@ def test_the_papers_methods_by_default(run, folder, tmp_path, toys):
         assert (row["target"], row["name"]) == [("0", "red thing"), ("green thing", "green thing")][row["index"]]
         assert row["score"] == pytest.approx(scores[row["index"]], rel=1e-5)
         assert row["seconds"] > 0
-        assert row["figure"] == str(out / "b.png")
+        assert row["figure"] == str(out / "b.compare.png")
         method = find_method(row["method"])
         raw = method(model, images, [row["index"]])
         with np.load(row["maps"]) as stored:
@@ -65,9 +65,23 @@ def test_lines_for_people(run, folder, tmp_path):
     assert first.startswith(f"{folder / 'a.png'}: mwp: blue thing: score ")
     assert ", mass 1, all in " in first
     assert second.startswith(f"{folder / 'a.png'}: cam: blue thing: ")
-    assert errors == f"excitation: figure {tmp_path / 'a.png'}, raw maps in {tmp_path / 'a'}.\n"
-    with Image.open(tmp_path / "a.png") as drawn:
+    assert "mass" not in second  # it has no unit
+    assert errors == f"excitation: figure {tmp_path / 'a.compare.png'}, raw maps in {tmp_path / 'a'}.\n"
+    with Image.open(tmp_path / "a.compare.png") as drawn:
         assert drawn.height > 1.5 * drawn.width
+
+
+def test_explain_and_compare_keep_each_others_files(run, folder, tmp_path):
+    words = (folder / "a.png", *NAMED, "--target", "0", "--out", tmp_path / "o")
+    assert run("explain", *words)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "o").glob("*.*")}
+    assert sorted(path.name for path in before) == ["a.npz", "a.png"]
+    assert run("compare", *words, "--methods", "mwp")[0] == 0
+    compared = (tmp_path / "o" / "a.compare.png").read_bytes()
+    assert {path: path.read_bytes() for path in before} == before
+    assert run("explain", *words, "--layer", "pool")[0] == 2
+    assert run("explain", *words)[0] == 0
+    assert (tmp_path / "o" / "a.compare.png").read_bytes() == compared
 
 
 def test_a_method_that_does_not_apply_is_told_with_its_reason(run, folder, tmp_path, monkeypatch):
@@ -90,6 +104,14 @@ def test_a_method_that_does_not_apply_is_told_with_its_reason(run, folder, tmp_p
     assert "none of the methods applies. cam: CAM does not apply" in errors
 
 
+def test_an_invalid_option_of_a_method_is_an_error(run, folder, tmp_path):
+    words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--out", tmp_path)
+    code, lines, errors = run(*words, "--methods", "mwp:spatial=zzz,mwp")
+    assert (code, lines) == (2, "")
+    assert len(errors.splitlines()) == 1
+    assert "'zzz'" in errors
+
+
 def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     """c-Gradient is zero everywhere, and blurring does not change that."""
     words = ("compare", folder / "a.png", *NAMED, "--target", "0", "--methods", "c-gradient,mwp", "--out", tmp_path)
@@ -99,7 +121,7 @@ def test_an_empty_map_has_no_peak(run, folder, tmp_path):
     assert (empty["peak"], empty["mass"]) == (None, 0.0)
     assert near(full["peak"], 20, 20)
     first, second = run(*words)[1].splitlines()
-    assert ", no peak, mass 0, " in first
+    assert ", no peak, all in " in first
     assert ", peak (" in second
     empty, full = (Result.load(tmp_path / f"a/{name}.npz").empty.tolist() for name in ("c-gradient", "mwp"))
     assert (empty, full) == ([True], [False])

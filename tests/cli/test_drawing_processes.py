@@ -69,6 +69,21 @@ def test_workers_write_the_same_files_and_one_that_is_killed_loses_nothing(tmp_p
     }
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_a_worker_that_still_imports_leaves_interruptions_to_its_parent(tmp_path, capfd):
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with Drawings(1) as drawings:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+        (process,) = drawings._pool._processes
+        for _ in range(10):  # from before the start of Python to the import of torch
+            os.kill(process, signal.SIGINT)
+            time.sleep(0.1)
+        drawings.add(0, drawing(tmp_path, "0"))
+        assert list(drawings.finished(wait_for_all=True)) == [(0, None)]
+        assert list(drawings._pool._processes) == [process]
+    assert capfd.readouterr().err == ""
+
+
 def test_a_worker_that_cannot_write_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with Drawings(1) as drawings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def test_a_line_a_figure_and_maps(run, folder, tmp_path, toys):
     out = tmp_path / "results" / "deep"
     code, lines, errors = run("explain", folder / "a.png", *NAMED, "--target", "0", "--target", "green thing",
                               "--out", out)  # fmt: skip
-    assert (code, errors) == (0, "")
+    assert (code, errors) == (0, f"excitation: 1 of 1 pictures explained; results in {out}.\n")
     first, second = lines.splitlines()
     assert first.startswith(f"{folder / 'a.png'}: red thing: score ")
     assert second.startswith(f"{folder / 'a.png'}: green thing: score ")
@@ -211,7 +213,8 @@ def test_an_unreadable_picture_is_left_out(run, folder, tmp_path):
     code, lines, errors = run("explain", folder, *NAMED, "--target", "0", "--out", tmp_path / "o")
     assert code == 2
     assert len(lines.splitlines()) == 3
-    _, damaged, thin = errors.splitlines()
+    _, damaged, thin, end = errors.splitlines()
+    assert end == f"excitation: 3 of 5 pictures explained, 2 left out; results in {tmp_path / 'o'}."
     assert damaged.startswith(f"excitation: {folder / 'b.png'}: is truncated or damaged: ")
     assert thin.startswith(f"excitation: {folder / 'thin.png'}: the picture is 640 x 10 pixels, more than 16 times")
 
@@ -335,7 +338,14 @@ def test_missing_words(run):
         assert code == 2
         assert lines == ""
         assert len(errors.splitlines()) == 1
-        assert "--help" in errors
+        command = "excitation explain" if words[:1] == ("explain",) else "excitation"
+        assert errors.endswith(f"; see `{command} --help`.\n")
+
+
+@pytest.mark.parametrize("module", ["excitation", "excitation.cli"])
+def test_the_program_is_a_module(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"excitation {eb.__version__}\n", "")
 
 
 def test_debug_shows_where(folder, toys):
@@ -396,7 +406,7 @@ def test_class_names_from_a_file(run, folder, tmp_path):
         tmp_path / "out",
     ]
     code, out, err = run(*words, "--target", "navy")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"excitation: 1 of 1 pictures explained; results in {tmp_path / 'out'}.\n")
     assert "navy: score" in out
     code, _, err = run(*words, "--target", "navi")
     assert code == 2

@@ -338,34 +338,36 @@ def test_the_command(tmp_path, capsys, scene):
     sentence = "A flower, a white wheelchair and the large wheels of a zebra."
     code, out, err = run(sentence)
     assert code == 0, err
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == ["scene.ground.json", "scene.ground.npz", "scene.ground.png"]  # not those of `explain`
     assert [line.partition(": ")[2].partition(":")[0] for line in out.splitlines()] == [
         "A flower (flower)", "a white wheelchair (white, wheelchair)", "the large wheels (large, wheel)",
     ]  # fmt: skip
     assert "skipped: zebra." in err
-    details = json.loads((tmp_path / "out" / "scene.json").read_text())
+    details = json.loads((tmp_path / "out" / "scene.ground.json").read_text())
     assert [phrase["span"] for phrase in details["phrases"]] == [[0, 2], [2, 5], [6, 9]]
     assert all(len(phrase["boxes"]) == len(phrase["box_scores"]) > 1 for phrase in details["phrases"])
-    with np.load(tmp_path / "out" / "scene.npz") as stored:
+    with np.load(tmp_path / "out" / "scene.ground.npz") as stored:
         assert stored["pixels"].shape == (3, 160, 240)
         assert len(stored["word_maps"]) == len(stored["words"]) == 5
-    before = (tmp_path / "out" / "scene.npz").stat().st_mtime_ns
+    before = (tmp_path / "out" / "scene.ground.npz").stat().st_mtime_ns
     code, again, _ = run(sentence, "--json")
     assert code == 0
     assert [json.loads(line)["phrase"] for line in again.splitlines()] == ["A flower", "a white wheelchair",
                                                                           "the large wheels"]  # fmt: skip
-    assert (tmp_path / "out" / "scene.npz").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "scene.ground.npz").stat().st_mtime_ns == before
     for text, said in (("A flower.", "was made with text"), ("A zebra.", "was made with text")):
         code, _, err = run(text)
         assert code == 2
         assert said in err
-    (tmp_path / "out" / "scene.json").write_text("[]")
+    (tmp_path / "out" / "scene.ground.json").write_text("[]")
     assert "is no result" in run(sentence)[2]
-    (tmp_path / "out" / "scene.json").unlink()
+    (tmp_path / "out" / "scene.ground.json").unlink()
     assert "no word of" in run("A zebra.")[2]
-    code, _, err = run(sentence, "--no-boxes", "--figure-form", "svg", "--fusion", "minimum")
+    code, _, err = run(sentence, "--no-boxes", "--format", "svg", "--fusion", "minimum")
     assert code == 0, err
-    assert "boxes" not in json.loads((tmp_path / "out" / "scene.json").read_text())["phrases"][0]
-    assert (tmp_path / "out" / "scene.svg").exists()
+    assert "boxes" not in json.loads((tmp_path / "out" / "scene.ground.json").read_text())["phrases"][0]
+    assert (tmp_path / "out" / "scene.ground.svg").exists()
 
 
 def test_the_fuzzing_experiment_reads_every_kind_of_file(tmp_path):

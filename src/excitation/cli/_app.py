@@ -102,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _one_line(error: Exception) -> str:
     if hasattr(error, "format_message"):  # typer's own, of a class that differs between its releases
         # Empty where typer has already shown the help.
-        text = f"{said.rstrip('.')}; see `excitation --help`." if (said := error.format_message()) else ""
+        context = getattr(error, "ctx", None)
+        command = "excitation" if context is None else context.command_path
+        text = f"{said.rstrip('.')}; see `{command} --help`." if (said := error.format_message()) else ""
     elif isinstance(error, (ExcitationError, OSError, ValueError)):
         text = str(error)
     else:

@@ -208,7 +208,7 @@ def _run_with_bar(name: str, run: Run) -> None:
     )
     if not results.rows:
         reasons = Counter(reason for _, _, reason in results.left_out)
-        told = [f"{count} pairs were left out since {reason}" for reason, count in sorted(reasons.items())]
-        told += [f"{len(results.problems)} problems with the data are listed above"] if results.problems else []
-        said = "; ".join(told) or "no image of this run has an annotated category"
-        raise ExcitationError(f"there is no result: {said}.")
+        causes = [f"{count} pairs were left out since {reason}" for reason, count in sorted(reasons.items())]
+        causes += [f"{len(results.problems)} problems with the data are listed above"] if results.problems else []
+        why = "; ".join(causes) or "no image of this run has an annotated category"
+        raise ExcitationError(f"there is no result: {why}.")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from .._errors import ExcitationError, TargetError
+from .._errors import ExcitationError, NotApplicableError, UnsupportedOperationError
 from ..core import Explanation, layer_name
 from ..data._pictures import PictureError
 from ..explainers import Comparison, Explainer, none_applies
@@ -42,7 +42,7 @@ from ._options import (
     read_policies,
     split,
 )
-from ._results import Job, Result, ResultError, make_jobs, peak_in_words
+from ._results import Job, Result, make_jobs, peak_in_words
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Compare methods on one picture: one row per method, one column per target.
 
-    Writes a figure to the --out folder, and the raw maps (NPZ) of each method to a subfolder with the name of the
-    picture. Below each map is its mass, for methods with mass; below the name of each method is its run time for all
-    targets. Maps are shown as in the paper: Grad, Deconv and LRP are blurred, coarse maps are enlarged. Each map has
-    its own colour scale, or the maps of each method share one (--scale shared); blue is negative. If a method does not
-    apply to the network, the reason is shown. Results of an earlier run are not computed again.
+    Writes the figure NAME.compare.png to the --out folder, and the raw maps (NPZ) of each method to the subfolder NAME,
+    the name of the picture. Below each map is its mass, for methods with mass; below the name of each method is its
+    run time for all targets. Maps are shown as in the paper: Grad, Deconv and LRP are blurred, coarse maps are
+    enlarged. Each map has its own colour scale, or the maps of each method share one (--scale shared); blue is
+    negative. If a method does not apply to the network, the reason is shown. Results of an earlier run are not
+    computed again.
     """
     choices = _choices(methods, layer)
     policies = read_policies(policy)
@@ -97,7 +98,7 @@ def compare_command(
     picture = read_for(loaded, image)
     if isinstance(picture, PictureError):
         raise picture
-    (whole,) = make_jobs({image: Path(image.stem)}, out, configuration, figure_format.value)
+    (whole,) = make_jobs({image: Path(f"{image.stem}.compare")}, out, configuration, figure_format.value)
     todo = []
     for choice, place in choices:
         if place is not None:
@@ -117,9 +118,7 @@ def compare_command(
             try:
                 extra = {"policies": policies} if policies and one.choice.method.family == "excitation" else {}
                 found = Result.load(one.job.maps) if is_known else _result(loaded, picture, target, one, extra)
-            except (TargetError, ResultError, PictureError):
-                raise
-            except ExcitationError as error:
+            except (NotApplicableError, UnsupportedOperationError) as error:
                 reasons[name] = " ".join(str(error).split())
                 results.append(reasons[name])
             else:
@@ -216,8 +215,9 @@ def _lines(todo: Sequence[Compared], results: Sequence[Result | str], whole: Job
                 more = {"mass": mass, "seconds": found.seconds, "maps": str(one.job.maps), "index": i}
                 lines.append(json.dumps({**common, **own, **more}))
             else:
+                amount = "" if found.top is None else f" mass {mass:.4g},"
                 lines.append(
-                    f"{image}: {name}: {found.names[i]}: score {score:.4g}, {peak_in_words(peak)}, mass {mass:.4g},"
+                    f"{image}: {name}: {found.names[i]}: score {score:.4g}, {peak_in_words(peak)},{amount}"
                     f" all in {found.seconds or 0.0:.3g} s"
                 )
     return lines

@@ -97,9 +97,10 @@ class Drawings:
         self._pool: ProcessPoolExecutor | None = None
         if workers:
             context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
-            self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
-            for _ in range(workers):
-                self._pool.submit(_import_views)  # starts the processes now
+            with _uninterrupted_children():
+                self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+                for _ in range(workers):
+                    self._pool.submit(_import_views)  # starts the processes now
 
     def add(self, index: int, drawing: Drawing) -> None:
         """Submit a drawing. Waits while too many are pending.
@@ -112,7 +113,8 @@ class Drawings:
         if self._pool is not None:
             small = drawing.reduced()
             try:
-                self._pending[self._pool.submit(small.finish)] = index, drawing
+                with _uninterrupted_children():
+                    self._pending[self._pool.submit(small.finish)] = index, drawing
             except BrokenProcessPool:
                 self._replace_workers()
             else:
@@ -174,6 +176,25 @@ class Drawings:
         if self._pool is not None:
             interrupted = kind is not None and not issubclass(kind, Exception)
             self._pool.shutdown(wait=True, cancel_futures=interrupted)
+
+
+@contextlib.contextmanager
+def _uninterrupted_children() -> Iterator[None]:
+    """Processes started in this block do not receive interruptions, also not before `_begin_worker`.
+
+    They inherit the signal mask of this thread. An interruption of this process during the block is delivered after it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where children do not inherit a mask
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:

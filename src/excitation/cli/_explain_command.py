@@ -153,6 +153,9 @@ def explain_command(
                 drawings.add(i, Drawing(result, jobs[i], picture, style(result, name)))
                 lines.drawn(drawings.finished())
             lines.drawn(drawings.finished(wait_for_all=True))
+    if not as_json:
+        left_out = f", {lines.failed} left out" if lines.failed else ""
+        report_line(f"{len(jobs) - lines.failed} of {len(jobs)} pictures explained{left_out}; results in {out}.")
     if lines.failed:
         raise typer.Exit(2)
 

@@ -11,24 +11,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._errors import ExcitationError
+from ..data._pictures import read_picture
 from ._console import answer, report_line
-from ._options import AsJson, ClassNames, ModelSpec
+from ._options import (
+    AsJson,
+    ClassNames,
+    Device,
+    FigureFormat,
+    Folder,
+    Format,
+    ModelSpec,
+    Policy,
+    load_network,
+    read_class_names,
+    read_method,
+    read_policies,
+)
 
 if TYPE_CHECKING:
-    from ..grounding import Caption, Grounding
+    from ..grounding import Caption, Grounder, Grounding
 
 MOST_BOXES = 10
 """Boxes of each phrase in the JSON file."""
 
 MAX_BYTES = 2**26
-
-
-class FigureForm(str, Enum):
-    """The file extension of the figure."""
-
-    png = "png"
-    pdf = "pdf"
-    svg = "svg"
 
 
 class FusionName(str, Enum):
@@ -46,15 +52,17 @@ def ground_command(
         str, typer.Option("--text", metavar="SENTENCE", help="What the picture shows.", show_default=False)
     ],
     model: ModelSpec,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("out"),
+    out: Folder = Path("out"),
     layer: Annotated[
         str | None,
         typer.Option("--layer", metavar="NAME", help="Where to take the maps. Default: the model's own choice, or the"
                      " last layer at stride 16.", show_default=False),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="One of `excitation methods`.")
-    ] = "c-mwp",
+        str | None,
+        typer.Option("--method", metavar="NAME", help="One of `excitation methods`. Default: c-mwp, as in the paper.",
+                     show_default=False),
+    ] = None,
     fusion: Annotated[
         FusionName, typer.Option("--fusion", help="How the maps of a phrase's words become one map.")
     ] = FusionName.mean,
@@ -68,7 +76,9 @@ def ground_command(
                      " picture; the model's own preprocessing if left out.", show_default=False),
     ] = None,
     class_names: ClassNames = None,
-    form: Annotated[FigureForm, typer.Option("--figure-form", help="Of the figure.")] = FigureForm.png,
+    policy: Policy = None,
+    device: Device = "cpu",
+    figure_format: FigureFormat = Format.png,
     boxes: Annotated[
         bool, typer.Option("--boxes/--no-boxes", help="Whether to search boxes (extra grounding).")
     ] = True,
@@ -77,14 +87,26 @@ def ground_command(
     """Show where in a picture the phrases of a sentence are.
 
     Finds the noun phrases and single words of an English sentence that are classes of the model, by rules and without
-    a model of the language. Writes to the --out folder, under the picture's name: the caption figure, the maps (NPZ,
-    at the layer and at the picture's size), and everything else (JSON); prints a line per phrase with its best box.
+    a model of the language. Writes NAME.ground.png (the caption figure), NAME.ground.npz (the maps, at the layer and at
+    the picture's size) and NAME.ground.json (everything else) to the --out folder; prints a line per phrase with its
+    best box.
     Words that are no class are reported and skipped. Files of another configuration are never overwritten.
     """
     from .. import __version__
+    from ..grounding import Grounder
+    from ..grounding._ground import METHOD
     from ..models._catalogue import model_files
     from ._results import digest
 
+    choice = read_method(METHOD if method is None else method)
+    if choice.layers:
+        raise ExcitationError(f"--method {method} contains a layer; give it as --layer {choice.layers[0]}.")
+    policies = read_policies(policy)
+    if policies is not None:
+        choice.method.check_options({"policies": policies})
+    read_picture(image)  # before anything else, so that the message is about the picture
+    if class_names is not None:
+        read_class_names(class_names)
     configuration = {
         "version": __version__,
         "picture": digest(image),
@@ -93,23 +115,31 @@ def ground_command(
         "weights": [digest(path) for path in model_files(model) if path.is_file()],
         "class_names": None if class_names is None else digest(class_names),
         "layer": layer,
-        "method": method,
+        "method": choice.name,
+        "policies": sorted(policy or []),
         "fusion": fusion.value,
         "gamma": gamma,
         "shortest": shortest,
         "boxes": boxes,
     }
-    figure, maps, details = (out / f"{image.stem}.{ending}" for ending in (form.value, "npz", "json"))
-    if figure.resolve() == image.resolve():
+    drawn, maps, details = (out / f"{image.stem}.ground.{ending}" for ending in (figure_format.value, "npz", "json"))
+    figure = None if figure_format is Format.none else drawn
+    if figure is not None and figure.resolve() == image.resolve():
         raise ExcitationError(f"the figure would be written over the picture, {figure}; use another --out.")
     before = _earlier(details, configuration)
-    if before is None or not figure.exists() or not maps.exists():
-        before = _made(image, configuration, class_names, figure, maps, details)
+    if before is None or not maps.exists() or (figure is not None and not figure.exists()):
+        loaded = load_network(model, device=device, class_names=class_names)
+        settings = {**choice.options, **({} if policies is None else {"policies": policies})}
+        grounder = Grounder(
+            loaded, layer=layer, method=choice.method.name, fusion=fusion.value, gamma=gamma, shortest=shortest,
+            **settings,
+        )  # fmt: skip
+        before = _made(image, configuration, grounder, figure, maps, details)
     if before["skipped"]:
         report_line(f"no classes of {model}, so skipped: {', '.join(before['skipped'])}.")
     answer([json.dumps({"image": str(image), **phrase}) if as_json else _line(image, phrase)
             for phrase in before["phrases"]])  # fmt: skip
-    report_line(f"figure {figure}; maps {maps}; all else {details}.")
+    report_line(f"{'' if figure is None else f'figure {figure}; '}maps {maps}; all else {details}.")
 
 
 def _earlier(details: Path, configuration: Mapping[str, object]) -> dict[str, Any] | None:
@@ -141,26 +171,17 @@ def _earlier(details: Path, configuration: Mapping[str, object]) -> dict[str, An
 
 
 def _made(
-    image: Path, configuration: dict[str, Any], class_names: Path | None, figure: Path, maps: Path, details: Path
+    image: Path, configuration: dict[str, Any], grounder: Grounder, figure: Path | None, maps: Path, details: Path
 ) -> dict[str, Any]:  # fmt: skip
     """Ground the sentence and write all files; the JSON file is last."""
-    import dataclasses
     import warnings
 
     import numpy as np
 
     from .._files import whole_file, write_whole
-    from ..grounding import Grounder, draw_caption, find_phrases
-    from ..models._catalogue import load_model
+    from ..grounding import draw_caption, find_phrases
     from ..views import save_figure
 
-    loaded = load_model(configuration["model"])
-    if class_names is not None:
-        loaded = dataclasses.replace(loaded, class_names=class_names.read_text(encoding="utf-8").splitlines())
-    grounder = Grounder(
-        loaded, layer=configuration["layer"], method=configuration["method"], fusion=configuration["fusion"],
-        gamma=configuration["gamma"], shortest=configuration["shortest"],
-    )  # fmt: skip
     caption = find_phrases(configuration["text"], grounder.dictionary)
     if not caption.phrases:
         raise ExcitationError(
@@ -172,23 +193,24 @@ def _made(
         found = grounder(image, caption.phrases)
     for warning in caught:
         report_line(str(warning.message))
-    told = _told(caption, found, configuration, grounder.dictionary.match(caption.words))
-    save_figure(draw_caption(caption, found, boxes=bool(configuration["boxes"])), figure)
+    result = _details(caption, found, configuration, grounder.dictionary.match(caption.words))
+    if figure is not None:
+        save_figure(draw_caption(caption, found, boxes=bool(configuration["boxes"])), figure)
     with whole_file(maps) as file:
         np.savez_compressed(
             file,
             allow_pickle=False,
             maps=found.maps.detach().cpu().numpy(),
-            pixels=found.at_picture().numpy(),
+            pixels=found.at_picture().cpu().numpy(),
             phrases=np.array(caption.phrases, dtype=np.str_),
             word_maps=found.words.maps[0].detach().cpu().numpy(),
             words=np.array(found.words.targets[0], dtype=np.str_),
         )
-    write_whole(details, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    return told
+    write_whole(details, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return result
 
 
-def _told(caption: Caption, found: Grounding, configuration: dict[str, Any], known: list[Any]) -> dict[str, Any]:
+def _details(caption: Caption, found: Grounding, configuration: dict[str, Any], known: list[Any]) -> dict[str, Any]:
     """Everything but the maps, compatible with JSON."""
     from ..grounding._chunks import BREAKS, OPENERS
     from ..grounding._words import PUNCTUATION, unknown_words

@@ -16,6 +16,7 @@ from PIL import Image
 
 from .._checks import check_choice
 from .._errors import ExcitationError
+from .._files import read_at_most
 from ..data._pictures import PictureError, find_pictures, read_picture
 from ..engine import Policies
 from ..methods import Method, find_method
@@ -224,7 +225,29 @@ def load_network(spec: str, *, device: str = "cpu", class_names: Path | None = N
     loaded.model.to(place)
     if class_names is None:
         return loaded
-    return dataclasses.replace(loaded, class_names=class_names.read_text(encoding="utf-8").splitlines())
+    return dataclasses.replace(loaded, class_names=read_class_names(class_names))
+
+
+MAX_NAMES = 2**24
+"""Bytes of a file of class names: 16 MB."""
+
+
+def read_class_names(path: Path) -> list[str]:
+    """Read the class names in a file, one per line.
+
+    Raises:
+        ExcitationError: the file cannot be read, is too large, or is not text in UTF-8.
+    """
+
+    def fail(clause: str) -> ExcitationError:
+        return ExcitationError(f"--class-names {path} {clause}")
+
+    expected = "give a text file in UTF-8 with one class name per line."
+    content = read_at_most(path, MAX_NAMES, fail, f"has more than {MAX_NAMES} bytes; {expected}")
+    try:
+        return content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise fail(f"is not text in UTF-8; {expected}") from error
 
 
 def read_device(name: str) -> torch.device:
@@ -259,17 +282,20 @@ def base_configuration(model: str, targets: Sequence[str], class_names: Path | N
 
     Raises:
         ModelError: an unknown source of models.
+        ExcitationError: the class names cannot be read.
     """
     from .. import __version__
     from ._results import digest
 
+    if class_names is not None:
+        read_class_names(class_names)  # a file that is too large or of another kind is refused before it is hashed
     found: dict[str, object] = {
         "version": __version__,
         "model": model,
         "weights": [digest(path) for path in model_files(model) if path.is_file()],
         "targets": list(targets),
     }
-    return found if class_names is None else {**found, "class_names": digest(class_names)}
+    return {**found, "class_names": None if class_names is None else digest(class_names)}
 
 
 def read_for(loaded: LoadedModel, path: Path) -> Image.Image | PictureError:

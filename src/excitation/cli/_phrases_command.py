@@ -12,7 +12,7 @@ from .._errors import ExcitationError
 from ._bench_options import Limit, Out, read_methods
 from ._console import ProgressDisplay, answer, report_line
 from ._ground_command import FusionName
-from ._options import ModelSpec, NetworkName
+from ._options import Device, ModelSpec, NetworkName, load_network
 from ._report_command import Form
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def run_command(
     ] = ProtocolName.inclusive,
     limit: Limit = None,
     network: NetworkName = None,
+    device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Rank 500 proposals for every phrase with a box, by the maps of its words.
 
@@ -116,7 +117,6 @@ def run_command(
     and repeats nothing. Bad files are listed and left out. `excitation phrases report` prints the tables.
     """
     from ..grounding import PhraseDataset, open_phrases, open_proposals, read_detections, run_phrases
-    from ..models._catalogue import load_model
 
     chosen, layers = read_methods(methods, layer, spatial)
     source = open_proposals(proposals)
@@ -140,8 +140,9 @@ def run_command(
         "fusions": [item.value for item in fusions or [FusionName.mean]], "protocol": protocol.value,
         "shortest": shortest, "lookup": lookup.value, "detections": found, "network": network,
     }  # fmt: skip
+    loaded = load_network(model, device=device)
     with ProgressDisplay("phrases") as display:
-        results = run_phrases(load_model(model), test, chosen, out, **options, progress=display.show_game)
+        results = run_phrases(loaded, test, chosen, out, **options, progress=display.show_game)
     for place, sentence in results.problems[:20]:
         report_line(f"{place}: {sentence}")
     report_line(f"{len(results.rows)} rows in {results.path}; {len(results.problems)} problems.")

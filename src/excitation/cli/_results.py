@@ -171,8 +171,8 @@ class Result:
         if not as_json:
             return [
                 # Adding zero turns -0.0 into 0.0.
-                f"{job.picture}: {name}: score {score:.4g}, {peak_in_words(peak)}, mass {round(mass, 4) + 0.0:.4f}"
-                f"{', empty' if empty else ''}"
+                f"{job.picture}: {name}: score {score:.4g}, {peak_in_words(peak)}"
+                f"{'' if self.top is None else f', mass {round(mass, 4) + 0.0:.4f}'}{', empty' if empty else ''}"
                 for name, (score, peak, mass), empty in zip(self.names, rows, self.empty.tolist(), strict=True)
             ]
         files = {"figure": None if job.figure is None else str(job.figure), "maps": str(job.maps)}
@@ -301,8 +301,11 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal.
 
     Raises:
+        ResultError: it is not a plain file. A named pipe would block.
         OSError: the file cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise ResultError(f"{path} is not a plain file; give a file.")
     with path.open("rb") as file:
         state = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -180,13 +180,17 @@ class Grounding:
         return torch.stack([next(rows) if phrase.known else missing for phrase in self.phrases])
 
 
+METHOD = "c-mwp"
+"""The default method for phrases, in Python and in `excitation ground`: that of Fig. 7, and the best of Table 4."""
+
+
 class Grounder:
     """A classifier with all settings for grounding phrases: validated once, applied to any number of pictures.
 
     Args:
         model: a loaded model with class names; names are the dictionary.
         layer: as in `Explainer`; one layer.
-        method: as in `Explainer`.
+        method: as in `Explainer`; by default `"c-mwp"`, the paper's for phrases (Sec. 4.3).
         fusion: how the maps of a phrase's words become one map, a name in `FUSIONS`; `"mean"` is the paper's.
         lookup: allowed difference between a word and a class name: `"lemma"` (requires simplemma, extra `grounding`),
             `"case"` or `"exact"`.
@@ -206,7 +210,7 @@ class Grounder:
         model: LoadedModel,
         *,
         layer: Layer | None = None,
-        method: str = "mwp",
+        method: str = METHOD,
         fusion: Fusion = "mean",
         lookup: Lookup = "lemma",
         gamma: float | int = 0.5,
@@ -295,7 +299,7 @@ def ground(
     *,
     proposals: Proposals | None = None,
     layer: Layer | None = None,
-    method: str = "mwp",
+    method: str = METHOD,
     **settings: Any,
 ) -> Grounding:
     """Find phrases in a picture: `Grounder(model, ...)(picture, phrases)`.
@@ -308,7 +312,7 @@ def ground(
         phrases: such as `["a woman in a red coat", "two small dogs"]`. Words that are no class are skipped.
         proposals: region proposals of the picture; merged superpixels if not given.
         layer: layer of the maps, as in `explain`.
-        method: `"mwp"`, `"c-mwp"`, `"r-mwp"` or another name from `list_methods()`.
+        method: `"c-mwp"` (the paper's for phrases), `"mwp"`, `"r-mwp"` or another name from `list_methods()`.
         **settings: the other settings of `Grounder`: `fusion`, `lookup`, `gamma`, `shortest`, and those of `Explainer`.
 
     Returns:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from .._checks import check_instances, check_names, check_number
 from .._errors import ExcitationError
-from .._maps import AttentionMap, Box, find_peak, is_empty
-from ._drawing import DPI, FINEST, GAP, fitted, line_height, mark_empty, put_picture, ring, scaled_box, wrapped, write
+from .._maps import AttentionMap, Box, is_empty
+from ._drawing import DPI, FINEST, GAP, fitted, line_height, mark_empty, put_picture, scaled_box, wrapped, write
 from ._overlay import check_picture, overlay
 
 PHRASE_COLOURS = ("#c42762", "#3b89eb", "#00624e", "#898900", "#890076", "#0000eb", "#4e3b00", "#b1769d")
@@ -62,7 +62,6 @@ def caption_figure(
     panels: Sequence[CaptionPanel],
     *,
     box: Box | None = None,
-    mark_peaks: bool = False,
     columns: int = 3,
 ) -> Figure:
     """Draw a picture, the map of each phrase in a colour of its own, and the caption with the words in these colours.
@@ -75,7 +74,6 @@ def caption_figure(
         words: the words of the caption, with their punctuation.
         panels: the map of each phrase, at least one.
         box: the crop that the maps cover, `(x0, y0, x1, y1)` in pixels of the picture; the full picture if not given.
-        mark_peaks: whether to draw a ring around the maximum of each map.
         columns: the largest number of pictures side by side, at least 1.
 
     Returns:
@@ -119,13 +117,10 @@ def caption_figure(
                     put_picture(drawn, shown, place, picture.size)
                     continue
                 colour = _colour(i - 1)
-                empty = is_empty(panel.attention)
                 laid = overlay(shown, panel.attention, colour_map=_tints(colour), box=shown_box)
                 axes = put_picture(drawn, laid, place, picture.size)
-                if empty:
+                if is_empty(panel.attention):
                     mark_empty(axes)
-                elif mark_peaks:
-                    ring(axes, find_peak(panel.attention, (picture.height, picture.width), box=box))
                 if panel.region is not None:
                     _outline(axes, panel.region, colour)
                 lines_of_title = titles[i - 1]
