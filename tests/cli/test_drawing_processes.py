@@ -137,6 +137,11 @@ def alive(group):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg") or shutil.which("ps") is None, reason="needs process groups and ps")
+def heed_ctrl_c():
+    """A test run in the background of a shell ignores Ctrl-C, and its processes would inherit this."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interruption_leaves_whole_files_and_no_process(toys, tmp_path):
     """Ctrl-C reaches all processes of the terminal; the command continues later and ends with all files."""
     photos, out = tmp_path / "photos", tmp_path / "o"
@@ -147,7 +152,9 @@ def test_an_interruption_leaves_whole_files_and_no_process(toys, tmp_path):
     words = [*program, "explain", str(photos), *NAMED, "--target", "0",
              "--workers", "1", "--batch", "2", "--out", str(out)]  # fmt: skip
     place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    started = subprocess.Popen(words, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    started = subprocess.Popen(
+        words, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=heed_ctrl_c
+    )
     limit = time.monotonic() + 240
     while not list(out.glob("*.npz")):
         assert started.poll() is None, started.stderr.read()

@@ -22,7 +22,7 @@ def test_every_name_is_one_that_explain_takes(run, folder, tmp_path):
     assert {"conv", "pool"} <= {row["layer"] for row in spatial}
     for i, row in enumerate(spatial):
         code, _, errors = run("explain", folder / "a.png", "--model", "toy_models:named", "--target", "0", "--layer",
-                              row["layer"], "--out", tmp_path / str(i))  # fmt: skip
+                              row["layer"], "--out", tmp_path / str(i), "--json")  # fmt: skip
         assert (code, errors) == (0, "")
 
 
